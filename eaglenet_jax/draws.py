@@ -1,0 +1,118 @@
+"""Randomness as an argument: noise and dropout masks by name, one stream per example.
+
+Nothing is stored and split. The key of a draw is folded from its name, from what the caller folded in (step, Langevin step)
+and from the ids of the examples it belongs to. So a resumed, re-blocked or re-sharded run draws the same numbers, and a
+score never depends on which other texts or videos stand beside it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, PRNGKeyArray
+
+Ids = Sequence[Any]  # uint32 arrays that broadcast against each other; their broadcast shape leads the result
+
+
+def _name_code(name: str) -> int:
+    return zlib.crc32(name.encode())  # stable between processes, unlike hash()
+
+
+def _example_keys(key: PRNGKeyArray, ids: Ids) -> PRNGKeyArray:
+    shape = jnp.broadcast_shapes(*(jnp.shape(i) for i in ids))
+    keys = jnp.broadcast_to(key, shape)
+    fold = jnp.vectorize(jax.random.fold_in)
+    for one in ids:
+        keys = fold(keys, jnp.asarray(one, jnp.uint32))
+    return keys
+
+
+@struct.dataclass
+class Draws:
+    """Draws from a key.
+
+    key: a typed PRNG key. train: dropout is applied and noise belongs to the pair. noise: in evaluation, "per_text" (the
+    default: noise belongs to the text and is shared by all videos) or "per_pair" (as the released program draws it).
+    """
+
+    key: PRNGKeyArray
+    train: bool = struct.field(pytree_node=False, default=False)
+    noise: str = struct.field(pytree_node=False, default="per_text")
+
+    def fold(self, index: Any) -> Draws:
+        """The draws of one step of a loop, `index` an integer or a traced scalar."""
+        return self.replace(key=jax.random.fold_in(self.key, index))
+
+    def pair_ids(self, text_ids: Array, video_ids: Array) -> Ids:
+        """Ids of candidate noise for texts [Bt] × videos [Bv]: leads a result with [Bt, Bv], or [Bt, 1] when noise is the text's."""
+        if self.train or self.noise == "per_pair":
+            return text_ids[:, None], video_ids[None, :]
+        return (text_ids[:, None],)
+
+    def normal(self, name: str, ids: Ids, shape: Sequence[int]) -> Array:
+        """Standard normal numbers, broadcast(ids) + shape, float32."""
+        return self._each(jax.random.normal, name, ids, shape)
+
+    def uniform(self, name: str, ids: Ids, shape: Sequence[int]) -> Array:
+        """Numbers from U[0, 1), broadcast(ids) + shape, float32."""
+        return self._each(jax.random.uniform, name, ids, shape)
+
+    def permutation(self, name: str, count: int) -> Array:
+        """A random order of 0 … count−1."""
+        return jax.random.permutation(jax.random.fold_in(self.key, _name_code(name)), count)
+
+    def dropout(self, name: str, ids: Ids, x: Array, rate: float) -> Array:
+        """Inverted dropout of `x`, whose leading axes are broadcast(ids). The identity in evaluation."""
+        if not self.train or rate == 0.0:
+            return x
+        lead = len(jnp.broadcast_shapes(*(jnp.shape(i) for i in ids)))
+        keep = self.uniform(name, ids, x.shape[lead:]) >= rate
+        return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
+
+    def _each(self, sample: Any, name: str, ids: Ids, shape: Sequence[int]) -> Array:
+        keys = _example_keys(jax.random.fold_in(self.key, _name_code(name)), ids)
+        draw = jnp.vectorize(lambda key: sample(key, tuple(shape)), signature=f"()->({','.join(f'a{i}' for i in range(len(shape)))})")
+        return draw(keys)
+
+
+@struct.dataclass
+class RecordedDraws:
+    """Draws that were recorded from another program, for comparing with it.
+
+    arrays: name → array whose leading axes are the folds, then the ids, and whose rest is the drawn shape. Ids are used as
+    indices, so a comparison gives its texts and videos the ids 0, 1, 2, …
+    """
+
+    arrays: Mapping[str, Array]
+    folds: tuple[Any, ...] = ()
+    train: bool = struct.field(pytree_node=False, default=False)
+    noise: str = struct.field(pytree_node=False, default="per_pair")
+
+    def fold(self, index: Any) -> RecordedDraws:
+        return self.replace(folds=(*self.folds, index))
+
+    def pair_ids(self, text_ids: Array, video_ids: Array) -> Ids:
+        return text_ids[:, None], video_ids[None, :]
+
+    def normal(self, name: str, ids: Ids, shape: Sequence[int]) -> Array:
+        drawn = self.arrays[name][(*self.folds, *ids)]
+        expected = (*jnp.broadcast_shapes(*(jnp.shape(i) for i in ids)), *shape)
+        if drawn.shape != expected:
+            raise ValueError(f"recorded draw {name!r} has shape {drawn.shape}, asked for {expected}")
+        return drawn
+
+    uniform = normal
+
+    def permutation(self, name: str, count: int) -> Array:
+        order = self.arrays[name][self.folds] if self.folds else self.arrays[name]
+        if order.shape != (count,):
+            raise ValueError(f"recorded permutation {name!r} has shape {order.shape}, asked for ({count},)")
+        return order
+
+    def dropout(self, name: str, ids: Ids, x: Array, rate: float) -> Array:
+        return x  # the records were made without dropout

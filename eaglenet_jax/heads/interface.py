@@ -1,0 +1,104 @@
+"""What every head of a retrieval system takes and gives: the one contract that training and retrieval know.
+
+A system is two CLIP encoders and a head. The head turns text features and frame features into a similarity matrix and
+knows the loss that trains it. Everything else (steps, full-gallery scoring, metrics, checkpoints) is written once against
+this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import flax.linen as nn
+from flax import struct
+
+from eaglenet_jax.draws import Draws
+
+Array = Any  # jax.Array, numpy array or tracer; feature dataclasses travel through vmap, eval_shape and sharding trees.
+
+
+@struct.dataclass
+class TextFeatures:
+    """Encoded captions. The example is the leading axis of every leaf.
+
+    id: [B] uint32, first 32 bits of BLAKE2 of the caption's id. pooled: [B, d], the end-of-text feature, not normalised.
+    words: [B, L, d] projected word states, or None. mask: [B, L] bool, True at start token, words and end token.
+    extra: what one system needs alone, leaves [B, ...].
+    """
+
+    id: Array
+    pooled: Array
+    words: Array | None
+    mask: Array
+    extra: dict[str, Any] = struct.field(default_factory=dict)
+
+
+@struct.dataclass
+class VideoFeatures:
+    """Encoded videos. The example is the leading axis of every leaf.
+
+    id: [B] uint32. frames: [B, M, d], class-token features, not normalised. patches: [B, M, P, p] projected patch states, or
+    None. mask: [B, M] bool, True for real frames, False for padding. extra: leaves [B, ...].
+    """
+
+    id: Array
+    frames: Array
+    patches: Array | None
+    mask: Array
+    extra: dict[str, Any] = struct.field(default_factory=dict)
+
+
+@struct.dataclass
+class PairScores:
+    """Scores of a block of texts against a block of videos.
+
+    similarity: [Bt, Bv], in promote_types(dtype, float32). aux: leaves [Bt, Bv, ...], filled only when asked for.
+    """
+
+    similarity: Array
+    aux: dict[str, Any] = struct.field(default_factory=dict)
+
+
+class Pairwise(Protocol):
+    """Runs a bound head method over all rows of texts, given by the training layer.
+
+    pairwise(method, rows, columns, *shared) → method(rows, columns, *shared), where every leaf of `rows` and of the result
+    has the texts as leading axis, while `columns` (videos) and `shared` (draws) are given whole to every block of rows.
+    """
+
+    def __call__(self, method: Callable[..., Any], rows: Any, columns: Any, *shared: Any) -> Any: ...
+
+
+def whole(method: Callable[..., Any], rows: Any, columns: Any, *shared: Any) -> Any:
+    """The simplest `Pairwise`: all rows at once, in one block."""
+    return method(rows, columns, *shared)
+
+
+class Head(nn.Module):
+    """Base of all heads. A subclass is one file and fills in these methods.
+
+    Used functionally: head.apply({"params": params}, ..., method="score").
+    """
+
+    def initial_state(self) -> Any:
+        """What the head carries from step to step (EagleNet: its replay buffer). Needs no parameters. Default: nothing."""
+        return ()
+
+    def prepare_text(self, text: TextFeatures) -> Any:
+        """The work that needs only the texts → a pytree whose leaves have the text as leading axis."""
+        return text
+
+    def prepare_video(self, video: VideoFeatures) -> Any:
+        """The work that needs only the videos → a pytree whose leaves have the video as leading axis."""
+        return video
+
+    def score(self, text: Any, video: Any, draws: Draws, aux: bool = False) -> PairScores:
+        """Similarity of every prepared text with every prepared video, [Bt, Bv], for any block of both."""
+        raise NotImplementedError(f"{type(self).__name__} defines no score")
+
+    def loss(
+        self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
+    ) -> tuple[Array, dict[str, Array], Any]:
+        """Training loss of a batch of matching pairs (text i describes video i) → (loss, its parts by name, new head_state)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no loss")

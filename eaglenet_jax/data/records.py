@@ -1,0 +1,42 @@
+"""Ids of captions, videos and free queries as 32-bit numbers.
+
+Noise and dropout masks are keyed by these numbers (draws.py), so they must not depend on the order of a dataset, on the
+process or on the machine. Two different ids that happen to meet in 32 bits share their noise and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from eaglenet_jax.errors import UserError
+
+
+def _first_32_bits(content: bytes) -> np.uint32:
+    return np.uint32(int.from_bytes(hashlib.blake2b(content).digest()[:4], "little"))
+
+
+def example_id(dataset_id: str) -> np.uint32:
+    """Id of a caption or video: the first 32 bits (little endian) of the BLAKE2b digest of its dataset id in UTF-8."""
+    return _first_32_bits(dataset_id.encode())
+
+
+def example_ids(dataset_ids: Iterable[str]) -> np.ndarray:
+    """Ids of several captions or videos, [N] uint32 in the given order. UserError when a dataset id occurs twice."""
+    dataset_ids = list(dataset_ids)
+    repeated = [name for name, count in Counter(dataset_ids).items() if count > 1]
+    if repeated:
+        shown = ", ".join(repr(name) for name in repeated[:3]) + (", …" if len(repeated) > 3 else "")
+        raise UserError(f"{len(repeated)} ids occur more than once ({shown}); give every caption and every video its own id")
+    return np.array([example_id(name) for name in dataset_ids], np.uint32)
+
+
+def token_id(tokens: np.ndarray) -> np.uint32:
+    """Id of a free query, from its token codes `tokens` [L] up to the end token (the largest code), whatever the padding."""
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 1 or tokens.size == 0:
+        raise ValueError(f"token_id takes the codes of one query, [L]; got shape {tokens.shape}")
+    return _first_32_bits(tokens[: int(tokens.argmax()) + 1].astype("<i4").tobytes())

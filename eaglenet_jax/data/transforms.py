@@ -1,0 +1,36 @@
+"""A frame as CLIP wants it: shorter side to the model's size by bicubic, then the centre square.
+
+The same to the bit as the reference preprocessing (PIL's antialiased bicubic; sizes and offsets round as torchvision's do).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+
+def resized_shape(height: int, width: int, size: int) -> tuple[int, int]:
+    """(height, width) after the shorter side became `size`; the longer one is truncated to an integer."""
+    short, long = min(height, width), max(height, width)
+    scaled = int(size * long / short)
+    return (scaled, size) if width <= height else (size, scaled)
+
+
+def resize_and_crop(frame: np.ndarray, size: int) -> np.ndarray:
+    """Shorter side to `size` by bicubic, then the centre square: [H, W, 3] uint8 RGB → [size, size, 3] uint8."""
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
+        raise ValueError(f"a frame is [H, W, 3] uint8, got {frame.shape} {frame.dtype}")
+    height, width = resized_shape(frame.shape[0], frame.shape[1], size)
+    image = Image.fromarray(frame)
+    if (height, width) != frame.shape[:2]:
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+    return np.asarray(image)[top : top + size, left : left + size].copy()
+
+
+def normalize(frames: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """`(x / 255 - mean) / std`, [..., 3] uint8 → [..., 3] float32. For checking: the vision encoder does this on the device."""
+    scaled = frames.astype(np.float32) / np.float32(255)
+    return (scaled - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)

@@ -1,0 +1,126 @@
+"""MovingShapes' caption grammar: five paraphrases a scene, and the exact parse of every caption it can produce."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from data_prep.moving_shapes.scenes import Scene
+
+CAPTIONS_PER_CLIP = 5
+SHAPE_NOUNS = {
+    "circle": ("circle", "disc"),
+    "square": ("square", "box"),
+    "triangle": ("triangle",),
+    "star": ("star",),
+    "cross": ("cross",),
+}
+SIZE_ADJECTIVES = {"small": ("small", "little"), "large": ("large", "big")}
+BACKGROUND_NOUNS = ("background", "backdrop")
+# (third person, participle, what follows the verb)
+VERB_PHRASES: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "left": (("moves", "moving", "left"), ("slides", "sliding", "left"), ("travels", "travelling", "left")),
+    "right": (("moves", "moving", "right"), ("slides", "sliding", "right"), ("travels", "travelling", "right")),
+    "up": (("moves", "moving", "up"), ("slides", "sliding", "up"), ("rises", "rising", "")),
+    "down": (("moves", "moving", "down"), ("slides", "sliding", "down"), ("sinks", "sinking", "")),
+    "clockwise": (("circles", "circling", "clockwise"), ("turns", "turning", "clockwise")),
+    "counterclockwise": (("circles", "circling", "counterclockwise"), ("turns", "turning", "counterclockwise")),
+    "grow": (("grows", "growing", ""), ("expands", "expanding", "")),
+    "shrink": (("shrinks", "shrinking", ""), ("contracts", "contracting", "")),
+    "appear": (("appears", "appearing", ""), ("fades", "fading", "in")),
+    "vanish": (("vanishes", "vanishing", ""), ("fades", "fading", "out")),
+    "blink": (("blinks", "blinking", ""), ("flashes", "flashing", "")),
+    "bounce": (("bounces", "bouncing", ""), ("hops", "hopping", "")),
+    "approach": (("approaches", "approaching", ""), ("moves", "moving", "towards")),
+    "leave": (("leaves", "leaving", ""), ("moves", "moving", "away from")),
+}
+RELATION_WORDS = {
+    "beside": ("beside", "next to"),
+    "behind": ("behind",),
+    "before": ("in front of",),
+    "around": ("around",),
+    "target": ("",),
+}
+
+
+def first_caption(scene: Scene, rng: np.random.Generator) -> str:
+    """A caption that mentions every attribute, so that it fits no other combination."""
+    return _clause(scene, rng, progressive=False)
+
+
+def captions(scene: Scene, rng: np.random.Generator) -> tuple[str, ...]:
+    """Five distinct captions. The first is complete; some of the others leave out the size, the background or both."""
+    texts = [first_caption(scene, rng)]
+    forms = (
+        {"progressive": True},
+        {"background_first": True},
+        {"background": False},
+        {"size": False, "progressive": True},
+    )
+    for form in forms:
+        text = _clause(scene, rng, **form)
+        while text in texts:
+            text = _clause(scene, rng, **form)
+        texts.append(text)
+    return tuple(texts)
+
+
+def _clause(
+    scene: Scene,
+    rng: np.random.Generator,
+    *,
+    progressive: bool = False,
+    background_first: bool = False,
+    size: bool = True,
+    background: bool = True,
+) -> str:
+    def pick(values: tuple) -> str:
+        return values[rng.integers(len(values))]
+
+    subject = f"a {pick(SIZE_ADJECTIVES[scene.size]) if size else ''} {scene.color} {pick(SHAPE_NOUNS[scene.shape])}"
+    present, participle, particle = pick(VERB_PHRASES[scene.motion])
+    words = [subject, "is" if progressive else "", participle if progressive else present, particle]
+    if scene.other_shape is not None:
+        words += [pick(RELATION_WORDS[scene.relation]), f"a {scene.other_color} {pick(SHAPE_NOUNS[scene.other_shape])}"]
+    if background:
+        place = f"on a {scene.background} {pick(BACKGROUND_NOUNS)}"
+        words = [place, *words] if background_first else [*words, place]
+    return " ".join(" ".join(words).split())
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionParse:
+    """Positions in `text.split()`: the part of speech of the content words, and what each is attached to.
+
+    `noun_verb` pairs every noun with the verb whose subject, object or place it is, `adjective_noun` every adjective with
+    the noun that it describes. A caption has exactly one verb; the auxiliary "is" is not one.
+    """
+
+    verbs: tuple[int, ...]
+    nouns: tuple[int, ...]
+    adjectives: tuple[int, ...]
+    noun_verb: tuple[tuple[int, int], ...]
+    adjective_noun: tuple[tuple[int, int], ...]
+
+
+_VERBS = frozenset(form for phrases in VERB_PHRASES.values() for phrase in phrases for form in phrase[:2])
+_NOUNS = frozenset(BACKGROUND_NOUNS).union(*SHAPE_NOUNS.values())
+
+
+def parse(text: str) -> CaptionParse:
+    """The ground-truth syntax of a caption of this grammar (every word of it has one part of speech)."""
+    from data_prep.moving_shapes.scenes import BACKGROUNDS, COLORS
+
+    adjective_words = frozenset(COLORS + BACKGROUNDS).union(*SIZE_ADJECTIVES.values())
+    words = text.split()
+    verbs = tuple(i for i, word in enumerate(words) if word in _VERBS)
+    nouns = tuple(i for i, word in enumerate(words) if word in _NOUNS)
+    adjectives = tuple(i for i, word in enumerate(words) if word in adjective_words)
+    return CaptionParse(
+        verbs=verbs,
+        nouns=nouns,
+        adjectives=adjectives,
+        noun_verb=tuple((noun, verb) for noun in nouns for verb in verbs),
+        adjective_noun=tuple((a, min(noun for noun in nouns if noun > a)) for a in adjectives),
+    )

@@ -1,0 +1,73 @@
+"""Packaging of eaglenet_jax. Tools (ruff, mypy, pytest) are configured in pyproject.toml."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+# Read, not imported: the dependencies are not there while the package is being built.
+VERSION = re.search(r'^__version__ = "([^"]+)"', (ROOT / "eaglenet_jax/__init__.py").read_text(), re.MULTILINE)[1]
+
+setup(
+    name="eaglenet_jax",
+    version=VERSION,
+    description="EagleNet and its siblings for text-video retrieval, in JAX and Flax",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(
+        include=["eaglenet_jax", "eaglenet_jax.*", "configs", "configs.*", "data_prep", "data_prep.*"]
+    ),
+    package_data={"": ["py.typed", "*.html", "*.css", "*.js"]},
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "array_record>=0.8.1,<0.9",
+        "av>=15,<19",
+        "flax>=0.12,<0.13",
+        "ftfy>=6.2,<7",
+        "grain>=0.2.15,<0.3",
+        "importlib_resources>=6.4,<8",  # tensorflow-datasets imports it without asking for it
+        "instant-clip-tokenizer>=0.1.1,<0.2",
+        "jax>=0.10,<0.13",
+        "jaxtyping>=0.3,<0.4",
+        "ml_collections>=1.0,<2",
+        "numpy>=2.0,<3",
+        "optax>=0.2.5,<0.3",
+        "orbax-checkpoint>=0.12,<1",
+        "pillow>=11,<14",
+        "rich>=13.9,<16",
+        "safetensors>=0.5,<1",
+        "tensorboardX>=2.6.2,<3",
+        "tensorflow-datasets>=4.9.8,<5",
+        "transformers>=5.0,<6",
+    ],
+    extras_require={
+        "cuda12": ["jax[cuda12]>=0.10,<0.13"],
+        "test": [
+            "beartype>=0.20,<1",
+            "hypothesis>=6.100,<7",
+            "mypy>=2.0,<3",
+            "pytest>=9,<10",
+            "pytest-xdist>=3.6,<4",
+            "ruff==0.17.*",
+        ],
+        "parity": ["torch>=2.5,<3"],
+        "browser": ["playwright>=1.50,<2"],
+        "search": ["lancedb>=0.30,<1"],
+        "app": ["gradio>=6,<7"],
+        "syntax": ["spacy>=3.8,<4"],
+        "beam": ["apache-beam>=2.65,<3"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,43 @@
+"""Langevin sampling of text–video pairs from an energy, as `jax.grad` inside `lax.scan` (SYSTEMS.md section 2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from eaglenet_jax.draws import Draws
+
+
+def langevin_samples(
+    energy: Callable[[Array, Array], Array],
+    text: Float[Array, "B d"],
+    video: Float[Array, "B M d"],
+    draws: Draws,
+    *,
+    steps: int = 20,
+    step_size: float = 1.0,
+    noise_deviation: float = 0.005,
+) -> tuple[Float[Array, "B d"], Float[Array, "B M d"]]:
+    """Ends of B chains of x ← x − step_size ∇_x E(x) + ε, ε ~ N(0, noise_deviation²), on text and video together.
+
+    energy: (text [B, d], video [B, M, d]) → energies [B]; chains do not see each other. No gradient passes through the samples.
+    """
+    chain = jnp.arange(text.shape[0], dtype=jnp.uint32)
+    slope = jax.grad(lambda text, video: jnp.sum(energy(text, video)), argnums=(0, 1))
+
+    def step(state: tuple[Array, Array], index: Array) -> tuple[tuple[Array, Array], None]:
+        text, video = state
+        text_slope, video_slope = slope(text, video)
+        here = draws.fold(index)
+        text_noise = here.normal("langevin_text", (chain,), text.shape[1:])
+        video_noise = here.normal("langevin_video", (chain,), video.shape[1:])
+        text = text - step_size * text_slope + noise_deviation * text_noise
+        video = video - step_size * video_slope + noise_deviation * video_noise
+        return (text, video), None
+
+    start = jax.lax.stop_gradient((text, video))
+    ends, _ = jax.lax.scan(step, start, jnp.arange(steps))
+    return jax.lax.stop_gradient(ends)

@@ -1,0 +1,197 @@
+"""EagleNet: a graph of text candidates and frames picks the text, which pools the frames (SYSTEMS.md section 2).
+
+Wei et al., EagleNet, CVPR 2026. Defaults are the preset `ours`; the fields are the switches of docs/DIFFERENCES.md.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.energy.functions import Energy
+from eaglenet_jax.energy.matching import SamplerSettings, energy_loss
+from eaglenet_jax.energy.replay_buffer import ReplayBuffer, empty_buffer
+from eaglenet_jax.heads.interface import Head, Pairwise, PairScores, TextFeatures, VideoFeatures
+from eaglenet_jax.layers.frame_pooling import FramePooling, PooledFrames
+from eaglenet_jax.layers.losses import SigmoidLoss, SoftmaxLoss, repeated_video
+from eaglenet_jax.layers.rgat import GraphParameters, GraphShape
+from eaglenet_jax.layers.rgat_folded import FrameSide, candidate_weights, prepare_frames
+from eaglenet_jax.layers.similarity import at_least_float32, cosine, unit
+from eaglenet_jax.layers.stochastic_text import Radius, candidates, frame_similarities, toward
+
+
+@struct.dataclass
+class PreparedText:
+    """id: [Bt]. pooled: [Bt, d]."""
+
+    id: Array
+    pooled: Array
+
+
+@struct.dataclass
+class PreparedVideo:
+    """id: [Bv]. frames: [Bv, M, d]. mask: [Bv, M]. graph: the first layer's part of the frames. pooling: keys and values."""
+
+    id: Array
+    frames: Array
+    mask: Array
+    graph: FrameSide
+    pooling: PooledFrames
+
+
+class EagleNet(Head):
+    """The EagleNet head.
+
+    width: d. frames: M. graph: shape of the graph network. candidates: S. candidate_noise: "uniform" U[0, 1) (released) or
+    "normal" (paper). radius_bias: exp(W s + b), or the paper's exp(sᵀW). frame_positions: learnable positions on the graph's
+    frame nodes. pooling_*: of the frame pooling. support: "mean" over texts of the pooled videos (released), or the pair's
+    "own" (paper). loss_kind: "sigmoid" or "softmax". energy, energy_pooling, eam_*: energy-aware matching; eam_negatives adds
+    the batch's mismatched pairs (released). mask_padding: padding frames take no part. mask_repeated_videos: another caption
+    of the same video is no negative. dtype: compute type.
+    """
+
+    width: int
+    frames: int
+    graph: GraphShape
+    candidates: int = 20
+    candidate_noise: str = "uniform"
+    radius_bias: bool = True
+    frame_positions: bool = True
+    pooling_heads: int = 1
+    pooling_dropout: float = 0.3
+    pooling_input_norm: bool = True
+    support: str = "mean"
+    support_weight: float = 0.8
+    loss_kind: str = "sigmoid"
+    initial_logit_scale: float = 1 / 0.07
+    initial_log_scale: float = 4.77
+    initial_bias: float = -12.93
+    energy: str = "mlp"
+    energy_pooling: str = "avg"
+    eam_weight: float = 1.0
+    eam_support_weight: float = 1.0
+    eam_negatives: bool = True
+    sampler: SamplerSettings = SamplerSettings()
+    mask_padding: bool = True
+    mask_repeated_videos: bool = True
+    dtype: DTypeLike | None = None
+
+    def setup(self) -> None:
+        """Parts, under the names that the parameter tree shows."""
+        for field, value, known in (
+            ("candidate_noise", self.candidate_noise, ("uniform", "normal")),
+            ("support", self.support, ("mean", "own")),
+            ("loss_kind", self.loss_kind, ("sigmoid", "softmax")),
+        ):
+            if value not in known:
+                raise ValueError(f"EagleNet.{field} {value!r} is none of {', '.join(known)}")
+        self.radius = Radius(self.width, self.radius_bias)
+        self.relations = GraphParameters(self.graph)
+        self.pooling = FramePooling(
+            self.width, self.pooling_heads, self.pooling_dropout, self.pooling_input_norm, self.dtype
+        )
+        self.energy_function = Energy(self.width, self.energy, self.energy_pooling)
+        if self.loss_kind == "sigmoid":
+            self.matching_loss = SigmoidLoss(self.initial_log_scale, self.initial_bias)
+        else:
+            self.matching_loss = SoftmaxLoss(self.initial_logit_scale)
+        if self.frame_positions:
+            self.positions = self.param("frame_positions", nn.initializers.normal(1.0), (self.frames, self.width))
+
+    def initial_state(self) -> ReplayBuffer:
+        """An empty replay buffer."""
+        return empty_buffer(self.sampler.buffer_rows, self.frames, self.width)
+
+    def prepare_text(self, text: TextFeatures) -> PreparedText:
+        """Text features [Bt, d] are all that a pair needs."""
+        return PreparedText(text.id, text.pooled)
+
+    def prepare_video(self, video: VideoFeatures) -> PreparedVideo:
+        """Everything that concerns the frames alone: the first layer's projections and messages, pooling keys and values."""
+        if video.frames.shape[1] != self.frames:
+            raise ValueError(f"EagleNet is built for {self.frames} frames, the videos have {video.frames.shape[1]}")
+        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
+        nodes = video.frames + self.positions.astype(video.frames.dtype) if self.frame_positions else video.frames
+        graph = prepare_frames(self.graph, self.relations(), self._computed(nodes), mask)
+        return PreparedVideo(video.id, video.frames, mask, graph, self.pooling.prepare(video.frames, mask))
+
+    def score(self, text: PreparedText, video: PreparedVideo, draws: Draws, aux: bool = False) -> PairScores:
+        """cos(t_gen, v(t_gen, F)) for all pairs.
+
+        aux: "pooled" [Bt, Bv, d] pooled videos, "radius" [Bt, Bv, d], "candidate_weights" [Bt, Bv, S + 1] (the text, then its
+        candidates), "frame_weights" [Bt, Bv, M].
+        """
+        ids = (text.id[:, None], video.id[None, :])
+        radius = self.radius(frame_similarities(text.pooled, video.frames, video.mask))
+        draw = draws.uniform if self.candidate_noise == "uniform" else draws.normal
+        noise = draw("candidates", draws.pair_ids(text.id, video.id), (self.candidates, self.width))
+        cloud = candidates(text.pooled[:, None], radius, noise)
+        itself = jnp.broadcast_to(text.pooled[:, None, None], (*cloud.shape[:2], 1, self.width))
+        nodes = self._computed(jnp.concatenate([itself.astype(cloud.dtype), cloud], axis=2))
+        weights = candidate_weights(self.graph, self.relations(), video.graph, nodes, draws, ids)
+        generated = jnp.einsum("tvs,tvsd->tvd", weights, nodes)
+        pooled = self.pooling(generated, video.pooling, draws, ids)
+        similarity = cosine(generated, pooled)
+        if not aux:
+            return PairScores(similarity)
+        frame_weights = jnp.mean(self.pooling.attention(generated, video.pooling), axis=2)
+        shown = {"pooled": pooled, "radius": radius, "candidate_weights": weights, "frame_weights": frame_weights}
+        return PairScores(similarity, shown)
+
+    def score_support(
+        self, rows: tuple[PreparedText, Array, Array], columns: tuple[Array | None, Array]
+    ) -> Float[Array, "Bt Bv"]:
+        """cos(t_sup(t, v), v(t_gen, F)). rows: texts, their pooled videos and radii. columns: p_v [Bv, d] or None, video ids."""
+        text, pooled, radius = rows
+        target = pooled if columns[0] is None else columns[0][None]
+        return cosine(toward(text.pooled[:, None], target, radius), pooled)
+
+    def pair_energies(self, text: Array, video: VideoFeatures) -> Float[Array, "Bt Bv"]:
+        """Energies of all pairs of texts [Bt, d] and videos."""
+        return self.energy_function(text[:, None], video.frames[None], video.mask[None])
+
+    def loss(
+        self, text: TextFeatures, video: VideoFeatures, head_state: ReplayBuffer, draws: Draws, pairwise: Pairwise
+    ) -> tuple[Array, dict[str, Array], ReplayBuffer]:
+        """L(s) + 0.8 L(s_sup) + λ_eam L_eam(t, F) + λ_eam_sup L_eam(t_sup, F), section 2.5."""
+        prepared_text, prepared_video = self.prepare_text(text), self.prepare_video(video)
+        scores = pairwise(partial(self.score, aux=True), prepared_text, prepared_video, draws)
+        pooled, radius = scores.aux["pooled"], scores.aux["radius"]
+        target = jnp.mean(unit(pooled), axis=0) if self.support == "mean" else None
+        support = pairwise(self.score_support, (prepared_text, pooled, radius), (target, video.id))
+        ignored = repeated_video(video.id) & self.mask_repeated_videos
+        match_loss = self.matching_loss(scores.similarity, ignored)
+        support_loss = self.matching_loss(support, ignored)
+
+        index = jnp.arange(text.pooled.shape[0])
+        own_pooled, own_radius = pooled[index, index], radius[index, index]
+        support_text = toward(text.pooled, own_pooled if target is None else target, own_radius)
+        masked_video = video.replace(mask=prepared_video.mask)
+        negatives = ~(jnp.eye(len(index), dtype=bool) | ignored)
+
+        def eam(text: Array, buffer: ReplayBuffer, call: int) -> tuple[Array, ReplayBuffer]:
+            mismatched = (pairwise(self.pair_energies, text, masked_video), negatives) if self.eam_negatives else None
+            mask = prepared_video.mask
+            return energy_loss(
+                self.energy_function, text, video.frames, mask, mismatched, buffer, draws.fold(call), self.sampler
+            )
+
+        eam_loss, head_state = eam(text.pooled, head_state, 0)
+        loss = match_loss + self.support_weight * support_loss + self.eam_weight * eam_loss
+        parts = {"match_loss": match_loss, "support_loss": support_loss, "eam_loss": eam_loss}
+        if self.eam_support_weight:
+            eam_support_loss, head_state = eam(support_text, head_state, 1)
+            loss = loss + self.eam_support_weight * eam_support_loss
+            parts["eam_support_loss"] = eam_support_loss
+        return loss, parts, head_state
+
+    def _computed(self, x: Any) -> Any:
+        return at_least_float32(x) if self.dtype is None else jax.tree.map(lambda leaf: leaf.astype(self.dtype), x)

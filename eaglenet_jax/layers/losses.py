@@ -1,0 +1,60 @@
+"""Losses of a batch of matching pairs: text i belongs to video i (SYSTEMS.md section 2.5)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from eaglenet_jax.layers.similarity import at_least_float32
+
+
+def repeated_video(video_id: Array) -> Bool[Array, "B B"]:
+    """True at [i, j] where i ≠ j name the same video: such a pair is no negative. video_id: [B] uint32."""
+    return (video_id[:, None] == video_id[None, :]) & ~jnp.eye(video_id.shape[0], dtype=bool)
+
+
+def sigmoid_loss(
+    similarity: Float[Array, "B B"], log_scale: Float[Array, ""], bias: Float[Array, ""], ignored: Bool[Array, "B B"]
+) -> Float[Array, ""]:
+    """−(1/B) Σ_ij log σ(y_ij (exp(log_scale) s_ij + bias)), y = +1 on the diagonal and −1 off it, without `ignored` pairs."""
+    logits = jnp.exp(log_scale) * at_least_float32(similarity) + bias
+    count = similarity.shape[0]
+    signs = 2 * jnp.eye(count, dtype=logits.dtype) - 1
+    return -jnp.sum(jnp.where(ignored, 0, jax.nn.log_sigmoid(signs * logits))) / count
+
+
+def softmax_loss(logits: Float[Array, "B B"], ignored: Bool[Array, "B B"]) -> Float[Array, ""]:
+    """½ (cross-entropy over rows + over columns) of scaled similarities, `ignored` pairs left out of the sums."""
+    logits = jnp.where(ignored, jnp.finfo(logits.dtype).min, at_least_float32(logits))
+    matching = jnp.diagonal(logits)
+    rows = jax.nn.logsumexp(logits, axis=1) - matching
+    columns = jax.nn.logsumexp(logits, axis=0) - matching
+    return (jnp.mean(rows) + jnp.mean(columns)) / 2
+
+
+class SigmoidLoss(nn.Module):
+    """The sigmoid loss with its learnable temperature exp(log_scale) and bias, at 118 and −12.93 at the start."""
+
+    initial_log_scale: float = 4.77
+    initial_bias: float = -12.93
+
+    @nn.compact
+    def __call__(self, similarity: Float[Array, "B B"], ignored: Bool[Array, "B B"]) -> Float[Array, ""]:
+        """similarity: cosines. Returns the loss."""
+        log_scale = self.param("log_scale", nn.initializers.constant(self.initial_log_scale), ())
+        bias = self.param("bias", nn.initializers.constant(self.initial_bias), ())
+        return sigmoid_loss(similarity, log_scale, bias, ignored)
+
+
+class SoftmaxLoss(nn.Module):
+    """The symmetric softmax loss with CLIP's learnable logit scale, kept as its logarithm."""
+
+    initial_logit_scale: float = 1 / 0.07
+
+    @nn.compact
+    def __call__(self, similarity: Float[Array, "B B"], ignored: Bool[Array, "B B"]) -> Float[Array, ""]:
+        """similarity: cosines. Returns the loss."""
+        log_scale = self.param("logit_scale", lambda _: jnp.log(jnp.asarray(self.initial_logit_scale, jnp.float32)))
+        return softmax_loss(jnp.exp(log_scale) * at_least_float32(similarity), ignored)

@@ -1,0 +1,188 @@
+"""Relational graph attention over frames and text candidates: parameters and the readable, dense definition.
+
+This file says what the network is, over one adjacency matrix a relation (SYSTEMS.md section 2.2). `rgat_folded.py` computes
+the same read-out from the same parameters without the waste; tests hold the two together.
+
+Nodes are ordered frames, text, candidates: n = M + 1 + S.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float
+
+from eaglenet_jax.layers.similarity import masked_mean, masked_softmax
+
+LEAKY_SLOPE = 0.1
+TEXT_TEXT, FRAME_FRAME, TEXT_FRAME, EVERY = "text_text", "frame_frame", "text_frame", "every"
+
+
+@struct.dataclass
+class Relation:
+    """One relation of one layer. kernel: [d, H, k], W^{r,h}; receive, send: [k], a_l and a_r, shared by the heads."""
+
+    kernel: Array
+    receive: Array
+    send: Array
+
+
+@struct.dataclass
+class Layer:
+    """One layer. relations: by name; residual: W_o as [d, 1, k] (shared by the heads), [d, H, k], or None (GAT)."""
+
+    relations: dict[str, Relation]
+    residual: Array | None
+
+    def of(self, name: str) -> Relation:
+        """The relation called `name`; the GAT's only relation answers to every name."""
+        return self.relations.get(EVERY) or self.relations[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphShape:
+    """What defines the graph network besides its weights.
+
+    width: d. layers: L. heads: H. kind: "rgat", or "gat" (one relation over the complete graph, no W_o).
+    shared_residual: W_o maps d → d/H, the same for every head (released), or d → d (paper). frame_frame_edges: with them or
+    without (paper, table 9). readout: "released" averages edge weights after LeakyReLU with the frame as receiver; "paper"
+    before it, with the text as receiver. dropout_rate: of node features between layers.
+    """
+
+    width: int
+    layers: int = 2
+    heads: int = 4
+    kind: str = "rgat"
+    shared_residual: bool = True
+    frame_frame_edges: bool = True
+    readout: str = "released"
+    dropout_rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuses what no network can be built from."""
+        if self.kind not in ("rgat", "gat"):
+            raise ValueError(f"graph kind {self.kind!r} is neither 'rgat' nor 'gat'")
+        if self.readout not in ("released", "paper"):
+            raise ValueError(f"graph readout {self.readout!r} is neither 'released' nor 'paper'")
+        if self.layers < 1 or self.width % self.heads:
+            raise ValueError(f"a graph needs layers ≥ 1 ({self.layers}) and heads ({self.heads}) that divide width ({self.width})")
+
+
+class RelationParameters(nn.Module):
+    """Creates the parameters of one relation."""
+
+    width: int
+    heads: int
+    head_width: int
+
+    @nn.compact
+    def __call__(self) -> Relation:
+        """The relation's arrays."""
+        uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=0, out_axis=(1, 2))
+        vector = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=0, out_axis=1)
+        return Relation(
+            kernel=self.param("kernel", uniform, (self.width, self.heads, self.head_width)),
+            receive=self.param("receive", vector, (self.head_width, 1))[:, 0],
+            send=self.param("send", vector, (self.head_width, 1))[:, 0],
+        )
+
+
+class LayerParameters(nn.Module):
+    """Creates the parameters of one layer; the last keeps the full width in every head."""
+
+    shape: GraphShape
+    last: bool
+
+    @nn.compact
+    def __call__(self) -> Layer:
+        """The layer's arrays."""
+        shape = self.shape
+        head_width = shape.width if self.last else shape.width // shape.heads
+        names = (EVERY,) if shape.kind == "gat" else (TEXT_TEXT, FRAME_FRAME, TEXT_FRAME)
+        relations = {name: RelationParameters(shape.width, shape.heads, head_width, name=name)() for name in names}
+        if shape.kind == "gat":
+            return Layer(relations, None)
+        copies = 1 if self.last or shape.shared_residual else shape.heads
+        start = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=0, out_axis=(1, 2))
+        return Layer(relations, self.param("residual", start, (shape.width, copies, head_width)))
+
+
+class GraphParameters(nn.Module):
+    """Creates the parameters of all layers."""
+
+    shape: GraphShape
+
+    def setup(self) -> None:
+        """One module a layer, named layer_0, layer_1, …"""
+        last = self.shape.layers - 1
+        self.layer = [LayerParameters(self.shape, last=index == last) for index in range(self.shape.layers)]
+
+    def __call__(self) -> tuple[Layer, ...]:
+        """The layers' arrays, first to last."""
+        return tuple(layer() for layer in self.layer)
+
+
+def adjacency(shape: GraphShape, frame_mask: Bool[Array, "*batch M"], texts: int) -> dict[str, Bool[Array, "*batch n n"]]:
+    """Which node j each node i receives from, by relation; padding frames send nothing. texts: 1 + S."""
+    frames = frame_mask.shape[-1]
+    is_text = jnp.arange(frames + texts) >= frames
+    sends = jnp.concatenate([frame_mask, jnp.ones((*frame_mask.shape[:-1], texts), bool)], axis=-1)[..., None, :]
+    both_text = is_text[:, None] & is_text[None, :]
+    both_frame = ~is_text[:, None] & ~is_text[None, :]
+    across = is_text[:, None] != is_text[None, :]
+    if shape.kind == "gat":
+        edges = {EVERY: both_text | across | (both_frame & shape.frame_frame_edges)}
+    else:
+        edges = {TEXT_TEXT: both_text, FRAME_FRAME: both_frame & shape.frame_frame_edges, TEXT_FRAME: across}
+    return {name: edge & sends for name, edge in edges.items()}
+
+
+def edge_logits(relation: Relation, x: Float[Array, "*batch n d"]) -> Float[Array, "*batch H n n"]:
+    """a_l · W x_i + a_r · W x_j for every receiving node i (rows) and sending node j (columns), before LeakyReLU."""
+    projected = jnp.einsum("...nd,dhk->...hnk", x, relation.kernel)
+    return (projected @ relation.receive)[..., :, None] + (projected @ relation.send)[..., None, :]
+
+
+def dense_layer(
+    layer: Layer, x: Float[Array, "*batch n d"], edges: dict[str, Bool[Array, "*batch n n"]]
+) -> Float[Array, "*batch n H k"]:
+    """out^h_i = W_o x_i + Σ_r Σ_j α^{r,h}_ij W^{r,h} x_j for all nodes, relations and heads."""
+    out = jnp.zeros((), x.dtype) if layer.residual is None else jnp.einsum("...nd,dhk->...nhk", x, layer.residual)
+    for name, relation in layer.relations.items():
+        logits = jax.nn.leaky_relu(edge_logits(relation, x), LEAKY_SLOPE)
+        weights = masked_softmax(logits, edges[name][..., None, :, :])
+        out = out + jnp.einsum("...hij,...jd,dhk->...ihk", weights, x, relation.kernel)
+    return out
+
+
+def candidate_logits(
+    shape: GraphShape, layer: Layer, x: Float[Array, "*batch n d"], frame_mask: Bool[Array, "*batch M"]
+) -> Float[Array, "*batch texts"]:
+    """e_i of every text node: the mean over heads and valid frames of the last layer's text–frame edge weights."""
+    frames = frame_mask.shape[-1]
+    logits = edge_logits(layer.of(TEXT_FRAME), x)
+    if shape.readout == "released":
+        between = jnp.swapaxes(jax.nn.leaky_relu(logits[..., :frames, frames:], LEAKY_SLOPE), -1, -2)
+    else:
+        between = logits[..., frames:, :frames]
+    return jnp.mean(masked_mean(between, frame_mask[..., None, None, :]), axis=-2)
+
+
+def dense_candidate_weights(
+    shape: GraphShape,
+    layers: tuple[Layer, ...],
+    frames: Float[Array, "*batch M d"],
+    texts: Float[Array, "*batch texts d"],
+    frame_mask: Bool[Array, "*batch M"],
+) -> Float[Array, "*batch texts"]:
+    """Weights w of the text nodes, by the definition, without dropout. `frames` already carry their positions."""
+    x = jnp.concatenate([frames, texts], axis=-2)
+    edges = adjacency(shape, frame_mask, texts.shape[-2])
+    for layer in layers[:-1]:
+        heads = dense_layer(layer, x, edges)
+        x = jax.nn.relu(heads.reshape(x.shape))
+    return jax.nn.softmax(candidate_logits(shape, layers[-1], x, frame_mask), axis=-1)

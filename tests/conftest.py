@@ -1,0 +1,40 @@
+"""Settings of every test: exact matrix products, shapes checked at run time, no network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jaxtyping
+import numpy as np
+import pytest
+
+import tests.typechecking  # noqa: F401  the hook below finds it by name
+
+GOLDEN = Path(__file__).parent / "golden"
+# heads/interface.py is left out: its dataclasses travel through vmap, eval_shape and sharding trees.
+CHECKED = ["eaglenet_jax.clip", "eaglenet_jax.layers", "eaglenet_jax.energy", "eaglenet_jax.retrieval"]
+CHECKED += [
+    f"eaglenet_jax.heads.{path.stem}"
+    for path in sorted((Path(__file__).parents[1] / "eaglenet_jax/heads").glob("[!_]*.py"))
+    if path.stem != "interface"
+]
+
+jaxtyping.install_import_hook(CHECKED, "tests.typechecking.functions_only")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], dict[str, np.ndarray]]:
+    """golden("name") reads tests/golden/name.npz as a dict of arrays."""
+
+    def read(name: str) -> dict[str, np.ndarray]:
+        with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
+            return dict(file)
+
+    return read

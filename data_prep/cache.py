@@ -1,0 +1,89 @@
+"""The resumable cache: one file a decoded video, written atomically, so that a killed run loses nothing but its last few."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.annotations import VideoEntry
+from data_prep.atomic import write_atomically
+from data_prep.decode import JPEG_QUALITY, DecodedVideo, DecodeError, decode
+from data_prep.parallel import map_in_processes
+
+# Part of every key: raise it when the same settings no longer give the same frames.
+CACHE_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameSettings:
+    """What is stored of a video: `fps` frames a second, `size` pixels square."""
+
+    fps: float
+    size: int
+
+    def as_dict(self) -> dict[str, float | int]:
+        """For the manifest and for keys."""
+        return {"fps": self.fps, "size": self.size, "jpeg_quality": JPEG_QUALITY}
+
+
+def record_path(cache_dir: Path, entry: VideoEntry, settings: FrameSettings) -> Path:
+    """Where the video's record is or will be. The key covers id, settings, and the source file's size and time."""
+    status = entry.path.stat()
+    key = [CACHE_VERSION, entry.video_id, settings.as_dict(), status.st_size, status.st_mtime_ns]
+    name = hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
+    return cache_dir / name[:2] / f"{name}.frames"
+
+
+def write_record(path: Path, video: DecodedVideo) -> None:
+    """One line of JSON (`provenance`, the frames' `lengths` in bytes), then the frames back to back."""
+    header = {"provenance": video.provenance, "lengths": [len(frame) for frame in video.frames]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, b"\n".join((json.dumps(header).encode(), b"".join(video.frames))))
+
+
+def read_record(path: Path) -> DecodedVideo:
+    """What `write_record` wrote."""
+    header_line, frames = path.read_bytes().split(b"\n", 1)
+    header = json.loads(header_line)
+    ends = [0]
+    for length in header["lengths"]:
+        ends.append(ends[-1] + length)
+    if ends[-1] != len(frames):
+        raise ValueError(f"{path} holds {len(frames)} bytes of frames, its header says {ends[-1]}")
+    return DecodedVideo(tuple(frames[a:b] for a, b in zip(ends, ends[1:], strict=False)), header["provenance"])
+
+
+def _decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> tuple[str, str | None]:
+    try:
+        video = decode(entry.path, fps=settings.fps, size=settings.size)
+    except DecodeError as error:
+        return entry.video_id, str(error)
+    write_record(record_path(cache_dir, entry, settings), video)
+    return entry.video_id, None
+
+
+def fill_cache(
+    entries: Sequence[VideoEntry],
+    cache_dir: Path,
+    settings: FrameSettings,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict[str, str]:
+    """Decodes what is not in the cache yet and returns video id → reason for the files that cannot be decoded."""
+    failures = {entry.video_id: f"no file at {entry.path}" for entry in entries if not entry.path.is_file()}
+    present = (entry for entry in entries if entry.video_id not in failures)
+    jobs = [entry for entry in present if not record_path(cache_dir, entry, settings).exists()]
+    results = map_in_processes(
+        functools.partial(_decode_into, cache_dir=cache_dir, settings=settings),
+        jobs,
+        workers=workers,
+        title="Decoding videos",
+        progress=progress,
+        is_failure=lambda result: result[1] is not None,
+    )
+    return failures | {video_id: reason for video_id, reason in results if reason is not None}

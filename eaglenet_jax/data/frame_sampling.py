@@ -15,17 +15,19 @@ from eaglenet_jax.errors import UserError
 def sampled_frames(source_fps: float | Fraction | None, sample_fps: float = 1) -> Iterator[int]:
     """Endless increasing numbers of the frames to keep, for a decoder that walks through a file once.
 
-    With the integer frame rate `fps = int(source_fps)`, frame i is `floor(i * fps / sample_fps)`: the first of every second
-    (0, fps, 2 fps, …) at one frame a second. No frame comes twice: a `sample_fps` above `fps` keeps every frame. A source
-    slower than one frame a second counts as one. Raises UserError when the file states no frame rate, or for a sample rate
-    that is not above zero.
+    With the integer frame rate `fps = int(source_fps)`, frame i is `floor(i * fps / sample_fps)`: the first of every
+    second (0, fps, 2 fps, …) at one frame a second. No frame comes twice: a `sample_fps` above `fps` keeps every frame.
+    A source slower than one frame a second counts as one. Raises UserError when the file states no frame rate, or for a
+    sample rate that is not above zero.
     """
     if source_fps is None or not math.isfinite(source_fps) or source_fps <= 0:
-        raise UserError(f"the video states no usable frame rate ({source_fps}); write it anew, as with `ffmpeg -i IN -r 25 OUT`")
+        raise UserError(
+            f"the video states no usable frame rate ({source_fps}); write it anew, as with `ffmpeg -i IN -r 25 OUT`"
+        )
     if not math.isfinite(sample_fps) or sample_fps <= 0:
         raise UserError(f"cannot take {sample_fps} frames a second; give a number above zero")
     # A fraction, since 3 * 25 / 0.1 in floats is not 750.
-    step = Fraction(max(1, int(source_fps))) / Fraction(sample_fps).limit_denominator(1000)
+    step = Fraction(max(1, int(source_fps))) / Fraction(str(sample_fps))
     return (math.floor(i * max(step, Fraction(1))) for i in itertools.count())
 
 

@@ -30,12 +30,14 @@ def example_ids(dataset_ids: Iterable[str]) -> np.ndarray:
     repeated = [name for name, count in Counter(dataset_ids).items() if count > 1]
     if repeated:
         shown = ", ".join(repr(name) for name in repeated[:3]) + (", …" if len(repeated) > 3 else "")
-        raise UserError(f"{len(repeated)} ids occur more than once ({shown}); give every caption and every video its own id")
+        raise UserError(
+            f"{len(repeated)} ids occur more than once ({shown}); give every caption and every video its own id"
+        )
     return np.array([example_id(name) for name in dataset_ids], np.uint32)
 
 
 def token_id(tokens: np.ndarray) -> np.uint32:
-    """Id of a free query, from its token codes `tokens` [L] up to the end token (the largest code), whatever the padding."""
+    """Id of a free query: as `example_id`, of its token codes [L] up to the end token (the largest); no padding."""
     tokens = np.asarray(tokens)
     if tokens.ndim != 1 or tokens.size == 0:
         raise ValueError(f"token_id takes the codes of one query, [L]; got shape {tokens.shape}")

@@ -1,6 +1,6 @@
 """A frame as CLIP wants it: shorter side to the model's size by bicubic, then the centre square.
 
-The same to the bit as the reference preprocessing (PIL's antialiased bicubic; sizes and offsets round as torchvision's do).
+The same to the bit as the reference preprocessing: PIL's antialiased bicubic, torchvision's rounding.
 """
 
 from __future__ import annotations
@@ -31,6 +31,6 @@ def resize_and_crop(frame: np.ndarray, size: int) -> np.ndarray:
 
 
 def normalize(frames: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """`(x / 255 - mean) / std`, [..., 3] uint8 → [..., 3] float32. For checking: the vision encoder does this on the device."""
+    """`(x / 255 - mean) / std`, [..., 3] uint8 → float32. For checking: the vision encoder does this on the device."""
     scaled = frames.astype(np.float32) / np.float32(255)
     return (scaled - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)

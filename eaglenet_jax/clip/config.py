@@ -1,0 +1,96 @@
+"""Sizes of a CLIP and how it computes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from eaglenet_jax.errors import UserError
+
+ACTIVATIONS = ("quick_gelu", "gelu")
+SHIFT_STRIDE = 7  # of TS2-Net's token shift: a seventh of the tokens makes one fold
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipConfig:
+    """A CLIP with a vision transformer.
+
+    embed_dim: d, of both features. image_size, patch_size: pixels a side. *_width, *_layers, *_heads: of each tower.
+    shift_blocks: 0-based vision blocks whose attention input is shifted along time, none in plain CLIP.
+    mask_padding: padding frames take no part in the shift and their features are zero; False as the released
+    program, which treats them as real frames. activation: "quick_gelu" (OpenAI's weights) or "gelu" (weights trained
+    without it). dtype: compute type; parameters are float32. remat: recompute blocks in the backward pass to save
+    memory.
+    """
+
+    embed_dim: int
+    image_size: int
+    patch_size: int
+    vision_width: int
+    vision_layers: int
+    vision_heads: int
+    text_width: int
+    text_layers: int
+    text_heads: int
+    vocab_size: int = 49408
+    context_length: int = 77
+    shift_blocks: tuple[int, ...] = ()
+    mask_padding: bool = True
+    activation: str = "quick_gelu"
+    dtype: str = "float32"
+    remat: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not fit together."""
+        object.__setattr__(self, "shift_blocks", tuple(self.shift_blocks))
+        if self.image_size % self.patch_size:
+            raise UserError(f"clip: image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+        for tower in ("vision", "text"):
+            width, heads = getattr(self, f"{tower}_width"), getattr(self, f"{tower}_heads")
+            if width % heads:
+                raise UserError(f"clip: {tower}_width {width} is not a multiple of {tower}_heads {heads}")
+        if self.activation not in ACTIVATIONS:
+            raise UserError(f"clip: activation is {self.activation!r}, choose one of {', '.join(ACTIVATIONS)}")
+        outside = [block for block in self.shift_blocks if not 0 <= block < self.vision_layers]
+        if outside:
+            raise UserError(f"clip: shift_blocks {outside} do not exist, there are {self.vision_layers} vision blocks")
+        if self.shift_blocks and self.patches + 1 < SHIFT_STRIDE:
+            raise UserError(
+                f"clip: token shift needs at least {SHIFT_STRIDE} tokens a frame, image_size {self.image_size} with "
+                f"patch_size {self.patch_size} gives {self.patches + 1}; take smaller patches or shift_blocks=()"
+            )
+
+    @property
+    def patches(self) -> int:
+        """P, patches of a frame."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+def _openai(embed_dim: int, image_size: int, patch_size: int, vision_width: int, vision_layers: int) -> ClipConfig:
+    # OpenAI's models have 64-wide attention heads in both towers and a text tower as wide as the embedding.
+    return ClipConfig(
+        embed_dim=embed_dim,
+        image_size=image_size,
+        patch_size=patch_size,
+        vision_width=vision_width,
+        vision_layers=vision_layers,
+        vision_heads=vision_width // 64,
+        text_width=embed_dim,
+        text_layers=12,
+        text_heads=embed_dim // 64,
+    )
+
+
+NAMED_SIZES = {
+    "ViT-B/32": _openai(512, 224, 32, 768, 12),
+    "ViT-B/16": _openai(512, 224, 16, 768, 12),
+    "ViT-L/14": _openai(768, 224, 14, 1024, 24),
+    "ViT-L/14@336px": _openai(768, 336, 14, 1024, 24),
+}
+
+
+def clip_config(name: str, **changes: Any) -> ClipConfig:
+    """One of OpenAI's sizes by its name, with fields changed, such as shift_blocks=(10, 11)."""
+    if name not in NAMED_SIZES:
+        raise UserError(f"clip: no size is named {name!r}, choose one of {', '.join(NAMED_SIZES)} or give every field")
+    return dataclasses.replace(NAMED_SIZES[name], **changes)

@@ -1,0 +1,104 @@
+"""The pre-norm transformer block that both towers are made of."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from eaglenet_jax.clip.token_shift import token_shift
+
+
+def quick_gelu(x: Float[Array, "*batch w"]) -> Float[Array, "*batch w"]:
+    """The activation of OpenAI's weights, x · sigmoid(1.702 x)."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def exact_gelu(x: Float[Array, "*batch w"]) -> Float[Array, "*batch w"]:
+    """The activation x · Φ(x)."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+ACTIVATION_FUNCTIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
+
+
+def layer_norm(dtype: DTypeLike, name: str) -> nn.LayerNorm:
+    """Layer normalisation, eps 1e-5, computed in at least float32 and given back in the compute type."""
+    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype, name=name)
+
+
+def pick_token(x: Float[Array, "N T w"], position: Int[Array, " N"]) -> Float[Array, "N 1 w"]:
+    """One token of every sequence."""
+    return jnp.take_along_axis(x, position[:, None, None], axis=1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one fused kernel for queries, keys and values.
+
+    heads: attention heads. output_std: of the output kernel at the start. causal: a token sees none after itself.
+    """
+
+    heads: int
+    output_std: float
+    causal: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "N T w"], keep: Int[Array, " N"] | None) -> Float[Array, "N Q w"]:
+        """Q = T tokens out of T, or only the one at `keep` of every sequence (Q = 1)."""
+        count, length, width = x.shape
+        kernel = self.param("qkv_kernel", nn.initializers.normal(width**-0.5), (width, 3 * width)).astype(self.dtype)
+        bias = self.param("qkv_bias", nn.initializers.zeros, (3 * width,)).astype(self.dtype)
+        positions = jnp.arange(length)
+        if keep is None:
+            query, key, value = jnp.split(x @ kernel + bias, 3, axis=-1)
+            visible = positions[None, None, :] <= positions[None, :, None]
+        else:
+            query = pick_token(x, keep) @ kernel[:, :width] + bias[:width]
+            key, value = jnp.split(x @ kernel[:, width:] + bias[width:], 2, axis=-1)
+            visible = positions[None, None, :] <= keep[:, None, None]
+        query, key, value = (part.reshape(count, -1, self.heads, width // self.heads) for part in (query, key, value))
+        mask = visible[:, None] if self.causal else None
+        attended = jax.nn.dot_product_attention(query, key, value, mask=mask).reshape(count, -1, width)
+        start = nn.initializers.normal(self.output_std)
+        return nn.Dense(width, kernel_init=start, dtype=self.dtype, name="output")(attended)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); with `shift_frames` attention sees tokens shifted along time.
+
+    depth: blocks of the tower, which set the start of what is added to the residual stream: as CLIP's,
+    normal with standard deviation width^-0.5 · (2 depth)^-0.5, and (2 width)^-0.5 for the first layer of the MLP.
+    """
+
+    heads: int
+    depth: int
+    activation: str
+    causal: bool
+    dtype: DTypeLike
+    shift_frames: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "N T w"], frame_mask: Bool[Array, "B M"] | None, keep: Int[Array, " N"] | None
+    ) -> Float[Array, "N Q w"]:
+        """x: tokens. frame_mask: frames that take part in the shift, N = B·M. keep: the one token wanted of a sequence.
+
+        With `keep` (the last block of a tower of which one token is read) the rest is not computed; the numbers are the
+        same.
+        """
+        width = x.shape[-1]
+        output_std = width**-0.5 * (2 * self.depth) ** -0.5
+        seen = layer_norm(self.dtype, "norm1")(x)
+        if self.shift_frames:
+            seen = token_shift(seen.reshape(*frame_mask.shape, *seen.shape[1:]), frame_mask).reshape(seen.shape)
+        attended = Attention(self.heads, output_std, self.causal, self.dtype, name="attention")(seen, keep)
+        x = (x if keep is None else pick_token(x, keep)) + attended
+        hidden = layer_norm(self.dtype, "norm2")(x)
+        start = nn.initializers.normal((2 * width) ** -0.5)
+        hidden = nn.Dense(4 * width, kernel_init=start, dtype=self.dtype, name="mlp_up")(hidden)
+        hidden = ACTIVATION_FUNCTIONS[self.activation](hidden)
+        start = nn.initializers.normal(output_std)
+        return x + nn.Dense(width, kernel_init=start, dtype=self.dtype, name="mlp_down")(hidden)

@@ -1,0 +1,223 @@
+"""Optimisers: the released Adam without bias correction and AdamW, with rates by parameter patterns.
+
+SYSTEMS.md section 2.7. A parameter's name is its path, as "clip/visual/projection". Its basic rate is `clip_lr` when the
+name starts with "clip/", else `lr`; its basic decay is `weight_decay`, but 0 for names that contain "bias". Groups,
+(pattern, rule) in order, change that: the first pattern that matches the whole name decides, and every parameter must
+match one. A rule is a mapping with any of
+
+    lr            this rate instead of the basic one
+    lr_multiple   a factor on the basic rate
+    decay         this decay for all of the group, biases too
+    frozen        True: no update, no decay, no moments, no part in the global norm. Right also for parameters that the
+                  loss does not use, since PyTorch's optimisers pass over those
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from eaglenet_jax.errors import UserError
+
+CLIP_PREFIX = "clip/"
+MAX_LOGIT_SCALE = math.log(100.0)
+_RULE_KEYS = ("lr", "lr_multiple", "decay", "frozen")
+
+
+class Rates(NamedTuple):
+    """What the optimiser does with one parameter: the pattern that decided, learning rate, decoupled decay, frozen."""
+
+    pattern: str
+    lr: float
+    decay: float
+    frozen: bool
+
+
+def parameter_name(path: Sequence[Any]) -> str:
+    """The name of a leaf by its path in the tree, as "clip/visual/projection"."""
+    return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
+
+
+def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rates]:
+    """Rates of every parameter by name. UserError: a parameter or a pattern without a match, an unknown key in a rule.
+
+    config: `lr`, `clip_lr`, `weight_decay` and `groups` of `make_optimizer`. params: arrays or their shapes.
+    """
+    groups = tuple(config["groups"])
+    for pattern, rule in groups:
+        unknown = sorted(set(rule) - set(_RULE_KEYS))
+        if unknown:
+            raise UserError(f"optimizer.groups: {pattern!r} has unknown keys {unknown}, not of {', '.join(_RULE_KEYS)}")
+    names = [parameter_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    rates: dict[str, Rates] = {}
+    for name in names:
+        for pattern, rule in groups:
+            if re.fullmatch(pattern, name):
+                rates[name] = _rates(config, name, pattern, rule)
+                break
+    unmatched = [name for name in names if name not in rates]
+    if unmatched:
+        raise UserError(
+            f"optimizer.groups: no pattern matches {len(unmatched)} of {len(names)} parameters: "
+            f"{', '.join(unmatched)}; add a pattern for them, or end the groups with ('.*', {{}})"
+        )
+    unused = sorted({pattern for pattern, _ in groups} - {rate.pattern for rate in rates.values()})
+    if unused:
+        raise UserError(
+            f"optimizer.groups: {', '.join(map(repr, unused))} decides about no parameter; a pattern must match whole "
+            f"names, such as {names[0]!r}, that no earlier pattern matches"
+        )
+    return rates
+
+
+def _rates(config: Mapping[str, Any], name: str, pattern: str, rule: Mapping[str, Any]) -> Rates:
+    if rule.get("frozen", False):
+        return Rates(pattern, 0.0, 0.0, True)
+    base = config["clip_lr"] if name.startswith(CLIP_PREFIX) else config["lr"]
+    decay = 0.0 if "bias" in name else config["weight_decay"]
+    lr = rule.get("lr", base) * rule.get("lr_multiple", 1.0)
+    return Rates(pattern, float(lr), float(rule.get("decay", decay)), False)
+
+
+def describe_groups(config: Mapping[str, Any], params: PyTree) -> str:
+    """A table of the groups: pattern, learning rate, decay, tensors and parameters. Errors as `parameter_rates`."""
+    tensors: Counter[Rates] = Counter()
+    parameters: Counter[Rates] = Counter()
+    rates = parameter_rates(config, params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        rate = rates[parameter_name(path)]
+        tensors[rate] += 1
+        parameters[rate] += math.prod(leaf.shape)
+    order = {pattern: index for index, (pattern, _) in enumerate(config["groups"])}
+    rows = [("pattern", "lr", "decay", "tensors", "parameters")]
+    for rate in sorted(tensors, key=lambda rate: (order[rate.pattern], -rate.lr, -rate.decay)):
+        lr, decay = ("frozen", "") if rate.frozen else (f"{rate.lr:g}", f"{rate.decay:g}")
+        rows.append((rate.pattern, lr, decay, f"{tensors[rate]:,}", f"{parameters[rate]:,}"))
+    rows.append(("total", "", "", f"{sum(tensors.values()):,}", f"{sum(parameters.values()):,}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) -> optax.GradientTransformation:
+    """The optimiser that a config describes.
+
+    config: name "bert_adam" (released) or "adamw"; lr, clip_lr, weight_decay, groups: see the head of this file;
+    schedule, warmup: see `make_schedule`; global_clip, per_tensor_clip: largest norm of all gradients together and then
+    of each tensor by itself, None for no limit. params: arrays or their shapes. total_steps: updates in the whole run.
+    Errors: UserError for an unknown name or schedule, and as `parameter_rates`.
+    """
+    moments = {
+        "bert_adam": lambda: scale_by_uncorrected_adam(b1=0.9, b2=0.98, eps=1e-6),
+        "adamw": lambda: optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
+    }
+    if config["name"] not in moments:
+        raise UserError(f"optimizer.name={config['name']!r} is none of {', '.join(moments)}")
+    rates = parameter_rates(config, params)
+    steps = [moments[config["name"]](), _descend(rates)]
+    if config["per_tensor_clip"] is not None:
+        steps.insert(0, clip_each_by_norm(config["per_tensor_clip"]))
+    if config["global_clip"] is not None:
+        steps.insert(0, clip_by_global_norm(config["global_clip"]))
+    steps.append(optax.scale_by_schedule(make_schedule(config["schedule"], config["warmup"], total_steps)))
+    labels = jax.tree_util.tree_map_with_path(
+        lambda path, _: "frozen" if rates[parameter_name(path)].frozen else "trained", params
+    )
+    return optax.partition({"trained": optax.chain(*steps), "frozen": optax.set_to_zero()}, labels)
+
+
+def make_schedule(kind: str, warmup: float, total_steps: int) -> Callable[[Any], Array]:
+    """Factor on the learning rates by the number of updates made, x = updates / total_steps.
+
+    Below `warmup` (a fraction of the run) it is x / warmup, so the very first update is zero. From there on, "cosine" is
+    the released ½(1 + cos πx), which jumps a little at the end of the warm-up; "warmup_cosine" is the usual curve from 1
+    at the end of the warm-up to 0 at the end of the run; "constant" stays 1. Errors: UserError for any other kind.
+    """
+    curves: dict[str, Callable[[Array], Array]] = {
+        "cosine": lambda x: (1 + jnp.cos(jnp.pi * x)) / 2,
+        "warmup_cosine": lambda x: (1 + jnp.cos(jnp.pi * (x - warmup) / (1 - warmup))) / 2,
+        "constant": jnp.ones_like,
+    }
+    if kind not in curves:
+        raise UserError(f"optimizer.schedule={kind!r} is none of {', '.join(curves)}")
+    if not 0 <= warmup < 1:
+        raise UserError(f"optimizer.warmup={warmup} is a fraction of the run: 0 <= warmup < 1")
+    curve = curves[kind]
+
+    def factor(updates: Any) -> Array:
+        x = jnp.minimum(jnp.asarray(updates) / max(total_steps, 1), 1.0)
+        return jnp.where(x < warmup, x / warmup, curve(x)) if warmup else curve(x)
+
+    return factor
+
+
+class MomentState(NamedTuple):
+    """Running means of the gradient and of its square."""
+
+    mu: PyTree
+    nu: PyTree
+
+
+def scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """Updates m / (√v + eps), m and v running means of g and g², without Adam's correction of their start at zero."""
+
+    def init(params: PyTree) -> MomentState:
+        return MomentState(jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params))
+
+    def update(gradients: PyTree, state: MomentState, params: PyTree | None = None) -> tuple[PyTree, MomentState]:
+        del params
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradients)
+        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradients)
+        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu, nu), MomentState(mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _limit(norm: Array, max_norm: float) -> Array:
+    return jnp.minimum(1.0, max_norm / (norm + 1e-6))  # PyTorch's form; optax divides by the bare norm
+
+
+def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
+    """All gradients times min(1, max_norm / (|all| + 1e-6))."""
+
+    def clip(gradients: PyTree, params: PyTree | None) -> PyTree:
+        del params
+        factor = _limit(optax.tree.norm(gradients), max_norm)
+        return jax.tree.map(lambda g: g * factor, gradients)
+
+    return optax.stateless(clip)
+
+
+def clip_each_by_norm(max_norm: float) -> optax.GradientTransformation:
+    """Each tensor x becomes x · min(1, max_norm / (|x| + 1e-6))."""
+    return optax.stateless_with_tree_map(lambda g, _: g * _limit(jnp.sqrt(jnp.sum(g * g)), max_norm))
+
+
+def _descend(rates: Mapping[str, Rates]) -> optax.GradientTransformation:
+    """An update u becomes −lr (u + decay · parameter), each parameter with its own rates."""
+
+    def scale(updates: PyTree, params: PyTree) -> PyTree:
+        def one(path: Sequence[Any], update: Array, parameter: Array) -> Array:
+            rate = rates[parameter_name(path)]
+            return -rate.lr * (update + rate.decay * parameter)
+
+        return jax.tree_util.tree_map_with_path(one, updates, params)
+
+    return optax.stateless(scale)
+
+
+def clamp_logit_scale(params: PyTree) -> PyTree:
+    """The parameters with every `logit_scale` at most ln 100: applied after each update."""
+
+    def clamp(path: Sequence[Any], leaf: Array) -> Array:
+        return jnp.minimum(leaf, MAX_LOGIT_SCALE) if parameter_name(path[-1:]) == "logit_scale" else leaf
+
+    return jax.tree_util.tree_map_with_path(clamp, params)

@@ -1,0 +1,21 @@
+"""Everything that changes from one training step to the next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flax import struct
+
+
+@struct.dataclass
+class TrainState:
+    """What a step takes and gives back, saved and restored as one.
+
+    step: [] int32, updates made so far. params: {"clip": …, "head": …}. opt_state: of the optax optimiser.
+    head_state: what the head carries from step to step (EagleNet: its replay buffer), () for most.
+    """
+
+    step: Any
+    params: Any
+    opt_state: Any
+    head_state: Any

@@ -1,0 +1,287 @@
+"""The house rules of CONTRIBUTING.md: imports, entry points, sizes, versions, documents."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import eaglenet_jax
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("eaglenet_jax", "data_prep", "configs", "benchmarks")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+# Imports ------------------------------------------------------------------------------------------------------------
+
+# What a part may import of this project, besides itself: modules, or packages with all that is in them.
+BOTTOM = {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.draws"}
+LAYERS = {"eaglenet_jax.clip", "eaglenet_jax.layers", "eaglenet_jax.energy"}
+CONTRACT = {"eaglenet_jax.heads.interface"}
+MAY_IMPORT = {
+    "eaglenet_jax.errors": set[str](),
+    "eaglenet_jax.draws": {"eaglenet_jax.errors"},
+    "eaglenet_jax.clip": BOTTOM,
+    "eaglenet_jax.layers": BOTTOM,
+    "eaglenet_jax.energy": BOTTOM | {"eaglenet_jax.layers"},
+    "eaglenet_jax.heads": BOTTOM | LAYERS,
+    "eaglenet_jax.retrieval": BOTTOM | LAYERS | CONTRACT,
+    "eaglenet_jax.training": BOTTOM | LAYERS | CONTRACT | {"eaglenet_jax.retrieval"},
+    "eaglenet_jax.system": BOTTOM | LAYERS | {"eaglenet_jax.heads"},
+    "eaglenet_jax.data": {"eaglenet_jax", "eaglenet_jax.errors"},
+    "eaglenet_jax.port": BOTTOM | {"eaglenet_jax.clip"},
+    "configs": {"eaglenet_jax", "eaglenet_jax.errors"},
+    "data_prep": {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.data"},
+}
+# These can be embedded where nothing more is installed; whatever else they need is imported inside a function.
+EMBEDDABLE = ("clip", "heads", "layers", "energy", "training", "retrieval", "draws", "errors")
+EMBEDDABLE_IMPORTS = {"jax", "flax", "optax", "numpy", "jaxtyping"}
+
+
+def within(name: str, parts: set[str] | tuple[str, ...]) -> bool:
+    """Whether module `name` is one of `parts` or in one of them. The root package names only itself."""
+    return any(name == part or (part != "eaglenet_jax" and name.startswith(part + ".")) for part in parts)
+
+
+def imported_names(tree: ast.AST, package: str) -> Iterator[str]:
+    """Modules that a syntax tree imports; of `from a import b`, a.b where that is a module of this project, else a."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            for alias in node.names:
+                yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base
+
+
+def package_of(name: str) -> str:
+    return name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
+
+
+def runs_at_import(tree: ast.Module) -> ast.Module:
+    """The module without function bodies and without what only type checkers read."""
+
+    class Drop(ast.NodeTransformer):
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+            return None
+
+        def visit_If(self, node: ast.If) -> ast.If | None:
+            return None if "TYPE_CHECKING" in ast.unparse(node.test) else node
+
+    return Drop().visit(tree)
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_run_downward(part: str) -> None:
+    wrong = []
+    for name in (name for name in MODULES if within(name, (part,))):
+        for target in imported_names(ast.parse(MODULES[name].read_text()), package_of(name)):
+            of_project = target.split(".")[0] in PACKAGES
+            if of_project and not within(target, (part,)) and not within(target, MAY_IMPORT[part]):
+                wrong.append(f"{name} imports {target}")
+    assert not wrong
+
+
+def test_every_part_has_a_rule_or_is_an_entry_point() -> None:
+    parts = {".".join(name.split(".")[: 2 if name.startswith("eaglenet_jax.") else 1]) for name in MODULES}
+    above = {"eaglenet_jax", "eaglenet_jax.search", "benchmarks"}
+    entries = {name for name, path in MODULES.items() if is_entry_point(path)}
+    # A helper of the entry points is above the rest as they are: nothing below may import it, as the rules say.
+    assert parts - set(MAY_IMPORT) - above - entries <= {"eaglenet_jax.command", "eaglenet_jax.config_flags"}
+
+
+@pytest.mark.parametrize("part", EMBEDDABLE)
+def test_embeddable_parts_import_only_the_model_libraries(part: str) -> None:
+    allowed = EMBEDDABLE_IMPORTS | set(sys.stdlib_module_names) | {"eaglenet_jax"}
+    wrong = []
+    for name in (name for name in MODULES if within(name, (f"eaglenet_jax.{part}",))):
+        for target in imported_names(runs_at_import(ast.parse(MODULES[name].read_text())), package_of(name)):
+            if target.split(".")[0] not in allowed:
+                wrong.append(f"{name} imports {target}")
+    assert not wrong
+
+
+IMPORT_EVERYTHING = """
+import ast, importlib, json, os, sys
+names, outside = json.loads(sys.argv[1])
+for name in outside:  # other libraries may do as they like; what comes after is ours
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass
+import jax
+from jax._src import xla_bridge
+before, environment = dict(jax.config.values), dict(os.environ)
+started = []
+sys.addaudithook(lambda event, _: started.append(event) if event in
+    ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec") else None)
+faults = []
+for name in names:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        faults.append(f"{name} does not import: {error!r}")
+    changed = [flag for flag, value in jax.config.values.items() if before.get(flag, value) != value]
+    faults += [f"{name} sets the jax flag {flag}" for flag in changed]
+    faults += [f"{name} starts a process: {event}" for event in started]
+    if dict(os.environ) != environment:
+        faults.append(f"{name} changes the environment")
+    if xla_bridge.backends_are_initialized():
+        faults.append(f"{name} touches a device")
+    if faults:
+        break
+print(json.dumps(faults))
+"""
+
+
+def test_every_module_imports_without_side_effects() -> None:
+    outside = sorted(
+        {
+            target
+            for name, path in MODULES.items()
+            for target in imported_names(runs_at_import(ast.parse(path.read_text())), package_of(name))
+            if target and target.split(".")[0] not in PACKAGES
+        }
+    )
+    names = [name for name in MODULES if not name.endswith("__main__")]
+    result = run("-c", IMPORT_EVERYTHING, json.dumps([names, outside]))
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1]) == []
+
+
+# Entry points -------------------------------------------------------------------------------------------------------
+
+
+def is_entry_point(path: Path) -> bool:
+    return path.name == "__main__.py" or bool(re.search(r'^if __name__ == "__main__":', path.read_text(), re.MULTILINE))
+
+
+ENTRY_POINTS = sorted(name.removesuffix(".__main__") for name, path in MODULES.items() if is_entry_point(path))
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_help_of_every_entry_point_runs(name: str) -> None:
+    result = run("-m", name, "--help")
+    # absl answers --help with 1.
+    assert result.returncode in (0, 1), result.stderr
+    assert "Traceback" not in result.stderr, result.stderr
+    assert re.search(r"(?m)^\s*--\[?\w", result.stdout + result.stderr) or "usage" in result.stdout, result.stdout
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_short_and_have_one_job() -> None:
+    python = [path for path in tracked_files() if path.suffix == ".py"]
+    long = {str(path.relative_to(ROOT)): lines for path in python if (lines := path.read_text().count("\n")) > 400}
+    assert not long
+    assert not [path for path in python if path.stem in ("utils", "util", "helpers", "misc")]
+
+
+def test_tracked_files_name_no_machine() -> None:
+    # Written in pieces, so that this file does not name them either.
+    forbidden = re.compile("|".join(["/" + "work/", "/" + "root/", "/" + "Users/", "/home" + "/", r"\.\./" + "shared",
+                                     "--index" + "-url", "--extra-index" + "-url", "file:" + "//"]))  # fmt: skip
+    found = []
+    for path in tracked_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in forbidden.finditer(text)]
+    assert not found
+
+
+# Packaging ----------------------------------------------------------------------------------------------------------
+
+
+def setup_arguments() -> dict[str, ast.expr]:
+    (call,) = (
+        node
+        for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "setup"
+    )
+    return {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+
+
+def test_versions_agree() -> None:
+    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert citation and citation[1] == eaglenet_jax.__version__
+    assert importlib.metadata.version("eaglenet_jax") == eaglenet_jax.__version__
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{eaglenet_jax.__version__}]" in changes or "## [Unreleased]" in changes
+
+
+def test_lock_file_fits_the_ranges() -> None:
+    locked = dict(re.findall(r"(?m)^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text()))
+    arguments = setup_arguments()
+    extras = ast.literal_eval(arguments["extras_require"])
+    assert not [name for name in extras["test"] if name.startswith("torch")]
+    for requirement in map(Requirement, ast.literal_eval(arguments["install_requires"]) + extras["test"]):
+        version = locked.get(requirement.name.lower().replace("_", "-"))
+        assert version is not None, f"requirements.lock lacks {requirement}"
+        assert requirement.specifier.contains(version), f"requirements.lock has {requirement.name} {version}"
+
+
+# Documents ----------------------------------------------------------------------------------------------------------
+
+RUN = "pip install -e . && python -m eaglenet_jax.train --config=configs/demo.py"
+TEST = "pip install -e '.[test]' && pytest"
+
+
+def documents() -> list[Path]:
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "configs").rglob("*.py")]
+
+
+def test_readme_has_the_two_commands_each_on_a_line() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert RUN in lines
+    assert TEST in lines
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_documents_exist(document: Path) -> None:
+    text = document.read_text()
+    own = [name for name in re.findall(r"python3? -m ([a-z_.0-9]+)\b", text) if name.split(".")[0] in (*PACKAGES, "tests")]
+    absent = [name for name in own if not any((ROOT / f).is_file() for f in module_files(name))]
+    configs = re.findall(r"--config=(configs/[\w/]+\.py)", text)
+    absent += [config for config in configs if not (ROOT / config).is_file()]
+    linked = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text) if document.suffix == ".md" else []
+    absent += [link for link in linked if not (document.parent / link).exists()]
+    assert not absent
+
+
+def module_files(name: str) -> list[str]:
+    path = name.replace(".", "/")
+    return [f"{path}.py", f"{path}/__main__.py"]

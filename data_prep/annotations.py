@@ -52,7 +52,7 @@ def check_entries(entries: Sequence[VideoEntry]) -> None:
         raise UserError(f"{len(silent)} videos have no caption: {first_few(silent)}. Remove them from the annotations.")
     empty = [f"{cid} (video {entry.video_id})" for entry in entries for cid, text in entry.captions if not text.split()]
     if empty:
-        raise UserError(f"{len(empty)} captions have no words: {first_few(empty)}. Remove or fill them in the annotations.")
+        raise UserError(f"{len(empty)} captions have no words: {first_few(empty)}. Remove them or write them.")
 
 
 def _refuse_repeated(kind: str, ids: Iterable[str]) -> None:

@@ -1,10 +1,11 @@
-"""The resumable cache: one file a decoded video, written atomically, so that a killed run loses nothing but its last few."""
+"""The resumable cache: one atomically written file a video, so that a killed run loses only its last few."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ def read_record(path: Path) -> DecodedVideo:
         ends.append(ends[-1] + length)
     if ends[-1] != len(frames):
         raise ValueError(f"{path} holds {len(frames)} bytes of frames, its header says {ends[-1]}")
-    return DecodedVideo(tuple(frames[a:b] for a, b in zip(ends, ends[1:], strict=False)), header["provenance"])
+    return DecodedVideo(tuple(frames[a:b] for a, b in itertools.pairwise(ends)), header["provenance"])
 
 
 def _decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> tuple[str, str | None]:

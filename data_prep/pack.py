@@ -19,13 +19,14 @@ _STRING = tfds.features.Tensor(shape=(), dtype=np.object_)
 _STRINGS = tfds.features.Tensor(shape=(None,), dtype=np.object_)
 
 
-class FrameShards(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class FrameShards(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """One record a video, in the order given. The ArrayRecord writer of tensorflow-datasets groups single records."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First form."}
 
-    def __init__(self, splits: Mapping[str, Sequence[VideoEntry]], cache_dir: Path, settings: FrameSettings, data_dir: Path):
+    def __init__(
+        self, splits: Mapping[str, Sequence[VideoEntry]], cache_dir: Path, settings: FrameSettings, data_dir: Path
+    ):
         self._splits, self._cache_dir, self._settings = splits, cache_dir, settings
         super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -65,7 +66,7 @@ class FrameShards(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 def pack(
     splits: Mapping[str, Sequence[VideoEntry]], cache_dir: Path, settings: FrameSettings, shards_dir: Path
 ) -> None:
-    """Writes `shards_dir` anew from the cache; it appears only when complete, since the writer cannot go on when killed."""
+    """Writes `shards_dir` anew from the cache; it appears only when complete: the writer cannot go on when killed."""
     workspace = shards_dir.with_name(f".{shards_dir.name}.tmp")
     shutil.rmtree(workspace, ignore_errors=True)
     builder = FrameShards(splits, cache_dir, settings, workspace)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import sys
+import types
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -25,21 +28,26 @@ def map_in_processes(
     progress: bool,
     is_failure: Callable[[Result], bool] = lambda result: False,
 ) -> Iterator[Result]:
-    """Yields `task(job)` in any order. `workers` defaults to the cores; processes are spawned (forking with JAX can hang)."""
+    """Yields `task(job)` in the order of completion; the line shows done of total, failures and the time left.
+
+    `task` must be importable (no lambda). `workers` defaults to the cores; processes are spawned, since forking a
+    process that runs JAX can hang. A worker that dies raises `concurrent.futures.process.BrokenProcessPool`.
+    """
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[failures]}"),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with contextlib.ExitStack() as stack:
+        results: Iterator[Result]
         if len(jobs) < MIN_JOBS_FOR_PROCESSES or workers == 1:
             results = map(task, jobs)
         else:
-            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
-            results = pool.imap_unordered(task, jobs, chunksize=4)
+            results = stack.enter_context(_results_of_pool(task, jobs, workers))
         bar = stack.enter_context(Progress(*columns, disable=not progress or not jobs))
         line = bar.add_task(title, total=len(jobs), failures="")
         failures = 0
@@ -47,3 +55,26 @@ def map_in_processes(
             failures += is_failure(result)
             bar.update(line, advance=1, failures=f"[red]{failures} failed" if failures else "")
             yield result
+
+
+@contextlib.contextmanager
+def _results_of_pool(task: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Iterator[Result]]:
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    try:
+        with _main_module_hidden():
+            futures = [pool.submit(task, job) for job in jobs]
+        yield (future.result() for future in as_completed(futures))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    # A spawned process imports the main module of its parent again. Here that would be a training program, with JAX and
+    # seconds of start-up, or a script without a guard, which would start all over in every worker.
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

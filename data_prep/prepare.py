@@ -1,10 +1,14 @@
-"""Annotated videos → prepared folder: `manifest.json`, `captions/{split}.json`, `shards/`, and the `cache/` it came from."""
+"""Annotated videos → a prepared folder: `manifest.json`, `captions/{split}.json`, `shards/`, `cache/`.
+
+`cache/` may be deleted once the manifest is there; it saves decoding again when captions or splits change.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_prep.annotations import SHOWN, VideoEntry, check_entries
@@ -43,34 +47,39 @@ def prepare(
 ) -> dict:
     """Decodes into `out/cache`, packs into `out/shards`, and returns the manifest, which is written last.
 
-    Goes on where a killed run stopped, and does nothing when `out` already holds these entries at these settings. Videos
-    that are missing or cannot be decoded are an error; with `allow_missing` they are left out and listed under "failed".
-    Raises `UserError` for those and for everything `check_entries` refuses.
+    Goes on where a killed run stopped, and does nothing when `out` already holds these entries at these settings.
+    Videos that are missing or cannot be decoded are an error; with `allow_missing` they are left out, listed under
+    "failed" with the reason, and tried again by the next call. Files that broke off are listed under "incomplete".
+    Raises `UserError` for unusable videos and for everything `check_entries` refuses.
     """
     check_entries(entries)
-    settings = FrameSettings(fps, size)
+    settings = FrameSettings(float(fps), size)  # 1 and 1.0 are the same settings in JSON then
     mark = fingerprint(entries, settings)
-    manifest = read_manifest(out)
-    if manifest is not None and manifest["fingerprint"] == mark and (allow_missing or not manifest["failed"]):
-        return manifest
-    if not allow_missing:
-        missing = {entry.video_id: "no such file" for entry in entries if not entry.path.is_file()}
-        _refuse(missing, len(entries), "are missing", entries)
     cache_dir = out / "cache"
-    failed = fill_cache(entries, cache_dir, settings, workers=workers, progress=progress)
+    manifest = read_manifest(out)
+    if manifest is not None and manifest["fingerprint"] == mark:
+        before = manifest["failed"]
+        again = [entry for entry in entries if entry.video_id in before]
+        if fill_cache(again, cache_dir, settings, workers=workers, progress=progress).keys() == before.keys():
+            if not allow_missing:
+                _refuse(before, entries)
+            return manifest
     if not allow_missing:
-        _refuse(failed, len(entries), "cannot be decoded", entries)
+        # Said before hours of decoding, not after.
+        _refuse({entry.video_id: "no such file" for entry in entries if not entry.path.is_file()}, entries)
+    failed = fill_cache(entries, cache_dir, settings, workers=workers, progress=progress)
+    if not allow_missing or len(failed) == len(entries):
+        _refuse(failed, entries)
     splits: dict[str, list[VideoEntry]] = {}
     for entry in entries:
         if entry.video_id not in failed:
             splits.setdefault(entry.split, []).append(entry)
-    if not splits:
-        raise UserError(f"None of the {len(entries)} videos can be decoded, for example {_first_reason(failed)}.")
+
     from data_prep.pack import pack  # tensorflow-datasets takes a second to import; nothing else here needs it
 
     (out / "manifest.json").unlink(missing_ok=True)
     pack(splits, cache_dir, settings, out / "shards")
-    _write_captions(splits, out, cache_dir, settings)
+    incomplete = _write_captions(splits, out / "captions", cache_dir, settings)
     manifest = {
         "format": FORMAT,
         "dataset": dataset,
@@ -80,6 +89,7 @@ def prepare(
             for split, videos in splits.items()
         },
         "failed": failed,
+        "incomplete": incomplete,
         "decoder": DECODER,
         "fingerprint": mark,
     }
@@ -87,32 +97,31 @@ def prepare(
     return manifest
 
 
-def _refuse(failed: dict[str, str], total: int, what: str, entries: Sequence[VideoEntry]) -> None:
+def _refuse(failed: Mapping[str, str], entries: Sequence[VideoEntry]) -> None:
     if not failed:
         return
-    paths = {entry.video_id: entry.path for entry in entries}
-    listed = "; ".join(f"{paths[video_id]} ({reason})" for video_id, reason in list(failed.items())[:SHOWN])
+    shown = [f"{e.video_id} at {e.path} ({failed[e.video_id]})" for e in entries if e.video_id in failed][:SHOWN]
     raise UserError(
-        f"{len(failed)} of {total} videos {what}: {listed}{'; …' if len(failed) > SHOWN else ''}."
+        f"{len(failed)} of {len(entries)} videos are missing or cannot be decoded:"
+        f" {', '.join(shown)}{', …' if len(failed) > SHOWN else ''}."
         " Replace the files, or leave these videos out with allow_missing."
     )
 
 
-def _first_reason(failed: dict[str, str]) -> str:
-    video_id, reason = next(iter(failed.items()))
-    return f"{video_id} ({reason})"
-
-
-def _write_captions(splits: dict[str, list[VideoEntry]], out: Path, cache_dir: Path, settings: FrameSettings) -> None:
-    folder = out / "captions"
-    folder.mkdir(exist_ok=True)
+def _write_captions(
+    splits: Mapping[str, Sequence[VideoEntry]], folder: Path, cache_dir: Path, settings: FrameSettings
+) -> dict[str, str]:
+    """One JSON file a split, rows in the order of the records. Returns video id → note for files that broke off."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    incomplete = {}
     for split, entries in splits.items():
-        rows = [
-            {
-                "video_id": entry.video_id,
-                "frames": len(read_record(record_path(cache_dir, entry, settings)).frames),
-                "captions": [{"id": caption_id, "text": text} for caption_id, text in entry.captions],
-            }
-            for entry in entries
-        ]
+        rows = []
+        for entry in entries:
+            video = read_record(record_path(cache_dir, entry, settings))
+            if video.provenance["incomplete"] is not None:
+                incomplete[entry.video_id] = str(video.provenance["incomplete"])
+            captions = [{"id": caption_id, "text": text} for caption_id, text in entry.captions]
+            rows.append({"video_id": entry.video_id, "frames": len(video.frames), "captions": captions})
         write_atomically(folder / f"{split}.json", json.dumps(rows, indent=1).encode())
+    return incomplete

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from data_prep.moving_shapes.scenes import Scene
+from data_prep.moving_shapes.scenes import BACKGROUNDS, COLORS, Scene
+
+Choice = TypeVar("Choice")
 
 CAPTIONS_PER_CLIP = 5
 SHAPE_NOUNS = {
@@ -24,8 +28,8 @@ VERB_PHRASES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "right": (("moves", "moving", "right"), ("slides", "sliding", "right"), ("travels", "travelling", "right")),
     "up": (("moves", "moving", "up"), ("slides", "sliding", "up"), ("rises", "rising", "")),
     "down": (("moves", "moving", "down"), ("slides", "sliding", "down"), ("sinks", "sinking", "")),
-    "clockwise": (("circles", "circling", "clockwise"), ("turns", "turning", "clockwise")),
-    "counterclockwise": (("circles", "circling", "counterclockwise"), ("turns", "turning", "counterclockwise")),
+    "clockwise": (("circles", "circling", "clockwise"), ("loops", "looping", "clockwise")),
+    "counterclockwise": (("circles", "circling", "counterclockwise"), ("loops", "looping", "counterclockwise")),
     "grow": (("grows", "growing", ""), ("expands", "expanding", "")),
     "shrink": (("shrinks", "shrinking", ""), ("contracts", "contracting", "")),
     "appear": (("appears", "appearing", ""), ("fades", "fading", "in")),
@@ -33,7 +37,7 @@ VERB_PHRASES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "blink": (("blinks", "blinking", ""), ("flashes", "flashing", "")),
     "bounce": (("bounces", "bouncing", ""), ("hops", "hopping", "")),
     "approach": (("approaches", "approaching", ""), ("moves", "moving", "towards")),
-    "leave": (("leaves", "leaving", ""), ("moves", "moving", "away from")),
+    "leave": (("departs", "departing", "from"), ("moves", "moving", "away from")),
 }
 RELATION_WORDS = {
     "beside": ("beside", "next to"),
@@ -75,8 +79,8 @@ def _clause(
     size: bool = True,
     background: bool = True,
 ) -> str:
-    def pick(values: tuple) -> str:
-        return values[rng.integers(len(values))]
+    def pick(values: Sequence[Choice]) -> Choice:
+        return values[int(rng.integers(len(values)))]
 
     subject = f"a {pick(SIZE_ADJECTIVES[scene.size]) if size else ''} {scene.color} {pick(SHAPE_NOUNS[scene.shape])}"
     present, participle, particle = pick(VERB_PHRASES[scene.motion])
@@ -93,8 +97,8 @@ def _clause(
 class CaptionParse:
     """Positions in `text.split()`: the part of speech of the content words, and what each is attached to.
 
-    `noun_verb` pairs every noun with the verb whose subject, object or place it is, `adjective_noun` every adjective with
-    the noun that it describes. A caption has exactly one verb; the auxiliary "is" is not one.
+    `noun_verb` pairs every noun with the verb whose subject, object or place it is, `adjective_noun` every adjective
+    with the noun that it describes. A caption has exactly one verb; the auxiliary "is" is not one.
     """
 
     verbs: tuple[int, ...]
@@ -106,17 +110,15 @@ class CaptionParse:
 
 _VERBS = frozenset(form for phrases in VERB_PHRASES.values() for phrase in phrases for form in phrase[:2])
 _NOUNS = frozenset(BACKGROUND_NOUNS).union(*SHAPE_NOUNS.values())
+_ADJECTIVES = frozenset(COLORS + BACKGROUNDS).union(*SIZE_ADJECTIVES.values())
 
 
 def parse(text: str) -> CaptionParse:
     """The ground-truth syntax of a caption of this grammar (every word of it has one part of speech)."""
-    from data_prep.moving_shapes.scenes import BACKGROUNDS, COLORS
-
-    adjective_words = frozenset(COLORS + BACKGROUNDS).union(*SIZE_ADJECTIVES.values())
     words = text.split()
     verbs = tuple(i for i, word in enumerate(words) if word in _VERBS)
     nouns = tuple(i for i, word in enumerate(words) if word in _NOUNS)
-    adjectives = tuple(i for i, word in enumerate(words) if word in adjective_words)
+    adjectives = tuple(i for i, word in enumerate(words) if word in _ADJECTIVES)
     return CaptionParse(
         verbs=verbs,
         nouns=nouns,

@@ -1,4 +1,4 @@
-"""Pictures of a MovingShapes scene: where everything is at a moment, drawn with PIL at twice the size and averaged down."""
+"""Pictures of a MovingShapes scene: where everything is at a moment, drawn by PIL at twice the size."""
 
 from __future__ import annotations
 
@@ -157,7 +157,10 @@ def _stencil(shape: str, pixels: int) -> Image.Image:
     elif shape == "star":
         radii = (0.54, 0.22)
         angles = [math.pi * (i / 5 - 0.5) for i in range(10)]
-        points = [(edge * (0.5 + radii[i % 2] * math.cos(a)), edge * (0.54 + radii[i % 2] * math.sin(a))) for i, a in enumerate(angles)]
+        points = [
+            (edge * (0.5 + radii[i % 2] * math.cos(a)), edge * (0.54 + radii[i % 2] * math.sin(a)))
+            for i, a in enumerate(angles)
+        ]
         draw.polygon(points, fill=255)
     else:
         raise ValueError(f"unknown shape {shape!r}")
@@ -187,7 +190,7 @@ def _paste(canvas: Image.Image, sprite: _Sprite) -> None:
     canvas.paste(RGB[sprite.color], (x, y, x + pixels, y + pixels), stencil)
 
 
-def frames(scene: Scene, clip: Clip) -> Iterator[Image.Image]:
+def draw_frames(scene: Scene, clip: Clip) -> Iterator[Image.Image]:
     """Every frame of the clip, RGB. All that moves stays inside the centre square."""
     background = _background(scene, clip)
     other = _other(scene, clip)

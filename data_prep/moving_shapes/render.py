@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep.atomic import write_atomically
 from data_prep.moving_shapes.captions import captions
-from data_prep.moving_shapes.drawing import Clip, draw_clip, frames
+from data_prep.moving_shapes.drawing import Clip, draw_clip, draw_frames
 from data_prep.moving_shapes.scenes import Scene, draw_splits
 from data_prep.parallel import map_in_processes
 from eaglenet_jax.errors import UserError
@@ -32,7 +32,7 @@ def clip_of(video_id: str, seed: int) -> tuple[Clip, np.random.Generator]:
     return draw_clip(filming), wording
 
 
-def annotations(splits: Mapping[str, int], seed: int) -> tuple[dict, dict[str, Scene]]:
+def describe(splits: Mapping[str, int], seed: int) -> tuple[dict, dict[str, Scene]]:
     """The annotation file's content, and the scene of every video id."""
     videos: list[dict] = []
     sentences: list[dict] = []
@@ -42,9 +42,8 @@ def annotations(splits: Mapping[str, int], seed: int) -> tuple[dict, dict[str, S
             video_id = f"{split}_{index:04d}"
             clip, wording = clip_of(video_id, seed)
             seconds = clip.frames * clip.rate[1] / clip.rate[0]
-            videos.append(
-                {"video_id": video_id, "split": split, "start time": 0.0, "end time": round(seconds, 3), "id": len(videos)}
-            )
+            times = {"start time": 0.0, "end time": round(seconds, 3)}
+            videos.append({"video_id": video_id, "split": split, **times, "id": len(videos)})
             for text in captions(scene, wording):
                 sentences.append({"video_id": video_id, "caption": text, "sen_id": len(sentences)})
             scenes[video_id] = scene
@@ -61,7 +60,7 @@ def write_video(path: Path, scene: Scene, clip: Clip) -> None:
         # One thread and a fixed preset: the same bytes on every run, and no thread start for tiny pictures.
         stream.codec_context.thread_count = 1
         stream.options = {"preset": "veryfast", "crf": "18"}
-        for image in frames(scene, clip):
+        for image in draw_frames(scene, clip):
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode())
     os.replace(temporary, path)
@@ -85,10 +84,12 @@ def render(
     Finished files are kept, so an interrupted call goes on where it was. Raises `UserError` when `out` already holds
     MovingShapes of another seed or other splits.
     """
-    content, scenes = annotations(DEFAULT_SPLITS if splits is None else splits, seed)
+    content, scenes = describe(DEFAULT_SPLITS if splits is None else splits, seed)
     annotation_file = out / "annotations.json"
     if annotation_file.exists() and json.loads(annotation_file.read_text())["info"] != content["info"]:
-        raise UserError(f"{annotation_file} describes MovingShapes of another seed, version or other splits: render to another folder.")
+        raise UserError(
+            f"{annotation_file} holds MovingShapes of another seed, version or other splits; render elsewhere."
+        )
     videos_dir = out / "videos"
     videos_dir.mkdir(parents=True, exist_ok=True)
     write_atomically(annotation_file, json.dumps(content, indent=1).encode())

@@ -35,10 +35,10 @@ MOTIONS_BY_RELATION = {
     "target": ("approach", "leave"),
 }
 RELATION_FREQUENCY = {"alone": 0.35, "beside": 0.27, "behind": 0.11, "before": 0.11, "around": 0.07, "target": 0.09}
-# The share of all attribute combinations that each split may draw from; a combination's hash decides, so that splits are
-# disjoint whatever their sizes and whichever of them are rendered.
+# The share of all attribute combinations that each split may draw from. A combination's hash decides, so that splits
+# are disjoint whatever their sizes and whichever of them are rendered.
 SPLIT_SHARE = {"train": 0.55, "validate": 0.09, "test": 0.09, "test_1k": 0.27}
-# One draw in three brings its twin along: about half of the clips then have another that differs only in the order of frames.
+# One draw in three brings its twin along: about half of the clips then have one that differs only in the frames' order.
 TWIN_FREQUENCY = 1 / 3
 MAX_DRAWS_PER_CLIP = 500
 
@@ -61,9 +61,11 @@ class Scene:
         reverse = REVERSED.get(self.motion)
         return None if reverse is None else dataclasses.replace(self, motion=reverse)
 
-    def without_other(self) -> Scene:
-        """What a caption that does not mention the second shape would describe."""
-        return dataclasses.replace(self, relation="alone", other_shape=None, other_color=None)
+    def without_other(self) -> tuple[Scene, ...]:
+        """What captions that do not mention the second shape would describe; its target's direction is not told."""
+        motions = STRAIGHT if self.relation == "target" else (self.motion,)
+        lone = dataclasses.replace(self, relation="alone", other_shape=None, other_color=None)
+        return tuple(dataclasses.replace(lone, motion=motion) for motion in motions)
 
 
 def split_of(scene: Scene, seed: int) -> str:
@@ -83,7 +85,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     """A random combination. A second shape differs from the first in shape and colour."""
 
     def pick(values: tuple[str, ...]) -> str:
-        return values[rng.integers(len(values))]
+        return values[int(rng.integers(len(values)))]
 
     relation = str(rng.choice(list(RELATION_FREQUENCY), p=list(RELATION_FREQUENCY.values())))
     shape, color = pick(SHAPES), pick(COLORS)
@@ -99,8 +101,8 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 def draw_split(split: str, count: int, seed: int) -> list[Scene]:
     """`count` distinct scenes of one split, none of which fits another's complete description.
 
-    A description of a shape alone also fits a clip in which a second shape happens to be there, so one split never holds
-    both. Raises `UserError` for an unknown split or more clips than there are combinations.
+    A description of a shape alone also fits a clip in which a second shape happens to be there, so one split never
+    holds both. Raises `UserError` for an unknown split or more clips than there are combinations.
     """
     if split not in SPLIT_SHARE:
         raise UserError(f"MovingShapes has no split {split!r}; choose among {', '.join(SPLIT_SHARE)}.")
@@ -110,11 +112,11 @@ def draw_split(split: str, count: int, seed: int) -> list[Scene]:
     accompanied: set[Scene] = set()
 
     def add(scene: Scene) -> None:
-        lone = scene.without_other()
+        descriptions = scene.without_other()
         own, opposite = (alone, accompanied) if scene.relation == "alone" else (accompanied, alone)
-        if scene not in scenes and lone not in opposite and len(scenes) < count:
+        if scene not in scenes and opposite.isdisjoint(descriptions) and len(scenes) < count:
             scenes[scene] = None
-            own.add(lone)
+            own.update(descriptions)
 
     for scene in _draws_of_split(split, seed, rng, attempts=MAX_DRAWS_PER_CLIP * max(count, 1)):
         if len(scenes) >= count:
@@ -124,7 +126,7 @@ def draw_split(split: str, count: int, seed: int) -> list[Scene]:
         if rng.random() < TWIN_FREQUENCY and twin is not None:
             add(twin)
     if len(scenes) < count:
-        raise UserError(f"MovingShapes split {split!r} has fewer than {count} combinations; ask for at most {len(scenes)}.")
+        raise UserError(f"MovingShapes split {split!r} has only {len(scenes)} combinations; {count} were asked for.")
     return list(scenes)
 
 

@@ -15,8 +15,8 @@ def read_msrvtt_json(annotations_json: Path, videos_dir: Path) -> list[VideoEntr
     """Entries in the file's order of videos, captions in its order of sentences.
 
     `videos[].video_id` names `videos_dir/{video_id}.mp4`; the split "validate" is called "val"; a caption's id is its
-    `sen_id`. Raises `UserError` for a missing file or folder, a file of another form, and a sentence about a video that the
-    file does not list.
+    "sen" and its `sen_id`. Raises `UserError` for a missing file or folder, a file of another form, and a sentence
+    about a video that the file does not list.
     """
     require_file(annotations_json, "annotation file")
     require_folder(videos_dir, "video folder")

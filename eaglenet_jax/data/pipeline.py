@@ -1,0 +1,236 @@
+"""Batches for training and evaluation, read with grain.
+
+Training: one global shuffle of all caption–video pairs, anew in every pass, cut into global batches that can be asked
+for by number. Batch k is a function of the data, the seed and k alone: it is the same for any number of worker
+processes, and with several hosts each reads its rows of it. So a run is continued by the count of batches consumed.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grain
+import numpy as np
+from absl import flags
+
+from eaglenet_jax.data.records import example_ids
+from eaglenet_jax.data.sources import Captions, FrameReader, PreparedSplit
+from eaglenet_jax.data.tokenizer import Tokenizer
+from eaglenet_jax.errors import UserError
+
+Batch = dict[str, np.ndarray]
+
+# Batches are large (115 MB of 64 videos with 12 frames of 224 × 224), so few are kept ready.
+_BATCHES_AHEAD = 2
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _VideoLoader:
+    """Rows of videos [b] → their ids, frames and frame masks."""
+
+    reader: FrameReader
+    video_id: np.ndarray
+    max_frames: int
+
+    def __call__(self, rows: np.ndarray) -> Batch:
+        size = self.reader.size
+        frames = np.empty((len(rows), self.max_frames, size, size, 3), np.uint8)
+        mask = np.empty((len(rows), self.max_frames), bool)
+        for slot, row in enumerate(rows):
+            frames[slot], mask[slot] = self.reader.frames(int(row), self.max_frames)
+        return {"video_id": self.video_id[rows], "frames": frames, "frame_mask": mask}
+
+
+@dataclass(frozen=True)
+class _PairLoader:
+    """Rows of captions [b] → the captions, each with its video."""
+
+    text_id: np.ndarray
+    tokens: np.ndarray
+    text_video: np.ndarray
+    videos: _VideoLoader
+
+    def __call__(self, rows: np.ndarray) -> Batch:
+        return {"text_id": self.text_id[rows], "tokens": self.tokens[rows], **self.videos(self.text_video[rows])}
+
+
+@dataclass(frozen=True)
+class _ProcessSlice:
+    """The rows of a global batch that one process reads."""
+
+    start: int
+    stop: int
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return rows[self.start : self.stop]
+
+
+def train_dataset(
+    split: PreparedSplit,
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int,
+    max_frames: int,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.MapDataset:
+    """All global training batches without end: `dataset[k]` is batch k, of which this process gets its rows.
+
+    An example is one caption–video pair; a pass shows every caption at most once and drops the last incomplete batch
+    (`batches_per_pass`); every pass is shuffled anew. A batch is a dict of "text_id" [b] uint32, "tokens" [b, L] int32,
+    "video_id" [b] uint32, "frames" [b, M, H, W, 3] uint8 and "frame_mask" [b, M] bool, where b is
+    batch_size / process_count, L tokenizer.max_words and M max_frames. Warns once of captions that do not fit into L.
+    Raises UserError for a batch larger than the split, a batch that the processes cannot share evenly, captions without
+    words and ids that repeat.
+    """
+    pairs = len(split.captions)
+    if not 1 <= batch_size <= pairs:
+        raise UserError(
+            f"batch_size is {batch_size}, split {split.name!r} has {pairs} caption-video pairs; choose 1 to {pairs}"
+        )
+    text_id, tokens = _tokenized(split.captions, tokenizer, split.name)
+    loader = _PairLoader(text_id, tokens, split.captions.text_video, _video_loader(split, max_frames))
+    return (
+        grain.MapDataset.range(pairs)
+        .seed(seed)
+        .shuffle()
+        .batch(batch_size, drop_remainder=True)
+        .repeat()
+        .map(_process_slice(batch_size, process_index, process_count))
+        .map(loader)
+    )
+
+
+def batches_per_pass(split: PreparedSplit, batch_size: int) -> int:
+    """Global batches in one pass over the captions of a split."""
+    return len(split.captions) // batch_size
+
+
+def batches(
+    dataset: grain.MapDataset, *, start: int = 0, stop: int | None = None, workers: int = 0
+) -> grain.DatasetIterator[Batch]:
+    """Batches `start`, `start + 1`, … of a dataset, read ahead by `workers` processes, or by threads where that is 0.
+
+    Reading begins at once. Call `close()` on the iterator (`contextlib.closing`) to end the workers of one that is not
+    exhausted; they also end with the process that started them, however it ends. Workers are spawned: a script that
+    uses them keeps its work under `if __name__ == "__main__":`. They hand batches over in shared memory (/dev/shm),
+    about three for every worker at a time.
+    """
+    if workers < 0:
+        raise UserError(f"workers is {workers}; give 0 (threads of this process) or a number of processes")
+    ahead = 1 if workers else _BATCHES_AHEAD
+    read = dataset[start:stop].to_iter_dataset(grain.ReadOptions(num_threads=ahead, prefetch_buffer_size=ahead))
+    if workers:
+        _let_grain_read_its_flags()
+        processes = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
+        read = read.mp_prefetch(processes, worker_init_fn=_start_worker).map(_own_memory)
+    iterator = iter(read)
+    iterator.start_prefetch()
+    return iterator
+
+
+def _own_memory(batch: Batch) -> Batch:
+    # Frees the shared memory at once: a batch that lives until the interpreter ends would fail to, with a traceback.
+    return {name: np.array(value) for name, value in batch.items()}
+
+
+def text_batches(
+    split: PreparedSplit, tokenizer: Tokenizer, *, batch_size: int, queries: str = "all"
+) -> Iterator[Batch]:
+    """The captions of `split.queries(queries)` once each, in order.
+
+    Dicts of "text_id" [B] uint32, "tokens" [B, L] int32 and "valid" [B] bool. Every batch has B = batch_size rows, so
+    that encoding compiles once; the rows that fill up the last one repeat its last caption and are False in "valid".
+    """
+    captions = split.queries(queries)
+    text_id, tokens = _tokenized(captions, tokenizer, split.name)
+    for first in range(0, len(captions), batch_size):
+        rows, valid = _filled_up(np.arange(first, min(first + batch_size, len(captions))), batch_size)
+        yield {"text_id": text_id[rows], "tokens": tokens[rows], "valid": valid}
+
+
+def video_batches(
+    split: PreparedSplit, *, batch_size: int, max_frames: int, workers: int = 0
+) -> grain.DatasetIterator[Batch]:
+    """The videos of a split once each, in order, read as by `batches`.
+
+    Dicts of "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool and "valid" [B] bool,
+    filled up as in `text_batches`.
+    """
+    loader = _FilledUp(_video_loader(split, max_frames), batch_size)
+    return batches(grain.MapDataset.range(len(split.video_ids)).batch(batch_size).map(loader), workers=workers)
+
+
+@dataclass(frozen=True)
+class _FilledUp:
+    """A video batch of fixed size: the last one is filled up with its last video, decoded once."""
+
+    videos: _VideoLoader
+    batch_size: int
+
+    def __call__(self, rows: np.ndarray) -> Batch:
+        positions, valid = _filled_up(np.arange(len(rows)), self.batch_size)
+        return {name: value[positions] for name, value in self.videos(rows).items()} | {"valid": valid}
+
+
+def _filled_up(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.pad(rows, (0, batch_size - len(rows)), mode="edge"), np.arange(batch_size) < len(rows)
+
+
+def _video_loader(split: PreparedSplit, max_frames: int) -> _VideoLoader:
+    return _VideoLoader(split.reader, example_ids(split.video_ids), max_frames)
+
+
+def _process_slice(batch_size: int, process_index: int, process_count: int) -> _ProcessSlice:
+    if batch_size % process_count:
+        raise UserError(
+            f"batch_size {batch_size} cannot be shared evenly by {process_count} processes; choose a multiple"
+        )
+    rows = batch_size // process_count
+    return _ProcessSlice(process_index * rows, (process_index + 1) * rows)
+
+
+def _tokenized(captions: Captions, tokenizer: Tokenizer, split_name: str) -> tuple[np.ndarray, np.ndarray]:
+    codes = [tokenizer.codes(text) for text in captions.texts]
+    wordless = [caption_id for caption_id, code in zip(captions.ids, codes, strict=True) if not code]
+    if wordless:
+        raise UserError(
+            f"{len(wordless)} captions of split {split_name!r} have no words (first: {wordless[0]!r});"
+            " take them out of the annotations and prepare the dataset again"
+        )
+    if truncated := tokenizer.count_truncated(codes):
+        _log.warning(
+            "%d of %d captions of split %r are longer than max_words=%d and are cut",
+            truncated, len(codes), split_name, tokenizer.max_words,
+        )  # fmt: skip
+    return example_ids(captions.ids), tokenizer.rows(codes)
+
+
+def _let_grain_read_its_flags() -> None:
+    # Outside absl.app.run (scripts, notebooks, pytest) nothing parses flags, and grain then refuses to start workers.
+    # absl lets a flag be read that counts as given. The values stay the defaults, and a later app.run parses as ever.
+    if not flags.FLAGS.is_parsed():
+        for name in flags.FLAGS:
+            if name.startswith("grain_"):
+                flags.FLAGS[name].present = True
+
+
+def _start_worker(index: int, count: int) -> None:
+    """Runs first in every worker process, which must not outlive its parent nor answer the user's Ctrl-C itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()

@@ -1,6 +1,6 @@
 """Optimisers: the released Adam without bias correction and AdamW, with rates by parameter patterns.
 
-SYSTEMS.md section 2.7. A parameter's name is its path, as "clip/visual/projection". Its basic rate is `clip_lr` when the
+SYSTEMS.md section 2.7. A parameter's name is its path, "clip/visual/projection". Its basic rate is `clip_lr` when the
 name starts with "clip/", else `lr`; its basic decay is `weight_decay`, but 0 for names that contain "bias". Groups,
 (pattern, rule) in order, change that: the first pattern that matches the whole name decides, and every parameter must
 match one. A rule is a mapping with any of
@@ -137,8 +137,8 @@ def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) 
 def make_schedule(kind: str, warmup: float, total_steps: int) -> Callable[[Any], Array]:
     """Factor on the learning rates by the number of updates made, x = updates / total_steps.
 
-    Below `warmup` (a fraction of the run) it is x / warmup, so the very first update is zero. From there on, "cosine" is
-    the released ½(1 + cos πx), which jumps a little at the end of the warm-up; "warmup_cosine" is the usual curve from 1
+    Below `warmup` (a fraction of the run) it is x / warmup, so the very first update is zero. From there, "cosine" is
+    the released ½(1 + cos πx), which jumps a little at the end of the warm-up; "warmup_cosine" the usual curve from 1
     at the end of the warm-up to 0 at the end of the run; "constant" stays 1. Errors: UserError for any other kind.
     """
     curves: dict[str, Callable[[Array], Array]] = {

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,6 @@ from eaglenet_jax.training.optimizer import (
     parameter_rates,
 )
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "bert_adam.npz"
 RELEASED = {
     "name": "bert_adam",
     "lr": 1e-4,
@@ -46,28 +45,28 @@ def _params() -> dict:
     }
 
 
-def _records(golden: np.lib.npyio.NpzFile, prefix: str, dtype: type) -> dict:
+def _records(records: Mapping[str, np.ndarray], prefix: str, dtype: type) -> dict:
     """Arrays below a prefix as a tree: "clip.visual.proj" → clip / visual.proj."""
     flat = {
-        tuple(key[len(prefix) :].split(".", 1)): golden[key].astype(dtype) for key in golden if key.startswith(prefix)
+        tuple(key[len(prefix) :].split(".", 1)): records[key].astype(dtype) for key in records if key.startswith(prefix)
     }
     return traverse_util.unflatten_dict(flat)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_released_optimiser_is_replayed_over_all_steps(dtype: type) -> None:
-    golden = np.load(GOLDEN)
-    recorded = json.loads(str(golden["config"]))
+def test_released_optimiser_is_replayed_over_all_steps(golden: Callable, dtype: type) -> None:
+    records = golden("bert_adam")
+    recorded = json.loads(str(records["config"]))
     config = RELEASED | {"lr": recorded["base_lr"], "clip_lr": recorded["clip_lr"], "warmup": recorded["warmup"]}
     with jax.enable_x64(dtype == np.float64):
-        params = jax.tree.map(jnp.asarray, _records(golden, "param/", dtype))
+        params = jax.tree.map(jnp.asarray, _records(records, "param/", dtype))
         optimizer = make_optimizer(config, params, recorded["t_total"])
         state, update = optimizer.init(params), jax.jit(optimizer.update)
         for step in range(recorded["t_total"]):
-            gradients = jax.tree.map(jnp.asarray, _records(golden, f"step{step}/grad/", dtype))
+            gradients = jax.tree.map(jnp.asarray, _records(records, f"step{step}/grad/", dtype))
             updates, state = update(gradients, state, params)
             params = optax.apply_updates(params, updates)
-            expected = _records(golden, f"step{step}/param/", dtype)
+            expected = _records(records, f"step{step}/param/", dtype)
             for ours, theirs in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True):
                 assert ours.dtype == dtype
                 np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6, err_msg=f"step {step}")

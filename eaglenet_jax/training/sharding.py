@@ -1,0 +1,113 @@
+"""One mesh of devices along one axis: where batches, parameters and the rest of the state live."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.training.state import TrainState
+
+DATA_AXIS = "data"
+PARAMETER_SHARDINGS = ("replicated", "fsdp")
+# Below this many elements a tensor costs more to gather than it takes on every device.
+SMALLEST_SHARDED = 4096
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of one axis, "data", over the given devices, by default all devices of all processes."""
+    devices = jax.devices() if devices is None else devices
+    return Mesh(np.asarray(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
+    """The batch as global arrays, spread over the mesh along the leading axis.
+
+    batch: numpy arrays. With several processes, each gives its own slice of the global batch, in the order of the
+    processes. Errors: UserError when the global batch does not divide by the number of devices.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+    rows = {leaf.shape[0] for leaf in jax.tree.leaves(batch)}
+    for count in rows:
+        total = count * jax.process_count()
+        if total % mesh.size:
+            raise UserError(
+                f"a batch of {total} examples does not divide over {mesh.size} devices: "
+                f"choose a multiple of {mesh.size} as config.batch_size"
+            )
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
+
+
+def state_shardings(state: TrainState, mesh: Mesh, params: str = "replicated") -> TrainState:
+    """Where each leaf of the state lives, a tree of `NamedSharding`.
+
+    state: arrays or their shapes. params: "replicated": all of it on every device; "fsdp": parameters and moments of the
+    optimiser are cut along their largest axis that divides by the number of devices, tensors of fewer than
+    `SMALLEST_SHARDED` elements excepted. The step and the head's state (EagleNet's replay buffer, drawn from by random
+    rows) are replicated. Errors: UserError for any other `params`.
+    """
+    if params not in PARAMETER_SHARDINGS:
+        raise UserError(f"config.sharding.params={params!r} is none of {', '.join(PARAMETER_SHARDINGS)}")
+    replicated = NamedSharding(mesh, PartitionSpec())
+
+    def place(leaf: Any) -> NamedSharding:
+        return NamedSharding(mesh, _largest_divisible_axis(leaf.shape, mesh.size)) if params == "fsdp" else replicated
+
+    return TrainState(
+        step=replicated,
+        params=jax.tree.map(place, state.params),
+        opt_state=jax.tree.map(place, state.opt_state),
+        head_state=jax.tree.map(lambda _: replicated, state.head_state),
+    )
+
+
+def _largest_divisible_axis(shape: tuple[int, ...], devices: int) -> PartitionSpec:
+    axes = [axis for axis, size in enumerate(shape) if size % devices == 0]
+    if math.prod(shape) < SMALLEST_SHARDED or not axes:
+        return PartitionSpec()
+    largest = max(axes, key=lambda axis: shape[axis])
+    return PartitionSpec(*(DATA_AXIS if axis == largest else None for axis in range(len(shape))))
+
+
+def place_state(state: TrainState, shardings: TrainState) -> TrainState:
+    """The state on its devices. With several processes, each gives the whole state."""
+
+    def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        value = np.asarray(leaf)
+        return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+
+    return jax.tree.map(place, state, shardings)
+
+
+def initialize_distributed(config: Mapping[str, Any]) -> None:
+    """Joins this process to the others, before anything touches a device.
+
+    config: cluster "none": nothing is done; "auto": Slurm, Open MPI, Kubernetes or a cloud says who takes part;
+    "explicit": coordinator ("host:port" of process 0), processes (how many) and process (this one's number) say it.
+    Errors: UserError when the others cannot be found or reached.
+    """
+    cluster = config["cluster"]
+    if cluster == "none":
+        return
+    if cluster == "auto":
+        where, options = "the environment", {}
+    elif cluster == "explicit":
+        options = {
+            "coordinator_address": config["coordinator"],
+            "num_processes": config["processes"],
+            "process_id": config["process"],
+        }
+        where = f"{options['coordinator_address']!r} as process {options['process_id']} of {options['num_processes']}"
+    else:
+        raise UserError(f"config.distributed.cluster={cluster!r} is none of none, auto, explicit")
+    try:
+        jax.distributed.initialize(**options)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"config.distributed: could not join the other processes by {where}: {reason}") from error

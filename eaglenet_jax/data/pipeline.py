@@ -228,6 +228,7 @@ def _start_worker(index: int, count: int) -> None:
     """Runs first in every worker process, which must not outlive its parent nor answer the user's Ctrl-C itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def end_with_parent() -> None:
         parent.join()

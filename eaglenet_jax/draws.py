@@ -1,12 +1,13 @@
 """Randomness as an argument: noise and dropout masks by name, one stream per example.
 
-Nothing is stored and split. The key of a draw is folded from its name, from what the caller folded in (step, Langevin step)
-and from the ids of the examples it belongs to. So a resumed, re-blocked or re-sharded run draws the same numbers, and a
-score never depends on which other texts or videos stand beside it.
+Nothing is stored and split. The key of a draw is folded from its name, from what the caller folded in (step, Langevin
+step) and from the ids of the examples it belongs to. So a resumed, re-blocked or re-sharded run draws the same numbers,
+and a score never depends on which other texts or videos stand beside it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,8 +37,8 @@ def _example_keys(key: PRNGKeyArray, ids: Ids) -> PRNGKeyArray:
 class Draws:
     """Draws from a key.
 
-    key: a typed PRNG key. train: dropout is applied and noise belongs to the pair. noise: in evaluation, "per_text" (the
-    default: noise belongs to the text and is shared by all videos) or "per_pair" (as the released program draws it).
+    key: a typed PRNG key. train: dropout is applied and noise belongs to the pair. noise: in evaluation, "per_text"
+    (the default: noise belongs to the text and all videos share it) or "per_pair" (as the released program draws it).
     """
 
     key: PRNGKeyArray
@@ -46,10 +47,13 @@ class Draws:
 
     def fold(self, index: Any) -> Draws:
         """The draws of one step of a loop, `index` an integer or a traced scalar."""
-        return self.replace(key=jax.random.fold_in(self.key, index))
+        return dataclasses.replace(self, key=jax.random.fold_in(self.key, index))
 
     def pair_ids(self, text_ids: Array, video_ids: Array) -> Ids:
-        """Ids of candidate noise for texts [Bt] × videos [Bv]: leads a result with [Bt, Bv], or [Bt, 1] when noise is the text's."""
+        """Ids of candidate noise for texts [Bt] × videos [Bv].
+
+        They lead a result with [Bt, Bv], or with [Bt, 1] when noise belongs to the text.
+        """
         if self.train or self.noise == "per_pair":
             return text_ids[:, None], video_ids[None, :]
         return (text_ids[:, None],)
@@ -76,25 +80,27 @@ class Draws:
 
     def _each(self, sample: Any, name: str, ids: Ids, shape: Sequence[int]) -> Array:
         keys = _example_keys(jax.random.fold_in(self.key, _name_code(name)), ids)
-        draw = jnp.vectorize(lambda key: sample(key, tuple(shape)), signature=f"()->({','.join(f'a{i}' for i in range(len(shape)))})")
+        draw = jnp.vectorize(
+            lambda key: sample(key, tuple(shape)), signature=f"()->({','.join(f'a{i}' for i in range(len(shape)))})"
+        )
         return draw(keys)
 
 
-@struct.dataclass
-class RecordedDraws:
+@struct.dataclass(kw_only=True)
+class RecordedDraws(Draws):
     """Draws that were recorded from another program, for comparing with it.
 
-    arrays: name → array whose leading axes are the folds, then the ids, and whose rest is the drawn shape. Ids are used as
-    indices, so a comparison gives its texts and videos the ids 0, 1, 2, …
+    arrays: name → array whose leading axes are the folds, then the ids, and whose rest is the drawn shape. Ids are used
+    as indices, so a comparison gives its texts and videos the ids 0, 1, 2, …
     """
 
+    key: Any = None
+    noise: str = struct.field(pytree_node=False, default="per_pair")
     arrays: Mapping[str, Array]
     folds: tuple[Any, ...] = ()
-    train: bool = struct.field(pytree_node=False, default=False)
-    noise: str = struct.field(pytree_node=False, default="per_pair")
 
     def fold(self, index: Any) -> RecordedDraws:
-        return self.replace(folds=(*self.folds, index))
+        return dataclasses.replace(self, folds=(*self.folds, index))
 
     def pair_ids(self, text_ids: Array, video_ids: Array) -> Ids:
         return text_ids[:, None], video_ids[None, :]

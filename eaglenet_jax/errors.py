@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """Bad input. The message is one line: what was wrong, where, and what to do. Entry points print it and exit with 1."""
+    """Bad input. The message is one line: what was wrong, where, and what to do. Entry points print it and exit 1."""

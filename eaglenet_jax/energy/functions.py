@@ -12,8 +12,8 @@ from eaglenet_jax.layers.similarity import at_least_float32, masked_mean, unit
 class Energy(nn.Module):
     """Energy by frame, pooled over the valid frames.
 
-    width: d. kind: "cosine" −cos(t, f); "bilinear" −(A t̂ + b) · f̂ on unit vectors; "mlp" on [f ; t], 2d → d → ReLU → 1.
-    pooling: "avg", "max" or "min" over frames.
+    width: d. kind: "cosine" −cos(t, f); "bilinear" −(A t̂ + b) · f̂ on unit vectors; "mlp" on [f ; t],
+    2d → d → ReLU → 1. pooling: "avg", "max" or "min" over frames.
     """
 
     width: int

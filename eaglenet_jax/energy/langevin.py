@@ -23,7 +23,8 @@ def langevin_samples(
 ) -> tuple[Float[Array, "B d"], Float[Array, "B M d"]]:
     """Ends of B chains of x ← x − step_size ∇_x E(x) + ε, ε ~ N(0, noise_deviation²), on text and video together.
 
-    energy: (text [B, d], video [B, M, d]) → energies [B]; chains do not see each other. No gradient passes through the samples.
+    energy: (text [B, d], video [B, M, d]) → energies [B]; chains do not see each other.
+    No gradient passes through the samples.
     """
     chain = jnp.arange(text.shape[0], dtype=jnp.uint32)
     slope = jax.grad(lambda text, video: jnp.sum(energy(text, video)), argnums=(0, 1))

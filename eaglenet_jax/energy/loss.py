@@ -9,7 +9,10 @@ from jaxtyping import Array, Bool, Float
 def regularised_difference(
     positive: Float[Array, "*p"], negative: Float[Array, "*q"], counted: Bool[Array, "*q"], weight: float = 1.0
 ) -> Float[Array, ""]:
-    """mean p − mean q + c (mean p² + mean q²), the means of q over `counted` entries (0 where there is none). weight: c."""
+    """mean p − mean q + c (mean p² + mean q²). weight: c.
+
+    The means of q are over `counted` entries, 0 where there is none.
+    """
     total = jnp.maximum(jnp.sum(counted), 1)
     negative = jnp.where(counted, negative, 0)
     penalty = jnp.mean(positive**2) + jnp.sum(negative**2) / total

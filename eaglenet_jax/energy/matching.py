@@ -1,12 +1,12 @@
-"""Energy-aware matching: the energy, its sampler and its replay buffer together as one loss (SYSTEMS.md section 2.6)."""
+"""Energy-aware matching: the energy, its sampler and its replay buffer as one loss (SYSTEMS.md section 2.6)."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from eaglenet_jax.draws import Draws
@@ -38,7 +38,7 @@ def draw_samples(
     every_frame = jnp.ones((buffer.video.shape[1],), bool)
     text, video = start_chains(buffer, count, draws, rule=settings.start, probability=settings.buffer_probability)
     text, video = langevin_samples(
-        lambda text, video: module.apply(variables, text, video, every_frame),
+        lambda text, video: cast(Array, module.apply(variables, text, video, every_frame)),
         text,
         video,
         draws,
@@ -50,7 +50,7 @@ def draw_samples(
 
 
 def energy_loss(
-    energy: nn.Module,
+    energy: Energy,
     text: Float[Array, "B d"],
     frames: Float[Array, "B M d"],
     mask: Bool[Array, "B M"],

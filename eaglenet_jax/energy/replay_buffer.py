@@ -16,7 +16,8 @@ STARTS = ("ours", "released", "paper")
 class ReplayBuffer:
     """Ends of earlier chains, newest first.
 
-    text: [N, d]. video: [N, M, d]. valid_rows: int32, rows that were pushed; the rest are zeros. calls: int32, sampler calls.
+    text: [N, d]. video: [N, M, d]. valid_rows: int32, rows that were pushed; the rest are zeros.
+    calls: int32, sampler calls.
     """
 
     text: Array
@@ -51,10 +52,10 @@ def start_chains(
 ) -> tuple[Float[Array, "count d"], Float[Array, "count M d"]]:
     """Where `count` chains start, as (texts, videos).
 
-    rule "released": the first int(probability · count) chains take distinct random rows, pushed or not, the same rows for text
-    and video, the rest are U[0, 1); the very first call draws all from U[−1, 1). "ours": the same, but only rows that were
-    pushed are taken, what is missing is U[0, 1), and so is all of the first call. "paper": each chain by itself, text and
-    video separately, takes a pushed row with `probability`, else U[0, 1).
+    rule "released": the first int(probability · count) chains take distinct random rows, pushed or not, the same rows
+    for text and video, the rest are U[0, 1); the very first call draws all from U[−1, 1). "ours": the same, but only
+    rows that were pushed are taken, what is missing is U[0, 1), and so is all of the first call. "paper": each chain by
+    itself, text and video separately, takes a pushed row with `probability`, else U[0, 1).
     """
     if rule not in STARTS:
         raise ValueError(f"chain start {rule!r} is none of {', '.join(STARTS)}")
@@ -80,7 +81,7 @@ def start_chains(
 def _distinct_rows(
     buffer: ReplayBuffer, count: int, draws: Draws, rule: str, probability: float
 ) -> tuple[Bool[Array, " count"], Array]:
-    """Whether each chain takes a row, and which: the head of one random order of the rows, pushed ones first in "ours"."""
+    """Whether each chain takes a row, and which: the head of a random order of rows, in "ours" pushed ones first."""
     rows = buffer.text.shape[0]
     order = draws.permutation("buffer_rows", rows)
     available = jnp.asarray(rows)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from eaglenet_jax.draws import Draws
-from eaglenet_jax.heads.interface import Head, Pairwise, PairScores, TextFeatures, VideoFeatures
+from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, TextFeatures, VideoFeatures
 from eaglenet_jax.layers.losses import SoftmaxLoss, repeated_video
 from eaglenet_jax.layers.similarity import unit
 

@@ -1,10 +1,11 @@
 """EagleNet: a graph of text candidates and frames picks the text, which pools the frames (SYSTEMS.md section 2).
 
-Wei et al., EagleNet, CVPR 2026. Defaults are the preset `ours`; the fields are the switches of docs/DIFFERENCES.md.
+Chen et al., EagleNet, CVPR 2026. Defaults are the preset `ours`; the fields are the switches of docs/DIFFERENCES.md.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.functions import Energy
 from eaglenet_jax.energy.matching import SamplerSettings, energy_loss
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer, empty_buffer
-from eaglenet_jax.heads.interface import Head, Pairwise, PairScores, TextFeatures, VideoFeatures
+from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, TextFeatures, VideoFeatures
 from eaglenet_jax.layers.frame_pooling import FramePooling, PooledFrames
 from eaglenet_jax.layers.losses import SigmoidLoss, SoftmaxLoss, repeated_video
 from eaglenet_jax.layers.rgat import GraphParameters, GraphShape
@@ -38,7 +39,7 @@ class PreparedText:
 
 @struct.dataclass
 class PreparedVideo:
-    """id: [Bv]. frames: [Bv, M, d]. mask: [Bv, M]. graph: the first layer's part of the frames. pooling: keys and values."""
+    """id: [Bv]. frames: [Bv, M, d]. mask: [Bv, M]. graph: frames' part of the first layer. pooling: keys, values."""
 
     id: Array
     frames: Array
@@ -50,12 +51,12 @@ class PreparedVideo:
 class EagleNet(Head):
     """The EagleNet head.
 
-    width: d. frames: M. graph: shape of the graph network. candidates: S. candidate_noise: "uniform" U[0, 1) (released) or
-    "normal" (paper). radius_bias: exp(W s + b), or the paper's exp(sᵀW). frame_positions: learnable positions on the graph's
-    frame nodes. pooling_*: of the frame pooling. support: "mean" over texts of the pooled videos (released), or the pair's
-    "own" (paper). loss_kind: "sigmoid" or "softmax". energy, energy_pooling, eam_*: energy-aware matching; eam_negatives adds
-    the batch's mismatched pairs (released). mask_padding: padding frames take no part. mask_repeated_videos: another caption
-    of the same video is no negative. dtype: compute type.
+    width: d. frames: M. graph: shape of the graph network. candidates: S. candidate_noise: "uniform" U[0, 1) (released)
+    or "normal" (paper). radius_bias: exp(W s + b), or the paper's exp(sᵀW). frame_positions: learnable positions on the
+    graph's frame nodes. pooling_*: of the frame pooling. support: "mean" over texts of the pooled videos (released), or
+    the pair's "own" (paper). loss_kind: "sigmoid" or "softmax". energy, energy_pooling, eam_*: energy-aware matching;
+    eam_negatives adds the batch's mismatched pairs (released). mask_padding: padding frames take no part.
+    mask_repeated_videos: another caption of the same video is no negative. dtype: compute type.
     """
 
     width: int
@@ -99,10 +100,10 @@ class EagleNet(Head):
             self.width, self.pooling_heads, self.pooling_dropout, self.pooling_input_norm, self.dtype
         )
         self.energy_function = Energy(self.width, self.energy, self.energy_pooling)
-        if self.loss_kind == "sigmoid":
-            self.matching_loss = SigmoidLoss(self.initial_log_scale, self.initial_bias)
-        else:
-            self.matching_loss = SoftmaxLoss(self.initial_logit_scale)
+        sigmoid = self.loss_kind == "sigmoid"
+        self.matching_loss: SigmoidLoss | SoftmaxLoss = (
+            SigmoidLoss(self.initial_log_scale, self.initial_bias) if sigmoid else SoftmaxLoss(self.initial_logit_scale)
+        )
         if self.frame_positions:
             self.positions = self.param("frame_positions", nn.initializers.normal(1.0), (self.frames, self.width))
 
@@ -110,12 +111,19 @@ class EagleNet(Head):
         """An empty replay buffer."""
         return empty_buffer(self.sampler.buffer_rows, self.frames, self.width)
 
+    def unused_parameters(self) -> tuple[str, ...]:
+        """Of the last layer only text–frame edges are read: not its other relations and residual."""
+        if self.graph.kind == "gat":
+            return ()
+        unused = "text_text/.*|frame_frame/.*|residual"
+        return (f"relations/layer_{self.graph.layers - 1}/({unused})",)
+
     def prepare_text(self, text: TextFeatures) -> PreparedText:
         """Text features [Bt, d] are all that a pair needs."""
         return PreparedText(text.id, text.pooled)
 
     def prepare_video(self, video: VideoFeatures) -> PreparedVideo:
-        """Everything that concerns the frames alone: the first layer's projections and messages, pooling keys and values."""
+        """All that concerns the frames alone: the first layer's projections and messages, pooling keys and values."""
         if video.frames.shape[1] != self.frames:
             raise ValueError(f"EagleNet is built for {self.frames} frames, the videos have {video.frames.shape[1]}")
         mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
@@ -126,8 +134,8 @@ class EagleNet(Head):
     def score(self, text: PreparedText, video: PreparedVideo, draws: Draws, aux: bool = False) -> PairScores:
         """cos(t_gen, v(t_gen, F)) for all pairs.
 
-        aux: "pooled" [Bt, Bv, d] pooled videos, "radius" [Bt, Bv, d], "candidate_weights" [Bt, Bv, S + 1] (the text, then its
-        candidates), "frame_weights" [Bt, Bv, M].
+        aux: "pooled" [Bt, Bv, d] pooled videos, "radius" [Bt, Bv, d], "candidate_weights" [Bt, Bv, S + 1] (the text,
+        then its candidates), "frame_weights" [Bt, Bv, M].
         """
         ids = (text.id[:, None], video.id[None, :])
         radius = self.radius(frame_similarities(text.pooled, video.frames, video.mask))
@@ -149,7 +157,10 @@ class EagleNet(Head):
     def score_support(
         self, rows: tuple[PreparedText, Array, Array], columns: tuple[Array | None, Array]
     ) -> Float[Array, "Bt Bv"]:
-        """cos(t_sup(t, v), v(t_gen, F)). rows: texts, their pooled videos and radii. columns: p_v [Bv, d] or None, video ids."""
+        """cos(t_sup(t, v), v(t_gen, F)).
+
+        rows: texts, their pooled videos and radii. columns: p_v [Bv, d] or None, video ids.
+        """
         text, pooled, radius = rows
         target = pooled if columns[0] is None else columns[0][None]
         return cosine(toward(text.pooled[:, None], target, radius), pooled)
@@ -174,7 +185,7 @@ class EagleNet(Head):
         index = jnp.arange(text.pooled.shape[0])
         own_pooled, own_radius = pooled[index, index], radius[index, index]
         support_text = toward(text.pooled, own_pooled if target is None else target, own_radius)
-        masked_video = video.replace(mask=prepared_video.mask)
+        masked_video = dataclasses.replace(video, mask=prepared_video.mask)
         negatives = ~(jnp.eye(len(index), dtype=bool) | ignored)
 
         def eam(text: Array, buffer: ReplayBuffer, call: int) -> tuple[Array, ReplayBuffer]:

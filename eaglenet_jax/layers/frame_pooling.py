@@ -1,7 +1,7 @@
 """X-Pool's frame pooling: a text attends to the frames of a video and gets one vector (SYSTEMS.md section 2.3).
 
-Everything that does not depend on the text is folded into the video once. With W_q, b_q the query projection, k_j, v_j the
-keys and values of one attention head and W_o the output projection,
+Everything that does not depend on the text is folded into the video once. With W_q, b_q the query projection, k_j, v_j
+the keys and values of one attention head and W_o the output projection,
 
     q · k_j = ln1(text) · (W_q k_j) + b_q · k_j        and        W_o Σ_j a_j v_j = Σ_j a_j (W_o v_j),
 
@@ -30,7 +30,7 @@ class PooledFrames:
     mask: Array
 
 
-def _identity(key: Array, shape: tuple[int, int], dtype: jnp.dtype = jnp.float32) -> Array:
+def _identity(key: Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32) -> Array:
     del key
     return jnp.eye(*shape, dtype=dtype)
 
@@ -50,8 +50,8 @@ class Projection(nn.Module):
 class FramePooling(nn.Module):
     """Frames of a video pooled for a text.
 
-    width: d. heads: attention heads. dropout_rate: of the last linear layer, in training. input_norm: ln1 on text and frames
-    (released); without it the paper's form. dtype: compute type.
+    width: d. heads: attention heads. dropout_rate: of the last linear layer, in training. input_norm: ln1 on text and
+    frames (released); without it the paper's form. dtype: compute type.
     """
 
     width: int
@@ -84,7 +84,9 @@ class FramePooling(nn.Module):
         return PooledFrames(
             keys=jnp.einsum("dhk,vmhk->vmhd", query_kernel.reshape(self.width, *by_head).astype(frames.dtype), keys),
             key_offsets=jnp.einsum("hk,vmhk->vmh", query_bias.reshape(by_head).astype(frames.dtype), keys),
-            values=jnp.einsum("hkd,vmhk->vmhd", output_kernel.reshape(*by_head, self.width).astype(frames.dtype), values),
+            values=jnp.einsum(
+                "hkd,vmhk->vmhd", output_kernel.reshape(*by_head, self.width).astype(frames.dtype), values
+            ),
             mask=mask,
         )
 
@@ -105,7 +107,10 @@ class FramePooling(nn.Module):
     def __call__(
         self, text: Float[Array, "Bt #Bv d"], video: PooledFrames, draws: Draws, ids: Ids
     ) -> Float[Array, "Bt Bv d"]:
-        """Pooled videos for every pair. text: [Bt, Bv, d], or [Bt, 1, d] when it is the same for all videos. ids: of the pairs."""
+        """Pooled videos for every pair.
+
+        text: [Bt, Bv, d], or [Bt, 1, d] when it is the same for all videos. ids: of the pairs.
+        """
         weights = self.attention(text, video)
         pooled = jnp.einsum("tvhm,vmhd->tvd", weights.astype(video.values.dtype), video.values)
         pooled = self.norm2(at_least_float32(pooled) + self.output()[1])

@@ -18,7 +18,10 @@ def repeated_video(video_id: Array) -> Bool[Array, "B B"]:
 def sigmoid_loss(
     similarity: Float[Array, "B B"], log_scale: Float[Array, ""], bias: Float[Array, ""], ignored: Bool[Array, "B B"]
 ) -> Float[Array, ""]:
-    """−(1/B) Σ_ij log σ(y_ij (exp(log_scale) s_ij + bias)), y = +1 on the diagonal and −1 off it, without `ignored` pairs."""
+    """−(1/B) Σ_ij log σ(y_ij (exp(log_scale) s_ij + bias)), y = +1 on the diagonal and −1 off it.
+
+    Pairs that are `ignored` are left out of the sum.
+    """
     logits = jnp.exp(log_scale) * at_least_float32(similarity) + bias
     count = similarity.shape[0]
     signs = 2 * jnp.eye(count, dtype=logits.dtype) - 1

@@ -1,7 +1,7 @@
 """Relational graph attention over frames and text candidates: parameters and the readable, dense definition.
 
-This file says what the network is, over one adjacency matrix a relation (SYSTEMS.md section 2.2). `rgat_folded.py` computes
-the same read-out from the same parameters without the waste; tests hold the two together.
+This file says what the network is, over one adjacency matrix a relation (SYSTEMS.md section 2.2). `rgat_folded.py`
+computes the same read-out from the same parameters without the waste; tests hold the two together.
 
 Nodes are ordered frames, text, candidates: n = M + 1 + S.
 """
@@ -48,9 +48,9 @@ class GraphShape:
     """What defines the graph network besides its weights.
 
     width: d. layers: L. heads: H. kind: "rgat", or "gat" (one relation over the complete graph, no W_o).
-    shared_residual: W_o maps d → d/H, the same for every head (released), or d → d (paper). frame_frame_edges: with them or
-    without (paper, table 9). readout: "released" averages edge weights after LeakyReLU with the frame as receiver; "paper"
-    before it, with the text as receiver. dropout_rate: of node features between layers.
+    shared_residual: W_o maps d → d/H, the same for every head (released), or d → d (paper). frame_frame_edges: with
+    them or without (paper, table 9). readout: "released" averages edge weights after LeakyReLU with the frame as
+    receiver; "paper" before it, with the text as receiver. dropout_rate: of node features between layers.
     """
 
     width: int
@@ -69,7 +69,9 @@ class GraphShape:
         if self.readout not in ("released", "paper"):
             raise ValueError(f"graph readout {self.readout!r} is neither 'released' nor 'paper'")
         if self.layers < 1 or self.width % self.heads:
-            raise ValueError(f"a graph needs layers ≥ 1 ({self.layers}) and heads ({self.heads}) that divide width ({self.width})")
+            raise ValueError(
+                f"a graph needs layers ≥ 1 ({self.layers}) and heads ({self.heads}) that divide width ({self.width})"
+            )
 
 
 class RelationParameters(nn.Module):
@@ -126,7 +128,9 @@ class GraphParameters(nn.Module):
         return tuple(layer() for layer in self.layer)
 
 
-def adjacency(shape: GraphShape, frame_mask: Bool[Array, "*batch M"], texts: int) -> dict[str, Bool[Array, "*batch n n"]]:
+def adjacency(
+    shape: GraphShape, frame_mask: Bool[Array, "*batch M"], texts: int
+) -> dict[str, Bool[Array, "*batch n n"]]:
     """Which node j each node i receives from, by relation; padding frames send nothing. texts: 1 + S."""
     frames = frame_mask.shape[-1]
     is_text = jnp.arange(frames + texts) >= frames

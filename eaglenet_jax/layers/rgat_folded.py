@@ -1,9 +1,9 @@
 """The read-out of the relational graph attention network, without the waste of the dense definition in `rgat.py`.
 
-Frames and texts are kept apart, and every array has two leading axes: texts × videos, with size 1 where nothing depends on
-that axis. In the first layer the frames do not depend on the text, so all that concerns frames alone is computed once per
-video by `prepare_frames`; deeper layers run the same functions with frames that have grown a text axis. Three identities
-carry the rest (SYSTEMS.md section 5):
+Frames and texts are kept apart, and every array has two leading axes: texts × videos, with size 1 where nothing depends
+on that axis. In the first layer the frames do not depend on the text, so all that concerns frames alone is computed
+once per video by `prepare_frames`; deeper layers run the same functions with frames that have grown a text axis. Three
+identities carry the rest (SYSTEMS.md section 5):
 
     a · (W^h x) = (W^hᵀ a) · x                      logits from one folded vector a head, no projection
     Σ_j α_ij (W^h x_j) = W^h (Σ_j α_ij x_j)         mix first and project after, where receivers are fewer than senders
@@ -32,7 +32,10 @@ from eaglenet_jax.layers.similarity import at_least_float32, masked_mean, masked
 
 @struct.dataclass
 class Message:
-    """What nodes get from one group of senders. value: [..., i, H, k]; log_weight: [..., i, H], logsumexp of the edge logits."""
+    """What nodes get from one group of senders.
+
+    value: [..., i, H, k]. log_weight: [..., i, H], logsumexp of the edge logits.
+    """
 
     value: Array
     log_weight: Array
@@ -42,8 +45,9 @@ class Message:
 class FrameSide:
     """What one layer needs of the frames alone. Leaves lead with texts (or 1) × videos.
 
-    mask: [..., M]. own: [..., M, H, k], W_o f, or None. within: message from frames to frames. values: [..., M, H, k], W^{tf} f.
-    receive, send: [..., M, H], logits of text–frame edges. Of the last layer only mask and the two logits are there.
+    mask: [..., M]. own: [..., M, H, k], W_o f, or None. within: message from frames to frames. values: [..., M, H, k],
+    W^{tf} f. receive, send: [..., M, H], logits of text–frame edges. Of the last layer only mask and the two
+    logits are there.
     """
 
     mask: Array
@@ -90,13 +94,13 @@ def _attend_then_project(receive: Array, send: Array, x: Array, senders: Array, 
     return Message(jnp.einsum("...ihd,dhk->...ihk", mixed, kernel.astype(x.dtype)), log_weight)
 
 
-def _joined(shape: GraphShape, own: Array | None, one: Message, other: Message) -> Array:
+def _joined(own: Array | None, one: Message, other: Message) -> Array:
     """Output of nodes from their own part and the messages of the two groups.
 
-    Separate relations add up. The GAT's one relation has one softmax over both groups: their parts weigh as their summed
-    exponentials, which is how attention over a split set is put together.
+    Separate relations add up. The GAT's one relation has one softmax over both groups: their parts weigh as their
+    summed exponentials, which is how attention over a split set is put together.
     """
-    if shape.kind == "gat":
+    if own is None:  # GAT
         share = jax.nn.sigmoid(one.log_weight - other.log_weight)[..., None]
         return share * one.value + (1 - share) * other.value
     return own + one.value + other.value
@@ -127,6 +131,7 @@ def prepare_frames(
 
 def _layer(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> tuple[Array, Array]:
     """Node features of frames [..., M, d] and texts [..., S + 1, d] after one layer that is not the last."""
+    assert frames.values is not None and frames.within is not None  # only the last layer's side lacks them
     across, within = layer.of(TEXT_FRAME), layer.of(TEXT_TEXT)
     every_text = jnp.ones(texts.shape[-2], bool)
     receive, send = _folded(texts, across)
@@ -140,8 +145,8 @@ def _layer(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> 
     to_texts = _attend(receive, frames.send, frames.values, frames.mask)
     among_texts = _attend(*_folded(texts, within), projected, every_text)
     own = None if layer.residual is None else _project(texts, layer.residual)
-    new_frames = _joined(shape, frames.own, frames.within, to_frames)
-    new_texts = _joined(shape, own, among_texts, to_texts)
+    new_frames = _joined(frames.own, frames.within, to_frames)
+    new_texts = _joined(own, among_texts, to_texts)
     return _activated(new_frames), _activated(new_texts)
 
 
@@ -168,7 +173,10 @@ def candidate_weights(
     draws: Draws,
     ids: Ids,
 ) -> Float[Array, "Bt Bv texts"]:
-    """Weights w of the text nodes of every pair. video: from `prepare_frames`. ids: of the pairs, for dropout in training."""
+    """Weights w of the text nodes of every pair.
+
+    video: from `prepare_frames`. ids: of the pairs, for dropout in training.
+    """
     frames = jax.tree.map(lambda leaf: leaf[None], video)
     for index, layer in enumerate(layers[:-1]):
         frame_features, texts = _layer(shape, layer, frames, texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from eaglenet_jax.layers.similarity import at_least_float32, unit
@@ -17,7 +18,7 @@ def frame_similarities(
     return jnp.where(mask, jnp.einsum("td,vmd->tvm", unit(text), unit(frames)), 0)
 
 
-def _eye(key: Array, shape: tuple[int, int], dtype: jnp.dtype = jnp.float32) -> Array:
+def _eye(key: Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32) -> Array:
     del key
     return jnp.eye(*shape, dtype=dtype)
 
@@ -25,7 +26,8 @@ def _eye(key: Array, shape: tuple[int, int], dtype: jnp.dtype = jnp.float32) -> 
 class Radius(nn.Module):
     """R = exp(W s + b), the radius of the cloud per feature.
 
-    width: d. bias: with b, and W starting as the identity (released); without, it is the paper's exp(sᵀW), W starting at random.
+    width: d. bias: with b, and W starting as the identity (released); without, it is the paper's exp(sᵀW),
+    W starting at random.
     """
 
     width: int
@@ -42,7 +44,10 @@ class Radius(nn.Module):
 def toward(
     text: Float[Array, "*#pairs d"], target: Float[Array, "*#pairs d"], radius: Float[Array, "*pairs d"]
 ) -> Float[Array, "*pairs d"]:
-    """Support text t + R ∘ (p − t)/|p − t|: the text moved toward the target p as far as its cloud reaches (section 2.4)."""
+    """Support text t + R ∘ (p − t)/|p − t|: the text moved toward the target p as far as its cloud reaches.
+
+    SYSTEMS.md section 2.4.
+    """
     return at_least_float32(text) + radius * unit(target - text)
 
 

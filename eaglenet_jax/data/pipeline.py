@@ -7,12 +7,14 @@ processes, and with several hosts each reads its rows of it. So a run is continu
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import grain
@@ -117,10 +119,10 @@ def batches_per_pass(split: PreparedSplit, batch_size: int) -> int:
 
 def batches(
     dataset: grain.MapDataset, *, start: int = 0, stop: int | None = None, workers: int = 0
-) -> grain.DatasetIterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches `start`, `start + 1`, … of a dataset, read ahead by `workers` processes, or by threads where that is 0.
 
-    Reading begins at once. Call `close()` on the iterator (`contextlib.closing`) to end the workers of one that is not
+    Reading begins at once. Call `close()` on the generator (`contextlib.closing`) to end the workers of one that is not
     exhausted; they also end with the process that started them, however it ends. Workers are spawned: a script that
     uses them keeps its work under `if __name__ == "__main__":`. They hand batches over in shared memory (/dev/shm),
     about three for every worker at a time.
@@ -135,7 +137,25 @@ def batches(
         read = read.mp_prefetch(processes, worker_init_fn=_start_worker).map(_own_memory)
     iterator = iter(read)
     iterator.start_prefetch()
-    return iterator
+    open_batches = _until_closed(iterator)
+    _close_at_exit(weakref.ref(open_batches))
+    return open_batches
+
+
+def _until_closed(iterator: grain.DatasetIterator[Batch]) -> Generator[Batch, None, None]:
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+
+
+def _close_at_exit(reference: weakref.ref[Generator[Batch, None, None]]) -> None:
+    # grain's iterators close anew when they are freed, and print tracebacks when modules are already gone by then.
+    def close() -> None:
+        if (left_open := reference()) is not None:
+            left_open.close()
+
+    atexit.register(close)
 
 
 def _own_memory(batch: Batch) -> Batch:
@@ -160,7 +180,7 @@ def text_batches(
 
 def video_batches(
     split: PreparedSplit, *, batch_size: int, max_frames: int, workers: int = 0
-) -> grain.DatasetIterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The videos of a split once each, in order, read as by `batches`.
 
     Dicts of "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool and "valid" [B] bool,

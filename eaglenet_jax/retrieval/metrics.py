@@ -32,7 +32,7 @@ class Placement:
     tied: np.ndarray
 
     def ranks(self, ties: str = "mean") -> np.ndarray:
-        """Ranks from 1, [N] float64: 1 + greater + no ties ("optimistic"), half of them ("mean") or all ("pessimistic")."""
+        """Ranks from 1, [N] float64: 1 + greater + no ties ("optimistic"), half ("mean") or all ("pessimistic")."""
         if ties not in TIE_SHARE:
             raise UserError(f"tie rule {ties!r} is unknown: use one of {', '.join(TIE_SHARE)}")
         return 1.0 + self.greater + TIE_SHARE[ties] * self.tied

@@ -8,7 +8,7 @@ this file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import flax.linen as nn
 from flax import struct
@@ -60,6 +60,7 @@ class PairScores:
     aux: dict[str, Any] = struct.field(default_factory=dict)
 
 
+@runtime_checkable
 class Pairwise(Protocol):
     """Runs a bound head method over all rows of texts, given by the training layer.
 
@@ -78,11 +79,21 @@ def whole(method: Callable[..., Any], rows: Any, columns: Any, *shared: Any) -> 
 class Head(nn.Module):
     """Base of all heads. A subclass is one file and fills in these methods.
 
-    Used functionally: head.apply({"params": params}, ..., method="score").
+    Used functionally: head.apply({"params": params}, ..., method="score"). uses_words, uses_patches: whether it reads
+    TextFeatures.words and VideoFeatures.patches; otherwise the encoders leave them out.
     """
+
+    uses_words: ClassVar[bool] = False
+    uses_patches: ClassVar[bool] = False
 
     def initial_state(self) -> Any:
         """What the head carries from step to step (EagleNet: its replay buffer). Needs no parameters. Default: nothing."""
+        return ()
+
+    def unused_parameters(self) -> tuple[str, ...]:
+        """Patterns of parameters, as paths inside the head, that no output depends on. They are kept because the released
+        checkpoints have them, and never updated. Default: none.
+        """
         return ()
 
     def prepare_text(self, text: TextFeatures) -> Any:

@@ -1,0 +1,189 @@
+"""What the configs share: defaults, the heads' switches, the presets and the arguments behind a colon.
+
+A config is a file with get_config(argument), argument being what stands behind the colon of
+`--config=configs/msrvtt.py:b16,released`: a preset (ours, released, paper), a system, a CLIP size, in any order.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from eaglenet_jax.errors import UserError
+
+PRESETS = ("ours", "released", "paper")
+CLIP_SIZES = {"b32": "ViT-B/32", "b16": "ViT-B/16", "l14": "ViT-L/14"}
+CLIP_WEIGHTS = {
+    "b32": "openai/clip-vit-base-patch32",
+    "b16": "openai/clip-vit-base-patch16",
+    "l14": "openai/clip-vit-large-patch14",
+}
+
+HEADS: dict[str, dict[str, Any]] = {
+    "clip4clip": {"mask_padding": True, "mask_repeated_videos": True},
+    "eaglenet": {
+        "candidates": 20,
+        "candidate_noise": "uniform",
+        "radius_bias": True,
+        "frame_positions": True,
+        "pooling_heads": 1,
+        "pooling_dropout": 0.3,
+        "pooling_input_norm": True,
+        "support": "mean",
+        "support_weight": 0.8,
+        "loss_kind": "sigmoid",
+        "initial_log_scale": 4.77,
+        "initial_bias": -12.93,
+        "energy": "mlp",
+        "energy_pooling": "avg",
+        "eam_weight": 1.0,
+        "eam_support_weight": 1.0,
+        "eam_negatives": True,
+        "mask_padding": True,
+        "mask_repeated_videos": True,
+        "graph": {
+            "kind": "rgat",
+            "layers": 2,
+            "heads": 4,
+            "dropout_rate": 0.5,
+            "shared_residual": True,
+            "frame_frame_edges": True,
+            "readout": "released",
+        },
+        "sampler": {
+            "steps": 20,
+            "step_size": 1.0,
+            "noise_deviation": 0.005,
+            "start": "ours",
+            "buffer_rows": 500,
+            "buffer_probability": 0.95,
+        },
+    },
+}
+
+# What each preset changes in a head; `ours` is the table above. docs/DIFFERENCES.md has a row for each.
+_UNMASKED = {"mask_padding": False, "mask_repeated_videos": False}
+PRESET_HEADS: dict[str, dict[str, dict[str, Any]]] = {
+    "released": {"clip4clip": _UNMASKED, "eaglenet": {**_UNMASKED, "sampler": {"start": "released"}}},
+    "paper": {
+        "eaglenet": {
+            "candidate_noise": "normal",
+            "radius_bias": False,
+            "frame_positions": True,
+            "pooling_input_norm": False,
+            "pooling_dropout": 0.3,
+            "support": "own",
+            "energy": "bilinear",
+            "eam_support_weight": 0.0,
+            "eam_negatives": False,
+            "graph": {"dropout_rate": 0.3, "shared_residual": False, "readout": "paper"},
+            "sampler": {"start": "paper", "noise_deviation": math.sqrt(0.005)},
+        }
+    },
+}
+
+# Token shift is part of the released EagleNet alone: blocks 10 and 11 of B/32 and B/16.
+SHIFT_BLOCKS = {"b32": (10, 11), "b16": (10, 11), "l14": (22, 23)}
+
+
+def defaults() -> ConfigDict:
+    """Every field that a config has, with the values that most share."""
+    return ConfigDict(
+        {
+            "name": "",
+            "system": "eaglenet",
+            "preset": "ours",
+            "seed": 0,
+            "batch_size": 64,
+            "accumulate": 1,  # micro-batches an update, each with its own negatives
+            "pairwise_block": 0,  # texts scored at a time in the loss; 0: all
+            "epochs": 5.0,
+            "steps": 0,  # updates in all; 0: as many as `epochs` holds
+            "max_words": 32,
+            "max_frames": 12,
+            "queries": "all",  # evaluate with "all" captions of a video, or its "first"
+            "selection": "validation",  # split that chooses the best checkpoint: "validation" or "test"
+            "init_from": "",  # Hugging Face CLIP (folder or name), or a work directory of ours
+            "clip": {
+                "name": "ViT-B/32",
+                "shift_blocks": (),
+                "mask_padding": True,
+                "dtype": "float32",
+                "remat": False,
+            },
+            "head": {},
+            "optimizer": {
+                "name": "bert_adam",
+                "lr": 1e-4,
+                "clip_lr": 1e-7,
+                "weight_decay": 0.2,
+                "schedule": "cosine",
+                "warmup": 0.1,
+                "global_clip": 1.0,
+                "per_tensor_clip": 1.0,
+                "groups": ((".*", {}),),
+            },
+            "data": {"dataset": "", "prepared": "", "workers": 2},
+            "evaluation": {
+                "every": 0,  # updates between evaluations on the selection split; 0: once an epoch
+                "batch_size": 64,
+                "noise": "per_text",
+                "seed": 0,
+                "ties": "mean",
+                "memory_budget": 1 << 30,  # bytes for one block of scores
+            },
+            "checkpoints": {"keep": 2},
+            "pretrain": {},  # a config that is trained first; its best checkpoint is where this one starts
+        }
+    )
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts: `base` with `changes` laid over it. A name that `base` does not have is an error."""
+    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
+    for key, value in changes.items():
+        if key not in result:
+            raise KeyError(key)
+        result[key] = merged(result[key], value) if isinstance(value, Mapping) else value
+    return result
+
+
+def split_argument(argument: str, known: Sequence[str]) -> set[str]:
+    """The words of "b32,released". UserError for one that is not known."""
+    words = [word.strip() for word in (argument or "").split(",") if word.strip()]
+    for word in words:
+        if word not in known:
+            close = difflib.get_close_matches(word, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+            raise UserError(f"--config: unknown argument {word!r}; {hint}")
+    return set(words)
+
+
+def chosen(words: set[str], among: Sequence[str], default: str) -> str:
+    """The one of `among` that was asked for. UserError for two."""
+    found = [word for word in among if word in words]
+    if len(found) > 1:
+        raise UserError(f"--config: {' and '.join(found)} exclude each other; give one of them")
+    return found[0] if found else default
+
+
+def set_system(config: ConfigDict, system: str, preset: str, **changes: Any) -> None:
+    """Fills in `system`, `preset` and `head`: the head's defaults, what the dataset changes, then what the preset changes."""
+    head = merged(HEADS[system], changes)
+    config.system, config.preset = system, preset
+    config.head = ConfigDict(merged(head, PRESET_HEADS.get(preset, {}).get(system, {})))
+    config.clip.mask_padding = preset != "released"
+    if preset == "released":
+        config.evaluation.noise = "per_pair"
+
+
+def set_clip(config: ConfigDict, size: str, preset: str) -> None:
+    """One of OpenAI's CLIPs and where its weights come from."""
+    config.clip.name = CLIP_SIZES[size]
+    config.init_from = CLIP_WEIGHTS[size]
+    shifted = config.system == "eaglenet" and preset != "paper"
+    config.clip.shift_blocks = SHIFT_BLOCKS[size] if shifted else ()

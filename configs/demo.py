@@ -1,0 +1,86 @@
+"""EagleNet on MovingShapes, the demo: rendered clips, a tiny CLIP trained from zero, ten minutes on two CPU cores.
+
+Command: python -m eaglenet_jax.train --config=configs/demo.py
+Expected: see README.md, "The demo". Stage 1 trains the tiny CLIP with CLIP4Clip's mean head and the softmax loss; stage 2
+trains EagleNet on top of it.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+TINY_CLIP = {
+    "name": "",
+    "embed_dim": 128,
+    "image_size": 48,
+    "patch_size": 8,
+    "vision_width": 128,
+    "vision_layers": 3,
+    "vision_heads": 4,
+    "text_width": 128,
+    "text_layers": 3,
+    "text_heads": 4,
+    "vocab_size": 49408,
+    "context_length": 32,
+    "shift_blocks": (1, 2),
+    "mask_padding": True,
+    "dtype": "float32",
+    "remat": False,
+}
+
+
+def _base(words: set[str]) -> ConfigDict:
+    config = common.defaults()
+    config.batch_size = 48
+    config.max_words = 20
+    config.max_frames = 6
+    config.queries = "first"
+    config.clip = ConfigDict(TINY_CLIP)
+    config.data = ConfigDict(
+        {
+            "dataset": "moving_shapes",
+            "root": "datasets",
+            "prepared": "",  # rendered and prepared under `root`
+            "splits": {"train": 2000, "validate": 200, "test": 200},
+            "seed": 0,
+            "fps": 3.0,
+            "size": 48,
+            "workers": 0,
+        }
+    )
+    config.optimizer.name = "adamw"
+    config.optimizer.schedule = "warmup_cosine"
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.clip_lr = 1e-3
+    config.optimizer.lr = 1e-3
+    config.optimizer.per_tensor_clip = 0.0
+    if "tiny" in words:  # what the tests run
+        config.data.splits = ConfigDict({"train": 48, "validate": 12, "test": 16})
+        config.batch_size = 8
+    return config
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """argument: a preset, a system, and "tiny" for a run of seconds that learns nothing."""
+    words = common.split_argument(argument, (*common.PRESETS, *common.HEADS, "tiny"))
+    preset = common.chosen(words, common.PRESETS, "ours")
+    system = common.chosen(words, tuple(common.HEADS), "eaglenet")
+    tiny = "tiny" in words
+
+    first = _base(words)
+    first.name = "demo_clip"
+    first.steps = 6 if tiny else 350
+    first.evaluation.every = 3 if tiny else 50
+    common.set_system(first, "clip4clip", preset)
+
+    config = _base(words)
+    config.name = "demo"
+    config.steps = 6 if tiny else 300
+    config.evaluation.every = 3 if tiny else 50
+    config.pretrain = first
+    common.set_system(config, system, preset)
+    if preset == "paper":
+        config.clip.shift_blocks = first.clip.shift_blocks = ()
+    return config

@@ -1,0 +1,111 @@
+"""Configs by name or path, with arguments and overrides: `--config=configs/msrvtt.py:b32,released --config.batch_size=32`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from eaglenet_jax.errors import UserError
+
+
+def config_folder() -> Path:
+    """Where the configs that ship with the package lie."""
+    spec = importlib.util.find_spec("configs")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("the package `configs` is not installed; install eaglenet_jax or give --config the path of a file")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def config_names() -> list[str]:
+    """Names of the configs that ship with the package, as `demo` or `ablations/graph`."""
+    folder = config_folder()
+    files = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py"))
+    return sorted(path.as_posix() for path in files if path.name not in ("__init__", "common"))
+
+
+def resolve(name: str) -> str:
+    """The file of a config, with its argument: `demo`, `demo:ours` and `configs/demo.py` all work, anywhere."""
+    path, colon, argument = name.partition(":")
+    if Path(path).is_file():
+        return name
+    bare = Path(path).with_suffix("").as_posix().removeprefix("configs/")
+    shipped = config_folder() / f"{bare}.py"
+    if shipped.is_file() and bare in config_names():
+        return f"{shipped}{colon}{argument}"
+    close = difflib.get_close_matches(bare, config_names(), n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(config_names())}"
+    raise UserError(f"--config: no file {path!r} and no config of that name; {hint}")
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
+    """The config called `name`, with overrides as on the command line, such as "--config.batch_size=32"."""
+    argv = ["", f"--config={resolve(name)}", *overrides]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv, lock_config=True)
+    try:
+        values(argv)
+        config = values.config
+        # A file that fails to load gives an object that raises its error when it is first used.
+        config.lock()
+    except UserError:
+        raise
+    except AttributeError as error:
+        lines = str(error).strip("'\"").replace("\\n", "\n").replace("\\'", "").replace('\\"', '"').splitlines()
+        unknown = lines[0].strip("'\"")
+        hint = lines[1] if len(lines) > 1 else "print a config with --show to see its names"
+        raise UserError(f"the config has no field {unknown!r}. {hint}") from error
+    except (flags.Error, ValueError, TypeError, KeyError, SyntaxError, ImportError) as error:
+        raise UserError(f"--config={name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+    return config
+
+
+def as_plain(config: Any) -> Any:
+    """A config as nested dicts and lists that JSON can hold."""
+    if isinstance(config, Mapping | ml_collections.ConfigDict):
+        return {key: as_plain(value) for key, value in config.items()}
+    if isinstance(config, tuple | list):
+        return [as_plain(value) for value in config]
+    return config
+
+
+def config_hash(config: Any) -> str:
+    """Ten hexadecimal digits that change when any value of the config does."""
+    text = json.dumps(as_plain(config), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def save_config(config: Any, file: Path) -> None:
+    """Writes a config as JSON, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    with os.fdopen(descriptor, "w") as stream:
+        json.dump(as_plain(config), stream, indent=1)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, file)
+
+
+def saved_config(file: Path) -> ml_collections.ConfigDict:
+    """A config that `save_config` wrote. Lists come back as tuples, as they were."""
+
+    def revived(value: Any) -> Any:
+        if isinstance(value, dict):
+            return ml_collections.ConfigDict({key: revived(item) for key, item in value.items()})
+        return tuple(revived(item) for item in value) if isinstance(value, list) else value
+
+    try:
+        return revived(json.loads(file.read_text()))
+    except FileNotFoundError as error:
+        raise UserError(f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train") from error
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}); restore it or train into a new --workdir") from error

@@ -1,0 +1,140 @@
+"""A config opened: its data, tokenizer and system, and the evaluation of parameters on one of its splits."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_prep.demo import ensure_moving_shapes
+from eaglenet_jax.data.pipeline import batches_per_pass, text_batches, video_batches
+from eaglenet_jax.data.sources import Captions, PreparedDataset, PreparedSplit
+from eaglenet_jax.data.tokenizer import Tokenizer
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
+from eaglenet_jax.retrieval.encoding import encode_all
+from eaglenet_jax.retrieval.metrics import retrieval_metrics
+from eaglenet_jax.retrieval.scoring import score_gallery
+from eaglenet_jax.system import System, build_system
+
+SPLIT_OF_SELECTION = {"validation": "val", "test": "test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a config describes. config: resolved. system: encoders and head. dataset: prepared videos and captions."""
+
+    config: Any
+    system: System
+    dataset: PreparedDataset
+    tokenizer: Tokenizer
+
+    @property
+    def selection_split(self) -> str:
+        """The split that chooses the best checkpoint."""
+        return SPLIT_OF_SELECTION[self.config.selection]
+
+    @property
+    def steps(self) -> int:
+        """Updates of the whole run."""
+        if self.config.steps:
+            return self.config.steps
+        return int(self.config.epochs * batches_per_pass(self.dataset.split("train"), self.config.batch_size))
+
+    @property
+    def evaluate_every(self) -> int:
+        """Updates between evaluations."""
+        every = self.config.evaluation.every
+        return every or batches_per_pass(self.dataset.split("train"), self.config.batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Scores of a split and what follows from them.
+
+    scores: [Nt, Nv]. text_video: [Nt], the right video of each text. metrics: {"t2v": …, "v2t": …, "Rsum": …} in percent.
+    """
+
+    split: PreparedSplit
+    captions: Captions
+    text_video: np.ndarray
+    scores: np.ndarray
+    texts: TextFeatures
+    videos: VideoFeatures
+    metrics: Mapping[str, Any]
+
+    @property
+    def flat(self) -> dict[str, float]:
+        """Metrics as "t2v/R@1" and so on."""
+        sides = {f"{side}/{name}": value for side in ("t2v", "v2t") for name, value in self.metrics[side].items()}
+        return {**sides, "Rsum": self.metrics["Rsum"]}
+
+
+def open_experiment(config: Any) -> Experiment:
+    """Builds the system and opens the data; the demo's data are rendered and prepared where they are missing."""
+    if config.selection not in SPLIT_OF_SELECTION:
+        raise UserError(f"config.selection is {config.selection!r}; choose validation or test")
+    system = build_system(config)
+    dataset = PreparedDataset.open(_prepared_folder(config.data))
+    if dataset.size != system.clip.config.image_size:
+        raise UserError(
+            f"the prepared frames are {dataset.size} pixels wide, this CLIP reads {system.clip.config.image_size}; "
+            f"prepare the data again with --size={system.clip.config.image_size}"
+        )
+    return Experiment(config, system, dataset, Tokenizer(config.max_words))
+
+
+def _prepared_folder(data: Any) -> Path:
+    if data.dataset == "moving_shapes" and not data.prepared:
+        return ensure_moving_shapes(
+            Path(data.root), splits=dict(data.splits.items()), seed=data.seed, fps=data.fps, size=data.size
+        )
+    if not Path(data.prepared).is_dir():
+        raise UserError(
+            f"config.data.prepared: no folder {data.prepared!r}; prepare the videos with data_prep, or give the folder "
+            "with --config.data.prepared=DIR"
+        )
+    return Path(data.prepared)
+
+
+@functools.lru_cache(maxsize=8)
+def _encoders(system: System) -> tuple[Callable[..., TextFeatures], Callable[..., VideoFeatures]]:
+    return jax.jit(system.encode_text), jax.jit(system.encode_video)
+
+
+def evaluate_split(
+    experiment: Experiment, params: Any, name: str, progress: Callable[[int, int], None] | None = None
+) -> Evaluation:
+    """Scores every query of a split against all its videos and measures. name: "val", "test" or another split."""
+    config, system = experiment.config, experiment.system
+    split = experiment.dataset.split(name)
+    size = config.evaluation.batch_size
+    encode_text, encode_video = _encoders(system)
+    texts = encode_all(
+        lambda batch: encode_text(params, batch["text_id"], batch["tokens"]),
+        text_batches(split, experiment.tokenizer, batch_size=size, queries=config.queries),
+    )
+    videos = encode_all(
+        lambda batch: encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"]),
+        video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers),
+    )
+    captions = split.queries(config.queries)
+    scores = score_gallery(
+        system.head,
+        params["head"],
+        texts,
+        videos,
+        draws=Draws(jax.random.key(config.evaluation.seed), noise=config.evaluation.noise),
+        memory_budget=config.evaluation.memory_budget,
+        progress=progress,
+    )
+    text_video = np.asarray(captions.text_video)
+    metrics = retrieval_metrics(scores, text_video, ties=config.evaluation.ties)
+    return Evaluation(split, captions, text_video, scores, texts, videos, metrics)
+

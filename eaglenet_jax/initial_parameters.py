@@ -1,0 +1,81 @@
+"""Where a run starts: random parameters, a pre-trained CLIP, or the best checkpoint of another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from eaglenet_jax.configuration import saved_config
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.load import load_clip
+from eaglenet_jax.system import System, build_clip_config
+from eaglenet_jax.training.checkpoints import Checkpoints
+
+CONFIG_FILE = "config.json"
+CHECKPOINTS = "checkpoints"
+
+
+def initial_parameters(system: System, source: str, seed: int) -> Any:
+    """Parameters of a system before its first step.
+
+    source: "" for random ones; a work directory of ours, whose best checkpoint gives the CLIP and, for the same system, the
+    head; else a Hugging Face CLIP as folder or name. Raises UserError for a CLIP of another size and what cannot be read.
+    """
+    params = dict(jax.jit(system.init)(jax.random.key(seed)))
+    if not source:
+        return params
+    folder = Path(source)
+    if (folder / CHECKPOINTS).is_dir():
+        loaded = _from_workdir(system, folder)
+    else:
+        clip_config, clip_params, logit_scale = load_clip(source)
+        _check_clip(system, clip_config, source)
+        loaded = {"clip": clip_params}
+        params["head"] = _with_logit_scale(params["head"], logit_scale)
+    _check_shapes(params, loaded, source)
+    # Parameters are float32, whatever type they were stored in.
+    return {**params, **jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), loaded)}
+
+
+def _from_workdir(system: System, folder: Path) -> dict[str, Any]:
+    config = saved_config(folder / CONFIG_FILE)
+    _check_clip(system, build_clip_config(config["clip"]), str(folder))
+    with Checkpoints(folder / CHECKPOINTS) as checkpoints:
+        loaded = checkpoints.restore_params("best")
+    same_head = jax.tree.structure(loaded["head"]) == jax.tree.structure(
+        jax.eval_shape(system.init, jax.random.key(0))["head"]
+    )
+    return loaded if same_head else {"clip": loaded["clip"]}
+
+
+def _check_clip(system: System, found: Any, source: str) -> None:
+    """Token shift, masking, compute type and remat may differ; the sizes may not."""
+    wanted = system.clip.config
+    free = {"shift_blocks", "mask_padding", "dtype", "remat", "context_length"}
+    different = [
+        f"{name} is {getattr(found, name)} there and {getattr(wanted, name)} in config.clip"
+        for name in wanted.__dataclass_fields__
+        if name not in free and getattr(found, name) != getattr(wanted, name)
+    ]
+    if different:
+        raise UserError(f"init_from={source}: another CLIP: {'; '.join(different)}")
+
+
+def _with_logit_scale(head: Any, logit_scale: Any) -> Any:
+    """A head with a softmax loss starts from the logit scale that CLIP was trained to."""
+    if logit_scale is None or "logit_scale" not in head.get("matching_loss", {}):
+        return head
+    return {**head, "matching_loss": {"logit_scale": jnp.asarray(logit_scale, jnp.float32).reshape(())}}
+
+
+def _check_shapes(params: Any, loaded: Any, source: str) -> None:
+    expected = {name: params[name] for name in loaded}
+    wanted = {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(expected)}
+    given = {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(loaded)}
+    wrong = [f"{name} {given.get(name)} instead of {wanted.get(name)}" for name in sorted(wanted.keys() | given.keys())
+             if wanted.get(name) != given.get(name)]
+    if wrong:
+        raise UserError(f"init_from={source}: {len(wrong)} parameters do not fit: {'; '.join(wrong)}")

@@ -1,0 +1,92 @@
+"""Results of runs: metrics.json, the table on the terminal, and the picture of retrieved clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eaglenet_jax.experiment import Evaluation
+from eaglenet_jax.retrieval.strips import draw_retrieval
+from eaglenet_jax.retrieval.summary import results_table
+
+RESULT_FILE = "metrics.json"
+QUERIES_SHOWN, VIDEOS_SHOWN = 12, 5
+
+
+@dataclasses.dataclass(frozen=True)
+class StageResult:
+    """What one run reached.
+
+    metrics: by split, {"t2v": {"R@1": percent, …}, "v2t": …, "Rsum": …}. gallery: by split, [texts, videos]. best_step: of the
+    checkpoint that was evaluated, chosen on `selection`.
+    """
+
+    name: str
+    system: str
+    workdir: str
+    metrics: dict[str, Any]
+    gallery: dict[str, list[int]]
+    best_step: int
+    selection: str
+    preset: str
+    config_hash: str
+    seconds: float
+
+
+def write_result(result: StageResult, workdir: Path) -> None:
+    """metrics.json, whole or not at all: the metrics by split on top, the rest under "run"."""
+    run = {key: value for key, value in dataclasses.asdict(result).items() if key not in ("metrics", "workdir")}
+    descriptor, temporary = tempfile.mkstemp(dir=workdir, prefix=".metrics.")
+    with os.fdopen(descriptor, "w") as stream:
+        json.dump({**result.metrics, "run": run}, stream, indent=1)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, workdir / RESULT_FILE)
+
+
+def read_result(workdir: Path) -> StageResult | None:
+    """The result of a finished run, None where there is none."""
+    file = Path(workdir) / RESULT_FILE
+    if not file.exists():
+        return None
+    content = json.loads(file.read_text())
+    return StageResult(workdir=str(workdir), **content.pop("run"), metrics=content)
+
+
+def print_results(results: Sequence[StageResult], split: str) -> None:
+    """The table of all stages beside chance, and where things were written."""
+    texts, videos = results[-1].gallery[split]
+    rows = [(f"{result.name} ({result.system})", result.metrics[split]) for result in results]
+    print(f"\n{split} split: {texts} texts, {videos} videos, percent; best checkpoint chosen on {results[-1].selection}")
+    print(results_table(rows, texts=texts, videos=videos))
+    for result in results:
+        print(f"{result.name}: step {result.best_step}, {result.seconds:.0f} s of training, in {result.workdir}")
+    folder = Path(results[-1].workdir)
+    for file in ("metrics.json", "retrieval.png", "config.json", "events", "checkpoints"):
+        if (folder / file).exists():
+            print(f"  {folder / file}")
+
+
+def draw_strips(file: Path, evaluation: Evaluation, config: Any) -> None:
+    """retrieval.png: for a dozen queries spread over the split, the five best videos as strips of frames."""
+    count = len(evaluation.text_video)
+    shown = np.unique(np.linspace(0, count - 1, min(QUERIES_SHOWN, count)).astype(int))
+    queries = []
+    for query in shown:
+        scores, right = evaluation.scores[query], int(evaluation.text_video[query])
+        order = np.argsort(-scores, kind="stable")
+        results = []
+        for rank, video in enumerate(order[:VIDEOS_SHOWN], start=1):
+            frames, mask = evaluation.split.frames(int(video), config.max_frames)
+            results.append(
+                {"frames": frames[mask], "score": float(scores[video]), "correct": int(video) == right, "rank": rank}
+            )
+        rank = int(np.flatnonzero(order == right)[0]) + 1
+        queries.append({"caption": evaluation.captions.texts[query], "results": results, "rank": rank})
+    draw_retrieval(file, queries)

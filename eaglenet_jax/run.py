@@ -1,0 +1,160 @@
+"""One training run: a config in a work directory, from the first step or from where it was stopped, to its results."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from eaglenet_jax.configuration import as_plain, config_hash, save_config, saved_config
+from eaglenet_jax.data.pipeline import batches, train_dataset
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.experiment import Experiment, evaluate_split, open_experiment
+from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE, initial_parameters
+from eaglenet_jax.results import StageResult, draw_strips, read_result, write_result
+from eaglenet_jax.system import parameter_count
+from eaglenet_jax.training.checkpoints import Checkpoints
+from eaglenet_jax.training.event_log import EventLog
+from eaglenet_jax.training.live_line import LiveLine
+from eaglenet_jax.training.loop import Best, Schedule, train_loop
+from eaglenet_jax.training.optimizer import make_optimizer
+from eaglenet_jax.training.step import initial_state, make_train_step
+
+PRETRAIN = "pretrain"
+# Fields that a stopped run may change when it goes on: they do not change what is computed.
+FREE_FIELDS = ("data.workers", "data.root", "data.prepared", "evaluation.memory_budget", "checkpoints.keep")
+
+
+def train_run(config: Any, workdir: Path) -> list[StageResult]:
+    """Trains, evaluates the best checkpoint and writes everything under `workdir` → results, earlier stages first.
+
+    A work directory that holds an unfinished run of this config goes on; a finished one only gives its results again.
+    Raises UserError for a work directory of another config, and for everything that config and data can have wrong.
+    """
+    workdir = Path(workdir)
+    stages: list[StageResult] = []
+    if config.pretrain:
+        stages = train_run(config.pretrain, workdir / PRETRAIN)
+        with config.unlocked():
+            config.init_from = str(workdir / PRETRAIN)
+    _claim(config, workdir)
+    finished = read_result(workdir)
+    if finished is not None:
+        return [*stages, finished]
+    experiment = open_experiment(config)
+    started = time.monotonic()
+    best = _train(experiment, workdir)
+    return [*stages, _finish(experiment, workdir, best, time.monotonic() - started)]
+
+
+def _claim(config: Any, workdir: Path) -> None:
+    """Writes the resolved config, or checks that the directory already holds this one."""
+    file = workdir / CONFIG_FILE
+    if file.exists():
+        changes = _differences(as_plain(saved_config(file)), as_plain(config))
+        if changes:
+            raise UserError(
+                f"{workdir} holds a run of another config ({'; '.join(changes)}); give another --workdir, or delete it"
+            )
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        save_config(config, file)
+    except OSError as error:
+        raise UserError(f"cannot write into --workdir {workdir}: {error.strerror}; give another one") from error
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
+    same = old == new or name.removeprefix(f"{PRETRAIN}.") in FREE_FIELDS
+    return [] if same else [f"{name}: {old!r} there, {new!r} now"]
+
+
+def _train(experiment: Experiment, workdir: Path) -> Best:
+    config, system = experiment.config, experiment.system
+    total = experiment.steps
+    params = initial_parameters(system, config.init_from, config.seed)
+    settings = as_plain(config.optimizer)
+    unused = [(f"head/{pattern}", {"frozen": True}) for pattern in system.head.unused_parameters()]
+    settings["groups"] = (*unused, *settings["groups"])
+    for limit in ("global_clip", "per_tensor_clip"):
+        settings[limit] = settings[limit] or None
+    optimizer = make_optimizer(settings, params, total)
+    state = initial_state(system, optimizer, params)
+    step = make_train_step(
+        system, optimizer, pairwise_block=config.pairwise_block or None, accumulate=config.accumulate
+    )
+    dataset = train_dataset(
+        experiment.dataset.split("train"),
+        experiment.tokenizer,
+        batch_size=config.batch_size,
+        max_frames=config.max_frames,
+        seed=config.seed,
+    )
+    best = Best()
+    with contextlib.ExitStack() as stack:
+        saves = stack.enter_context(Checkpoints(workdir / CHECKPOINTS, keep=config.checkpoints.keep))
+        if saves.latest() is not None:
+            state, metadata = saves.restore(state)
+            best = Best(**metadata["best"])
+            if metadata["data_fingerprint"] != experiment.dataset.fingerprint:
+                raise UserError(f"{workdir} was trained on other data; give another --workdir")
+        start = int(state.step)
+        line = stack.enter_context(LiveLine(config.name, total, start, config.batch_size))
+        if start:
+            line.say(f"{config.name}: going on from step {start} of {total} in {workdir}")
+        else:
+            line.say(
+                f"{config.name}: {config.system} ({config.preset}), {parameter_count(params):,} parameters, {total} steps of "
+                f"{config.batch_size} clips, best checkpoint by {config.selection}; the first step compiles"
+            )
+        if start == total:
+            return best
+        log = stack.enter_context(EventLog(workdir / "events", start))
+        source = stack.enter_context(
+            contextlib.closing(batches(dataset, start=start, stop=total, workers=config.data.workers))
+        )
+        _, best = train_loop(
+            step,
+            state,
+            source,
+            jax.random.fold_in(jax.random.key(config.seed), 1),
+            schedule=Schedule(total, experiment.evaluate_every),
+            evaluate=lambda params: evaluate_split(experiment, params, experiment.selection_split).flat,
+            split=experiment.selection_split,
+            saves=saves.with_metadata({"data_fingerprint": experiment.dataset.fingerprint}),
+            best=best,
+            line=line,
+            log=log,
+        )
+    return best
+
+
+def _finish(experiment: Experiment, workdir: Path, best: Best, seconds: float) -> StageResult:
+    """Evaluates the best checkpoint on validation and test, and writes metrics.json and retrieval.png."""
+    with Checkpoints(workdir / CHECKPOINTS) as saves:
+        params = saves.restore_params("best")
+    evaluations = {split: evaluate_split(experiment, params, split) for split in ("val", "test")}
+    draw_strips(workdir / "retrieval.png", evaluations["test"], experiment.config)
+    result = StageResult(
+        name=experiment.config.name,
+        system=experiment.config.system,
+        workdir=str(workdir),
+        metrics={split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
+        gallery={split: list(evaluation.scores.shape) for split, evaluation in evaluations.items()},
+        best_step=best.step,
+        selection=experiment.config.selection,
+        preset=experiment.config.preset,
+        config_hash=config_hash(experiment.config),
+        seconds=seconds,
+    )
+    write_result(result, workdir)
+    return result

@@ -1,0 +1,33 @@
+"""Trains what a config describes: python -m eaglenet_jax.train --config=configs/demo.py [--workdir=DIR] [--config.NAME=VALUE …]"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from eaglenet_jax.command import run_command
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Flags → training run → table of results."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eaglenet_jax.train",
+        description="Train a text-video retrieval system and evaluate its best checkpoint on the test split.",
+        epilog="Any field of the config can be overridden, as --config.batch_size=32. A run that was stopped goes on.",
+    )
+    parser.add_argument("--config", required=True, metavar="NAME[:ARGUMENTS]", help="a config file or its name, as demo")
+    parser.add_argument("--workdir", type=Path, help="where everything is written; runs/NAME by default")
+    known, overrides = parser.parse_known_args(arguments)
+
+    from eaglenet_jax.configuration import load_config  # imported late, so that --help answers at once
+    from eaglenet_jax.results import print_results
+    from eaglenet_jax.run import train_run
+
+    config = load_config(known.config, overrides)
+    workdir = known.workdir or Path("runs") / config.name
+    print_results(train_run(config, workdir), "test")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,86 @@
+"""The training step: a pure function from a factory, for our loop and for anybody's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.heads.interface import Pairwise
+from eaglenet_jax.training.optimizer import clamp_logit_scale
+from eaglenet_jax.training.pairwise import make_pairwise
+from eaglenet_jax.training.state import TrainState
+
+Batch = Mapping[str, Array]
+TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, dict[str, Array]]]
+
+
+class Trainable(Protocol):
+    """What a step needs of a system: parameters from a key, and the loss of a batch."""
+
+    head: Any
+
+    def init(self, key: PRNGKeyArray) -> Any: ...
+
+    def loss(
+        self, params: Any, batch: Batch, head_state: Any, draws: Draws, pairwise: Pairwise
+    ) -> tuple[Array, dict[str, Array], Any]: ...
+
+
+def initial_state(system: Trainable, optimizer: optax.GradientTransformation, params: Any) -> TrainState:
+    """State before the first step, from given parameters."""
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), system.head.initial_state())
+
+
+def make_train_step(
+    system: Trainable,
+    optimizer: optax.GradientTransformation,
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+    donate: bool = True,
+    pairwise_block: int | None = None,
+    accumulate: int = 1,
+) -> TrainStep:
+    """step(state, batch, key) → (state, metrics), jitted.
+
+    batch: see `System.loss`. key: of the whole run; the step number is folded in. metrics: "loss", its parts by name and
+    "gradient_norm", scalars. pairwise_block: texts scored at a time, all by default. accumulate: that many micro-batches, each
+    with its own negatives, gradients averaged before one update (as the released program). donate: the old state's memory is
+    reused, so the caller must not touch it again.
+    """
+    pairwise = make_pairwise(mesh=mesh, block=pairwise_block)
+
+    def gradients(params: Any, batch: Batch, head_state: Any, draws: Draws) -> tuple[Any, dict[str, Array], Any]:
+        def loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
+            value, parts, new_state = system.loss(params, batch, head_state, draws, pairwise)
+            return value, ({"loss": value, **parts}, new_state)
+
+        grads, (metrics, new_state) = jax.grad(loss, has_aux=True)(params)
+        return grads, metrics, new_state
+
+    def accumulated(params: Any, batch: Batch, head_state: Any, draws: Draws) -> tuple[Any, dict[str, Array], Any]:
+        micro = jax.tree.map(lambda leaf: leaf.reshape(accumulate, -1, *leaf.shape[1:]), dict(batch))
+
+        def one(head_state: Any, indexed: tuple[Array, Batch]) -> tuple[Any, tuple[Any, dict[str, Array]]]:
+            grads, metrics, head_state = gradients(params, indexed[1], head_state, draws.fold(indexed[0]))
+            return head_state, (grads, metrics)
+
+        head_state, results = jax.lax.scan(one, head_state, (jnp.arange(accumulate), micro))
+        grads, metrics = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), results)
+        return grads, metrics, head_state
+
+    def step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, dict[str, Array]]:
+        draws = Draws(jax.random.fold_in(key, state.step), train=True)
+        compute = gradients if accumulate == 1 else accumulated
+        grads, metrics, head_state = compute(state.params, batch, state.head_state, draws)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = clamp_logit_scale(optax.apply_updates(state.params, updates))
+        metrics = {**metrics, "gradient_norm": optax.global_norm(grads)}
+        return TrainState(state.step + 1, params, opt_state, head_state), metrics
+
+    return jax.jit(step, donate_argnums=(0,) if donate else ())

@@ -1,0 +1,139 @@
+"""The folded read-out of the graph network against its dense definition."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.layers.rgat import GraphParameters, GraphShape, dense_candidate_weights
+from eaglenet_jax.layers.rgat_folded import candidate_weights, prepare_frames
+
+# layers, heads, texts of a pair (S + 1), frames
+SIZES = [(1, 1, 1, 1), (1, 2, 4, 3), (2, 4, 6, 3), (2, 2, 3, 6), (3, 4, 5, 4), (4, 2, 2, 5)]
+# kind, readout, shared residual, frame-frame edges
+KINDS = [
+    ("rgat", "released", True, True),
+    ("rgat", "paper", False, True),
+    ("rgat", "released", False, False),
+    ("gat", "released", True, True),
+    ("gat", "paper", True, False),
+]
+
+
+def _inputs(seed, width, texts, frames, dtype):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((3, frames)) < 0.7
+    mask[0] = True
+    mask[1:, 0] = True
+    return (
+        jnp.asarray(rng.normal(size=(3, frames, width)), dtype),
+        jnp.asarray(rng.normal(size=(2, 3, texts, width)), dtype),
+        jnp.asarray(mask),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _both(shape, variables, frames, texts, mask):
+    layers = GraphParameters(shape).apply(variables)
+    ids = (jnp.arange(2)[:, None], jnp.arange(3)[None])
+    video = prepare_frames(shape, layers, frames, mask)
+    folded = candidate_weights(shape, layers, video, texts, Draws(jax.random.key(0)), ids)
+    pairs = (2, *frames.shape)
+    dense = dense_candidate_weights(
+        shape, layers, jnp.broadcast_to(frames, pairs), texts, jnp.broadcast_to(mask, (2, *mask.shape))
+    )
+    return folded, dense
+
+
+@pytest.mark.parametrize(("layers", "heads", "texts", "frames"), SIZES)
+def test_folded_equals_dense_with_gradients_in_float64(layers, heads, texts, frames):
+    for index, (kind, readout, shared, edges) in enumerate(KINDS):
+        shape = GraphShape(
+            8, layers, heads, kind, shared_residual=shared, frame_frame_edges=edges, readout=readout, dropout_rate=0.0
+        )
+        with jax.enable_x64(True):
+            variables = GraphParameters(shape).init(jax.random.key(index))
+            variables = jax.tree.map(lambda leaf: 3 * jnp.asarray(leaf, jnp.float64), variables)
+            inputs = _inputs(index, 8, texts, frames, jnp.float64)
+            folded, dense = _both(shape, variables, *inputs)
+            np.testing.assert_allclose(folded, dense, atol=1e-12, rtol=0)
+            if layers <= 2 and texts > 1:  # a deep GAT without residual makes all nodes alike
+                assert np.ptp(np.asarray(folded)) > 1e-5
+            if index and layers != 2:  # compiling gradients costs most of the time
+                continue
+            probe = jnp.asarray(np.random.default_rng(9).normal(size=folded.shape))
+
+            def scalar(which, variables, frames, texts):
+                return jnp.sum(probe * _both(shape, variables, frames, texts, inputs[2])[which])
+
+            gradient = jax.jit(jax.grad(scalar, argnums=(1, 2, 3)), static_argnums=0)
+            for one, other in zip(
+                jax.tree.leaves(gradient(0, variables, *inputs[:2])),
+                jax.tree.leaves(gradient(1, variables, *inputs[:2])),
+                strict=True,
+            ):
+                np.testing.assert_allclose(one, other, atol=1e-12, rtol=1e-9)
+
+
+def test_folded_equals_dense_in_float32():
+    shape = GraphShape(64, dropout_rate=0.0)
+    variables = GraphParameters(shape).init(jax.random.key(0))
+    folded, dense = _both(shape, variables, *_inputs(0, 64, 21, 12, jnp.float32))
+    np.testing.assert_allclose(folded, dense, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_paper_readout_cannot_see_frame_frame_edges(layers):
+    """SYSTEMS.md section 3: averaged before LeakyReLU, the frames' half of an edge weight is the same for all texts."""
+    variables = GraphParameters(GraphShape(8, layers)).init(jax.random.key(1))
+    frames, texts, mask = _inputs(1, 8, 5, 4, jnp.float32)
+    found = {}
+    for readout, edges in itertools.product(("paper", "released"), (True, False)):
+        shape = GraphShape(8, layers, readout=readout, frame_frame_edges=edges, dropout_rate=0.0)
+        found[readout, edges] = _both(shape, variables, frames, texts, mask)[0]
+    np.testing.assert_allclose(found["paper", True], found["paper", False], atol=1e-6)
+    changed = np.abs(found["released", True] - found["released", False]).max()
+    assert changed > 1e-4 if layers == 2 else changed == 0
+
+
+def test_padding_frames_change_nothing():
+    shape = GraphShape(8, 3, dropout_rate=0.0)
+    variables = GraphParameters(shape).init(jax.random.key(2))
+    frames, texts, mask = _inputs(2, 8, 4, 5, jnp.float32)
+    other = jnp.where(mask[..., None], frames, 1e3)
+    for one, two in zip(_both(shape, variables, frames, texts, mask), _both(shape, variables, other, texts, mask), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_dropout_belongs_to_the_pair():
+    shape = GraphShape(8, 2, dropout_rate=0.5)
+    layers = GraphParameters(shape).apply(GraphParameters(shape).init(jax.random.key(3)))
+    frames, texts, mask = _inputs(3, 8, 4, 5, jnp.float32)
+    draws = Draws(jax.random.key(4), train=True)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def weights(rows):
+        rows = np.array(rows)
+        ids = (jnp.arange(2)[rows, None], jnp.arange(3)[None])
+        return candidate_weights(shape, layers, prepare_frames(shape, layers, frames, mask), texts[rows], draws, ids)
+
+    both = weights((0, 1))
+    np.testing.assert_allclose(both[1:], weights((1,)), atol=1e-6)
+    still = candidate_weights(
+        shape, layers, prepare_frames(shape, layers, frames, mask), texts, Draws(jax.random.key(4)),
+        (jnp.arange(2)[:, None], jnp.arange(3)[None]),
+    )
+    assert np.abs(both - still).max() > 1e-4
+
+
+def test_shape_refuses_what_cannot_be_built():
+    with pytest.raises(ValueError, match="divide"):
+        GraphShape(10, heads=4)
+    with pytest.raises(ValueError, match="kind"):
+        GraphShape(8, kind="gcn")

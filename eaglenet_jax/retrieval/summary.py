@@ -1,0 +1,72 @@
+"""Metrics as a small table of plain text, with the level of chance beside them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from eaglenet_jax.retrieval.metrics import RECALL_DEPTHS, Metrics, check_relevance, rank_metrics, recall_sum
+
+COLUMNS = {"R@1": 6, "R@5": 6, "R@10": 6, "MdR": 7, "MnR": 7}  # and their widths
+NAME_WIDTH = 22  # a line then has 95 characters
+CHANCE_TRIALS = 2000
+
+
+def results_table(
+    rows: Sequence[tuple[str, Metrics]], *, shape: tuple[int, int] | None = None, text_video: np.ndarray | None = None
+) -> str:
+    """Rows (name, metrics of `retrieval_metrics`) as lines of at most 95 characters, recalls in percent.
+
+    shape: (Nt, Nv) of the gallery, adds a row with the level of chance. text_video: its relevance, None: the diagonal.
+    """
+    if shape is not None:
+        rows = [("chance", chance_metrics(shape, text_video)), *rows]
+    side = sum(COLUMNS.values())
+    titles = _cells({column: column for column in COLUMNS})
+    lines = [
+        f"{'':{NAME_WIDTH}}{'text → video':^{side}}  {'video → text':^{side}}",
+        f"{'':{NAME_WIDTH}}{titles}  {titles}{'Rsum':>7}",
+    ]
+    lines.append("─" * len(lines[1]))
+    for name, metrics in rows:
+        *above, last = textwrap.wrap(name, NAME_WIDTH - 1, subsequent_indent="  ") or [""]
+        t2v, v2t = (_cells({c: _short(metrics[direction][c]) for c in COLUMNS}) for direction in ("t2v", "v2t"))
+        lines += [*above, f"{last:{NAME_WIDTH}}{t2v}  {v2t}{metrics['Rsum']:7.1f}"]
+    return "\n".join(lines)
+
+
+def chance_metrics(shape: tuple[int, int], text_video: np.ndarray | None = None) -> Metrics:
+    """What random scores would give on average, in the layout of `retrieval_metrics`.
+
+    Text→video: the right video is equally likely at each of Nv places. Video→text: a video with more captions has more
+    tries, so its rank is simulated (seeded) unless all have equally many.
+    """
+    text_video = check_relevance(shape, text_video)
+    captions = np.bincount(text_video)
+    captions = captions[captions > 0]
+    t2v = _uniform_rank(shape[1], queries=shape[0])
+    v2t = _uniform_rank(len(captions), queries=len(captions))
+    if len(np.unique(captions)) > 1:
+        # The best of c uniform numbers is distributed as u^(1/c); every video's best caption competes with the others'.
+        trials = max(20, CHANCE_TRIALS // len(captions))
+        best = np.random.default_rng(0).uniform(size=(trials, len(captions))) ** (1.0 / captions)
+        ranks = 1 + np.argsort(np.argsort(-best, axis=1), axis=1)
+        v2t = rank_metrics(ranks.ravel().astype(np.float64)) | {"queries": len(captions)}
+    return {"t2v": t2v, "v2t": v2t, "Rsum": recall_sum(t2v, v2t)}
+
+
+def _uniform_rank(gallery: int, queries: int) -> Metrics:
+    middle = (gallery + 1) / 2
+    recalls = {f"R@{k}": 100.0 * min(k, gallery) / gallery for k in RECALL_DEPTHS}
+    reciprocal = float(np.mean(1.0 / np.arange(1, gallery + 1)))
+    return recalls | {"MdR": middle, "MnR": middle, "MRR": 100.0 * reciprocal, "queries": queries}
+
+
+def _cells(texts: Mapping[str, str]) -> str:
+    return "".join(f"{text:>{COLUMNS[column]}}" for column, text in texts.items())
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}" if number < 1000 else f"{number:.0f}"

@@ -34,7 +34,7 @@ def results_table(
         *above, last = textwrap.wrap(name, NAME_WIDTH - 1, subsequent_indent="  ") or [""]
         t2v, v2t = (_cells({c: _short(metrics[direction][c]) for c in COLUMNS}) for direction in ("t2v", "v2t"))
         lines += [*above, f"{last:{NAME_WIDTH}}{t2v}  {v2t}{metrics['Rsum']:7.1f}"]
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def chance_metrics(shape: tuple[int, int], text_video: np.ndarray | None = None) -> Metrics:

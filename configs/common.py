@@ -172,7 +172,9 @@ def chosen(words: set[str], among: Sequence[str], default: str) -> str:
 
 
 def set_system(config: ConfigDict, system: str, preset: str, **changes: Any) -> None:
-    """Fills in `system`, `preset` and `head`: the head's defaults, what the dataset changes, then what the preset changes."""
+    """Fills in `system`, `preset` and `head`: the head's defaults, what the dataset changes, then what the preset
+    changes.
+    """
     head = merged(HEADS[system], changes)
     config.system, config.preset = system, preset
     config.head = ConfigDict(merged(head, PRESET_HEADS.get(preset, {}).get(system, {})))

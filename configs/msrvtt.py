@@ -1,8 +1,9 @@
 """EagleNet on MSR-VTT, 1k-A split with 9k training videos.
 
 Paper: EagleNet (CVPR 2026), table 1.
-Command: python -m eaglenet_jax.train --config=configs/msrvtt.py:b32 (or :b16; with ,released or ,paper; with ,clip4clip)
-Expected: t2v R@1 claimed by the paper in docs/DIFFERENCES.md. Never run here: it needs the videos and CLIP's weights.
+Command: python -m eaglenet_jax.train --config=configs/msrvtt.py:b32 (or :b16; with ,released or ,paper; with
+,clip4clip) Expected: t2v R@1 claimed by the paper in docs/DIFFERENCES.md. Never run here: it needs the videos and
+CLIP's weights.
 """
 
 from __future__ import annotations

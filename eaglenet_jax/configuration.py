@@ -1,4 +1,6 @@
-"""Configs by name or path, with arguments and overrides: `--config=configs/msrvtt.py:b32,released --config.batch_size=32`."""
+"""Configs by name or path, with arguments and overrides: `--config=configs/msrvtt.py:b32,released
+--config.batch_size=32`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def config_folder() -> Path:
     """Where the configs that ship with the package lie."""
     spec = importlib.util.find_spec("configs")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("the package `configs` is not installed; install eaglenet_jax or give --config the path of a file")
+        raise UserError(
+            "the package `configs` is not installed; install eaglenet_jax or give --config the path of a file"
+        )
     return Path(next(iter(spec.submodule_search_locations)))
 
 
@@ -66,7 +70,9 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
         hint = lines[1] if len(lines) > 1 else "print a config with --show to see its names"
         raise UserError(f"the config has no field {unknown!r}. {hint}") from error
     except (flags.Error, ValueError, TypeError, KeyError, SyntaxError, ImportError) as error:
-        raise UserError(f"--config={name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+        raise UserError(
+            f"--config={name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
     return config
 
 
@@ -106,6 +112,8 @@ def saved_config(file: Path) -> ml_collections.ConfigDict:
     try:
         return revived(json.loads(file.read_text()))
     except FileNotFoundError as error:
-        raise UserError(f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train") from error
+        raise UserError(
+            f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train"
+        ) from error
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}); restore it or train into a new --workdir") from error

@@ -1,4 +1,6 @@
-"""Evaluates the best checkpoint of a work directory: python -m eaglenet_jax.evaluate --workdir=runs/demo --split=test"""
+"""Evaluates the best checkpoint of a work directory: python -m eaglenet_jax.evaluate --workdir=runs/demo
+--split=test
+"""
 
 from __future__ import annotations
 

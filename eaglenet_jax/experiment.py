@@ -58,7 +58,8 @@ class Experiment:
 class Evaluation:
     """Scores of a split and what follows from them.
 
-    scores: [Nt, Nv]. text_video: [Nt], the right video of each text. metrics: {"t2v": …, "v2t": …, "Rsum": …} in percent.
+    scores: [Nt, Nv]. text_video: [Nt], the right video of each text. metrics: {"t2v": …, "v2t": …, "Rsum": …} in
+    percent.
     """
 
     split: PreparedSplit
@@ -137,4 +138,3 @@ def evaluate_split(
     text_video = np.asarray(captions.text_video)
     metrics = retrieval_metrics(scores, text_video, ties=config.evaluation.ties)
     return Evaluation(split, captions, text_video, scores, texts, videos, metrics)
-

@@ -21,8 +21,9 @@ CHECKPOINTS = "checkpoints"
 def initial_parameters(system: System, source: str, seed: int) -> Any:
     """Parameters of a system before its first step.
 
-    source: "" for random ones; a work directory of ours, whose best checkpoint gives the CLIP and, for the same system, the
-    head; else a Hugging Face CLIP as folder or name. Raises UserError for a CLIP of another size and what cannot be read.
+    source: "" for random ones; a work directory of ours, whose best checkpoint gives the CLIP and, for the same
+    system, the head; else a Hugging Face CLIP as folder or name. Raises UserError for a CLIP of another size and what
+    cannot be read.
     """
     params = dict(jax.jit(system.init)(jax.random.key(seed)))
     if not source:
@@ -33,7 +34,7 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
     else:
         clip_config, clip_params, logit_scale = load_clip(source)
         _check_clip(system, clip_config, source)
-        loaded = {"clip": clip_params}
+        loaded = dict(clip_params)
         params["head"] = _with_logit_scale(params["head"], logit_scale)
     _check_shapes(params, loaded, source)
     # Parameters are float32, whatever type they were stored in.
@@ -75,7 +76,10 @@ def _check_shapes(params: Any, loaded: Any, source: str) -> None:
     expected = {name: params[name] for name in loaded}
     wanted = {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(expected)}
     given = {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(loaded)}
-    wrong = [f"{name} {given.get(name)} instead of {wanted.get(name)}" for name in sorted(wanted.keys() | given.keys())
-             if wanted.get(name) != given.get(name)]
+    wrong = [
+        f"{name} {given.get(name)} instead of {wanted.get(name)}"
+        for name in sorted(wanted.keys() | given.keys())
+        if wanted.get(name) != given.get(name)
+    ]
     if wrong:
         raise UserError(f"init_from={source}: {len(wrong)} parameters do not fit: {'; '.join(wrong)}")

@@ -24,8 +24,8 @@ QUERIES_SHOWN, VIDEOS_SHOWN = 12, 5
 class StageResult:
     """What one run reached.
 
-    metrics: by split, {"t2v": {"R@1": percent, …}, "v2t": …, "Rsum": …}. gallery: by split, [texts, videos]. best_step: of the
-    checkpoint that was evaluated, chosen on `selection`.
+    metrics: by split, {"t2v": {"R@1": percent, …}, "v2t": …, "Rsum": …}. gallery: by split, [texts, videos].
+    best_step: of the checkpoint that was evaluated, chosen on `selection`.
     """
 
     name: str
@@ -63,8 +63,10 @@ def print_results(results: Sequence[StageResult], split: str) -> None:
     """The table of all stages beside chance, and where things were written."""
     texts, videos = results[-1].gallery[split]
     rows = [(f"{result.name} ({result.system})", result.metrics[split]) for result in results]
-    print(f"\n{split} split: {texts} texts, {videos} videos, percent; best checkpoint chosen on {results[-1].selection}")
-    print(results_table(rows, texts=texts, videos=videos))
+    print(
+        f"\n{split} split: {texts} texts, {videos} videos, percent; best checkpoint chosen on {results[-1].selection}"
+    )
+    print(results_table(rows, shape=(texts, videos)))
     for result in results:
         print(f"{result.name}: step {result.best_step}, {result.seconds:.0f} s of training, in {result.workdir}")
     folder = Path(results[-1].workdir)

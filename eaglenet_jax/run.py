@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import jax
 from eaglenet_jax.configuration import as_plain, config_hash, save_config, saved_config
 from eaglenet_jax.data.pipeline import batches, train_dataset
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.experiment import Experiment, evaluate_split, open_experiment
+from eaglenet_jax.experiment import Evaluation, Experiment, evaluate_split, open_experiment
 from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE, initial_parameters
 from eaglenet_jax.results import StageResult, draw_strips, read_result, write_result
 from eaglenet_jax.system import parameter_count
@@ -113,8 +111,8 @@ def _train(experiment: Experiment, workdir: Path) -> Best:
             line.say(f"{config.name}: going on from step {start} of {total} in {workdir}")
         else:
             line.say(
-                f"{config.name}: {config.system} ({config.preset}), {parameter_count(params):,} parameters, {total} steps of "
-                f"{config.batch_size} clips, best checkpoint by {config.selection}; the first step compiles"
+                f"{config.name}: {config.system} ({config.preset}), {parameter_count(params):,} parameters, {total} steps "
+                f"of {config.batch_size} clips, best checkpoint by {config.selection}; the first step compiles"
             )
         if start == total:
             return best
@@ -144,17 +142,42 @@ def _finish(experiment: Experiment, workdir: Path, best: Best, seconds: float) -
         params = saves.restore_params("best")
     evaluations = {split: evaluate_split(experiment, params, split) for split in ("val", "test")}
     draw_strips(workdir / "retrieval.png", evaluations["test"], experiment.config)
-    result = StageResult(
-        name=experiment.config.name,
-        system=experiment.config.system,
+    result = _result(experiment, workdir, evaluations, best.step, seconds)
+    write_result(result, workdir)
+    return result
+
+
+def _result(
+    experiment: Experiment, workdir: Path, evaluations: Mapping[str, Evaluation], best_step: int, seconds: float
+) -> StageResult:
+    config = experiment.config
+    return StageResult(
+        name=config.name,
+        system=config.system,
         workdir=str(workdir),
         metrics={split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
         gallery={split: list(evaluation.scores.shape) for split, evaluation in evaluations.items()},
-        best_step=best.step,
-        selection=experiment.config.selection,
-        preset=experiment.config.preset,
-        config_hash=config_hash(experiment.config),
+        best_step=best_step,
+        selection=config.selection,
+        preset=config.preset,
+        config_hash=config_hash(config),
         seconds=seconds,
     )
-    write_result(result, workdir)
-    return result
+
+
+def evaluate_run(workdir: Path, split: str, save: Path | None = None) -> list[StageResult]:
+    """Evaluates the best checkpoints of a run and of the runs it started from, anew → results, earlier stages first.
+
+    save: also writes the last stage's scores, ids and features there. Raises UserError for what is not there.
+    """
+    workdir = Path(workdir)
+    config = saved_config(workdir / CONFIG_FILE)
+    stages = evaluate_run(workdir / PRETRAIN, split) if config.pretrain else []
+    experiment = open_experiment(config)
+    with Checkpoints(workdir / CHECKPOINTS) as saves:
+        params = saves.restore_params("best")
+        step = saves.best()
+    evaluation = evaluate_split(experiment, params, split)
+    if save is not None:
+        save_evaluation(evaluation, save)
+    return [*stages, _result(experiment, workdir, {split: evaluation}, step, seconds=0.0)]

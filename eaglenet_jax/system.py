@@ -72,7 +72,8 @@ class System:
     ) -> tuple[Float[Array, ""], dict[str, Array], Any]:
         """Training loss of a batch → (loss, its parts by name, new head_state).
 
-        batch: text_id [B] uint32, tokens [B, L] int32, video_id [B] uint32, frames [B, M, H, W, 3] uint8, frame_mask [B, M].
+        batch: text_id [B] uint32, tokens [B, L] int32, video_id [B] uint32, frames [B, M, H, W, 3] uint8, frame_mask
+        [B, M].
         """
         text = self.encode_text(params, batch["text_id"], batch["tokens"])
         video = self.encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"])
@@ -112,7 +113,9 @@ def build_system(config: Mapping[str, Any]) -> System:
         raise UserError(f"config.system: no system is named {name!r}; {hint}")
     clip = build_clip_config(config["clip"])
     if config["max_words"] > clip.context_length:
-        raise UserError(f"config.max_words is {config['max_words']}, this CLIP reads at most {clip.context_length} tokens")
+        raise UserError(
+            f"config.max_words is {config['max_words']}, this CLIP reads at most {clip.context_length} tokens"
+        )
     head = HEADS[name](clip.embed_dim, config["max_frames"], _plain(config["head"]))
     return System(Clip(clip), head, config["max_words"], config["max_frames"])
 

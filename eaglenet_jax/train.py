@@ -1,4 +1,6 @@
-"""Trains what a config describes: python -m eaglenet_jax.train --config=configs/demo.py [--workdir=DIR] [--config.NAME=VALUE …]"""
+"""Trains what a config describes: python -m eaglenet_jax.train --config=configs/demo.py [--workdir=DIR]
+[--config.NAME=VALUE …]
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def main(arguments: Sequence[str]) -> None:
         description="Train a text-video retrieval system and evaluate its best checkpoint on the test split.",
         epilog="Any field of the config can be overridden, as --config.batch_size=32. A run that was stopped goes on.",
     )
-    parser.add_argument("--config", required=True, metavar="NAME[:ARGUMENTS]", help="a config file or its name, as demo")
+    parser.add_argument(
+        "--config", required=True, metavar="NAME[:ARGUMENTS]", help="a config file or its name, as demo"
+    )
     parser.add_argument("--workdir", type=Path, help="where everything is written; runs/NAME by default")
     known, overrides = parser.parse_known_args(arguments)
 

@@ -1,8 +1,8 @@
 """What every head of a retrieval system takes and gives: the one contract that training and retrieval know.
 
 A system is two CLIP encoders and a head. The head turns text features and frame features into a similarity matrix and
-knows the loss that trains it. Everything else (steps, full-gallery scoring, metrics, checkpoints) is written once against
-this file.
+knows the loss that trains it. Everything else (steps, full-gallery scoring, metrics, checkpoints) is written once
+against this file.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Array = Any  # jax.Array, numpy array or tracer; feature dataclasses travel thro
 class TextFeatures:
     """Encoded captions. The example is the leading axis of every leaf.
 
-    id: [B] uint32, first 32 bits of BLAKE2 of the caption's id. pooled: [B, d], the end-of-text feature, not normalised.
-    words: [B, L, d] projected word states, or None. mask: [B, L] bool, True at start token, words and end token.
-    extra: what one system needs alone, leaves [B, ...].
+    id: [B] uint32, first 32 bits of BLAKE2 of the caption's id. pooled: [B, d], the end-of-text feature, not
+    normalised. words: [B, L, d] projected word states, or None. mask: [B, L] bool, True at start token, words and end
+    token. extra: what one system needs alone, leaves [B, ...].
     """
 
     id: Array
@@ -38,8 +38,8 @@ class TextFeatures:
 class VideoFeatures:
     """Encoded videos. The example is the leading axis of every leaf.
 
-    id: [B] uint32. frames: [B, M, d], class-token features, not normalised. patches: [B, M, P, p] projected patch states, or
-    None. mask: [B, M] bool, True for real frames, False for padding. extra: leaves [B, ...].
+    id: [B] uint32. frames: [B, M, d], class-token features, not normalised. patches: [B, M, P, p] projected patch
+    states, or None. mask: [B, M] bool, True for real frames, False for padding. extra: leaves [B, ...].
     """
 
     id: Array
@@ -64,8 +64,9 @@ class PairScores:
 class Pairwise(Protocol):
     """Runs a bound head method over all rows of texts, given by the training layer.
 
-    pairwise(method, rows, columns, *shared) → method(rows, columns, *shared), where every leaf of `rows` and of the result
-    has the texts as leading axis, while `columns` (videos) and `shared` (draws) are given whole to every block of rows.
+    pairwise(method, rows, columns, *shared) → method(rows, columns, *shared), where every leaf of `rows` and of the
+    result has the texts as leading axis, while `columns` (videos) and `shared` (draws) are given whole to every block
+    of rows.
     """
 
     def __call__(self, method: Callable[..., Any], rows: Any, columns: Any, *shared: Any) -> Any: ...
@@ -87,11 +88,14 @@ class Head(nn.Module):
     uses_patches: ClassVar[bool] = False
 
     def initial_state(self) -> Any:
-        """What the head carries from step to step (EagleNet: its replay buffer). Needs no parameters. Default: nothing."""
+        """What the head carries from step to step (EagleNet: its replay buffer). Needs no parameters. Default:
+        nothing.
+        """
         return ()
 
     def unused_parameters(self) -> tuple[str, ...]:
-        """Patterns of parameters, as paths inside the head, that no output depends on. They are kept because the released
+        """Patterns of parameters, as paths inside the head, that no output depends on. They are kept because the
+        released
         checkpoints have them, and never updated. Default: none.
         """
         return ()
@@ -111,5 +115,7 @@ class Head(nn.Module):
     def loss(
         self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], Any]:
-        """Training loss of a batch of matching pairs (text i describes video i) → (loss, its parts by name, new head_state)."""
+        """Training loss of a batch of matching pairs (text i describes video i) → (loss, its parts by name, new
+        head_state).
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no loss")

@@ -16,14 +16,17 @@ class EventLog:
         from tensorboardX import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        # Steps that a killed run logged after its last checkpoint are made again: TensorBoard forgets the first telling.
+        # Steps that a killed run logged after its last checkpoint are made again: TensorBoard forgets the first
+        # telling.
         self._writer = SummaryWriter(str(folder), purge_step=start if start else None)
         self._lines = (folder / "log.jsonl").open("a")
 
     def __enter__(self) -> EventLog:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._writer.close()
         self._lines.close()
 

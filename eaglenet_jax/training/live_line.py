@@ -38,7 +38,9 @@ class LiveLine:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     def clips_per_second(self, step: int) -> float:
@@ -64,7 +66,8 @@ class LiveLine:
             rate = self.clips_per_second(step)
             left = (self._total - step) * self._clips / rate if rate else 0
             self.say(
-                f"{self._title} step {step}/{self._total} loss {loss:.3f}{self._recall} {rate:.0f} clips/s ETA {left:.0f} s"
+                f"{self._title} step {step}/{self._total} loss {loss:.3f}{self._recall} "
+                f"{rate:.0f} clips/s ETA {left:.0f} s"
             )
 
     def say(self, message: str) -> None:

@@ -59,8 +59,8 @@ def train_loop(
 ) -> tuple[TrainState, Best]:
     """Trains from state.step to schedule.total → (last state, best evaluation).
 
-    batches: of the steps that remain. evaluate: parameters → flat metrics with "t2v/R@1", on the split called `split`. A
-    checkpoint follows every evaluation, marked best when its R@1 is the highest so far (the earlier of equals).
+    batches: of the steps that remain. evaluate: parameters → flat metrics with "t2v/R@1", on the split called `split`.
+    A checkpoint follows every evaluation, marked best when its R@1 is the highest so far (the earlier of equals).
     Raises UserError when the loss is not finite, naming the step; the last checkpoint stays as it is.
     """
     start = int(state.step)
@@ -70,8 +70,8 @@ def train_loop(
         metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
         if not math.isfinite(metrics["loss"]):
             raise UserError(
-                f"the loss is {metrics['loss']} at step {number}; the last good checkpoint is kept. Lower the learning rate, "
-                "or look at the batch with ids " + ", ".join(str(i) for i in batch["text_id"][:8])
+                f"the loss is {metrics['loss']} at step {number}; the last good checkpoint is kept. Lower the learning "
+                "rate, or look at the batch with caption ids " + ", ".join(str(i) for i in batch["text_id"][:8])
             )
         line.step(number, metrics)
         log.scalars(number, "train", {**metrics, "clips_per_second": line.clips_per_second(number)})

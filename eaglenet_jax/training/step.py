@@ -48,10 +48,10 @@ def make_train_step(
 ) -> TrainStep:
     """step(state, batch, key) → (state, metrics), jitted.
 
-    batch: see `System.loss`. key: of the whole run; the step number is folded in. metrics: "loss", its parts by name and
-    "gradient_norm", scalars. pairwise_block: texts scored at a time, all by default. accumulate: that many micro-batches, each
-    with its own negatives, gradients averaged before one update (as the released program). donate: the old state's memory is
-    reused, so the caller must not touch it again.
+    batch: see `System.loss`. key: of the whole run; the step number is folded in. metrics: "loss", its parts by name
+    and "gradient_norm", scalars. pairwise_block: texts scored at a time, all by default. accumulate: that many
+    micro-batches, each with its own negatives, gradients averaged before one update (as the released program). donate:
+    the old state's memory is reused, so the caller must not touch it again.
     """
     pairwise = make_pairwise(mesh=mesh, block=pairwise_block)
 

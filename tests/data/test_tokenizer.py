@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eaglenet_jax.data.tokenizer import Tokenizer, word_mask
+from eaglenet_jax.data.tokenizer import Tokenizer, clean_text, word_mask
 from eaglenet_jax.errors import UserError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "clip_tokens.json").read_text(encoding="utf-8"))
@@ -18,6 +18,10 @@ def test_tokens_equal_the_reference_tokenizer(index):
     tokens = Tokenizer(GOLDEN["max_words"]).tokenize([GOLDEN["strings"][index]])
     assert tokens.dtype == np.int32
     np.testing.assert_array_equal(tokens[0], GOLDEN["ids"][index])
+
+
+def test_text_is_repaired_unescaped_twice_collapsed_and_lower_cased():
+    assert clean_text("  A\tdog &amp;lt;3  cafÃ©\n") == "a dog <3 café"
 
 
 def test_long_texts_keep_their_end_token_and_are_counted():

@@ -19,7 +19,7 @@ def test_the_longer_side_is_truncated_to_an_integer(source, expected):
     assert resized_shape(*source, 224) == expected
 
 
-@pytest.mark.parametrize(("height", "width"), [(65, 45), (45, 65), (33, 100), (224, 224), (7, 9)])
+@pytest.mark.parametrize(("height", "width"), [(65, 45), (45, 65), (33, 100), (224, 224), (7, 9), (27, 24)])
 def test_resize_and_crop_is_pils_bicubic_and_the_centre_square(height, width):
     frame, size = noise(height, width), 24
     scale = size / min(height, width)

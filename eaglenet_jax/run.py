@@ -111,8 +111,8 @@ def _train(experiment: Experiment, workdir: Path) -> Best:
             line.say(f"{config.name}: going on from step {start} of {total} in {workdir}")
         else:
             line.say(
-                f"{config.name}: {config.system} ({config.preset}), {parameter_count(params):,} parameters, {total} steps "
-                f"of {config.batch_size} clips, best checkpoint by {config.selection}; the first step compiles"
+                f"{config.name}: {config.system} ({config.preset}), {parameter_count(params):,} parameters, "
+                f"{total} steps of {config.batch_size} clips, best by {config.selection}; the first step compiles"
             )
         if start == total:
             return best

@@ -20,6 +20,8 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.clip4clip import Clip4Clip
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import Head, Pairwise, TextFeatures, VideoFeatures, whole
+from eaglenet_jax.heads.tmass import TMass
+from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.rgat import GraphShape
 
 Params = Mapping[str, Any]
@@ -35,7 +37,22 @@ def _clip4clip(width: int, frames: int, options: dict[str, Any]) -> Head:
     return Clip4Clip(**options)
 
 
-HEADS: dict[str, Callable[[int, int, dict[str, Any]], Head]] = {"clip4clip": _clip4clip, "eaglenet": _eaglenet}
+def _xpool(width: int, frames: int, options: dict[str, Any]) -> Head:
+    del frames
+    return XPool(width, **options)
+
+
+def _tmass(width: int, frames: int, options: dict[str, Any]) -> Head:
+    del frames
+    return TMass(width, **options)
+
+
+HEADS: dict[str, Callable[[int, int, dict[str, Any]], Head]] = {
+    "clip4clip": _clip4clip,
+    "xpool": _xpool,
+    "tmass": _tmass,
+    "eaglenet": _eaglenet,
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,14 +30,6 @@ from eaglenet_jax.layers.stochastic_text import Radius, candidates, frame_simila
 
 
 @struct.dataclass
-class PreparedText:
-    """id: [Bt]. pooled: [Bt, d]."""
-
-    id: Array
-    pooled: Array
-
-
-@struct.dataclass
 class PreparedVideo:
     """id: [Bv]. frames: [Bv, M, d]. mask: [Bv, M]. graph: frames' part of the first layer. pooling: keys, values."""
 

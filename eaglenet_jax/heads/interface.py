@@ -35,6 +35,14 @@ class TextFeatures:
 
 
 @struct.dataclass
+class PreparedText:
+    """What the heads need of a text that score pairs by its one feature. id: [Bt]. pooled: [Bt, d]."""
+
+    id: Array
+    pooled: Array
+
+
+@struct.dataclass
 class VideoFeatures:
     """Encoded videos. The example is the leading axis of every leaf.
 

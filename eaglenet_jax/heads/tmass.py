@@ -1,0 +1,108 @@
+"""T-MASS: a text is a cloud whose radius depends on the video (SYSTEMS.md sections 2.1 and 4).
+
+Wang et al., Text Is MASS, CVPR 2024. Its first public evaluation pooled a video with its own caption, which leaks;
+here every text scores every video alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, PreparedText, TextFeatures, VideoFeatures
+from eaglenet_jax.layers.frame_pooling import FramePooling, PooledFrames
+from eaglenet_jax.layers.losses import SoftmaxLoss, repeated_video
+from eaglenet_jax.layers.similarity import unit
+from eaglenet_jax.layers.stochastic_text import Radius, candidates, frame_similarities, toward
+
+
+@struct.dataclass
+class PreparedVideo:
+    """id: [Bv]. frames: [Bv, M, d]. mask: [Bv, M]. pooling: keys and values of the frames."""
+
+    id: Array
+    frames: Array
+    mask: Array
+    pooling: PooledFrames
+
+
+class TMass(Head):
+    """Stochastic text against frames pooled by the text.
+
+    width: d. samples: S, stochastic texts a pair in evaluation, of which the best counts. support_weight: of the
+    support loss (0.8 in the public program, 1.2 best in the paper's figure 6). Others as in X-Pool.
+    """
+
+    width: int
+    samples: int = 20
+    support_weight: float = 0.8
+    pooling_heads: int = 1
+    pooling_dropout: float = 0.3
+    initial_logit_scale: float = 1 / 0.07
+    mask_padding: bool = True
+    mask_repeated_videos: bool = True
+    dtype: DTypeLike | None = None
+
+    def setup(self) -> None:
+        """Parts, under the names that the parameter tree shows."""
+        self.radius = Radius(self.width)
+        self.pooling = FramePooling(self.width, self.pooling_heads, self.pooling_dropout, dtype=self.dtype)
+        self.matching_loss = SoftmaxLoss(self.initial_logit_scale)
+
+    def prepare_text(self, text: TextFeatures) -> PreparedText:
+        """Text features [Bt, d] are all that a pair needs."""
+        return PreparedText(text.id, text.pooled)
+
+    def prepare_video(self, video: VideoFeatures) -> PreparedVideo:
+        """Keys and values of the frames, and the frames for the radius."""
+        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
+        return PreparedVideo(video.id, video.frames, mask, self.pooling.prepare(video.frames, mask))
+
+    def score(self, text: PreparedText, video: PreparedVideo, draws: Draws, aux: bool = False) -> PairScores:
+        """The best cosine of S stochastic texts of each pair with v(t, F). aux: "pooled" [Bt, Bv, d]."""
+        each = text.pooled[:, None]
+        pooled = self.pooling(each, video.pooling, draws, (text.id[:, None], video.id[None]))
+        radius = self.radius(frame_similarities(text.pooled, video.frames, video.mask))
+        noise = draws.normal("samples", draws.pair_ids(text.id, video.id), (self.samples, self.width))
+        similarity = jnp.einsum("tvsd,tvd->tvs", unit(candidates(each, radius, noise)), unit(pooled))
+        return PairScores(jnp.max(similarity, axis=-1), {"pooled": pooled} if aux else {})
+
+    def score_training(
+        self, text: tuple[PreparedText, Array], video: PreparedVideo, draws: Draws
+    ) -> tuple[Float[Array, "Bt Bv"], Float[Array, "Bt Bv d"]]:
+        """Cosines of one stochastic text a row with v(t, F), and the pooled videos.
+
+        text: prepared texts, their stochastic texts [Bt, d].
+        """
+        prepared, stochastic = text
+        pooled = self.pooling(prepared.pooled[:, None], video.pooling, draws, (prepared.id[:, None], video.id[None]))
+        return jnp.einsum("td,tvd->tv", unit(stochastic), unit(pooled)), pooled
+
+    def loss(
+        self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
+    ) -> tuple[Array, dict[str, Array], Any]:
+        """L(stochastic text) + w L(support text): one stochastic text a pair, its radius from its own video."""
+        prepared_text, prepared_video = self.prepare_text(text), self.prepare_video(video)
+        similarities = jnp.where(
+            prepared_video.mask, jnp.sum(unit(text.pooled)[:, None] * unit(video.frames), axis=-1), 0
+        )
+        radius = self.radius(similarities)
+        stochastic = text.pooled + radius * draws.normal("stochastic_text", (text.id,), (self.width,))
+        similarity, pooled = pairwise(self.score_training, (prepared_text, stochastic), prepared_video, draws)
+        # The target is the mean of the pooled videos as they are, not of unit length (unlike EagleNet's).
+        support_text = toward(text.pooled, jnp.mean(pooled, axis=0), radius)
+        support = pairwise(self._support_scores, (support_text, pooled), ())
+        ignored = repeated_video(video.id) & self.mask_repeated_videos
+        match_loss = self.matching_loss(similarity, ignored)
+        support_loss = self.matching_loss(support, ignored)
+        loss = match_loss + self.support_weight * support_loss
+        return loss, {"match_loss": match_loss, "support_loss": support_loss}, head_state
+
+    def _support_scores(self, rows: tuple[Array, Array], columns: tuple[()]) -> Float[Array, "Bt Bv"]:
+        support_text, pooled = rows
+        return jnp.einsum("td,tvd->tv", unit(support_text), unit(pooled))

@@ -29,8 +29,8 @@ class DecodeError(Exception):
 class DecodedVideo:
     """Sampled frames in order, each a JPEG of `size` × `size` pixels, and where they come from.
 
-    `provenance`: decoder, source_fps, source_width and source_height (as shown, after rotation), source_frames (all that
-    were decoded), seconds (source_frames / source_fps), rotation (degrees, counterclockwise, already applied) and
+    `provenance`: decoder, source_fps, source_width and source_height (as shown, after rotation), source_frames (all
+    that were decoded), seconds (source_frames / source_fps), rotation (degrees, counterclockwise, already applied) and
     incomplete (why the file ended early, or None).
     """
 

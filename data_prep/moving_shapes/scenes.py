@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -40,7 +40,8 @@ RELATION_FREQUENCY = {"alone": 0.35, "beside": 0.27, "behind": 0.11, "before": 0
 SPLIT_SHARE = {"train": 0.55, "validate": 0.09, "test": 0.09, "test_1k": 0.27}
 # One draw in three brings its twin along: about half of the clips then have one that differs only in the frames' order.
 TWIN_FREQUENCY = 1 / 3
-MAX_DRAWS_PER_CLIP = 500
+# A split may hold this share of its combinations at most: to find the last ones by drawing would take for ever.
+LARGEST_FILL = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,16 @@ class Scene:
         motions = STRAIGHT if self.relation == "target" else (self.motion,)
         lone = dataclasses.replace(self, relation="alone", other_shape=None, other_color=None)
         return tuple(dataclasses.replace(lone, motion=motion) for motion in motions)
+
+
+def combinations() -> int:
+    """How many different scenes there are."""
+    firsts = len(SHAPES) * len(COLORS) * len(SIZES) * len(BACKGROUNDS)
+    seconds = (len(SHAPES) - 1) * (len(COLORS) - 1)
+    return sum(
+        firsts * len(motions) * (1 if relation == "alone" else seconds)
+        for relation, motions in MOTIONS_BY_RELATION.items()
+    )
 
 
 def split_of(scene: Scene, seed: int) -> str:
@@ -106,6 +117,9 @@ def draw_split(split: str, count: int, seed: int) -> list[Scene]:
     """
     if split not in SPLIT_SHARE:
         raise UserError(f"MovingShapes has no split {split!r}; choose among {', '.join(SPLIT_SHARE)}.")
+    room = int(LARGEST_FILL * SPLIT_SHARE[split] * combinations())
+    if count > room:
+        raise UserError(f"MovingShapes split {split!r} has room for {room} clips; {count} were asked for.")
     rng = np.random.default_rng([seed, list(SPLIT_SHARE).index(split)])
     scenes: dict[Scene, None] = {}
     alone: set[Scene] = set()
@@ -118,23 +132,15 @@ def draw_split(split: str, count: int, seed: int) -> list[Scene]:
             scenes[scene] = None
             own.update(descriptions)
 
-    for scene in _draws_of_split(split, seed, rng, attempts=MAX_DRAWS_PER_CLIP * max(count, 1)):
-        if len(scenes) >= count:
-            break
+    while len(scenes) < count:
+        scene = draw_scene(rng)
+        if split_of(scene, seed) != split:
+            continue
         add(scene)
         twin = scene.twin()
         if rng.random() < TWIN_FREQUENCY and twin is not None:
             add(twin)
-    if len(scenes) < count:
-        raise UserError(f"MovingShapes split {split!r} has only {len(scenes)} combinations; {count} were asked for.")
     return list(scenes)
-
-
-def _draws_of_split(split: str, seed: int, rng: np.random.Generator, attempts: int) -> Iterator[Scene]:
-    for _ in range(attempts):
-        scene = draw_scene(rng)
-        if split_of(scene, seed) == split:
-            yield scene
 
 
 def draw_splits(splits: Mapping[str, int], seed: int) -> dict[str, list[Scene]]:

@@ -67,7 +67,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); with `shift_frames` attention sees tokens shifted along time.
+    """x + attention(norm(x)), then x + mlp(norm(x)).
 
     depth: blocks of the tower, which set the start of what is added to the residual stream: as CLIP's,
     normal with standard deviation width^-0.5 · (2 depth)^-0.5, and (2 width)^-0.5 for the first layer of the MLP.
@@ -78,13 +78,13 @@ class Block(nn.Module):
     activation: str
     causal: bool
     dtype: DTypeLike
-    shift_frames: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "N T w"], frame_mask: Bool[Array, "B M"] | None, keep: Int[Array, " N"] | None
     ) -> Float[Array, "N Q w"]:
-        """x: tokens. frame_mask: frames that take part in the shift, N = B·M. keep: the one token wanted of a sequence.
+        """x: tokens. frame_mask: with it attention sees tokens shifted along time, N = B·M, False where frames take no
+        part. keep: the one token wanted of each sequence.
 
         With `keep` (the last block of a tower of which one token is read) the rest is not computed; the numbers are the
         same.
@@ -92,7 +92,7 @@ class Block(nn.Module):
         width = x.shape[-1]
         output_std = width**-0.5 * (2 * self.depth) ** -0.5
         seen = layer_norm(self.dtype, "norm1")(x)
-        if self.shift_frames:
+        if frame_mask is not None:
             seen = token_shift(seen.reshape(*frame_mask.shape, *seen.shape[1:]), frame_mask).reshape(seen.shape)
         attended = Attention(self.heads, output_std, self.causal, self.dtype, name="attention")(seen, keep)
         x = (x if keep is None else pick_token(x, keep)) + attended

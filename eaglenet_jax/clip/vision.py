@@ -70,9 +70,12 @@ class VisionTower(nn.Module):
                 activation=config.activation,
                 causal=False,
                 dtype=dtype,
-                shift_frames=index in config.shift_blocks,
                 name=f"block_{index}",
-            )(x, taking_part, only_class_token if index == config.vision_layers - 1 else None)
+            )(
+                x,
+                taking_part if index in config.shift_blocks else None,
+                only_class_token if index == config.vision_layers - 1 else None,
+            )
 
         x = layer_norm(dtype, "norm_post")(x)
         x = x @ self.param("projection", nn.initializers.normal(scale), (width, config.embed_dim)).astype(dtype)

@@ -1,0 +1,95 @@
+"""A CLIP from where Hugging Face keeps it: a folder, or a name on the hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eaglenet_jax.clip.config import ClipConfig
+from eaglenet_jax.clip.model import Clip
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.files import read_tensors, write_tensors
+from eaglenet_jax.port.hf_clip import HF_CLIP, config_from_hf, config_to_hf
+from eaglenet_jax.port.table import Table, Tensors, Tree, to_flax, to_pytorch
+
+CONFIG_FILE = "config.json"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # the second only where there is no first: it needs PyTorch
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load_clip(source: str | Path) -> tuple[ClipConfig, Tree, np.ndarray]:
+    """The CLIP in a Hugging Face folder or under a hub name, as (config, params {"clip": …}, logit scale).
+
+    The logit scale is the logarithm that CLIP learned, float32 []; heads own theirs and may start from it. The hub is
+    asked only for what its local cache does not have. UserError if the source is not there or does not fit.
+    """
+    config_file, weight_file = _clip_files(str(source))
+    config = config_from_hf(config_file)
+    try:
+        params, logit_scale = clip_from_tensors(HF_CLIP, read_tensors(weight_file), config)
+    except UserError as error:
+        raise UserError(f"{weight_file}: {error}") from error
+    return config, params, logit_scale
+
+
+def save_clip(folder: Path, config: ClipConfig, params: Tree, logit_scale: np.ndarray) -> None:
+    """Writes encoders as a Hugging Face folder, which `load_clip` and transformers read. It cannot say token shift."""
+    tensors = to_pytorch(HF_CLIP, {"clip": params["clip"], "logit_scale": logit_scale})
+    write_tensors(folder / WEIGHT_FILES[0], tensors)
+    (folder / CONFIG_FILE).write_text(json.dumps(config_to_hf(config), indent=1) + "\n")
+
+
+def clip_from_tensors(table: Table, tensors: Tensors, config: ClipConfig) -> tuple[Tree, np.ndarray]:
+    """Tensors of one of the CLIP tables as (params {"clip": …}, logit scale), strictly."""
+    tree = to_flax(table, tensors, {"clip": clip_shapes(config), "logit_scale": jax.ShapeDtypeStruct((), jnp.float32)})
+    return {"clip": tree["clip"]}, tree["logit_scale"]
+
+
+def clip_shapes(config: ClipConfig) -> Tree:
+    """Shapes of the encoders' parameters; nothing is computed."""
+    size = config.image_size
+    tokens = jax.ShapeDtypeStruct((1, config.context_length), jnp.int32)
+    frames = jax.ShapeDtypeStruct((1, 1, size, size, 3), jnp.uint8)
+    mask = jax.ShapeDtypeStruct((1, 1), jnp.bool_)
+    return jax.eval_shape(Clip(config).init, jax.random.key(0), tokens, frames, mask)["params"]
+
+
+def _clip_files(source: str) -> tuple[Path, Path]:
+    folder = Path(source)
+    if folder.is_dir():
+        for name in WEIGHT_FILES:
+            if (folder / CONFIG_FILE).is_file() and (folder / name).is_file():
+                return folder / CONFIG_FILE, folder / name
+        raise UserError(
+            f"{folder} holds no CLIP: it needs {CONFIG_FILE} and {WEIGHT_FILES[0]}, as save_pretrained writes"
+        )
+    if not HUB_NAME.fullmatch(source):
+        raise UserError(f"{source}: no such folder; give a Hugging Face CLIP's folder or a hub name like openai/clip-…")
+    return _from_hub(source, CONFIG_FILE), _from_hub(source, *WEIGHT_FILES)
+
+
+def _from_hub(source: str, *names: str) -> Path:
+    """The first of the files that the local cache or the hub has."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    reason: Exception | None = None
+    for only_cached in (True, False):
+        for name in names:
+            try:
+                return Path(hf_hub_download(source, name, local_files_only=only_cached))
+            except EntryNotFoundError as error:  # not in the cache, or not in the repository
+                reason = error
+            except (OSError, ValueError) as error:  # offline, no such repository, no right to read it
+                reason = error
+                break
+    detail = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
+    raise UserError(
+        f"{source}: no such folder, and {names[0]} cannot be had from the Hugging Face hub ({detail}); "
+        "give the folder of a downloaded CLIP, or try again with a connection"
+    )

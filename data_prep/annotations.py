@@ -32,13 +32,13 @@ def first_few(items: Sequence[str]) -> str:
 def require_file(path: Path, what: str) -> None:
     """Raises `UserError` unless the file is there."""
     if not path.is_file():
-        raise UserError(f"No {what} at {path}.")
+        raise UserError(f"No {what} at {path}; check the path.")
 
 
 def require_folder(path: Path, what: str) -> None:
     """Raises `UserError` unless the folder is there."""
     if not path.is_dir():
-        raise UserError(f"No {what} at {path}: give the folder that holds the video files.")
+        raise UserError(f"No {what} at {path}; give the folder that holds the video files.")
 
 
 def check_entries(entries: Sequence[VideoEntry]) -> None:

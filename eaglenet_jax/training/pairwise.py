@@ -48,7 +48,8 @@ def _unbound(method: Callable[..., Any]) -> tuple[RowFunction, Any]:
     """(rows, variables, columns, shared) → result, and the variables: jax transforms and bound modules do not mix."""
     options: dict[str, Any] = {}
     if isinstance(method, partial) and not method.args:
-        method, options = method.func, method.keywords
+        options = method.keywords
+        method = method.func
     bound = getattr(method, "__self__", None)
     if not isinstance(bound, nn.Module):
         raise TypeError(

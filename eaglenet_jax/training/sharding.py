@@ -47,10 +47,10 @@ def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
 def state_shardings(state: TrainState, mesh: Mesh, params: str = "replicated") -> TrainState:
     """Where each leaf of the state lives, a tree of `NamedSharding`.
 
-    state: arrays or their shapes. params: "replicated": all of it on every device; "fsdp": parameters and moments of the
-    optimiser are cut along their largest axis that divides by the number of devices, tensors of fewer than
-    `SMALLEST_SHARDED` elements excepted. The step and the head's state (EagleNet's replay buffer, drawn from by random
-    rows) are replicated. Errors: UserError for any other `params`.
+    state: arrays or their shapes. params: "replicated": all of it on every device; "fsdp": parameters and moments are
+    cut along their largest axis that divides by the number of devices, tensors of fewer than `SMALLEST_SHARDED`
+    elements excepted. The step and the head's state (EagleNet's replay buffer, drawn from by random rows) are
+    replicated. Errors: UserError for any other `params`.
     """
     if params not in PARAMETER_SHARDINGS:
         raise UserError(f"config.sharding.params={params!r} is none of {', '.join(PARAMETER_SHARDINGS)}")

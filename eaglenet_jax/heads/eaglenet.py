@@ -20,7 +20,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.functions import Energy
 from eaglenet_jax.energy.matching import SamplerSettings, energy_loss
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer, empty_buffer
-from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, TextFeatures, VideoFeatures
+from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, PreparedText, TextFeatures, VideoFeatures
 from eaglenet_jax.layers.frame_pooling import FramePooling, PooledFrames
 from eaglenet_jax.layers.losses import SigmoidLoss, SoftmaxLoss, repeated_video
 from eaglenet_jax.layers.rgat import GraphParameters, GraphShape

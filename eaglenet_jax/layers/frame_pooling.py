@@ -94,7 +94,7 @@ class FramePooling(nn.Module):
         kernel, bias = projection
         return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
 
-    def attention(self, text: Float[Array, "Bt #Bv d"], video: PooledFrames) -> Float[Array, "Bt Bv heads M"]:
+    def attention(self, text: Float[Array, " Bt #Bv d"], video: PooledFrames) -> Float[Array, "Bt Bv heads M"]:
         """Weights of the frames for each pair and attention head, summing to 1 over valid frames."""
         text = self._normalised(text)
         if text.shape[1] == 1:  # one text for all videos: no pair axis until the product
@@ -105,7 +105,7 @@ class FramePooling(nn.Module):
         return masked_softmax(logits / (self.width / self.heads) ** 0.5, video.mask[:, None, :])
 
     def __call__(
-        self, text: Float[Array, "Bt #Bv d"], video: PooledFrames, draws: Draws, ids: Ids
+        self, text: Float[Array, " Bt #Bv d"], video: PooledFrames, draws: Draws, ids: Ids
     ) -> Float[Array, "Bt Bv d"]:
         """Pooled videos for every pair.
 

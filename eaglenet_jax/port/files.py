@@ -40,7 +40,7 @@ def write_tensors(file: Path, tensors: Mapping[str, np.ndarray]) -> None:
     if file.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
-        contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        contiguous = {name: np.array(array, order="C") for name, array in tensors.items()}
         _whole_or_not(file, lambda path: save_file(contiguous, path, metadata={"format": "pt"}))
     elif file.suffix in PYTORCH_SUFFIXES:
         torch = _torch(file)

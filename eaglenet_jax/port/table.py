@@ -90,7 +90,7 @@ def to_pytorch(table: Table, tree: Tree) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
     for instance in _instances(table, flat):
         arrays = instance.transform.to_pytorch([flat[path] for path in instance.targets])
-        tensors.update(zip(instance.sources, (np.ascontiguousarray(array) for array in arrays), strict=True))
+        tensors.update(zip(instance.sources, (np.array(array, order="C") for array in arrays), strict=True))
     return tensors
 
 

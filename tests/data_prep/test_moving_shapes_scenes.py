@@ -113,6 +113,15 @@ def test_first_captions_are_distinct_and_fit_only_their_own_clip(scenes: dict[st
             assert [other for other in shown if fits(found, shown[other])] == [video_id], first[video_id]
 
 
+def test_a_shape_alone_is_never_also_seen_beside_another_in_its_split(scenes: dict[str, list[Scene]]) -> None:
+    for split_scenes in scenes.values():
+        alone = {(s.shape, s.color, s.size, s.background, s.motion) for s in split_scenes if s.relation == "alone"}
+        for s in split_scenes:
+            motions = STRAIGHT if s.relation == "target" else (s.motion,)  # it goes straight, nobody says where to
+            if s.relation != "alone":
+                assert alone.isdisjoint((s.shape, s.color, s.size, s.background, motion) for motion in motions)
+
+
 def test_no_caption_says_anything_wrong(scenes: dict[str, list[Scene]]) -> None:
     rng = np.random.default_rng(5)
     for scene in scenes["validate"]:

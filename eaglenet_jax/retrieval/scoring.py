@@ -129,7 +129,7 @@ def score_gallery(
         return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
     per_device = -(-counts[0] // score.devices)
-    size = min(block or DEFAULT_BLOCK, per_device), min(video_block or DEFAULT_VIDEO_BLOCK, counts[1])
+    size = block or min(DEFAULT_BLOCK, per_device), video_block or min(DEFAULT_VIDEO_BLOCK, counts[1])
     if block is None or video_block is None:
         budget = default_memory_budget() if memory_budget is None else memory_budget
         size = fitting_block(size, (block is None, video_block is None), needed_bytes, budget)

@@ -19,21 +19,22 @@ def results_table(
 ) -> str:
     """Rows (name, metrics of `retrieval_metrics`) as lines of at most 95 characters, recalls in percent.
 
-    shape: (Nt, Nv) of the gallery, adds a row with the level of chance. text_video: its relevance, None: the diagonal.
+    A row may lack a direction and Rsum; a dash stands there. shape: (Nt, Nv) of the gallery, adds a row with the
+    level of chance. text_video: its relevance, None: the diagonal.
     """
     if shape is not None:
         rows = [("chance", chance_metrics(shape, text_video)), *rows]
-    side = sum(COLUMNS.values())
+    width = sum(COLUMNS.values())
     titles = _cells({column: column for column in COLUMNS})
     lines = [
-        f"{'':{NAME_WIDTH}}{'text → video':^{side}}  {'video → text':^{side}}",
+        f"{'':{NAME_WIDTH}}{'text → video':^{width}}  {'video → text':^{width}}",
         f"{'':{NAME_WIDTH}}{titles}  {titles}{'Rsum':>7}",
     ]
     lines.append("─" * len(lines[1]))
     for name, metrics in rows:
         *above, last = textwrap.wrap(name, NAME_WIDTH - 1, subsequent_indent="  ") or [""]
-        t2v, v2t = (_cells({c: _short(metrics[direction][c]) for c in COLUMNS}) for direction in ("t2v", "v2t"))
-        lines += [*above, f"{last:{NAME_WIDTH}}{t2v}  {v2t}{metrics['Rsum']:7.1f}"]
+        t2v, v2t = (_cells({c: _short(metrics.get(side, {}).get(c), c) for c in COLUMNS}) for side in ("t2v", "v2t"))
+        lines += [*above, f"{last:{NAME_WIDTH}}{t2v}  {v2t}{_short(metrics.get('Rsum'), 'Rsum'):>7}"]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -68,5 +69,9 @@ def _cells(texts: Mapping[str, str]) -> str:
     return "".join(f"{text:>{COLUMNS[column]}}" for column, text in texts.items())
 
 
-def _short(number: float) -> str:
-    return f"{number:.1f}" if number < 1000 else f"{number:.0f}"
+def _short(number: float | None, column: str) -> str:
+    if number is None:
+        return "–"
+    if number >= 1000:
+        return f"{number:.0f}"
+    return f"{number:.2f}" if column == "MnR" and number < 100 else f"{number:.1f}"

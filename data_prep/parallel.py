@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import types
@@ -70,7 +71,10 @@ def _results_of_pool(task: Callable[[Job], Result], jobs: Sequence[Job], workers
 
 
 def _end_with_parent() -> None:
-    # Workers of a parent that was killed would wait for their next job for ever.
+    # Ctrl-C reaches every process of a terminal; the parent alone decides. And workers of a parent that was killed would
+    # wait for their next job for ever.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     def watch() -> None:
         parent = multiprocessing.parent_process()
         if parent is not None:

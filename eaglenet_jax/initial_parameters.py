@@ -46,9 +46,8 @@ def _from_workdir(system: System, folder: Path) -> dict[str, Any]:
     _check_clip(system, build_clip_config(config["clip"]), str(folder))
     with Checkpoints(folder / CHECKPOINTS) as checkpoints:
         loaded = checkpoints.restore_params("best")
-    same_head = jax.tree.structure(loaded["head"]) == jax.tree.structure(
-        jax.eval_shape(system.init, jax.random.key(0))["head"]
-    )
+    wanted = jax.eval_shape(system.init, jax.random.key(0))["head"]
+    same_head = jax.tree.structure(loaded["head"]) == jax.tree.structure(wanted)  # type: ignore[operator]  # its stub
     return loaded if same_head else {"clip": loaded["clip"]}
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +94,8 @@ class System:
         """
         text = self.encode_text(params, batch["text_id"], batch["tokens"])
         video = self.encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"])
-        return self.head.apply({"params": params["head"]}, text, video, head_state, draws, pairwise, method="loss")
+        result = self.head.apply({"params": params["head"]}, text, video, head_state, draws, pairwise, method="loss")
+        return cast(tuple[Array, dict[str, Array], Any], result)
 
     def init(self, key: PRNGKeyArray) -> Params:
         """Random parameters, float32."""

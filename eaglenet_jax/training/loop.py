@@ -66,8 +66,8 @@ def train_loop(
     start = int(state.step)
     for number in range(start + 1, schedule.total + 1):
         batch = next(batches)
-        state, metrics = step(state, batch, key)
-        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        state, measured = step(state, batch, key)
+        metrics = {name: float(value) for name, value in jax.device_get(measured).items()}
         if not math.isfinite(metrics["loss"]):
             raise UserError(
                 f"the loss is {metrics['loss']} at step {number}; the last good checkpoint is kept. Lower the learning "

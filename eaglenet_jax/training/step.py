@@ -16,14 +16,15 @@ from eaglenet_jax.training.optimizer import clamp_logit_scale
 from eaglenet_jax.training.pairwise import make_pairwise
 from eaglenet_jax.training.state import TrainState
 
-Batch = Mapping[str, Array]
+Batch = Mapping[str, Any]  # arrays of NumPy or jax
 TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, dict[str, Array]]]
 
 
 class Trainable(Protocol):
     """What a step needs of a system: parameters from a key, and the loss of a batch."""
 
-    head: Any
+    @property
+    def head(self) -> Any: ...
 
     def init(self, key: PRNGKeyArray) -> Any: ...
 

@@ -107,7 +107,8 @@ def test_padding_frames_change_nothing():
     variables = GraphParameters(shape).init(jax.random.key(2))
     frames, texts, mask = _inputs(2, 8, 4, 5, jnp.float32)
     other = jnp.where(mask[..., None], frames, 1e3)
-    for one, two in zip(_both(shape, variables, frames, texts, mask), _both(shape, variables, other, texts, mask), strict=True):
+    clean, polluted = (_both(shape, variables, seen, texts, mask) for seen in (frames, other))
+    for one, two in zip(clean, polluted, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
 
 
@@ -126,7 +127,11 @@ def test_dropout_belongs_to_the_pair():
     both = weights((0, 1))
     np.testing.assert_allclose(both[1:], weights((1,)), atol=1e-6)
     still = candidate_weights(
-        shape, layers, prepare_frames(shape, layers, frames, mask), texts, Draws(jax.random.key(4)),
+        shape,
+        layers,
+        prepare_frames(shape, layers, frames, mask),
+        texts,
+        Draws(jax.random.key(4)),
         (jnp.arange(2)[:, None], jnp.arange(3)[None]),
     )
     assert np.abs(both - still).max() > 1e-4

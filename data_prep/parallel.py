@@ -71,8 +71,8 @@ def _results_of_pool(task: Callable[[Job], Result], jobs: Sequence[Job], workers
 
 
 def _end_with_parent() -> None:
-    # Ctrl-C reaches every process of a terminal; the parent alone decides. And workers of a parent that was killed would
-    # wait for their next job for ever.
+    # Ctrl-C reaches every process of a terminal; the parent alone decides. And workers of a parent that was killed
+    # would wait for their next job for ever.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

@@ -25,6 +25,15 @@ CLIP_WEIGHTS = {
 
 HEADS: dict[str, dict[str, Any]] = {
     "clip4clip": {"mask_padding": True, "mask_repeated_videos": True},
+    "xpool": {"pooling_heads": 1, "pooling_dropout": 0.3, "mask_padding": True, "mask_repeated_videos": True},
+    "tmass": {
+        "samples": 20,
+        "support_weight": 0.8,
+        "pooling_heads": 1,
+        "pooling_dropout": 0.3,
+        "mask_padding": True,
+        "mask_repeated_videos": True,
+    },
     "eaglenet": {
         "candidates": 20,
         "candidate_noise": "uniform",
@@ -68,7 +77,12 @@ HEADS: dict[str, dict[str, Any]] = {
 # What each preset changes in a head; `ours` is the table above. docs/DIFFERENCES.md has a row for each.
 _UNMASKED = {"mask_padding": False, "mask_repeated_videos": False}
 PRESET_HEADS: dict[str, dict[str, dict[str, Any]]] = {
-    "released": {"clip4clip": _UNMASKED, "eaglenet": {**_UNMASKED, "sampler": {"start": "released"}}},
+    "released": {
+        "clip4clip": _UNMASKED,
+        "xpool": _UNMASKED,
+        "tmass": _UNMASKED,
+        "eaglenet": {**_UNMASKED, "sampler": {"start": "released"}},
+    },
     "paper": {
         "eaglenet": {
             "candidate_noise": "normal",

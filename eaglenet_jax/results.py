@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.experiment import Evaluation
-from eaglenet_jax.retrieval.strips import draw_retrieval
+from eaglenet_jax.retrieval.strips import draw_retrieval, query_results
 from eaglenet_jax.retrieval.summary import results_table
 
 RESULT_FILE = "metrics.json"
-QUERIES_SHOWN, VIDEOS_SHOWN = 12, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,18 +76,10 @@ def print_results(results: Sequence[StageResult], split: str) -> None:
 
 def draw_strips(file: Path, evaluation: Evaluation, config: Any) -> None:
     """retrieval.png: for a dozen queries spread over the split, the five best videos as strips of frames."""
-    count = len(evaluation.text_video)
-    shown = np.unique(np.linspace(0, count - 1, min(QUERIES_SHOWN, count)).astype(int))
-    queries = []
-    for query in shown:
-        scores, right = evaluation.scores[query], int(evaluation.text_video[query])
-        order = np.argsort(-scores, kind="stable")
-        results = []
-        for rank, video in enumerate(order[:VIDEOS_SHOWN], start=1):
-            frames, mask = evaluation.split.frames(int(video), config.max_frames)
-            results.append(
-                {"frames": frames[mask], "score": float(scores[video]), "correct": int(video) == right, "rank": rank}
-            )
-        rank = int(np.flatnonzero(order == right)[0]) + 1
-        queries.append({"caption": evaluation.captions.texts[query], "results": results, "rank": rank})
-    draw_retrieval(file, queries)
+
+    def frames_of(video: int) -> np.ndarray:
+        frames, mask = evaluation.split.frames(video, config.max_frames)
+        return frames[mask]
+
+    queries = query_results(evaluation.scores, evaluation.captions.texts, frames_of, text_video=evaluation.text_video)
+    draw_retrieval(file, queries, title=f"{config.name}: text-to-video retrieval, {evaluation.split.name} split")

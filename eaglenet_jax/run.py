@@ -16,6 +16,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.experiment import Evaluation, Experiment, evaluate_split, open_experiment
 from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE, initial_parameters
 from eaglenet_jax.results import StageResult, draw_strips, read_result, write_result
+from eaglenet_jax.retrieval.saved_scores import save_scores
 from eaglenet_jax.system import parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.event_log import EventLog
@@ -179,5 +180,13 @@ def evaluate_run(workdir: Path, split: str, save: Path | None = None) -> list[St
         step = saves.best()
     evaluation = evaluate_split(experiment, params, split)
     if save is not None:
-        save_evaluation(evaluation, save)
+        save_scores(
+            save,
+            evaluation.scores,
+            evaluation.captions.ids,
+            evaluation.split.video_ids,
+            evaluation.text_video,
+            texts=evaluation.texts,
+            videos=evaluation.videos,
+        )
     return [*stages, _result(experiment, workdir, {split: evaluation}, step, seconds=0.0)]

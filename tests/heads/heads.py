@@ -1,0 +1,78 @@
+"""Small heads and features that the tests of all heads share."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.energy.matching import SamplerSettings
+from eaglenet_jax.heads.clip4clip import Clip4Clip
+from eaglenet_jax.heads.eaglenet import EagleNet
+from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
+from eaglenet_jax.heads.tmass import TMass
+from eaglenet_jax.heads.xpool import XPool
+from eaglenet_jax.layers.rgat import GraphShape
+
+WIDTH, FRAMES = 8, 4
+SMALL = SamplerSettings(steps=2, buffer_rows=6)
+HEADS = {
+    "clip4clip": Clip4Clip(),
+    "xpool": XPool(WIDTH),
+    "tmass": TMass(WIDTH, samples=3),
+    "eaglenet": EagleNet(WIDTH, FRAMES, GraphShape(WIDTH, heads=2), candidates=3, sampler=SMALL),
+    "eaglenet_softmax_gat": EagleNet(
+        WIDTH,
+        FRAMES,
+        GraphShape(WIDTH, heads=2, kind="gat"),
+        candidates=3,
+        sampler=SMALL,
+        loss_kind="softmax",
+        energy="bilinear",
+        energy_pooling="max",
+    ),
+    "eaglenet_paper": EagleNet(
+        WIDTH,
+        FRAMES,
+        GraphShape(WIDTH, heads=2, shared_residual=False, readout="paper"),
+        candidates=3,
+        candidate_noise="normal",
+        radius_bias=False,
+        pooling_input_norm=False,
+        support="own",
+        energy="cosine",
+        energy_pooling="min",
+        eam_negatives=False,
+        eam_support_weight=0.0,
+        sampler=SamplerSettings(steps=2, buffer_rows=6, start="paper"),
+    ),
+}
+
+
+def features(count: int, seed: int = 0, scale: float = 1.0) -> tuple[TextFeatures, VideoFeatures]:
+    """Matching texts and videos; the first video has all its frames, the others some padding."""
+    rng = np.random.default_rng(seed)
+    valid = np.maximum(1, rng.integers(1, FRAMES + 1, size=count))
+    valid[0] = FRAMES
+    ids = jnp.asarray(rng.permutation(1000)[:count], jnp.uint32)
+    text = jnp.asarray(scale * rng.normal(size=(count, WIDTH)), jnp.float32)
+    frames = jnp.asarray(scale * rng.normal(size=(count, FRAMES, WIDTH)), jnp.float32)
+    mask = jnp.asarray(np.arange(FRAMES) < valid[:, None])
+    return TextFeatures(ids, text, None, jnp.ones((count, 3), bool)), VideoFeatures(ids, frames, None, mask)
+
+
+def head_params(head, seed: int = 0):
+    """Parameters of a head, made by its loss."""
+    text, video = features(3)
+    draws = Draws(jax.random.key(seed), train=True)
+    variables = head.init(jax.random.key(seed), text, video, head.initial_state(), draws, whole, method="loss")
+    return variables.get("params", {})
+
+
+def scores(head, params, text, video, draws):
+    """Prepared and scored."""
+    variables = {"params": params}
+    texts = head.apply(variables, text, method="prepare_text")
+    videos = head.apply(variables, video, method="prepare_video")
+    return head.apply(variables, texts, videos, draws, method="score").similarity

@@ -1,0 +1,135 @@
+"""What holds for every head: permutation, independence of the gallery, padding, finite gradients, the pairwise contract."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.heads.interface import whole
+from eaglenet_jax.training.pairwise import make_pairwise
+from tests.heads.heads import HEADS, features, head_params, scores
+
+EVALUATION = Draws(jax.random.key(7))
+
+
+@pytest.fixture(scope="module", params=list(HEADS))
+def case(request):
+    """A head with its parameters and jitted scoring and loss, compiled once a module."""
+    head = HEADS[request.param]
+    params = jax.tree.map(lambda leaf: leaf + 0.05, head_params(head))  # away from identity
+
+    @functools.partial(jax.jit, static_argnums=(0,))
+    def loss(block, params, text, video, state, key):
+        pairwise = whole if block == 0 else make_pairwise(block=block)
+        draws = Draws(key, train=True)
+        return head.apply({"params": params}, text, video, state, draws, pairwise, method="loss")
+
+    return head, params, jax.jit(functools.partial(scores, head)), loss
+
+
+def _taken(tree, rows):
+    return jax.tree.map(lambda leaf: leaf[np.asarray(rows)], tree)
+
+
+def test_permuting_texts_and_videos_permutes_the_matrix(case):
+    _, params, score, _ = case
+    text, video = features(5)
+    found = score(params, text, video, EVALUATION)
+    rows, columns = [3, 0, 4, 1, 2], [1, 2, 0, 4, 3]
+    permuted = score(params, _taken(text, rows), _taken(video, columns), EVALUATION)
+    np.testing.assert_allclose(permuted, found[np.array(rows)][:, np.array(columns)], atol=2e-6)
+    assert np.ptp(np.asarray(found)) > 1e-3
+
+
+def test_a_score_does_not_depend_on_the_gallery(case):
+    _, params, score, _ = case
+    text, video = features(5)
+    found = score(params, text, video, EVALUATION)
+    fewer = score(params, _taken(text, [4, 1]), _taken(video, [0, 2, 3]), EVALUATION)
+    np.testing.assert_allclose(fewer, found[np.array([4, 1])][:, np.array([0, 2, 3])], atol=2e-6)
+
+
+def test_padding_frames_change_nothing(case):
+    head, params, score, loss = case
+    text, video = features(5)
+    noisy = dataclasses.replace(video, frames=jnp.where(video.mask[..., None], video.frames, 50.0))
+    np.testing.assert_allclose(
+        score(params, text, noisy, EVALUATION), score(params, text, video, EVALUATION), atol=2e-6
+    )
+    key, state = jax.random.key(3), head.initial_state()
+    for one, other in zip(
+        jax.tree.leaves(loss(0, params, text, noisy, state, key)),
+        jax.tree.leaves(loss(0, params, text, video, state, key)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_of_rows_give_the_same_loss_and_gradient(case):
+    head, params, _, loss = case
+    text, video = features(5)
+    state, key = head.initial_state(), jax.random.key(4)
+
+    def value(block, params):
+        return loss(block, params, text, video, state, key)[0]
+
+    (one, slope), (other, other_slope) = (
+        jax.value_and_grad(functools.partial(value, block))(params) for block in (0, 2)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    for left, right in zip(jax.tree.leaves(slope), jax.tree.leaves(other_slope), strict=True):
+        np.testing.assert_allclose(left, right, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["zero", "huge", "equal"])
+def test_values_and_gradients_are_finite(case, kind):
+    head, params, score, loss = case
+    text, video = features(5, scale={"zero": 0.0, "huge": 1e12, "equal": 1.0}[kind])
+    if kind == "equal":
+        text = dataclasses.replace(text, pooled=jnp.ones_like(text.pooled))
+        video = dataclasses.replace(video, frames=jnp.ones_like(video.frames))
+    assert np.isfinite(score(params, text, video, EVALUATION)).all()
+    state = head.initial_state()
+
+    def value(params, pooled, frames):
+        batch = dataclasses.replace(text, pooled=pooled), dataclasses.replace(video, frames=frames)
+        return loss(0, params, *batch, state, jax.random.key(5))
+
+    (total, parts, new_state), pull = jax.vjp(value, params, text.pooled, video.frames)
+    zero = jax.tree.map(jnp.zeros_like, (parts, new_state))
+    zero = jax.tree.map(
+        lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else np.zeros(leaf.shape, jax.dtypes.float0), zero
+    )
+    slopes = pull((jnp.ones_like(total), *zero))
+    for leaf in jax.tree.leaves((total, parts, new_state, slopes)):
+        assert np.isfinite(leaf).all()
+
+
+def test_the_loss_falls_when_its_gradient_is_followed(case):
+    head, params, _, loss = case
+    text, video = features(5)
+    state, key = head.initial_state(), jax.random.key(6)
+    value = jax.value_and_grad(lambda params: loss(0, params, text, video, state, key)[0])
+    start, slope = value(params)
+    norm = float(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(slope))) ** 0.5
+    moved = jax.tree.map(lambda leaf, gradient: leaf - 1e-3 * gradient / norm, params, slope)
+    assert value(moved)[0] < start
+
+
+def test_another_caption_of_the_same_video_is_no_negative(case):
+    head, params, _, loss = case
+    text, video = features(4)
+    state, key = head.initial_state(), jax.random.key(8)
+    same = jnp.asarray([0, 1, 2, 0])
+    twice = dataclasses.replace(_taken(video, same), id=video.id[same])
+    counted = loss(0, params, text, twice, state, key)[1]["match_loss"]
+    different = dataclasses.replace(twice, id=video.id)  # the same frames under four names
+    assert loss(0, params, text, different, state, key)[1]["match_loss"] > counted
+
+

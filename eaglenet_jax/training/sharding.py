@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -107,7 +109,23 @@ def initialize_distributed(config: Mapping[str, Any]) -> None:
     else:
         raise UserError(f"config.distributed.cluster={cluster!r} is none of none, auto, explicit")
     try:
+        if options.get("process_id"):
+            _wait_for(options["coordinator_address"])
         jax.distributed.initialize(**options)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"config.distributed: could not join the other processes by {where}: {reason}") from error
+
+
+def _wait_for(coordinator: str, seconds: float = 300.0) -> None:
+    """Until process 0 listens. JAX itself would abort the process, with a C++ stack, when it never does."""
+    host, _, port = coordinator.rpartition(":")
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=seconds).close()
+            return
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(0.2)

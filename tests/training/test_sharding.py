@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.training import sharding
 from eaglenet_jax.training.sharding import (
     initialize_distributed,
     make_mesh,
@@ -109,3 +111,13 @@ def test_processes_that_cannot_be_joined_are_a_users_error(config: str, message:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert message in run.stdout, run.stderr
     assert run.stdout.count("\n") == 1
+
+
+def test_a_coordinator_that_never_listens_is_a_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharding._wait_for, "__defaults__", (0.3,))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"  # bound, but nobody listens
+        config = {"cluster": "explicit", "coordinator": address, "processes": 2, "process": 1}
+        with pytest.raises(UserError, match=r"as process 1 of 2: .*refused"):
+            initialize_distributed(config)

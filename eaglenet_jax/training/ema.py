@@ -1,0 +1,45 @@
+"""A moving average of the parameters, kept beside the optimiser's state."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from eaglenet_jax.training.optimizer import clamp_logit_scale
+
+
+class AverageState(NamedTuple):
+    """State of `with_average`: the optimiser's own, updates made, and the averaged parameters."""
+
+    inner: Any
+    updates_made: Array
+    average: PyTree
+
+
+def with_average(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformation:
+    """The optimiser, which also keeps a ← d a + (1 − d) θ over the parameters θ after each update.
+
+    d = min(decay, (1 + t) / (10 + t)) after t updates, so that the start is forgotten in short runs too.
+    """
+
+    def init(params: PyTree) -> AverageState:
+        # A copy: the state must not share memory with parameters that are donated along with it.
+        return AverageState(optimizer.init(params), jnp.zeros((), jnp.int32), jax.tree.map(jnp.array, params))
+
+    def update(gradients: PyTree, state: AverageState, params: PyTree) -> tuple[PyTree, AverageState]:
+        updates, inner = optimizer.update(gradients, state.inner, params)
+        kept = jnp.minimum(decay, (1 + state.updates_made) / (10 + state.updates_made))
+        updated = clamp_logit_scale(optax.apply_updates(params, updates))
+        average = optax.incremental_update(updated, state.average, 1 - kept)
+        return updates, AverageState(inner, state.updates_made + 1, average)
+
+    return optax.GradientTransformation(init, update)
+
+
+def averaged_params(opt_state: AverageState) -> PyTree:
+    """The averaged parameters, for evaluation."""
+    return opt_state.average

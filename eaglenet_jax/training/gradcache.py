@@ -1,0 +1,70 @@
+"""The gradient of a loss over a large batch, with the encoders' memory of a small one.
+
+GradCache (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"): encode in
+micro-batches without keeping intermediates, take the loss of all features once, then encode each micro-batch again and
+pull the gradient of its features back. With features F and loss L, dL/dθ = ∂L/∂θ + Σ_k (∂F_k/∂θ)ᵀ ∂L/∂F_k, so it is the
+gradient of the full batch, negatives included, and not that of averaged small batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+
+def value_and_cached_gradient(
+    encode: Callable[[PyTree, PyTree], PyTree],
+    loss: Callable[[PyTree, PyTree], tuple[Array, Any]],
+    params: PyTree,
+    batch: PyTree,
+    micro_batches: int,
+) -> tuple[tuple[Array, Any], PyTree]:
+    """((loss, aux), gradient by params) of loss(params, encode(params, batch)), with an encoder run on 1/micro_batches.
+
+    encode: (params, batch) → features, every leaf of both with the example as leading axis, examples independent of
+    each other; it is run twice and must give the same numbers. loss: (params, features) → (scalar, aux), run once.
+    Micro-batch k takes every micro_batches-th example from k on, so a batch that is spread over devices stays where it
+    is. Errors: ValueError when the batch does not divide.
+    """
+    split = jax.tree.map(lambda leaf: _split(leaf, micro_batches), batch)
+    features = jax.tree.map(_join, jax.lax.map(lambda micro: encode(params, micro), split))
+    leaves, structure = jax.tree.flatten(features)
+    numbers = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]  # ids and masks have no gradient
+
+    def loss_of(params: PyTree, floats: list[Array]) -> tuple[Array, Any]:
+        given = iter(floats)
+        return loss(
+            params, jax.tree.unflatten(structure, [next(given) if is_number else leaf for leaf, is_number in both])
+        )
+
+    both = list(zip(leaves, numbers, strict=True))
+    floats = [leaf for leaf, is_number in both if is_number]
+    result, (direct, by_features) = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)(params, floats)
+
+    def replay(total: PyTree, micro: tuple[PyTree, list[Array]]) -> tuple[PyTree, None]:
+        examples, cotangents = micro
+
+        def encoded(params: PyTree) -> list[Array]:
+            found = jax.tree.leaves(encode(params, examples))
+            return [leaf for leaf, is_number in zip(found, numbers, strict=True) if is_number]
+
+        (gradient,) = jax.vjp(encoded, params)[1](cotangents)
+        return jax.tree.map(jnp.add, total, gradient), None
+
+    micro_cotangents = [_split(leaf, micro_batches) for leaf in by_features]
+    gradient, _ = jax.lax.scan(replay, direct, (split, micro_cotangents))
+    return result, gradient
+
+
+def _split(leaf: Array, parts: int) -> Array:
+    if leaf.shape[0] % parts:
+        raise ValueError(f"a batch of {leaf.shape[0]} does not divide into {parts} micro-batches")
+    return jnp.swapaxes(leaf.reshape(leaf.shape[0] // parts, parts, *leaf.shape[1:]), 0, 1)
+
+
+def _join(leaf: Array) -> Array:
+    return jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:])

@@ -1,0 +1,47 @@
+"""SIGTERM and Ctrl-C as a wish to stop after the step, not as an interruption of it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Preemption:
+    """A context in which SIGTERM and Ctrl-C only set a flag; the loop asks for it, saves and leaves.
+
+    A second Ctrl-C interrupts at once. Outside the main thread, where Python allows no handlers, nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Preemption:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+
+    def requested(self) -> bool:
+        """Whether to stop. With several processes all must ask after the same steps; one that was told stops all."""
+        mine = self.signal is not None
+        if jax.process_count() == 1:
+            return mine
+        return bool(np.any(multihost_utils.process_allgather(np.asarray(mine), tiled=False)))

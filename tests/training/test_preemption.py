@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from eaglenet_jax.training.preemption import SIGNALS, Preemption
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_noted_and_the_step_goes_on(number: signal.Signals) -> None:
+    before = [signal.getsignal(one) for one in SIGNALS]
+    with Preemption() as preemption:
+        assert not preemption.requested()
+        os.kill(os.getpid(), number)
+        assert preemption.requested()
+        assert preemption.signal == number
+    assert [signal.getsignal(one) for one in SIGNALS] == before
+
+
+def test_a_second_control_c_interrupts() -> None:
+    with Preemption(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_outside_the_main_thread_nothing_is_changed() -> None:
+    found: list[bool] = []
+
+    def run() -> None:
+        with Preemption() as preemption:
+            found.append(preemption.requested())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [False]

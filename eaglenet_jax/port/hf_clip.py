@@ -8,7 +8,8 @@ from typing import Any
 
 from eaglenet_jax.clip.config import ACTIVATIONS, ClipConfig
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.port.table import Rule, Table, rule
+from eaglenet_jax.port.clip_sizes import SizeNames
+from eaglenet_jax.port.table import LOGIT_SCALE, Rule, Table, rule
 from eaglenet_jax.port.transforms import FUSED_BIAS, FUSED_LINEAR, LINEAR, PATCHES
 
 
@@ -50,10 +51,21 @@ ENCODERS = (
     rule("visual_projection.weight", "clip/vision/projection", LINEAR),
 )
 
+SIZE_NAMES = SizeNames(
+    convolution="vision_model.embeddings.patch_embedding.weight",
+    vision_positions="vision_model.embeddings.position_embedding.weight",
+    text_positions="text_model.embeddings.position_embedding.weight",
+    vocabulary="text_model.embeddings.token_embedding.weight",
+    projection="text_projection.weight",
+    projection_axis=0,
+    vision_blocks="vision_model.encoder.layers.",
+    text_blocks="text_model.encoder.layers.",
+)
+
 # Buffers of older transformers: 0, 1, 2, ….
 POSITIONS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 
-HF_CLIP = Table("Hugging Face CLIP", (*ENCODERS, rule("logit_scale", "logit_scale")), unused=POSITIONS)
+HF_CLIP = Table("Hugging Face CLIP", (*ENCODERS, rule("logit_scale", LOGIT_SCALE)), unused=POSITIONS)
 
 
 def config_from_hf(file: Path) -> ClipConfig:

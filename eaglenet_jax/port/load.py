@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.hf_clip import HF_CLIP, config_from_hf, config_to_hf
-from eaglenet_jax.port.table import Table, Tensors, Tree, to_flax, to_pytorch
+from eaglenet_jax.port.table import LOGIT_SCALE, Table, Tensors, Tree, to_flax, to_pytorch
 
 CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # the second only where there is no first: it needs PyTorch
@@ -28,7 +30,7 @@ def load_clip(source: str | Path) -> tuple[ClipConfig, Tree, np.ndarray]:
     The logit scale is the logarithm that CLIP learned, float32 []; heads own theirs and may start from it. The hub is
     asked only for what its local cache does not have. UserError if the source is not there or does not fit.
     """
-    config_file, weight_file = _clip_files(str(source))
+    config_file, weight_file = clip_files(str(source))
     config = config_from_hf(config_file)
     try:
         params, logit_scale = clip_from_tensors(HF_CLIP, read_tensors(weight_file), config)
@@ -39,15 +41,21 @@ def load_clip(source: str | Path) -> tuple[ClipConfig, Tree, np.ndarray]:
 
 def save_clip(folder: Path, config: ClipConfig, params: Tree, logit_scale: np.ndarray) -> None:
     """Writes encoders as a Hugging Face folder, which `load_clip` and transformers read. It cannot say token shift."""
-    tensors = to_pytorch(HF_CLIP, {"clip": params["clip"], "logit_scale": logit_scale})
+    tensors = to_pytorch(HF_CLIP, {"clip": params["clip"], **_at_logit_scale(logit_scale)})
     write_tensors(folder / WEIGHT_FILES[0], tensors)
     (folder / CONFIG_FILE).write_text(json.dumps(config_to_hf(config), indent=1) + "\n")
 
 
 def clip_from_tensors(table: Table, tensors: Tensors, config: ClipConfig) -> tuple[Tree, np.ndarray]:
     """Tensors of one of the CLIP tables as (params {"clip": …}, logit scale), strictly."""
-    tree = to_flax(table, tensors, {"clip": clip_shapes(config), "logit_scale": jax.ShapeDtypeStruct((), jnp.float32)})
-    return {"clip": tree["clip"]}, tree["logit_scale"]
+    scalar = _at_logit_scale(jax.ShapeDtypeStruct((), jnp.float32))
+    tree = to_flax(table, tensors, {"clip": clip_shapes(config), **scalar})
+    (logit_scale,) = jax.tree.leaves(tree["head"])
+    return {"clip": tree["clip"]}, logit_scale
+
+
+def _at_logit_scale(leaf: Any) -> Tree:
+    return traverse_util.unflatten_dict({LOGIT_SCALE: leaf}, sep="/")
 
 
 def clip_shapes(config: ClipConfig) -> Tree:
@@ -59,7 +67,8 @@ def clip_shapes(config: ClipConfig) -> Tree:
     return jax.eval_shape(Clip(config).init, jax.random.key(0), tokens, frames, mask)["params"]
 
 
-def _clip_files(source: str) -> tuple[Path, Path]:
+def clip_files(source: str) -> tuple[Path, Path]:
+    """config.json and the file of weights in a folder or of a hub name. UserError if they cannot be had."""
     folder = Path(source)
     if folder.is_dir():
         for name in WEIGHT_FILES:

@@ -1,12 +1,15 @@
-"""OpenAI's names of CLIP, which open_clip and the released retrieval programs share."""
+"""OpenAI's names of CLIP, which open_clip, the released EagleNet and CLIP4Clip share."""
 
 from __future__ import annotations
 
-import re
+import dataclasses
+import json
+from pathlib import Path
 
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.port.table import Rule, Table, Tensors, rule
+from eaglenet_jax.port.clip_sizes import HEAD_WIDTH, SizeNames, sizes_from_shapes
+from eaglenet_jax.port.table import LOGIT_SCALE, Rule, Table, Tensors, rule
 from eaglenet_jax.port.transforms import LINEAR, PATCHES
 
 
@@ -50,43 +53,44 @@ ENCODERS = (
 # Sizes that OpenAI's archives hold beside the weights; the shapes of the weights say the same.
 SIZES = ("input_resolution", "context_length", "vocab_size")
 
-OPENAI_CLIP = Table("OpenAI CLIP", (*ENCODERS, rule("logit_scale", "logit_scale")), unused=SIZES)
+OPENAI_CLIP = Table("OpenAI CLIP", (*ENCODERS, rule("logit_scale", LOGIT_SCALE)), unused=SIZES)
+OPEN_CLIP = Table("open_clip", OPENAI_CLIP.rules)
 
 
-def sizes_from_shapes(tensors: Tensors, prefix: str = "") -> ClipConfig:
-    """The sizes of a CLIP with OpenAI's names, from the shapes of its tensors; attention heads are 64 wide.
+SIZE_NAMES = SizeNames(
+    convolution="visual.conv1.weight",
+    vision_positions="visual.positional_embedding",
+    text_positions="positional_embedding",
+    vocabulary="token_embedding.weight",
+    projection="text_projection",
+    projection_axis=1,
+    vision_blocks="visual.transformer.resblocks.",
+    text_blocks="transformer.resblocks.",
+)
 
-    prefix: what stands before every name. UserError if a name that is needed for this is missing.
+
+def config_from_open_clip(file: Path, tensors: Tensors) -> ClipConfig:
+    """The sizes of an open_clip model: shapes, and what its open_clip_config.json says beside.
+
+    UserError for a file that is not there or describes a model that computes what ours does not.
     """
     try:
-        convolution = tensors[f"{prefix}visual.conv1.weight"].shape
-        places = tensors[f"{prefix}visual.positional_embedding"].shape
-        context_length, text_width = tensors[f"{prefix}positional_embedding"].shape
-        embed_dim = tensors[f"{prefix}text_projection"].shape[1]
-        vocab_size = tensors[f"{prefix}token_embedding.weight"].shape[0]
-    except (KeyError, ValueError, IndexError) as error:
-        raise UserError(
-            f"not a CLIP vision transformer with OpenAI's names: {error} is missing or malformed"
-        ) from error
-    if len(convolution) != 4 or len(places) != 2:
-        raise UserError("not a CLIP vision transformer with OpenAI's names: visual.conv1.weight is malformed")
-    width, patch = convolution[0], convolution[-1]
-    return ClipConfig(
-        embed_dim=embed_dim,
-        image_size=round((places[0] - 1) ** 0.5) * patch,
-        patch_size=patch,
-        vision_width=width,
-        vision_layers=count_blocks(tensors, f"{prefix}visual.transformer.resblocks."),
-        vision_heads=max(width // 64, 1),
-        text_width=text_width,
-        text_layers=count_blocks(tensors, f"{prefix}transformer.resblocks."),
-        text_heads=max(text_width // 64, 1),
-        vocab_size=vocab_size,
-        context_length=context_length,
+        model = json.loads(file.read_text())["model_cfg"]
+        vision, text = dict(model["vision_cfg"]), dict(model["text_cfg"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is no readable open_clip_config.json ({error}); copy it beside the weights") from error
+    # What is left out there has these values. Anything else would be computed differently.
+    plain: dict[str, object] = {"timm_model_name": None, "hf_model_name": None, "mlp_ratio": 4.0, "ls_init_value": None}
+    plain |= {"attentional_pool": False, "pool_type": "tok", "no_ln_pre": False, "output_tokens": False}
+    other = [f"vision_cfg.{key} {vision[key]}" for key, value in plain.items() if vision.get(key, value) != value]
+    plain |= {"pool_type": "argmax", "no_causal_mask": False, "embed_cls": False}
+    other += [f"text_cfg.{key} {text[key]}" for key, value in plain.items() if text.get(key, value) != value]
+    if other:
+        raise UserError(f"{file}: {', '.join(other)}: such a model is not a CLIP as OpenAI's, and not supported")
+    sizes = sizes_from_shapes(tensors, SIZE_NAMES)
+    return dataclasses.replace(
+        sizes,
+        vision_heads=sizes.vision_width // vision.get("head_width", HEAD_WIDTH),
+        text_heads=text.get("heads", sizes.text_heads),
+        activation="quick_gelu" if model.get("quick_gelu") else "gelu",
     )
-
-
-def count_blocks(tensors: Tensors, prefix: str) -> int:
-    """How many numbers follow `prefix` in the names."""
-    found = (re.match(re.escape(prefix) + r"(\d+)\.", name) for name in tensors)
-    return len({match[1] for match in found if match})

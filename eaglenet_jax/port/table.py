@@ -21,6 +21,8 @@ from eaglenet_jax.port.transforms import SAME, Transform
 Tensors = Mapping[str, np.ndarray]  # names of the source → arrays in its layout
 Tree = dict[str, Any]  # nested dicts of arrays, ours
 
+LOGIT_SCALE = "head/matching_loss/logit_scale"  # where every head with a softmax loss keeps CLIP's logit scale
+
 
 @dataclasses.dataclass(frozen=True)
 class Rule:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.clip import Clip
+from eaglenet_jax.port.clip_sizes import sizes_from_shapes
 from eaglenet_jax.port.load import clip_from_tensors
-from eaglenet_jax.port.openai_clip import OPENAI_CLIP, sizes_from_shapes
+from eaglenet_jax.port.openai_clip import OPENAI_CLIP, SIZE_NAMES
 from tests.clip.sizes import encode_text, encode_video
 
 
@@ -18,7 +19,7 @@ from tests.clip.sizes import encode_text, encode_video
 def recorded(golden):
     record = golden("clip_token_shift")
     tensors = {name.removeprefix("param/"): array for name, array in record.items() if name.startswith("param/")}
-    config = sizes_from_shapes(tensors)
+    config = sizes_from_shapes(tensors, SIZE_NAMES)
     params, _ = clip_from_tensors(OPENAI_CLIP, tensors, config)
     return record, config, params
 

@@ -9,10 +9,11 @@ import pytest
 
 from eaglenet_jax.clip import NAMED_SIZES, ClipConfig
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.clip_sizes import sizes_from_shapes
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.hf_clip import HF_CLIP, config_from_hf, config_to_hf
 from eaglenet_jax.port.load import clip_from_tensors, clip_shapes, load_clip, save_clip
-from eaglenet_jax.port.openai_clip import OPENAI_CLIP, sizes_from_shapes
+from eaglenet_jax.port.openai_clip import OPENAI_CLIP, SIZE_NAMES
 from eaglenet_jax.port.table import to_pytorch
 
 CONFIG = ClipConfig(6, 16, 4, 8, 2, 2, 12, 1, 3, vocab_size=40, context_length=10)
@@ -45,13 +46,13 @@ def test_a_hugging_face_folder_round_trips(folder, params):
 def test_openai_names_round_trip(golden):
     stored = golden("clip_token_shift")
     tensors = {name.removeprefix("param/"): array for name, array in stored.items() if name.startswith("param/")}
-    config = sizes_from_shapes(tensors)
+    config = sizes_from_shapes(tensors, SIZE_NAMES)
     written = json.loads(str(stored["config"]))
     assert (config.image_size, config.vision_heads) == (written["image_resolution"], written["vision_heads"])
     assert (config.text_layers, config.text_heads) == (written["transformer_layers"], written["transformer_heads"])
     sizes = {"input_resolution": np.array(32), "context_length": np.array(16), "vocab_size": np.array(512)}
     loaded, logit_scale = clip_from_tensors(OPENAI_CLIP, tensors | sizes, config)
-    back = to_pytorch(OPENAI_CLIP, {**loaded, "logit_scale": logit_scale})
+    back = to_pytorch(OPENAI_CLIP, {**loaded, "head": {"matching_loss": {"logit_scale": logit_scale}}})
     assert back.keys() == tensors.keys()
     for name, array in back.items():
         np.testing.assert_array_equal(array, tensors[name].astype(np.float32))
@@ -59,10 +60,10 @@ def test_openai_names_round_trip(golden):
 
 def test_both_sources_name_every_parameter_of_the_full_size():
     config = NAMED_SIZES["ViT-B/32"]
-    tree = {"clip": clip_shapes(config), "logit_scale": np.zeros(())}
+    tree = {"clip": clip_shapes(config), "head": {"matching_loss": {"logit_scale": np.zeros(())}}}
     tree = jax.tree.map(lambda leaf: np.broadcast_to(np.int8(0), leaf.shape), tree)
     openai = to_pytorch(OPENAI_CLIP, tree)
-    assert sizes_from_shapes(openai) == config
+    assert sizes_from_shapes(openai, SIZE_NAMES) == config
     assert len(to_pytorch(HF_CLIP, tree)) == len(openai) + 4 * (config.vision_layers + config.text_layers)
 
 
@@ -145,5 +146,5 @@ def test_a_hub_name_without_a_connection_gets_one_line():
 
 
 def test_sizes_of_something_else_are_refused():
-    with pytest.raises(UserError, match="not a CLIP vision transformer"):
-        sizes_from_shapes({"visual.layer1.0.conv1.weight": np.zeros((4, 4, 1, 1))})
+    with pytest.raises(UserError, match="not a CLIP with a vision transformer: visual.conv1.weight is missing"):
+        sizes_from_shapes({"visual.layer1.0.conv1.weight": np.zeros((4, 4, 1, 1))}, SIZE_NAMES)

@@ -1,0 +1,110 @@
+"""Names of the released retrieval programs' heads: EagleNet, T-MASS, X-Pool, CLIP4Clip."""
+
+from __future__ import annotations
+
+from eaglenet_jax.port.table import LOGIT_SCALE, Rule, Tensors, rule
+from eaglenet_jax.port.transforms import LINEAR, LINEAR_GROUPS, SCALAR, SPLIT_LINEAR
+
+_RELATIONS = ("text_text", "frame_frame", "text_frame")
+
+
+def _linear(source: str, target: str) -> tuple[Rule, Rule]:
+    return rule(f"{source}.weight", f"{target}/kernel", LINEAR), rule(f"{source}.bias", f"{target}/bias")
+
+
+def _norm(source: str, target: str) -> tuple[Rule, Rule]:
+    return rule(f"{source}.weight", f"{target}/scale"), rule(f"{source}.bias", f"{target}/bias")
+
+
+POOLING = (
+    *_linear("pool_frames.cross_attn.q_proj", "head/pooling/query"),
+    *_linear("pool_frames.cross_attn.k_proj", "head/pooling/key"),
+    *_linear("pool_frames.cross_attn.v_proj", "head/pooling/value"),
+    *_linear("pool_frames.cross_attn.out_proj", "head/pooling/output"),
+    *_linear("pool_frames.linear_proj", "head/pooling/linear"),
+    *_norm("pool_frames.layer_norm1", "head/pooling/norm1"),
+    *_norm("pool_frames.layer_norm2", "head/pooling/norm2"),
+    *_norm("pool_frames.layer_norm3", "head/pooling/norm3"),
+)
+
+RADIUS = _linear("stochastic.std_branch.linear_proj", "head/radius/linear")
+RADIUS_UNUSED = "stochastic.std_branch.learnable_scalar"
+
+CLIP_LOGIT_SCALE = rule("clip.logit_scale", LOGIT_SCALE)
+
+# The graph's receiving node is row i of the attention matrix, the sending one column j.
+GRAPH = (
+    *(
+        each
+        for number, relation in enumerate(_RELATIONS)
+        for each in (
+            rule(
+                f"gnn.layers.{{i}}.lin_rels.{number}.weight",
+                f"head/relations/layer_{{i}}/{relation}/kernel",
+                LINEAR_GROUPS,
+            ),
+            rule(
+                f"gnn.layers.{{i}}.att_l_rels.{number}.weight", f"head/relations/layer_{{i}}/{relation}/receive", LINEAR
+            ),
+            rule(f"gnn.layers.{{i}}.att_r_rels.{number}.weight", f"head/relations/layer_{{i}}/{relation}/send", LINEAR),
+        )
+    ),
+    rule("gnn.layers.{i}.lin_out.weight", "head/relations/layer_{i}/residual", LINEAR_GROUPS),
+    # The graph attention variant has one relation.
+    rule("gnn.layers.{i}.lin1.weight", "head/relations/layer_{i}/every/kernel", LINEAR_GROUPS),
+    rule("gnn.layers.{i}.att_l.weight", "head/relations/layer_{i}/every/receive", LINEAR),
+    rule("gnn.layers.{i}.att_r.weight", "head/relations/layer_{i}/every/send", LINEAR),
+)
+
+ENERGY = (
+    *_linear("ebm.energy_net", "head/energy_function/text_map"),  # bilinear
+    # The MLP's first layer reads [f ; t].
+    rule(
+        "ebm.energy_net.0.weight",
+        ("head/energy_function/hidden_frame/kernel", "head/energy_function/hidden_text/kernel"),
+        SPLIT_LINEAR,
+    ),
+    rule("ebm.energy_net.0.bias", "head/energy_function/hidden_frame/bias"),
+    *_linear("ebm.energy_net.2", "head/energy_function/output"),
+    rule("ebm.replay_buffer_txt", "head_state/text"),
+    rule("ebm.replay_buffer_vid", "head_state/video"),
+)
+
+SIGMOID_LOSS = (
+    rule("loss_fct.temp_prior", "head/matching_loss/log_scale", SCALAR),
+    rule("loss_fct.bias", "head/matching_loss/bias", SCALAR),
+)
+
+FRAME_POSITIONS = rule("frame_pe", "head/frame_positions")
+
+
+def eaglenet_settings(tensors: Tensors) -> dict[str, object]:
+    """What the shapes of a released EagleNet tell of its config: the head's options, and "max_frames"."""
+    head: dict[str, object] = {
+        "frame_positions": FRAME_POSITIONS.sources[0] in tensors,
+        "loss_kind": "sigmoid" if SIGMOID_LOSS[0].sources[0] in tensors else "softmax",
+    }
+    settings: dict[str, object] = {"head": head}
+    if "ebm.energy_net.0.weight" in tensors:
+        head["energy"] = "mlp"
+    else:
+        head["energy"] = "bilinear" if "ebm.energy_net.weight" in tensors else "cosine"
+    radius = tensors.get("stochastic.std_branch.linear_proj.weight")
+    if radius is not None:
+        settings["max_frames"] = radius.shape[1]
+    layers = {name.split(".")[2] for name in tensors if name.startswith("gnn.layers.")}
+    graph: dict[str, object] = {"layers": len(layers)}
+    graph["kind"] = "gat" if "gnn.layers.0.lin1.weight" in tensors else "rgat"
+    receive = tensors.get("gnn.layers.0.att_l.weight", tensors.get("gnn.layers.0.att_l_rels.0.weight"))
+    if receive is not None and radius is not None and len(layers) > 1:
+        graph["heads"] = radius.shape[0] // receive.shape[1]
+    head["graph"] = graph
+    if "ebm.replay_buffer_txt" in tensors:
+        head["sampler"] = {"buffer_rows": tensors["ebm.replay_buffer_txt"].shape[0]}
+    return settings
+
+
+def tmass_settings(tensors: Tensors) -> dict[str, object]:
+    """What the shapes of a T-MASS checkpoint tell of its config."""
+    radius = tensors.get("stochastic.std_branch.linear_proj.weight")
+    return {} if radius is None else {"max_frames": radius.shape[1]}

@@ -117,6 +117,8 @@ def evaluate_scores(
         "by_tie_rule": metrics_by_tie_rule(placement),
         "chance": chance_metrics(scores.shape, text_video),
     }
+    if v2t_among == "captions":  # chance is counted among videos
+        report["chance"] = {"t2v": report["chance"]["t2v"]}
     if postprocess:
         report["postprocessed"] = {
             method: _postprocessed(scores, text_video, method, temperature, query_bank, ties, v2t_among)

@@ -17,9 +17,8 @@ TEXT_IDS, VIDEO_IDS, TEXT_VIDEO = ["v\u00e9#0", "v\u00e9#1", "w#0"], ["v\u00e9",
 def test_what_is_saved_is_loaded(tmp_path) -> None:
     texts, videos = gallery(3, 2)
     texts = texts.replace(pooled=jnp.asarray(texts.pooled, jnp.bfloat16))
-    paths = save_scores(
-        tmp_path / "new" / "folder", SCORES, TEXT_IDS, VIDEO_IDS, TEXT_VIDEO, texts=texts, videos=videos
-    )
+    folder = tmp_path / "new" / "folder"
+    paths = save_scores(folder, SCORES, TEXT_IDS, VIDEO_IDS, TEXT_VIDEO, texts=texts, videos=videos)
     assert sorted(path.name for path in paths) == ["features.npz", "ids.json", "scores.npy"]
     assert sorted(path.name for path in folder.iterdir()) == ["features.npz", "ids.json", "scores.npy"]
     saved = load_scores(folder)

@@ -12,7 +12,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.retrieval.metrics import retrieval_metrics
 from eaglenet_jax.retrieval.postprocess import dual_softmax, qb_norm
 from eaglenet_jax.retrieval.saved_scores import save_scores
-from eaglenet_jax.retrieval.score_files import load_similarity, relevance_from_captions, relevance_from_ids
+from eaglenet_jax.retrieval.score_files import load_similarity, read_list, relevance_from_captions, relevance_from_ids
 from eaglenet_jax.retrieval.standalone import evaluate_files, evaluate_scores, format_report
 
 COUNTS = [2, 1, 3, 1]
@@ -82,17 +82,27 @@ def test_no_ties_no_rows_about_them() -> None:
 
 
 class Trap:
+    """Opening it creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
     def __reduce__(self):
-        raise AssertionError("opened")
+        return open, (self.path, "w")
 
 
 def test_pickles_are_refused_and_not_opened(tmp_path) -> None:
-    np.save(tmp_path / "object.npy", np.array([[{}, 1]], dtype=object), allow_pickle=True)
-    (tmp_path / "pickle.npy").write_bytes(pickle.dumps({"a": 1}))
+    trap = Trap(str(tmp_path / "opened"))
+    np.save(tmp_path / "object.npy", np.array([[trap]], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "list.npy", np.array([trap], dtype=object), allow_pickle=True)
+    (tmp_path / "pickle.npy").write_bytes(pickle.dumps(trap))
     with pytest.raises(UserError, match="Python objects, which are n"):
         load_similarity(tmp_path / "object.npy")
     with pytest.raises(UserError, match=r"not a \.npy file"):
         load_similarity(tmp_path / "pickle.npy")
+    with pytest.raises(UserError, match="is not a JSON list"):
+        read_list(tmp_path / "list.npy")
+    assert not (tmp_path / "opened").exists()
 
 
 @pytest.mark.parametrize("length", [0, 3, 6, 8, 20, 100, 130, 180])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
+
 from eaglenet_jax.port.table import LOGIT_SCALE, Rule, Tensors, rule
 from eaglenet_jax.port.transforms import LINEAR, LINEAR_GROUPS, SCALAR, SPLIT_LINEAR
 
@@ -108,3 +112,22 @@ def tmass_settings(tensors: Tensors) -> dict[str, object]:
     """What the shapes of a T-MASS checkpoint tell of its config."""
     radius = tensors.get("stochastic.std_branch.linear_proj.weight")
     return {} if radius is None else {"max_frames": radius.shape[1]}
+
+
+def eaglenet_unused(tensors: Tensors) -> dict[str, np.ndarray]:
+    """What a released EagleNet has beside the tensors that it uses, as the program starts it.
+
+    A temporal transformer of four blocks with positions, copies of the text tower's, and CLIP's logit scale.
+    """
+    unused = tmass_unused(tensors) | {"frame_position_embeddings.weight": tensors["clip.positional_embedding"]}
+    for name, array in tensors.items():
+        block = re.match(r"clip\.transformer\.(resblocks\.[0-3]\..*)", name)
+        if block:
+            unused[f"transformerClip.{block[1]}"] = array
+    (logit_scale,) = CLIP_LOGIT_SCALE.sources
+    return unused if logit_scale in tensors else unused | {logit_scale: np.asarray(np.log(1 / 0.07), np.float32)}
+
+
+def tmass_unused(tensors: Tensors) -> dict[str, np.ndarray]:
+    """What a released T-MASS has beside the tensors that it uses."""
+    return {RADIUS_UNUSED: np.zeros(1, np.float32)}

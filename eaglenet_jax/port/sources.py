@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port import heads, hf_clip, openai_clip
@@ -21,8 +23,9 @@ class Source:
     """A program whose checkpoints we read and write.
 
     system: what it becomes here. table: from the head's options. sizes: the CLIP's, from the file and its tensors.
-    settings: what the tensors tell of the rest of the config. released: it is one of the released retrieval programs,
-    whose behaviour the preset `released` repeats.
+    settings: what the tensors tell of the rest of the config. unused: from the tensors that are used, the ones that
+    the program has beside them. released: it is one of the released retrieval programs, whose behaviour the preset
+    `released` repeats.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Source:
     table: Callable[[Mapping[str, Any]], Table]
     sizes: Callable[[Path, Tensors], ClipConfig]
     settings: Callable[[Tensors], dict[str, Any]] = lambda tensors: {}
+    unused: Callable[[Tensors], dict[str, np.ndarray]] = lambda tensors: {}
     released: bool = True
 
     def read(self, given: str) -> tuple[Path, dict[str, Any]]:
@@ -111,10 +115,18 @@ SOURCES = {
             _eaglenet,
             _from_shapes(openai_clip.SIZE_NAMES, "clip."),
             heads.eaglenet_settings,
+            heads.eaglenet_unused,
         ),
         Source("clip4clip", "clip4clip", _clip4clip, _from_shapes(openai_clip.SIZE_NAMES, "clip.")),
         Source("xpool", "xpool", _xpool, _from_shapes(hf_clip.SIZE_NAMES, "clip.")),
-        Source("tmass", "tmass", _tmass, _from_shapes(hf_clip.SIZE_NAMES, "clip."), heads.tmass_settings),
+        Source(
+            "tmass",
+            "tmass",
+            _tmass,
+            _from_shapes(hf_clip.SIZE_NAMES, "clip."),
+            heads.tmass_settings,
+            heads.tmass_unused,
+        ),
     )
 }
 

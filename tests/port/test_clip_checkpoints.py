@@ -146,5 +146,5 @@ def test_a_hub_name_without_a_connection_gets_one_line():
 
 
 def test_sizes_of_something_else_are_refused():
-    with pytest.raises(UserError, match="not a CLIP with a vision transformer: visual.conv1.weight is missing"):
+    with pytest.raises(UserError, match=r"not a CLIP with a vision transformer: visual\.conv1\.weight is missing"):
         sizes_from_shapes({"visual.layer1.0.conv1.weight": np.zeros((4, 4, 1, 1))}, SIZE_NAMES)

@@ -1,0 +1,83 @@
+"""Checkpoints as the released programs write them, put together from the recorded tensors; d is 32 in all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from eaglenet_jax.clip.config import ClipConfig
+from eaglenet_jax.port.clip_sizes import sizes_from_shapes
+from eaglenet_jax.port.hf_clip import HF_CLIP
+from eaglenet_jax.port.load import clip_from_tensors
+from eaglenet_jax.port.openai_clip import OPENAI_CLIP, SIZE_NAMES
+from eaglenet_jax.port.table import to_pytorch
+
+Tensors = dict[str, np.ndarray]
+Golden = Callable[[str], dict[str, np.ndarray]]
+
+
+def parameters(golden: Golden, record: str) -> Tensors:
+    return {name[6:]: array for name, array in golden(record).items() if name.startswith("param/")}
+
+
+def openai_clip(golden: Golden) -> Tensors:
+    return parameters(golden, "clip_token_shift")
+
+
+def clip_config(golden: Golden) -> ClipConfig:
+    return sizes_from_shapes(openai_clip(golden), SIZE_NAMES)
+
+
+def hf_clip(golden: Golden) -> Tensors:
+    params, logit_scale = clip_from_tensors(OPENAI_CLIP, openai_clip(golden), clip_config(golden))
+    return to_pytorch(HF_CLIP, {**params, "head": {"matching_loss": {"logit_scale": logit_scale}}})
+
+
+def _in_program(tensors: Tensors) -> Tensors:
+    return {f"clip.{name}": array for name, array in tensors.items()}
+
+
+def eaglenet(golden: Golden, record: str = "eaglenet_msrvtt") -> Tensors:
+    """clip.* under OpenAI's names in float16, the head, and what the program builds and never uses."""
+    random = np.random.default_rng(0)
+    unused = {
+        name.replace("clip.transformer.", "transformerClip."): random.normal(size=array.shape).astype(np.float32)
+        for name, array in _in_program(openai_clip(golden)).items()
+        if name.startswith("clip.transformer.")
+    }
+    unused["frame_position_embeddings.weight"] = random.normal(size=(16, 64)).astype(np.float32)
+    return {**_in_program(openai_clip(golden)), **parameters(golden, record), **unused}
+
+
+def clip4clip(golden: Golden) -> Tensors:
+    return _in_program(openai_clip(golden))
+
+
+def xpool(golden: Golden) -> Tensors:
+    head = parameters(golden, "xpool_tmass")
+    kept = {name: array for name, array in head.items() if name.startswith("pool_frames.")}
+    positions = {f"clip.{tower}_model.embeddings.position_ids": np.arange(9)[None] for tower in ("text", "vision")}
+    return {**_in_program(hf_clip(golden)), **kept, **positions}
+
+
+def tmass(golden: Golden) -> Tensors:
+    head = parameters(golden, "xpool_tmass")
+    return {**xpool(golden), **{name: array for name, array in head.items() if name.startswith("stochastic.")}}
+
+
+def record_config(golden: Golden, record: str) -> dict[str, Any]:
+    return json.loads(str(golden(record)["config"]))
+
+
+MAKERS = {
+    "openai": openai_clip,
+    "hf": hf_clip,
+    "open_clip": openai_clip,
+    "eaglenet": eaglenet,
+    "clip4clip": clip4clip,
+    "xpool": xpool,
+    "tmass": tmass,
+}

@@ -40,8 +40,8 @@ def results_table(
 def chance_metrics(shape: tuple[int, int], text_video: np.ndarray | None = None) -> Metrics:
     """What random scores would give on average, in the layout of `retrieval_metrics`.
 
-    Text→video: the right video is equally likely at each of Nv places. Video→text: among the best captions of the videos
-    a video with more captions stands higher, but over all videos every place is taken equally often.
+    Text→video: the right video is equally likely at each of Nv places. Video→text: among the best captions of the
+    videos one with more captions stands higher, but over all videos every place is taken equally often.
     """
     captioned = len(np.unique(check_relevance(shape, text_video)))
     t2v, v2t = _uniform_rank(shape[1], queries=shape[0]), _uniform_rank(captioned, queries=captioned)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,6 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.retrieval import metrics as metrics_module
 from eaglenet_jax.retrieval.metrics import metrics_by_tie_rule, place, rank_metrics, retrieval_metrics
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "metrics.npz"
 NAMES = ("R@1", "R@5", "R@10", "MdR", "MnR")
 
 
@@ -43,29 +40,28 @@ def brute_force(scores: np.ndarray, text_video: np.ndarray, ties: str, v2t_among
     return t2v, v2t
 
 
-@pytest.fixture(scope="module")
-def golden() -> dict[str, np.ndarray]:
-    with np.load(GOLDEN, allow_pickle=False) as file:
-        return dict(file)
+@pytest.fixture
+def recorded(golden) -> dict[str, np.ndarray]:
+    return golden("metrics")
 
 
-def test_single_caption_equals_the_released_numbers(golden) -> None:
-    result = retrieval_metrics(golden["single/sims"])
-    np.testing.assert_allclose(listed(result["t2v"]), golden["single/t2v"], rtol=1e-6)
-    np.testing.assert_allclose(listed(result["v2t"]), golden["single/v2t"], rtol=1e-6)
+def test_single_caption_equals_the_released_numbers(recorded) -> None:
+    result = retrieval_metrics(recorded["single/sims"])
+    np.testing.assert_allclose(listed(result["t2v"]), recorded["single/t2v"], rtol=1e-6)
+    np.testing.assert_allclose(listed(result["v2t"]), recorded["single/v2t"], rtol=1e-6)
 
 
-def test_several_captions_equal_the_released_numbers(golden) -> None:
-    text_video = np.repeat(np.arange(40), golden["multi/captions_per_video"])
-    result = retrieval_metrics(golden["multi/sims"], text_video)
-    np.testing.assert_allclose(listed(result["t2v"]), golden["multi/t2v"], rtol=1e-6)
-    np.testing.assert_allclose(listed(result["v2t"]), golden["multi/v2t"], rtol=1e-6)
+def test_several_captions_equal_the_released_numbers(recorded) -> None:
+    text_video = np.repeat(np.arange(40), recorded["multi/captions_per_video"])
+    result = retrieval_metrics(recorded["multi/sims"], text_video)
+    np.testing.assert_allclose(listed(result["t2v"]), recorded["multi/t2v"], rtol=1e-6)
+    np.testing.assert_allclose(listed(result["v2t"]), recorded["multi/v2t"], rtol=1e-6)
 
 
-def test_videos_ranked_among_all_captions_stand_no_higher(golden) -> None:
-    text_video = np.repeat(np.arange(40), golden["multi/captions_per_video"])
-    among_videos = place(golden["multi/sims"], text_video).v2t
-    among_captions = place(golden["multi/sims"], text_video, v2t_among="captions").v2t
+def test_videos_ranked_among_all_captions_stand_no_higher(recorded) -> None:
+    text_video = np.repeat(np.arange(40), recorded["multi/captions_per_video"])
+    among_videos = place(recorded["multi/sims"], text_video).v2t
+    among_captions = place(recorded["multi/sims"], text_video, v2t_among="captions").v2t
     assert np.all(among_captions.greater >= among_videos.greater)
     assert np.array_equal(among_captions.greater == 0, among_videos.greater == 0)
     assert np.mean(among_captions.ranks()) == pytest.approx(3.075)

@@ -33,7 +33,6 @@ def expected(noise: str) -> np.ndarray:
         (1, 1, "per_text"),
         (3, 5, "per_text"),
         (3, 5, "per_pair"),
-        (17, 11, "per_pair"),
         (100, 100, "per_text"),
         (None, None, "per_text"),
         (2, None, "per_pair"),

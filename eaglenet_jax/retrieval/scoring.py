@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
-from eaglenet_jax.retrieval.host import padded_rows, row_count, to_host
+from eaglenet_jax.retrieval.host import padded_rows, row_count, to_all_devices, to_host
 
 PREPARE_BATCH = 256
 # Texts × videos to begin with. On two CPU cores EagleNet is fastest near 32 × 32; an accelerator wants more at a time.
@@ -115,7 +115,7 @@ def score_gallery(
         raise UserError(f"block={block}, video_block={video_block}: a block holds at least one text and one video")
     score = make_score(head, mesh)
     if mesh is not None:
-        head_params, draws = jax.device_put((head_params, draws), NamedSharding(mesh, PartitionSpec()))
+        head_params, draws = to_all_devices((head_params, draws), mesh)
     prepared_texts = prepare_all(score.prepare_text, head_params, texts, devices=score.devices)
     prepared_videos = prepare_all(score.prepare_video, head_params, videos, devices=score.devices)
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eaglenet_jax.draws import RecordedDraws
+from eaglenet_jax.draws import Draws, RecordedDraws
 from eaglenet_jax.energy.functions import Energy
 from eaglenet_jax.heads.eaglenet import EagleNet
-from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
+from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
 from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.rgat import GraphShape
 from eaglenet_jax.port.heads import eaglenet_settings
@@ -51,22 +51,18 @@ def read(request, golden):
         energy_pooling=config["pooling"],
     )
     text, video = features(np.zeros((2, config["d"])), np.zeros((2, config["nf"], config["d"])))
-    state = head.initial_state()
-    draws = RecordedDraws(arrays={})
     expected = {
-        "head": head_shapes(head, text, video, state, draws),
+        "head": head_shapes(head, text, video),
         "head_state": {"text": np.empty((rows, config["d"])), "video": np.empty((rows, config["nf"], config["d"]))},
     }
     tree = to_flax(SOURCES["eaglenet"].table(options), tensors, expected)
     return request.param, config, settings, head, tensors, tree
 
 
-def head_shapes(head, text, video, state, draws):
-    from eaglenet_jax.draws import Draws
-    from eaglenet_jax.heads.interface import whole
-
+def head_shapes(head, text, video):
     def start(key):
-        return head.init(key, text, video, state, Draws(key, train=True), whole, method="loss")["params"]
+        draws = Draws(key, train=True)
+        return head.init(key, text, video, head.initial_state(), draws, whole, method="loss")["params"]
 
     return jax.eval_shape(start, jax.random.key(0))
 
@@ -135,7 +131,7 @@ def test_xpool_similarities_of_the_record(golden):
     record, tensors = golden("xpool_tmass"), without_clip(xpool(golden))
     head = XPool(32)
     text, video = features(record["text"], record["video"])
-    shapes = head_shapes(head, text, video, (), None)
+    shapes = head_shapes(head, text, video)
     tree = to_flax(SOURCES["xpool"].table({}), tensors, {"head": shapes})
 
     @jax.jit

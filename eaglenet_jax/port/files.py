@@ -29,7 +29,8 @@ def read_tensors(file: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{file}: no such file")
     if file.suffix == ".safetensors":
         return _read_safetensors(file)
-    if file.suffix in PYTORCH_SUFFIXES:
+    # CLIP4Clip and EagleNet put the epoch behind: pytorch_model.bin.4.
+    if re.sub(r"\.\d+$", "", file.name).endswith(PYTORCH_SUFFIXES):
         return _read_pytorch(file)
     known = ", ".join((".safetensors", *PYTORCH_SUFFIXES))
     raise UserError(f"{file}: files ending in {file.suffix!r} are not read; give one of {known}")

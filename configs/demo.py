@@ -30,6 +30,19 @@ TINY_CLIP = {
     "remat": False,
 }
 
+# What the tests run.
+SMALLEST_CLIP = {
+    "embed_dim": 16,
+    "patch_size": 16,
+    "vision_width": 32,
+    "vision_layers": 2,
+    "vision_heads": 2,
+    "text_width": 32,
+    "text_layers": 1,
+    "text_heads": 2,
+    "shift_blocks": (1,),
+}
+
 
 def _base(words: set[str]) -> ConfigDict:
     config = common.defaults()
@@ -56,9 +69,10 @@ def _base(words: set[str]) -> ConfigDict:
     config.optimizer.clip_lr = 1e-3
     config.optimizer.lr = 1e-3
     config.optimizer.per_tensor_clip = 0.0
-    if "tiny" in words:  # what the tests run
+    if "tiny" in words:
         config.data.splits = ConfigDict({"train": 48, "validate": 12, "test": 16})
         config.batch_size = 8
+        config.clip.update(SMALLEST_CLIP)
     return config
 
 

@@ -75,7 +75,9 @@ class Draws:
         if not self.train or rate == 0.0:
             return x
         lead = len(jnp.broadcast_shapes(*(jnp.shape(i) for i in ids)))
-        keep = self.uniform(name, ids, x.shape[lead:]) >= rate
+        # 16 random bits decide as well as 32 and cost half: the rate is met to 1e-5.
+        bits = self._each(lambda key, shape: jax.random.bits(key, shape, jnp.uint16), name, ids, x.shape[lead:])
+        keep = bits >= round(rate * 2**16)
         return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
 
     def _each(self, sample: Any, name: str, ids: Ids, shape: Sequence[int]) -> Array:

@@ -96,13 +96,13 @@ class TMass(Head):
         similarity, pooled = pairwise(self.score_training, (prepared_text, stochastic), prepared_video, draws)
         # The target is the mean of the pooled videos as they are, not of unit length (unlike EagleNet's).
         support_text = toward(text.pooled, jnp.mean(pooled, axis=0), radius)
-        support = pairwise(self._support_scores, (support_text, pooled), ())
+        support = pairwise(self.score_support, (support_text, pooled), ())
         ignored = repeated_video(video.id) & self.mask_repeated_videos
         match_loss = self.matching_loss(similarity, ignored)
         support_loss = self.matching_loss(support, ignored)
         loss = match_loss + self.support_weight * support_loss
         return loss, {"match_loss": match_loss, "support_loss": support_loss}, head_state
 
-    def _support_scores(self, rows: tuple[Array, Array], columns: tuple[()]) -> Float[Array, "Bt Bv"]:
+    def score_support(self, rows: tuple[Array, Array], columns: tuple[()]) -> Float[Array, "Bt Bv"]:
         support_text, pooled = rows
         return jnp.einsum("td,tvd->tv", unit(support_text), unit(pooled))

@@ -81,7 +81,7 @@ def make_train_step(
         grads, metrics, head_state = compute(state.params, batch, state.head_state, draws)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = clamp_logit_scale(optax.apply_updates(state.params, updates))
-        metrics = {**metrics, "gradient_norm": optax.global_norm(grads)}
+        metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, opt_state, head_state), metrics
 
     return jax.jit(step, donate_argnums=(0,) if donate else ())

@@ -1,4 +1,6 @@
-"""What holds for every head: permutation, independence of the gallery, padding, finite gradients, the pairwise contract."""
+"""What holds for every head: permutation, independence of the gallery, padding, finite gradients, the pairwise
+contract.
+"""
 
 from __future__ import annotations
 
@@ -131,5 +133,3 @@ def test_another_caption_of_the_same_video_is_no_negative(case):
     counted = loss(0, params, text, twice, state, key)[1]["match_loss"]
     different = dataclasses.replace(twice, id=video.id)  # the same frames under four names
     assert loss(0, params, text, different, state, key)[1]["match_loss"] > counted
-
-

@@ -1,0 +1,118 @@
+"""Replays records of the released programs through our public functions: python -m tests.parity.replay FILE…
+
+Prints a row per recorded quantity and a verdict, in float64 with the preset `released`; exits 1 if anything is beyond
+tolerance. Parameter names go through the same tables as `eaglenet_jax.convert`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from eaglenet_jax.errors import UserError
+from tests.parity import replay_clip, replay_heads, replay_small
+
+VALUE, GRADIENT, EXACT = "value", "gradient", "exact"
+
+
+class Row(NamedTuple):
+    """One recorded quantity beside ours. kind: which tolerance holds."""
+
+    name: str
+    kind: str
+    ours: Any
+    recorded: Any
+
+
+class Verdict(NamedTuple):
+    """Largest absolute and relative error of a quantity, and whether they are within tolerance."""
+
+    size: int
+    absolute: float
+    relative: float
+    good: bool
+
+
+def judge(row: Row) -> Verdict:
+    """Tolerances: values 1e-5 of max(1, largest entry); gradients and buffers 1e-4 of the largest entry, absolute 1e-6
+    for
+
+    tensors whose largest entry is below 1e-3; exact ones not at all.
+    """
+    ours, recorded = np.asarray(row.ours, np.float64), np.asarray(row.recorded, np.float64)
+    if ours.shape != recorded.shape:
+        return Verdict(recorded.size, np.inf, np.inf, False)
+    largest = float(np.max(np.abs(recorded), initial=0.0))
+    absolute = float(np.max(np.abs(ours - recorded), initial=0.0))
+    limit = {
+        VALUE: 1e-5 * max(1.0, largest),
+        GRADIENT: 1e-4 * largest if largest >= 1e-3 else 1e-6,
+        EXACT: 0.0,
+    }[row.kind]
+    # Written so that a NaN is beyond every tolerance.
+    return Verdict(recorded.size, absolute, absolute / largest if largest else absolute, absolute <= limit)
+
+
+def replay(file: Path) -> Iterator[Row]:
+    """All rows of one record. UserError for a file that is no record."""
+    record = _read(file)
+    for recognise, play in _PLAYERS:
+        if recognise(record):
+            with jax.enable_x64(True):
+                yield from (Row(*row) for row in play(record))
+            return
+    raise UserError(f"{file}: not one of the records that golden/README.md describes")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        if file.suffix == ".json":
+            return json.loads(file.read_text())
+        with np.load(file, allow_pickle=False) as content:
+            record = {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    if "config" in record:
+        record["config"] = json.loads(str(record["config"]))
+    return record
+
+
+_PLAYERS: list[tuple[Callable[[dict[str, Any]], bool], Callable[[dict[str, Any]], Iterator[tuple[Any, ...]]]]] = [
+    (lambda record: "eval/candidate_noise" in record, replay_heads.eaglenet),
+    (lambda record: "xpool/similarity" in record, replay_heads.xpool_and_tmass),
+    (lambda record: "image_features" in record, replay_clip.clip),
+    (lambda record: "step0/param/" in "".join(record), replay_small.bert_adam),
+    (lambda record: "single/sims" in record, replay_small.metrics),
+    (lambda record: "strings" in record, replay_small.tokens),
+]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints all rows of all files → 1 if any is beyond tolerance, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m tests.parity.replay", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="records (.npz, .json)")
+    bad = total = 0
+    for file in parser.parse_args(arguments).files:
+        print(f"{file.name}\n  {'quantity':58}{'size':>8}{'absolute':>11}{'relative':>11}")
+        for row in replay(file):
+            verdict = judge(row)
+            total, bad = total + 1, bad + (not verdict.good)
+            mark = "" if verdict.good else "  BEYOND TOLERANCE"
+            print(f"  {row.name:58}{verdict.size:8}{verdict.absolute:11.1e}{verdict.relative:11.1e}{mark}")
+    print(f"{'agrees' if not bad else 'DIFFERS'}: {total - bad} passed, {bad} failed")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,245 @@
+"""Replays of the heads' records: EagleNet, X-Pool, T-MASS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import common
+from eaglenet_jax.draws import Draws, RecordedDraws
+from eaglenet_jax.energy.replay_buffer import ReplayBuffer
+from eaglenet_jax.heads.interface import Head, PreparedText, TextFeatures, VideoFeatures, whole
+from eaglenet_jax.layers.similarity import unit
+from eaglenet_jax.layers.stochastic_text import toward
+from eaglenet_jax.port import sources
+from eaglenet_jax.port.table import Table, to_flax, to_pytorch
+from eaglenet_jax.system import HEADS
+
+Rows = Iterator[tuple[str, str, Any, Any]]
+
+
+def _released_options(system: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    options = common.merged(common.HEADS[system], common.PRESET_HEADS["released"].get(system, {}))
+    return common.merged(options, changes)
+
+
+def _features(text: Any, video: Any) -> tuple[TextFeatures, VideoFeatures]:
+    texts, videos = (jnp.arange(len(each), dtype=jnp.uint32) for each in (text, video))
+    mask = jnp.ones(video.shape[:2], bool)
+    return TextFeatures(texts, text, None, jnp.ones((len(text), 1), bool)), VideoFeatures(videos, video, None, mask)
+
+
+def _double(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
+
+
+def _parameters(head: Head, table: Table, record: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """{"head": …, "head_state": …} in float64, from the record's `param/NAME`, strictly."""
+    text, video = _features(jnp.zeros(record["text"].shape), jnp.zeros(record["video"].shape))
+
+    def init(key: jax.Array) -> Any:
+        draws = Draws(key, train=True)
+        return head.init(key, text, video, head.initial_state(), draws, whole, method="loss").get("params", {})
+
+    expected = {"head": jax.eval_shape(init, jax.random.key(0)), **state}
+    tensors = {name.removeprefix("param/"): value for name, value in record.items() if name.startswith("param/")}
+    return _double(to_flax(table, tensors, expected))
+
+
+def _score(head: Head, params: Any, text: TextFeatures, video: VideoFeatures, draws: RecordedDraws) -> Any:
+    variables = {"params": params}
+    texts = head.apply(variables, text, method="prepare_text")
+    videos = head.apply(variables, video, method="prepare_video")
+    return head.apply(variables, texts, videos, draws, method="score", aux=True)
+
+
+def _differentiated(head: Head) -> Any:
+    """(params, text, video, state, draws) → loss, parts, state and the gradients by params, text and video."""
+
+    def loss(params: Any, text: Any, video: Any, state: Any, draws: Any) -> Any:
+        value, parts, state = head.apply(
+            {"params": params}, *_features(text, video), state, draws, whole, method="loss"
+        )
+        return value, (parts, state)
+
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+
+
+# EagleNet ------------------------------------------------------------------------------------------------------------
+
+
+def eaglenet(record: Mapping[str, Any]) -> Rows:
+    """Similarities in evaluation, then two losses in a row with their parts, gradients and buffers."""
+    config = record["config"]
+    options = _released_options(
+        "eaglenet",
+        {
+            "candidates": config["S"],
+            "candidate_noise": {"normal": "normal", "uniform01": "uniform"}[config["prior"]],
+            "frame_positions": bool(config["framepe"]),
+            "pooling_heads": config["pool_heads"],
+            "pooling_dropout": 0.0,
+            "support_weight": config["sup"],
+            "loss_kind": {"sig": "sigmoid", "clip": "softmax"}[config["loss_fn"]],
+            "energy": {"cos": "cosine"}.get(config["energy_fn"], config["energy_fn"]),
+            "energy_pooling": {"mean": "avg"}.get(config["pooling"], config["pooling"]),
+            "eam_weight": config["eamw"],
+            "eam_support_weight": config["eamsup"],
+            "graph": {
+                "kind": config["gnn_type"],
+                "layers": config["L"],
+                "heads": config["H"],
+                "dropout_rate": 0.0,
+            },
+            "sampler": {"steps": config["steps"], "buffer_rows": config["buf"]},
+        },
+    )
+    head = HEADS["eaglenet"](config["d"], config["nf"], common.merged(options, {}))
+    table = sources.source_called("eaglenet").table(options)
+    buffers = ("ebm.replay_buffer_txt", "ebm.replay_buffer_vid")
+    state_shapes = {"text": record[f"param/{buffers[0]}"], "video": record[f"param/{buffers[1]}"]}
+    tree = _parameters(head, table, record, {"head_state": state_shapes})
+    text, video = _double((record["text"], record["video"]))
+
+    noise = _double(np.moveaxis(record["eval/candidate_noise"], 0, 2))
+    draws = RecordedDraws(arrays={"candidates": noise})
+    found = jax.jit(lambda params: _score(head, params, *_features(text, video), draws))(tree["head"])
+    yield "eval/logits", "value", found.similarity, record["eval/logits"]
+
+    state = ReplayBuffer(
+        **tree["head_state"], valid_rows=jnp.asarray(config["buf"], jnp.int32), calls=jnp.asarray(0, jnp.int32)
+    )
+    differentiate = _differentiated(head)
+    for step in (0, 1):
+        arrays = _double(_eaglenet_draws(record, step, int(state.calls)))
+        arrays["buffer_rows"] = arrays["buffer_rows"].astype(jnp.int32)
+        draws = RecordedDraws(arrays=arrays)
+        scores = jax.jit(lambda params, draws: _score(head, params, *_features(text, video), draws))(
+            tree["head"], draws
+        )
+        (loss, (parts, state)), gradients = differentiate(tree["head"], text, video, state, draws)
+        scale = np.exp(record["param/clip.logit_scale"]) if options["loss_kind"] == "softmax" else 1.0
+        at = f"train{step}"
+        yield f"{at}/logits", "value", scale * scores.similarity, record[f"{at}/logits"]
+        support = _support(head, tree["head"], text, scores)
+        yield f"{at}/support_logits", "value", scale * support, record[f"{at}/support_logits"]
+        for name in ("match_loss", "support_loss", "eam_loss", "eam_support_loss"):
+            if f"{at}/{name}" in record:
+                # A term of weight zero is not computed here, and recorded as zero there.
+                yield f"{at}/{name}", "value", parts.get(name, 0.0), record[f"{at}/{name}"]
+        yield f"{at}/loss", "value", loss, record[f"{at}/loss"]
+        yield from _gradient_rows(record, f"{at}/grad", table, gradients)
+        yield f"{at}/buffer_text", "gradient", state.text, record[f"{at}/buffer_text"]
+        yield f"{at}/buffer_video", "gradient", state.video, record[f"{at}/buffer_video"]
+
+
+def _support(head: Head, params: Any, text: Any, scores: Any) -> Any:
+    pooled = scores.aux["pooled"]
+    ids = jnp.arange(len(text), dtype=jnp.uint32)
+    rows = (PreparedText(ids, text), pooled, scores.aux["radius"])
+    columns = (jnp.mean(unit(pooled), axis=0), jnp.arange(pooled.shape[1], dtype=jnp.uint32))
+    return head.apply({"params": params}, rows, columns, method="score_support")
+
+
+def _eaglenet_draws(record: Mapping[str, Any], step: int, calls: int) -> dict[str, np.ndarray]:
+    """The draws of one loss in their call order, by our names; leading axis: the energy call."""
+    config = record["config"]
+    prefix = f"train{step}/draw/"
+    queue = [(name, record[name]) for name in sorted(record) if name.startswith(prefix)]
+    texts, videos = len(record["text"]), len(record["video"])
+    _, candidates = queue.pop(0)
+    by_pair = candidates.reshape(config["S"], texts, videos, config["d"])
+    drawn: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("buffer_rows", "fresh_text", "fresh_video", "langevin_text", "langevin_video")
+    }
+    while queue:
+        if calls == 0:
+            order = np.arange(config["buf"])
+        else:
+            name, order = queue.pop(0)
+            if "randperm" not in name:
+                raise ValueError(f"{name} stands where a permutation of the buffer rows was expected")
+        # Only chains that take no buffer row have a fresh start; the others' places are filled with zeros.
+        fresh_video, fresh_text = (
+            np.concatenate([np.zeros((texts - len(drawn_rows), *drawn_rows.shape[1:])), drawn_rows])
+            for drawn_rows in (queue.pop(0)[1], queue.pop(0)[1])
+        )
+        steps = [queue.pop(0)[1] for _ in range(2 * config["steps"])]
+        drawn["buffer_rows"].append(order)
+        drawn["fresh_text"].append(fresh_text)
+        drawn["fresh_video"].append(fresh_video)
+        drawn["langevin_video"].append(np.stack(steps[0::2]))
+        drawn["langevin_text"].append(np.stack(steps[1::2]))
+        calls += 1
+    return {"candidates": np.moveaxis(by_pair, 0, 2), **{name: np.stack(each) for name, each in drawn.items()}}
+
+
+def _gradient_rows(record: Mapping[str, Any], prefix: str, table: Table, gradients: Any) -> Rows:
+    """Every recorded gradient, and a zero for every parameter of ours that has none there."""
+    yield from _feature_gradients(record, prefix, gradients)
+    for name, value in to_pytorch(table, {"head": jax.tree.map(np.asarray, gradients[0])}).items():
+        recorded = record.get(f"{prefix}/{name}", np.zeros(value.shape))
+        yield f"{prefix}/{name}", "gradient", value, recorded
+
+
+def _feature_gradients(record: Mapping[str, Any], prefix: str, gradients: Any) -> Rows:
+    _, text, video = gradients
+    yield f"{prefix}/text", "gradient", text, record[f"{prefix}/text"]
+    yield f"{prefix}/video", "gradient", video, record[f"{prefix}/video"]
+
+
+# X-Pool and T-MASS ---------------------------------------------------------------------------------------------------
+
+
+def xpool_and_tmass(record: Mapping[str, Any]) -> Rows:
+    """Both systems on the same parameters and features."""
+    config = record["config"]
+    options = {"pooling_heads": config["heads"], "pooling_dropout": 0.0}
+    text, video = _double((record["text"], record["video"]))
+    moved = {**record, "param/clip.logit_scale": record["param/logit_scale"]}
+    del moved["param/logit_scale"]
+
+    def opened(system: str, changes: Mapping[str, Any]) -> tuple[Head, Any]:
+        chosen = _released_options(system, changes)
+        head = HEADS[system](config["d"], config["nf"], common.merged(chosen, {}))
+        table = sources.source_called(system).table(chosen)
+        # Both systems' parameters are in one file; X-Pool has no radius.
+        tensors = {name: value for name, value in moved.items() if system == "tmass" or "std_branch" not in name}
+        return head, _parameters(head, table, tensors, {})["head"]
+
+    head, params = opened("xpool", options)
+    found = _score(head, params, *_features(text, video), RecordedDraws(arrays={}))
+    yield "xpool/similarity", "value", found.similarity, record["xpool/similarity"]
+    (loss, _), gradients = _differentiated(head)(params, text, video, (), RecordedDraws(arrays={}))
+    yield "xpool/loss", "value", loss, record["xpool/loss"]
+    yield from _feature_gradients(record, "xpool/grad", gradients)
+
+    head, params = opened(
+        "tmass", {**options, "samples": config["trials"], "support_weight": config["support_loss_weight"]}
+    )
+    evaluation_noise = np.transpose(record["tmass/eval_noise_video_trial_text"], (2, 0, 1, 3))
+    draws = RecordedDraws(arrays=_double({"stochastic_text": record["tmass/noise"], "samples": evaluation_noise}))
+    texts, videos = _features(text, video)
+    own = jnp.einsum("bd,bmd->bm", *(each / jnp.linalg.norm(each, axis=-1, keepdims=True) for each in (text, video)))
+    linear = params["radius"]["linear"]
+    yield "tmass/log_radius", "value", own @ linear["kernel"] + linear["bias"], record["tmass/log_radius"]
+    prepared = head.apply({"params": params}, texts, method="prepare_text")
+    prepared_video = head.apply({"params": params}, videos, method="prepare_video")
+    stochastic = text + jnp.exp(own @ linear["kernel"] + linear["bias"]) * _double(record["tmass/noise"])
+    rows = (prepared, stochastic)
+    similarity, pooled = head.apply({"params": params}, rows, prepared_video, draws, method="score_training")
+    yield "tmass/train_similarity", "value", similarity, record["tmass/train_similarity"]
+    support = toward(text, jnp.mean(pooled, axis=0), jnp.exp(own @ linear["kernel"] + linear["bias"]))
+    scores = head.apply({"params": params}, (support, pooled), (), method="score_support")
+    yield "tmass/support_similarity", "value", scores, record["tmass/support_similarity"]
+    (loss, (parts, _)), gradients = _differentiated(head)(params, text, video, (), draws)
+    yield "tmass/loss_stochastic", "value", parts["match_loss"], record["tmass/loss_stochastic"]
+    yield "tmass/loss_support", "value", parts["support_loss"], record["tmass/loss_support"]
+    yield "tmass/loss", "value", loss, record["tmass/loss"]
+    yield from _feature_gradients(record, "tmass/grad", gradients)
+    found = _score(head, params, texts, videos, draws)
+    yield "tmass/eval_similarity", "value", found.similarity, record["tmass/eval_similarity"]

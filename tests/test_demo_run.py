@@ -1,0 +1,151 @@
+"""The main job end to end at the size of a test: render, prepare, two stages of training, evaluation, going on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eaglenet_jax import evaluate, train
+from eaglenet_jax.errors import UserError
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+def _arguments(root: Path, name: str, *more: str) -> list[str]:
+    data = [f"--config.{stage}data.root={root / 'datasets'}" for stage in ("", "pretrain.")]
+    return ["--config=configs/demo.py:tiny", f"--workdir={root / name}", *data, *more]
+
+
+@pytest.fixture(scope="module")
+def finished(root) -> tuple[Path, str]:
+    """A finished run and what it printed."""
+    import contextlib
+    import io
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        train.main(_arguments(root, "first"))
+    return root / "first", printed.getvalue()
+
+
+def _table(printed: str) -> list[str]:
+    lines = printed.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("chance"))
+    return lines[start : start + 3]
+
+
+def _metrics(workdir: Path) -> dict:
+    content = json.loads((workdir / "metrics.json").read_text())
+    content["run"].pop("seconds")
+    return content
+
+
+def test_a_run_prints_its_table_and_writes_its_files(finished):
+    workdir, printed = finished
+    table = _table(printed)
+    assert [line.split()[0] for line in table] == ["chance", "demo_clip", "demo"]
+    assert "val R@1" in printed and "clips/s" in printed and str(workdir / "metrics.json") in printed
+    metrics = _metrics(workdir)
+    for split in ("val", "test"):
+        for side in ("t2v", "v2t"):
+            assert set(metrics[split][side]) >= {"R@1", "R@5", "R@10", "MdR", "MnR"}
+        recalls = [metrics[split][side][f"R@{k}"] for side in ("t2v", "v2t") for k in (1, 5, 10)]
+        assert metrics[split]["Rsum"] == pytest.approx(sum(recalls))
+    assert metrics["run"]["selection"] == "validation"
+    for name in ("config.json", "retrieval.png", "checkpoints", "events/log.jsonl", "pretrain/metrics.json"):
+        assert (workdir / name).exists()
+    assert list((workdir / "events").glob("events.out.tfevents*"))
+    log = [json.loads(line) for line in (workdir / "events/log.jsonl").read_text().splitlines()]
+    assert sum("val/t2v/R@1" in line for line in log) == 2
+    assert sum("train/eam_loss" in line for line in log) == 6
+
+
+def test_evaluate_prints_the_same_table_from_the_checkpoint_alone(finished, tmp_path, capsys):
+    workdir, printed = finished
+    evaluate.main([f"--workdir={workdir}", "--split=test", f"--save={tmp_path / 'saved'}"])
+    assert _table(capsys.readouterr().out) == _table(printed)
+    assert np.load(tmp_path / "saved/scores.npy").shape == (16, 16)
+
+
+def test_a_finished_run_only_tells_its_results_again(finished, root, capsys):
+    workdir, printed = finished
+    before = (workdir / "metrics.json").stat().st_mtime_ns
+    train.main(_arguments(root, "first"))
+    assert _table(capsys.readouterr().out) == _table(printed)
+    assert (workdir / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_killed_run_ends_with_the_metrics_of_an_uninterrupted_one(finished, root):
+    """Also: two runs with one seed give identical metrics, since the second is the killed one."""
+    every = [f"--config.{stage}evaluation.every=2" for stage in ("", "pretrain.")]
+    command = [sys.executable, "-m", "eaglenet_jax.train", *_arguments(root, "killed", *every)]
+    environment = {**os.environ, "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
+    checkpoints = root / "killed/checkpoints"
+    limit = time.monotonic() + 300
+    while not (checkpoints / "2/SHA256SUMS").exists():
+        assert process.poll() is None and time.monotonic() < limit, "the run ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (root / "killed/metrics.json").exists()
+    continued = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
+    assert "going on from step" in continued.stdout
+    train.main(_arguments(root, "uninterrupted", *every))
+    assert _metrics(root / "killed") == _metrics(root / "uninterrupted")
+
+
+def test_bad_arguments_get_one_line(root, finished, tmp_path):
+    workdir, _ = finished
+    cases = {
+        "did you mean 'demo'": ["--config=configs/demmo.py"],
+        "unknown argument 'tinny'; did you mean 'tiny'": ["--config=demo:tinny"],
+        'Did you mean "batch_size"': ["--config=demo", "--config.batchsize=3"],
+        "could not convert|invalid literal": ["--config=demo", "--config.batch_size=many"],
+        "no system is named 'eaglnet'; did you mean 'eaglenet'": _arguments(root, "x", "--config.system=eaglnet"),
+        "batch_size is 4800": _arguments(
+            root, "y", "--config.pretrain.batch_size=4800", "--config.pretrain.data.workers=0"
+        ),
+        "another config .*steps: 6 there, 7 now": _arguments(root, "first", "--config.steps=7"),
+        "choose validation or test": _arguments(root, "z", "--config.pretrain.selection=best"),
+    }
+    for message, arguments in cases.items():
+        with pytest.raises(UserError, match=message) as caught:
+            train.main(arguments)
+        assert "\n" not in str(caught.value)
+    for message, arguments in {
+        "no work directory": [f"--workdir={tmp_path / 'nothing'}"],
+        "split": [f"--workdir={workdir}", "--split=tests"],
+    }.items():
+        with pytest.raises(UserError, match=message) as caught:
+            evaluate.main(arguments)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_error_is_one_line_and_a_non_zero_exit(tmp_path):
+    command = [sys.executable, "-m", "eaglenet_jax.evaluate", f"--workdir={tmp_path / 'nothing'}"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+
+
+def test_a_checkpoint_of_another_config_is_refused(finished, root):
+    source = finished[0]
+    arguments = _arguments(
+        root, "other", f"--config.pretrain.init_from={source}", "--config.pretrain.clip.embed_dim=32"
+    )
+    with pytest.raises(UserError, match="embed_dim is 16 there and 32 in config.clip"):
+        train.main(arguments)

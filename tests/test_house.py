@@ -273,7 +273,9 @@ def test_readme_has_the_two_commands_each_on_a_line() -> None:
 def test_commands_in_documents_exist(document: Path) -> None:
     text = document.read_text()
     own = [
-        name for name in re.findall(r"python3? -m ([a-z_.0-9]+)\b", text) if name.split(".")[0] in (*PACKAGES, "tests")
+        name
+        for name in re.findall(r"python3? -m ([a-z_0-9]+(?:\.[a-z_0-9]+)*)(?![.\w])", text)
+        if name.split(".")[0] in (*PACKAGES, "tests")
     ]
     absent = [name for name in own if not any((ROOT / f).is_file() for f in module_files(name))]
     configs = re.findall(r"--config=(configs/[\w/]+\.py)", text)

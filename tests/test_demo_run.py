@@ -147,5 +147,5 @@ def test_a_checkpoint_of_another_config_is_refused(finished, root):
     arguments = _arguments(
         root, "other", f"--config.pretrain.init_from={source}", "--config.pretrain.clip.embed_dim=32"
     )
-    with pytest.raises(UserError, match="embed_dim is 16 there and 32 in config.clip"):
+    with pytest.raises(UserError, match=r"embed_dim is 16 there and 32 in config\.clip"):
         train.main(arguments)

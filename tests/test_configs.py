@@ -1,0 +1,91 @@
+"""Every config loads with every preset and builds its full-size system, without computing anything."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import jax
+import pytest
+
+from configs import common
+from eaglenet_jax.configuration import as_plain, config_names, load_config, save_config, saved_config
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.system import HEADS, build_system, parameter_count
+from eaglenet_jax.training.optimizer import describe_groups
+
+
+def _arguments(name: str) -> list[str]:
+    """A preset alone, and with every system."""
+    return list(common.PRESETS) + [
+        f"{system},{preset}" for system in HEADS for preset in common.PRESETS
+    ]
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_config_builds_with_every_preset(name):
+    shapes = {}
+    for argument in _arguments(name):
+        config = load_config(f"{name}:{argument}")
+        assert config.preset in argument and config.selection == "validation"
+        system = build_system(config)
+        # Presets differ in a few fields only; parameters are shaped once for those that matter to their shapes.
+        key = (config.system, str(config.clip), config.head.get("radius_bias"), config.head.get("energy"))
+        if key not in shapes:
+            shapes[key] = jax.eval_shape(system.init, jax.random.key(0))
+            settings = as_plain(config.optimizer)
+            settings["groups"] = (
+                *((f"head/{pattern}", {"frozen": True}) for pattern in system.head.unused_parameters()),
+                *settings["groups"],
+            )
+            assert "total" in describe_groups(settings, shapes[key])
+            assert parameter_count(shapes[key]) > 100_000
+
+
+def test_b32_has_the_parameters_of_openais_model():
+    system = build_system(load_config("msrvtt:clip4clip,b32"))
+    assert parameter_count(jax.eval_shape(system.init, jax.random.key(0))) == 151_277_313
+
+
+def test_every_config_says_what_it_is():
+    for name in config_names():
+        heading = Path(common.__file__).with_name(f"{name}.py").read_text().split('"""')[1]
+        assert "Command: python -m eaglenet_jax.train --config=configs/" in heading and "Expected:" in heading
+
+
+def test_the_heads_options_are_their_fields():
+    """A switch of a head that no config could reach would be a switch that nobody finds."""
+    for name, options in common.HEADS.items():
+        head = HEADS[name](8, 4, common.merged(options, {}))
+        fields = set(inspect.signature(type(head)).parameters)
+        assert set(options) <= fields
+        assert fields - set(options) <= {"width", "frames", "parent", "name", "dtype", "initial_logit_scale"}
+
+
+def test_presets_differ_where_they_should():
+    ours, released, paper = (load_config(f"msrvtt:b16,{preset}") for preset in common.PRESETS)
+    assert ours.head.mask_padding and not released.head.mask_padding and not released.clip.mask_padding
+    assert ours.evaluation.noise == "per_text" and released.evaluation.noise == "per_pair"
+    assert released.head.sampler.start == "released" and paper.head.sampler.start == "paper"
+    assert tuple(ours.clip.shift_blocks) == (10, 11) and tuple(paper.clip.shift_blocks) == ()
+    assert ours.head.energy == "bilinear" and load_config("msrvtt:b32").head.energy == "mlp"
+
+
+def test_overrides_and_arguments_are_checked():
+    assert load_config("demo", ["--config.batch_size=32"]).batch_size == 32
+    assert load_config("configs/demo.py:tiny", ["--config.head.graph.layers=3"]).head.graph.layers == 3
+    for name, overrides, message in [
+        ("demo", ["--config.head.candidats=3"], 'Did you mean "candidates"'),
+        ("demo:released,paper", [], "exclude each other"),
+        ("msrvt", [], "did you mean 'msrvtt'"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            load_config(name, overrides)
+
+
+def test_a_saved_config_comes_back_as_it_was(tmp_path):
+    config = load_config("demo:released")
+    save_config(config, tmp_path / "config.json")
+    found = saved_config(tmp_path / "config.json")
+    assert as_plain(found) == as_plain(config)
+    assert build_system(found) == build_system(config)

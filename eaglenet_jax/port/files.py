@@ -26,7 +26,7 @@ def read_tensors(file: Path) -> dict[str, np.ndarray]:
     with weights_only=True, so a file can run no code. UserError for a file that is missing, truncated or foreign.
     """
     if not file.is_file():
-        raise UserError(f"{file}: no such file")
+        raise UserError(f"{file} is a folder; give the file in it" if file.is_dir() else f"{file}: no such file")
     if file.suffix == ".safetensors":
         return _read_safetensors(file)
     # CLIP4Clip and EagleNet put the epoch behind: pytorch_model.bin.4.

@@ -17,14 +17,14 @@ TINY = ClipConfig(
     image_size=16,
     patch_size=4,
     vision_width=8,
-    vision_layers=2,
+    vision_layers=1,
     vision_heads=2,
     text_width=12,
     text_layers=1,
     text_heads=3,
     vocab_size=40,
     context_length=10,
-    shift_blocks=(0, 1),
+    shift_blocks=(0,),
 )
 
 

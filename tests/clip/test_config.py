@@ -40,7 +40,7 @@ def test_named_size_with_changed_fields():
         ({"vision_heads": 3}, "vision_width 8 is not a multiple of vision_heads 3"),
         ({"text_heads": 5}, "text_width 12 is not a multiple of text_heads 5"),
         ({"activation": "relu"}, "activation is 'relu'"),
-        ({"shift_blocks": (1, 3)}, r"shift_blocks \[3\] do not exist"),
+        ({"shift_blocks": (0, 3)}, r"shift_blocks \[3\] do not exist"),
         ({"patch_size": 8}, "token shift needs at least 7 tokens a frame"),
     ],
 )

@@ -178,6 +178,7 @@ def evaluate_run(workdir: Path, split: str, save: Path | None = None) -> list[St
     with Checkpoints(workdir / CHECKPOINTS) as saves:
         params = saves.restore_params("best")
         step = saves.best()
+        assert step is not None  # restore_params has just read it
     evaluation = evaluate_split(experiment, params, split)
     if save is not None:
         save_scores(

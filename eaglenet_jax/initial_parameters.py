@@ -54,7 +54,7 @@ def _from_workdir(system: System, folder: Path) -> dict[str, Any]:
 def _check_clip(system: System, found: Any, source: str) -> None:
     """Token shift, masking, compute type and remat may differ; the sizes may not."""
     wanted = system.clip.config
-    free = {"shift_blocks", "mask_padding", "dtype", "remat", "context_length"}
+    free = {"shift_blocks", "mask_padding", "dtype", "remat"}
     different = [
         f"{name} is {getattr(found, name)} there and {getattr(wanted, name)} in config.clip"
         for name in wanted.__dataclass_fields__

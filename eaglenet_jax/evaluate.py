@@ -20,12 +20,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--workdir", type=Path, required=True, help="work directory of a run")
     parser.add_argument("--split", default="test", help="split to evaluate: test (default), val, train")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write scores, ids and features into DIR")
+    parser.add_argument(
+        "--shuffle_frames", action="store_true", help="with every video's frames in random order: what is order worth?"
+    )
     known = parser.parse_args(arguments)
 
     from eaglenet_jax.results import print_results  # imported late, so that --help answers at once
     from eaglenet_jax.run import evaluate_run
 
-    print_results(evaluate_run(known.workdir, known.split, known.save), known.split)
+    print_results(evaluate_run(known.workdir, known.split, known.save, known.shuffle_frames), known.split)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +109,22 @@ def _encoders(system: System) -> tuple[Callable[..., TextFeatures], Callable[...
     return jax.jit(system.encode_text), jax.jit(system.encode_video)
 
 
-def evaluate_split(
-    experiment: Experiment, params: Any, name: str, progress: Callable[[int, int], None] | None = None
-) -> Evaluation:
-    """Scores every query of a split against all its videos and measures. name: "val", "test" or another split."""
+def _shuffled(batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+    """Batches with the real frames of every video in a random order that depends on the video alone."""
+    for batch in batches:
+        frames = batch["frames"].copy()
+        for row, (video_id, mask) in enumerate(zip(batch["video_id"], batch["frame_mask"], strict=True)):
+            real = np.flatnonzero(mask)
+            frames[row, real] = frames[row, np.random.default_rng(int(video_id)).permutation(real)]
+        yield {**batch, "frames": frames}
+
+
+def evaluate_split(experiment: Experiment, params: Any, name: str, shuffle_frames: bool = False) -> Evaluation:
+    """Scores every query of a split against all its videos and measures.
+
+    name: "val", "test" or another split. shuffle_frames: with the frames of every video in random order, to see what a
+    system makes of their order.
+    """
     config, system = experiment.config, experiment.system
     split = experiment.dataset.split(name)
     size = config.evaluation.batch_size
@@ -121,9 +133,10 @@ def evaluate_split(
         lambda batch: encode_text(params, batch["text_id"], batch["tokens"]),
         text_batches(split, experiment.tokenizer, batch_size=size, queries=config.queries),
     )
+    clips = video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers)
     videos = encode_all(
         lambda batch: encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"]),
-        video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers),
+        _shuffled(clips) if shuffle_frames else clips,
     )
     captions = split.queries(config.queries)
     scores = score_gallery(
@@ -133,7 +146,6 @@ def evaluate_split(
         videos,
         draws=Draws(jax.random.key(config.evaluation.seed), noise=config.evaluation.noise),
         memory_budget=config.evaluation.memory_budget,
-        progress=progress,
     )
     text_video = np.asarray(captions.text_video)
     metrics = retrieval_metrics(scores, text_video, ties=config.evaluation.ties)

@@ -67,7 +67,8 @@ def print_results(results: Sequence[StageResult], split: str) -> None:
     )
     print(results_table(rows, shape=(texts, videos)))
     for result in results:
-        print(f"{result.name}: step {result.best_step}, {result.seconds:.0f} s of training, in {result.workdir}")
+        trained = f" of a run of {result.seconds:.0f} s" if result.seconds else ""
+        print(f"{result.name}: checkpoint of step {result.best_step}{trained}, in {result.workdir}")
     folder = Path(results[-1].workdir)
     for file in ("metrics.json", "retrieval.png", "config.json", "events", "checkpoints"):
         if (folder / file).exists():

@@ -166,20 +166,22 @@ def _result(
     )
 
 
-def evaluate_run(workdir: Path, split: str, save: Path | None = None) -> list[StageResult]:
+def evaluate_run(
+    workdir: Path, split: str, save: Path | None = None, shuffle_frames: bool = False
+) -> list[StageResult]:
     """Evaluates the best checkpoints of a run and of the runs it started from, anew → results, earlier stages first.
 
     save: also writes the last stage's scores, ids and features there. Raises UserError for what is not there.
     """
     workdir = Path(workdir)
     config = saved_config(workdir / CONFIG_FILE)
-    stages = evaluate_run(workdir / PRETRAIN, split) if config.pretrain else []
+    stages = evaluate_run(workdir / PRETRAIN, split, None, shuffle_frames) if config.pretrain else []
     experiment = open_experiment(config)
     with Checkpoints(workdir / CHECKPOINTS) as saves:
         params = saves.restore_params("best")
         step = saves.best()
         assert step is not None  # restore_params has just read it
-    evaluation = evaluate_split(experiment, params, split)
+    evaluation = evaluate_split(experiment, params, split, shuffle_frames)
     if save is not None:
         save_scores(
             save,

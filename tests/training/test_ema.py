@@ -15,7 +15,7 @@ from eaglenet_jax.training.state import TrainState
 
 def test_average_follows_the_parameters_and_leaves_the_updates_alone(tmp_path: Path) -> None:
     params = {"clip": {"logit_scale": jnp.asarray(4.6)}, "head": {"w": jnp.zeros(3)}}
-    plain, averaging = optax.sgd(1.0), with_average(optax.sgd(1.0), decay=0.5)
+    plain, averaging = optax.sgd(1.0), with_average(optax.sgd(1.0), decay=0.8)
     state, plain_state = averaging.init(params), plain.init(params)
     expected = jax.tree.map(np.asarray, params)
     for step in range(20):
@@ -24,7 +24,7 @@ def test_average_follows_the_parameters_and_leaves_the_updates_alone(tmp_path: P
         plain_updates, plain_state = plain.update(gradients, plain_state, params)
         jax.tree.map(np.testing.assert_array_equal, updates, plain_updates)
         params = clamp_logit_scale(optax.apply_updates(params, updates))
-        decay = min(0.5, (1 + step) / (10 + step))
+        decay = min(0.8, (1 + step) / (10 + step))
         expected = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * np.asarray(p), expected, params)
     average = averaged_params(state)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), average, expected)

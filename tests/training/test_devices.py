@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def _start(out: Path, head: str, *settings: str, **environment: str) -> subprocess.Popen:
+    out.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.training.run_steps", str(out), head, *settings],
+        env=os.environ | environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _wait(*runs: subprocess.Popen) -> None:
+    for run in runs:
+        output, _ = run.communicate()
+        assert run.returncode == 0, output
+
+
+def _assert_same_run(ours: Path, expected: Path) -> None:
+    with np.load(ours) as a, np.load(expected) as b:
+        assert set(a) == set(b)
+        for name in b:
+            # A gradient that is zero in exact arithmetic (a key's bias) is noise, which Adam makes larger: up to 1e-6.
+            largest = max(float(np.max(np.abs(b[name]), initial=0)), 0.1)
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-5 * largest, err_msg=name)
+
+
+@pytest.mark.slow
+def test_eaglenet_trains_the_same_on_one_and_on_eight_devices(tmp_path: Path) -> None:
+    _wait(_start(tmp_path, "eaglenet", "1:replicated", "8:fsdp", JAX_NUM_CPU_DEVICES="8"))
+    _assert_same_run(tmp_path / "8:fsdp.npz", tmp_path / "1:replicated.npz")
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_as_one(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    one = _start(tmp_path / "one", "clip4clip", "1:replicated")
+    settings = ("8:replicated", "8:fsdp")
+    common = {"JAX_NUM_CPU_DEVICES": "4", "COORDINATOR": coordinator, "PROCESSES": "2"}
+    _wait(one, *(_start(tmp_path / "two", "clip4clip", *settings, PROCESS=str(number), **common) for number in (0, 1)))
+    for setting in settings:
+        _assert_same_run(tmp_path / f"two/{setting}.npz", tmp_path / "one/1:replicated.npz")

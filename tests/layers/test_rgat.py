@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.draws import Draws
-from eaglenet_jax.layers.rgat import GraphParameters, GraphShape, dense_candidate_weights
+from eaglenet_jax.layers.rgat import GraphParameters, GraphShape, adjacency, dense_candidate_weights, dense_layer
 from eaglenet_jax.layers.rgat_folded import candidate_weights, prepare_frames
 
 # layers, heads, texts of a pair (S + 1), frames
@@ -100,6 +100,27 @@ def test_paper_readout_cannot_see_frame_frame_edges(layers):
     np.testing.assert_allclose(found["paper", True], found["paper", False], atol=1e-6)
     changed = np.abs(found["released", True] - found["released", False]).max()
     assert changed > 1e-4 if layers == 2 else changed == 0
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_dense_layer_is_the_written_sum(shared):
+    """Loops over nodes, relations and heads, from SYSTEMS.md section 2.2; frames 0 and 1, texts 2 to 4."""
+    shape = GraphShape(4, 2, heads=2, shared_residual=shared)
+    layer = GraphParameters(shape).apply(GraphParameters(shape).init(jax.random.key(5)))[0]
+    assert layer.residual.shape == (4, 1 if shared else 2, 2)
+    x = np.random.default_rng(5).normal(size=(5, 4)).astype(np.float32)
+    found = dense_layer(layer, jnp.asarray(x), adjacency(shape, jnp.ones(2, bool), 3))
+    frames, texts = (0, 1), (2, 3, 4)
+    for i, h in itertools.product(range(5), range(2)):
+        expected = x[i] @ np.asarray(layer.residual)[:, 0 if shared else h]
+        same, other = (frames, texts) if i in frames else (texts, frames)
+        for name, senders in (("frame_frame" if i in frames else "text_text", same), ("text_frame", other)):
+            relation = layer.relations[name]
+            z = x @ np.asarray(relation.kernel)[:, h]
+            logits = np.array([z[i] @ np.asarray(relation.receive) + z[j] @ np.asarray(relation.send) for j in senders])
+            weights = np.exp(np.where(logits > 0, logits, 0.1 * logits))
+            expected = expected + (weights / weights.sum()) @ z[list(senders)]
+        np.testing.assert_allclose(found[i, h], expected, atol=1e-5)
 
 
 def test_padding_frames_change_nothing():

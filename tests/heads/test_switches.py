@@ -1,0 +1,161 @@
+"""Switches of EagleNet, both sides: they differ, and each is its own formula (docs/DIFFERENCES.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import common
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.energy.matching import SamplerSettings
+from eaglenet_jax.heads.eaglenet import EagleNet
+from eaglenet_jax.heads.interface import PreparedText, whole
+from eaglenet_jax.layers.rgat import GraphShape
+from tests.heads.heads import FRAMES, WIDTH, features, head_params, scores
+
+SHAPE = GraphShape(WIDTH, heads=2, dropout_rate=0.0)
+SMALL = SamplerSettings(steps=2, buffer_rows=6)
+
+
+def _head(**options) -> EagleNet:
+    return EagleNet(WIDTH, FRAMES, SHAPE, candidates=3, sampler=SMALL, pooling_dropout=0.0, **options)
+
+
+def _loss(head, params, draws=None):
+    text, video = features(4)
+    draws = draws or Draws(jax.random.key(1), train=True)
+    return head.apply({"params": params}, text, video, head.initial_state(), draws, whole, method="loss")
+
+
+def _aux(head, params, draws):
+    text, video = features(4)
+    variables = {"params": params}
+    texts = head.apply(variables, text, method="prepare_text")
+    videos = head.apply(variables, video, method="prepare_video")
+    return head.apply(variables, texts, videos, draws, aux=True, method="score")
+
+
+def test_candidate_noise_is_uniform_or_normal():
+    params = head_params(_head())
+    text, video = features(4)
+    constant = {"uniform": 0.25, "normal": 0.75}
+
+    class Constant(Draws):
+        """Tells by its number which distribution was asked for."""
+
+        def uniform(self, name, ids, shape):
+            return jnp.full((4, 1, *shape), constant["uniform"])
+
+        def normal(self, name, ids, shape):
+            return jnp.full((4, 1, *shape), constant["normal"])
+
+    generated = {}
+    for noise, value in constant.items():
+        head = _head(candidate_noise=noise)
+        found = _aux(head, params, Constant(jax.random.key(0)))
+        # With one number for all noise, every candidate is t + value · R, and so is the mixture of them and the text.
+        cloud = text.pooled[:, None] + value * found.aux["radius"]
+        weights = found.aux["candidate_weights"]
+        generated[noise] = weights[..., :1] * text.pooled[:, None] + (1 - weights[..., :1]) * cloud
+        pooled = found.aux["pooled"]
+        cosine = jnp.sum(generated[noise] * pooled, -1)
+        cosine /= jnp.linalg.norm(generated[noise], axis=-1) * jnp.linalg.norm(pooled, axis=-1)
+        np.testing.assert_allclose(found.similarity, cosine, atol=1e-5)
+    assert np.abs(generated["uniform"] - generated["normal"]).max() > 0.1
+    assert video.frames.shape[1] == FRAMES
+
+
+def test_support_text_aims_at_the_mean_or_at_the_pairs_own_video():
+    rng = np.random.default_rng(0)
+    text = jnp.asarray(rng.normal(size=(3, WIDTH)), jnp.float32)
+    pooled = jnp.asarray(rng.normal(size=(3, 4, WIDTH)), jnp.float32)
+    radius = jnp.asarray(rng.random((3, 4, WIDTH)), jnp.float32)
+    head = _head()
+    params = head_params(head)
+    prepared, ids = PreparedText(jnp.arange(3), text), jnp.arange(4)
+    unit = np.asarray(pooled) / np.linalg.norm(pooled, axis=-1, keepdims=True)
+    for target in (unit.mean(axis=0), None):
+        rows = (prepared, pooled, radius)
+        column = None if target is None else jnp.asarray(target)
+        found = head.apply({"params": params}, rows, (column, ids), method="score_support")
+        for i in range(3):
+            for v in range(4):
+                goal = np.asarray(pooled)[i, v] if target is None else target[v]
+                step = (goal - np.asarray(text)[i]) / np.linalg.norm(goal - np.asarray(text)[i])
+                moved = np.asarray(text)[i] + np.asarray(radius)[i, v] * step
+                expected = moved @ unit[i, v] / np.linalg.norm(moved)
+                np.testing.assert_allclose(found[i, v], expected, atol=1e-5)
+    mean, own = (_loss(_head(support=support), params)[1]["support_loss"] for support in ("mean", "own"))
+    assert abs(mean - own) > 1e-3
+
+
+def test_frame_positions_are_added_to_the_graphs_frames_alone():
+    params = head_params(_head())
+    text, video = features(4)
+    draws = Draws(jax.random.key(2))
+    without = scores(_head(frame_positions=False), _without(params, "frame_positions"), text, video, draws)
+    zero = {**params, "frame_positions": jnp.zeros_like(params["frame_positions"])}
+    np.testing.assert_allclose(scores(_head(), zero, text, video, draws), without, atol=1e-6)
+    assert np.abs(_aux(_head(), params, draws).aux["candidate_weights"] - 0.25).max() > 0
+    moved = dataclasses.replace(video, frames=video.frames + params["frame_positions"])
+    positioned = _head().apply({"params": params}, video, method="prepare_video")
+    by_hand = _head(frame_positions=False).apply(
+        {"params": _without(params, "frame_positions")}, moved, method="prepare_video"
+    )
+    np.testing.assert_allclose(positioned.graph.receive, by_hand.graph.receive, atol=1e-5)
+    assert np.abs(positioned.pooling.keys - by_hand.pooling.keys).max() > 1e-3  # pooling sees frames without positions
+
+
+def _without(params, name):
+    return {key: value for key, value in params.items() if key != name}
+
+
+def test_the_second_energy_loss_is_made_only_where_it_has_a_weight():
+    params = head_params(_head())
+    for weight, calls in ((0.0, 1), (0.5, 2)):
+        loss, parts, state = _loss(_head(eam_support_weight=weight), params)
+        assert int(state.calls) == calls and ("eam_support_loss" in parts) == (calls == 2)
+        total = parts["match_loss"] + 0.8 * parts["support_loss"] + parts["eam_loss"]
+        np.testing.assert_allclose(loss, total + weight * parts.get("eam_support_loss", 0.0), rtol=1e-5)
+
+
+def test_released_padding_takes_part_in_the_head():
+    text, video = features(4)
+    params = head_params(_head())
+    noisy = dataclasses.replace(video, frames=jnp.where(video.mask[..., None], video.frames, 3.0))
+    draws = Draws(jax.random.key(3))
+    for masked in (True, False):
+        head = _head(mask_padding=masked)
+        change = np.abs(scores(head, params, text, video, draws) - scores(head, params, text, noisy, draws)).max()
+        assert change < 1e-5 if masked else change > 1e-3
+
+
+def test_evaluation_noise_belongs_to_the_text_or_to_the_pair():
+    draws = Draws(jax.random.key(4))
+    one = draws.normal("x", draws.pair_ids(jnp.arange(3), jnp.arange(5)), (2,))
+    assert one.shape == (3, 1, 2)
+    per_pair = dataclasses.replace(draws, noise="per_pair")
+    each = per_pair.normal("x", per_pair.pair_ids(jnp.arange(3), jnp.arange(5)), (2,))
+    assert each.shape == (3, 5, 2) and len(np.unique(np.asarray(each).round(5))) == 30
+
+
+def test_dropout_keeps_the_mean_and_its_rate():
+    draws = Draws(jax.random.key(5), train=True)
+    x = jnp.ones((1000, 50))
+    for rate in (0.3, 0.5):
+        dropped = np.asarray(draws.dropout("d", (jnp.arange(1000),), x, rate))
+        assert abs((dropped == 0).mean() - rate) < 0.01
+        np.testing.assert_allclose(dropped[dropped != 0], 1 / (1 - rate), rtol=1e-6)
+    assert draws.dropout("d", (jnp.arange(1000),), x, 0.0) is x
+    assert dataclasses.replace(draws, train=False).dropout("d", (jnp.arange(1000),), x, 0.5) is x
+
+
+def test_presets_are_the_switches_of_the_papers_and_the_released_program():
+    ours, paper = common.HEADS["eaglenet"], common.PRESET_HEADS["paper"]["eaglenet"]
+    assert ours["graph"]["dropout_rate"] == 0.5 and ours["pooling_dropout"] == 0.3
+    assert paper["graph"]["dropout_rate"] == 0.3
+    assert ours["sampler"]["noise_deviation"] == 0.005
+    np.testing.assert_allclose(paper["sampler"]["noise_deviation"] ** 2, 0.005)

@@ -40,8 +40,6 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
     stages: list[StageResult] = []
     if config.pretrain:
         stages = train_run(config.pretrain, workdir / PRETRAIN)
-        with config.unlocked():
-            config.init_from = str(workdir / PRETRAIN)
     _claim(config, workdir)
     finished = read_result(workdir)
     if finished is not None:
@@ -80,7 +78,9 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
 def _train(experiment: Experiment, workdir: Path) -> Best:
     config, system = experiment.config, experiment.system
     total = experiment.steps
-    params = initial_parameters(system, config.init_from, config.seed)
+    # Not written into the config: a work directory may be moved, and says the same wherever it is.
+    source = str(workdir / PRETRAIN) if config.pretrain else config.init_from
+    params = initial_parameters(system, source, config.seed)
     settings = as_plain(config.optimizer)
     unused = [(f"head/{pattern}", {"frozen": True}) for pattern in system.head.unused_parameters()]
     settings["groups"] = (*unused, *settings["groups"])

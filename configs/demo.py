@@ -19,9 +19,9 @@ TINY_CLIP = {
     "vision_width": 128,
     "vision_layers": 3,
     "vision_heads": 4,
-    "text_width": 128,
+    "text_width": 64,
     "text_layers": 3,
-    "text_heads": 4,
+    "text_heads": 2,
     "vocab_size": 49408,
     "context_length": 32,
     "shift_blocks": (1, 2),
@@ -35,6 +35,7 @@ TINY_CLIP = {
 EAGLENET = {
     "candidates": 8,
     "energy": "bilinear",
+    "eam_support_weight": 0.0,  # as for MSR-VTT with B/32
     "initial_log_scale": 3.0,
     "initial_bias": -16.0,
     "pooling_dropout": 0.1,
@@ -96,13 +97,13 @@ def get_config(argument: str = "") -> ConfigDict:
 
     first = _base(words)
     first.name = "demo_clip"
-    first.steps = 6 if tiny else 350
+    first.steps = 6 if tiny else 400
     first.evaluation.every = 3 if tiny else 50
     common.set_system(first, "clip4clip", preset)
 
     config = _base(words)
     config.name = "demo"
-    config.steps = 6 if tiny else 300
+    config.steps = 6 if tiny else 200
     config.optimizer.lr = 5e-4
     config.optimizer.clip_lr = 4e-4
     config.evaluation.every = 3 if tiny else 50

@@ -30,8 +30,8 @@ TINY_CLIP = {
     "remat": False,
 }
 
-# Found by trial on the validation split. The released start (temperature 118, bias −12.93) and the MLP energy, whose values
-# grow with CLIP's unnormalised features, undo what stage 1 has learned, and a run this short does not win it back.
+# Found by trial on the validation split. The released start (temperature 118, bias −12.93) and the MLP energy, whose
+# values grow with CLIP's unnormalised features, undo what stage 1 has learned; a run this short does not win it back.
 EAGLENET = {
     "candidates": 8,
     "energy": "bilinear",

@@ -42,6 +42,7 @@ setup(
         "pillow>=11,<14",
         "rich>=13.9,<16",
         "safetensors>=0.5,<1",
+        "simplejpeg>=1.9,<2",
         "tensorboardX>=2.6.2,<3",
         "tensorflow-datasets>=4.9.8,<5",
         "transformers>=5.0,<6",

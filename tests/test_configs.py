@@ -17,9 +17,7 @@ from eaglenet_jax.training.optimizer import describe_groups
 
 def _arguments(name: str) -> list[str]:
     """A preset alone, and with every system."""
-    return list(common.PRESETS) + [
-        f"{system},{preset}" for system in HEADS for preset in common.PRESETS
-    ]
+    return list(common.PRESETS) + [f"{system},{preset}" for system in HEADS for preset in common.PRESETS]
 
 
 @pytest.mark.parametrize("name", config_names())

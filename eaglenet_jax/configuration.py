@@ -41,6 +41,10 @@ def config_names() -> list[str]:
 def resolve(name: str) -> str:
     """The file of a config, with its argument: `demo`, `demo:ours` and `configs/demo.py` all work, anywhere."""
     path, colon, argument = name.partition(":")
+    if not Path(path).name:
+        raise UserError(
+            f"--config={name}: give the name or the file of a config; there are: {', '.join(config_names())}"
+        )
     if Path(path).is_file():
         return name
     bare = Path(path).with_suffix("").as_posix().removeprefix("configs/")
@@ -54,11 +58,17 @@ def resolve(name: str) -> str:
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     """The config called `name`, with overrides as on the command line, such as "--config.batch_size=32"."""
+    _check_overrides(overrides)
     argv = ["", f"--config={resolve(name)}", *overrides]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv, lock_config=True)
     try:
         values(argv)
+        if values.config.get("pretrain"):
+            values = flags.FlagValues()
+            argv += _for_pretrain(overrides)
+            config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv, lock_config=True)
+            values(argv)
         config = values.config
         # A file that fails to load gives an object that raises its error when it is first used.
         config.lock()
@@ -67,13 +77,44 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
     except AttributeError as error:
         lines = str(error).strip("'\"").replace("\\n", "\n").replace("\\'", "").replace('\\"', '"').splitlines()
         unknown = lines[0].strip("'\"")
-        hint = lines[1] if len(lines) > 1 else "print a config with --show to see its names"
+        hint = lines[1] if len(lines) > 1 else "configs/common.py lists them"
         raise UserError(f"the config has no field {unknown!r}. {hint}") from error
     except (flags.Error, ValueError, TypeError, KeyError, SyntaxError, ImportError) as error:
         raise UserError(
             f"--config={name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     return config
+
+
+# What both stages of a run share: an override of one of these holds for the stage before as well.
+SHARED_FIELDS = ("seed", "data", "clip", "max_words", "max_frames", "queries", "selection")
+# What a word behind the config's colon decides, with everything that follows from it.
+ARGUMENT_FIELDS = ("name", "system", "preset")
+
+
+def _field(override: str) -> str:
+    return override.partition("=")[0].removeprefix("--config.")
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        if not override.startswith("--config.") or "=" not in override:
+            raise UserError(f"unknown argument {override!r}; fields of the config are set as --config.batch_size=32")
+        if _field(override).removeprefix("pretrain.") in ARGUMENT_FIELDS:
+            raise UserError(
+                f"{override}: other fields follow from this one; write it behind the config's colon, as in "
+                "--config=demo:xpool,released"
+            )
+
+
+def _for_pretrain(overrides: Sequence[str]) -> list[str]:
+    """The overrides of shared fields, said again for `pretrain` where nothing else was said for it."""
+    given = {_field(override) for override in overrides}
+    return [
+        f"--config.pretrain.{override.removeprefix('--config.')}"
+        for override in overrides
+        if _field(override).split(".")[0] in SHARED_FIELDS and f"pretrain.{_field(override)}" not in given
+    ]
 
 
 def as_plain(config: Any) -> Any:
@@ -110,10 +151,15 @@ def saved_config(file: Path) -> ml_collections.ConfigDict:
         return tuple(revived(item) for item in value) if isinstance(value, list) else value
 
     try:
-        return revived(json.loads(file.read_text()))
+        content = json.loads(file.read_text())
+        if not isinstance(content, dict) or "system" not in content:
+            raise ValueError("it is no config")
+        return revived(content)
     except FileNotFoundError as error:
         raise UserError(
             f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train"
         ) from error
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; is {file.parent} a work directory?") from error
+    except (ValueError, AttributeError) as error:
         raise UserError(f"{file} is damaged ({error}); restore it or train into a new --workdir") from error

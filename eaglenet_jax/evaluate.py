@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from eaglenet_jax.command import run_command
+from eaglenet_jax.command import Parser, run_command
 
 
 def main(arguments: Sequence[str]) -> None:
     """Flags → evaluation → table."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m eaglenet_jax.evaluate",
         description="Evaluate the best checkpoint of a run, and of the runs that it started from.",
     )

@@ -77,10 +77,48 @@ class Evaluation:
         return {**sides, "Rsum": self.metrics["Rsum"]}
 
 
+CHOICES = {
+    "selection": tuple(SPLIT_OF_SELECTION),
+    "queries": ("all", "first"),
+    "evaluation.noise": ("per_text", "per_pair"),
+    "evaluation.ties": ("mean", "optimistic", "pessimistic"),
+}
+AT_LEAST = {
+    "batch_size": 1,
+    "accumulate": 1,
+    "steps": 0,
+    "pairwise_block": 0,
+    "data.workers": 0,
+    "evaluation.every": 0,
+    "evaluation.batch_size": 1,
+    "checkpoints.keep": 1,
+}
+
+
+def check_config(config: Any) -> None:
+    """UserError for what can be told to be wrong before any data are opened."""
+
+    def value(name: str) -> Any:
+        return functools.reduce(lambda part, key: part[key], name.split("."), config)
+
+    for name, choices in CHOICES.items():
+        if value(name) not in choices:
+            raise UserError(f"config.{name} is {value(name)!r}; choose {' or '.join(choices)}")
+    for name, least in AT_LEAST.items():
+        if value(name) < least:
+            raise UserError(f"config.{name} is {value(name)}; give {least} or more")
+    if config.batch_size % config.accumulate:
+        raise UserError(
+            f"config.batch_size {config.batch_size} is no multiple of config.accumulate {config.accumulate}"
+        )
+    try:
+        jax.eval_shape(build_system(config).init, jax.random.key(0))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"the config describes no system: {str(error).splitlines()[0]}") from error
+
+
 def open_experiment(config: Any) -> Experiment:
     """Builds the system and opens the data; the demo's data are rendered and prepared where they are missing."""
-    if config.selection not in SPLIT_OF_SELECTION:
-        raise UserError(f"config.selection is {config.selection!r}; choose validation or test")
     system = build_system(config)
     dataset = PreparedDataset.open(_prepared_folder(config.data))
     if dataset.size != system.clip.config.image_size:

@@ -36,7 +36,7 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
         _check_clip(system, clip_config, source)
         loaded = dict(clip_params)
         params["head"] = _with_logit_scale(params["head"], logit_scale)
-    _check_shapes(params, loaded, source)
+    check_shapes({name: params[name] for name in loaded}, loaded, f"init_from={source}")
     # Parameters are float32, whatever type they were stored in.
     return {**params, **jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), loaded)}
 
@@ -71,14 +71,18 @@ def _with_logit_scale(head: Any, logit_scale: Any) -> Any:
     return {**head, "matching_loss": {"logit_scale": jnp.asarray(logit_scale, jnp.float32).reshape(())}}
 
 
-def _check_shapes(params: Any, loaded: Any, source: str) -> None:
-    expected = {name: params[name] for name in loaded}
-    wanted = {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(expected)}
-    given = {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(loaded)}
+def check_shapes(expected: Any, found: Any, what: str) -> None:
+    """UserError that begins with `what` and lists every parameter that is missing, left over or of another shape."""
+
+    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+
+    wanted, given = shapes(expected), shapes(found)
     wrong = [
-        f"{name} {given.get(name)} instead of {wanted.get(name)}"
+        f"{name} {given.get(name, 'missing')} instead of {wanted.get(name, 'nothing')}"
         for name in sorted(wanted.keys() | given.keys())
         if wanted.get(name) != given.get(name)
     ]
     if wrong:
-        raise UserError(f"init_from={source}: {len(wrong)} parameters do not fit: {'; '.join(wrong)}")
+        raise UserError(f"{what}, {len(wrong)} parameters do not fit: {'; '.join(wrong)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,8 +55,12 @@ def read_result(workdir: Path) -> StageResult | None:
     file = Path(workdir) / RESULT_FILE
     if not file.exists():
         return None
-    content = json.loads(file.read_text())
-    return StageResult(workdir=str(workdir), **content.pop("run"), metrics=content)
+    try:
+        content = json.loads(file.read_text())
+        return StageResult(workdir=str(workdir), **content.pop("run"), metrics=content)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        print(f"warning: {file} is damaged; it is made again", file=sys.stderr)
+        return None
 
 
 def print_results(results: Sequence[StageResult], split: str) -> None:

@@ -13,8 +13,8 @@ import jax
 from eaglenet_jax.configuration import as_plain, config_hash, save_config, saved_config
 from eaglenet_jax.data.pipeline import batches, train_dataset
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.experiment import Evaluation, Experiment, evaluate_split, open_experiment
-from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE, initial_parameters
+from eaglenet_jax.experiment import Evaluation, Experiment, check_config, evaluate_split, open_experiment
+from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE, check_shapes, initial_parameters
 from eaglenet_jax.results import StageResult, draw_strips, read_result, write_result
 from eaglenet_jax.retrieval.saved_scores import save_scores
 from eaglenet_jax.system import parameter_count
@@ -34,26 +34,42 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
     """Trains, evaluates the best checkpoint and writes everything under `workdir` → results, earlier stages first.
 
     A work directory that holds an unfinished run of this config goes on; a finished one only gives its results again.
-    Raises UserError for a work directory of another config, and for everything that config and data can have wrong.
+    Everything that config and work directory can have wrong is found before the first step of the first stage. Raises
+    UserError for a work directory of another config, and for everything that config and data can have wrong.
     """
-    workdir = Path(workdir)
-    stages: list[StageResult] = []
-    if config.pretrain:
-        stages = train_run(config.pretrain, workdir / PRETRAIN)
-    _claim(config, workdir)
+    stages = _stages(config, Path(workdir))
+    for stage, _ in stages:
+        check_config(stage)
+    for stage, folder in reversed(stages):
+        _claim(stage, folder)
+    return [_stage_result(stage, folder) for stage, folder in stages]
+
+
+def _stages(config: Any, workdir: Path) -> list[tuple[Any, Path]]:
+    """The config and what it starts from, earliest first, each with its directory."""
+    if not config.pretrain:
+        return [(config, workdir)]
+    for field in ("data", "clip"):
+        changes = _differences(as_plain(config.pretrain[field]), as_plain(config[field]), field)
+        if changes:
+            raise UserError(f"the two stages differ in {'; '.join(changes)} (pretrain first); give both the same")
+    return [*_stages(config.pretrain, workdir / PRETRAIN), (config, workdir)]
+
+
+def _stage_result(config: Any, workdir: Path) -> StageResult:
     finished = read_result(workdir)
     if finished is not None:
-        return [*stages, finished]
+        return finished
     experiment = open_experiment(config)
     started = time.monotonic()
     best = _train(experiment, workdir)
-    return [*stages, _finish(experiment, workdir, best, time.monotonic() - started)]
+    return _finish(experiment, workdir, best, time.monotonic() - started)
 
 
 def _claim(config: Any, workdir: Path) -> None:
     """Writes the resolved config, or checks that the directory already holds this one."""
     file = workdir / CONFIG_FILE
-    if file.exists():
+    if file.is_file():
         changes = _differences(as_plain(saved_config(file)), as_plain(config))
         if changes:
             raise UserError(
@@ -137,10 +153,20 @@ def _train(experiment: Experiment, workdir: Path) -> Best:
     return best
 
 
-def _finish(experiment: Experiment, workdir: Path, best: Best, seconds: float) -> StageResult:
-    """Evaluates the best checkpoint on validation and test, and writes metrics.json and retrieval.png."""
+def _best_parameters(experiment: Experiment, workdir: Path) -> tuple[Any, int]:
+    """Parameters of the best checkpoint, checked against the config, and its step."""
     with Checkpoints(workdir / CHECKPOINTS) as saves:
         params = saves.restore_params("best")
+        step = saves.best()
+    assert step is not None  # restore_params has just read it
+    expected = jax.eval_shape(experiment.system.init, jax.random.key(0))
+    check_shapes(expected, params, f"{workdir}: the checkpoint of step {step} is of another config")
+    return params, step
+
+
+def _finish(experiment: Experiment, workdir: Path, best: Best, seconds: float) -> StageResult:
+    """Evaluates the best checkpoint on validation and test, and writes metrics.json and retrieval.png."""
+    params, _ = _best_parameters(experiment, workdir)
     evaluations = {split: evaluate_split(experiment, params, split) for split in ("val", "test")}
     draw_strips(workdir / "retrieval.png", evaluations["test"], experiment.config)
     result = _result(experiment, workdir, evaluations, best.step, seconds)
@@ -177,10 +203,7 @@ def evaluate_run(
     config = saved_config(workdir / CONFIG_FILE)
     stages = evaluate_run(workdir / PRETRAIN, split, None, shuffle_frames) if config.pretrain else []
     experiment = open_experiment(config)
-    with Checkpoints(workdir / CHECKPOINTS) as saves:
-        params = saves.restore_params("best")
-        step = saves.best()
-        assert step is not None  # restore_params has just read it
+    params, step = _best_parameters(experiment, workdir)
     evaluation = evaluate_split(experiment, params, split, shuffle_frames)
     if save is not None:
         save_scores(

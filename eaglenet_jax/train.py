@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from eaglenet_jax.command import run_command
+from eaglenet_jax.command import Parser, run_command
 
 
 def main(arguments: Sequence[str]) -> None:
     """Flags → training run → table of results."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m eaglenet_jax.train",
         description="Train a text-video retrieval system and evaluate its best checkpoint on the test split.",
         epilog="Any field of the config can be overridden, as --config.batch_size=32. A run that was stopped goes on.",
@@ -29,7 +28,9 @@ def main(arguments: Sequence[str]) -> None:
     from eaglenet_jax.run import train_run
 
     config = load_config(known.config, overrides)
-    workdir = known.workdir or Path("runs") / config.name
+    # Every variant of a config has a directory of its own: runs/demo, runs/demo_xpool, …
+    variant = known.config.partition(":")[2].replace(",", "_").replace(" ", "")
+    workdir = known.workdir or Path("runs") / "_".join(filter(None, [config.name, variant]))
     print_results(train_run(config, workdir), "test")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from eaglenet_jax import evaluate, train
+from eaglenet_jax.configuration import load_config
 from eaglenet_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -115,12 +117,19 @@ def test_bad_arguments_get_one_line(root, finished, tmp_path):
         "unknown argument 'tinny'; did you mean 'tiny'": ["--config=demo:tinny"],
         'Did you mean "batch_size"': ["--config=demo", "--config.batchsize=3"],
         "could not convert|invalid literal": ["--config=demo", "--config.batch_size=many"],
-        "no system is named 'eaglnet'; did you mean 'eaglenet'": _arguments(root, "x", "--config.system=eaglnet"),
+        "write it behind the config's colon": ["--config=demo", "--config.system=xpool"],
+        "unknown argument '--wrkdir=x', did you mean --workdir": ["--config=demo", "--wrkdir=x"],
+        "unknown argument 'batch_size=3'": ["--config=demo", "batch_size=3"],
+        "give the name or the file of a config": ["--config="],
+        "energy 'mpl' is none of": ["--config=demo", "--config.head.energy=mpl"],
+        "evaluation.noise is 'typo'": ["--config=demo", "--config.evaluation.noise=typo"],
+        "steps is -1": ["--config=demo", "--config.steps=-1"],
+        "the two stages differ in data.seed": ["--config=demo", "--config.pretrain.data.seed=4"],
         "batch_size is 4800": _arguments(
             root, "y", "--config.pretrain.batch_size=4800", "--config.pretrain.data.workers=0"
         ),
         "another config .*steps: 6 there, 7 now": _arguments(root, "first", "--config.steps=7"),
-        "choose validation or test": _arguments(root, "z", "--config.pretrain.selection=best"),
+        "choose validation or test": ["--config=demo", "--config.selection=best"],
     }
     for message, arguments in cases.items():
         with pytest.raises(UserError, match=message) as caught:
@@ -135,6 +144,33 @@ def test_bad_arguments_get_one_line(root, finished, tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_overrides_of_shared_fields_hold_for_both_stages():
+    config = load_config("demo", ["--config.seed=3", "--config.data.seed=4", "--config.pretrain.max_frames=5"])
+    assert (config.pretrain.seed, config.pretrain.data.seed, config.pretrain.max_frames) == (3, 4, 5)
+    assert config.pretrain.steps != config.steps
+
+
+def test_a_config_that_does_not_fit_the_checkpoint_is_refused(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    content = json.loads((tmp_path / "run/config.json").read_text())
+    content["head"]["graph"]["layers"] = 3
+    (tmp_path / "run/config.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"another config, .*head/relations/layer_2/.* missing instead of"):
+        evaluate.main([f"--workdir={tmp_path / 'run'}"])
+    (tmp_path / "run/config.json").write_text("[]")
+    with pytest.raises(UserError, match=r"config\.json is damaged"):
+        evaluate.main([f"--workdir={tmp_path / 'run'}"])
+
+
+def test_damaged_results_are_made_again(finished, root, capsys):
+    workdir = finished[0]
+    whole = _metrics(workdir)
+    (workdir / "metrics.json").write_text("{")
+    train.main(_arguments(root, "first"))
+    assert "is damaged; it is made again" in capsys.readouterr().err
+    assert _metrics(workdir) == whole
+
+
 def test_an_error_is_one_line_and_a_non_zero_exit(tmp_path):
     command = [sys.executable, "-m", "eaglenet_jax.evaluate", f"--workdir={tmp_path / 'nothing'}"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
@@ -144,8 +180,6 @@ def test_an_error_is_one_line_and_a_non_zero_exit(tmp_path):
 
 def test_a_checkpoint_of_another_config_is_refused(finished, root):
     source = finished[0]
-    arguments = _arguments(
-        root, "other", f"--config.pretrain.init_from={source}", "--config.pretrain.clip.embed_dim=32"
-    )
+    arguments = _arguments(root, "other", f"--config.pretrain.init_from={source}", "--config.clip.embed_dim=32")
     with pytest.raises(UserError, match=r"embed_dim is 16 there and 32 in config\.clip"):
         train.main(arguments)

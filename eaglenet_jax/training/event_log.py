@@ -9,6 +9,12 @@ from types import TracebackType
 from typing import Any
 
 
+def _whole_lines(file: Path) -> list[str]:
+    """Lines that were written to their end; a killed process may leave a torn one."""
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    return [line for line in lines if line.startswith("{") and line.endswith("}\n")]
+
+
 class EventLog:
     """Writes `folder/events…` (TensorBoard) and `folder/log.jsonl`. A run that goes on appends to both."""
 
@@ -16,10 +22,12 @@ class EventLog:
         from tensorboardX import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        # Steps that a killed run logged after its last checkpoint are made again: TensorBoard forgets the first
-        # telling.
-        self._writer = SummaryWriter(str(folder), purge_step=start if start else None)
-        self._lines = (folder / "log.jsonl").open("a")
+        # Steps that a killed run logged after its last checkpoint are made again: their first telling goes.
+        self._writer = SummaryWriter(str(folder), purge_step=start + 1)
+        file = folder / "log.jsonl"
+        kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= start]
+        file.write_text("".join(kept))
+        self._lines = file.open("a")
 
     def __enter__(self) -> EventLog:
         return self

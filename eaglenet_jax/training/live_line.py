@@ -20,11 +20,11 @@ class LiveLine:
 
         self._title, self._total, self._clips = title, total, clips
         self._recall = ""
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, markup=False)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
-            TextColumn("{task.completed}/{task.total} {task.fields[numbers]} ETA"),
+            TextColumn("{task.completed}/{task.total} {task.fields[numbers]} ETA", markup=False),
             TimeRemainingColumn(compact=True),
             console=self._console,
             refresh_per_second=2,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,9 +76,9 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if file.suffix == ".json":
             return json.loads(file.read_text())
-        with np.load(file, allow_pickle=False) as content:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             record = {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if "config" in record:
         record["config"] = json.loads(str(record["config"]))

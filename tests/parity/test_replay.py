@@ -1,0 +1,50 @@
+"""The replay command on records: it agrees, and it notices a number that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eaglenet_jax.errors import UserError
+from tests.parity import replay
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FILES = sorted(file.name for file in GOLDEN.iterdir())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_records_are_replayed_within_tolerance(name, capsys):
+    assert replay.main([str(GOLDEN / name)]) == 0
+    printed = capsys.readouterr().out
+    assert "agrees:" in printed and " 0 failed" in printed
+
+
+def test_a_wrong_number_fails(tmp_path, capsys):
+    with np.load(GOLDEN / "xpool_tmass.npz") as file:
+        record = dict(file)
+    record["tmass/eval_similarity"] = record["tmass/eval_similarity"] + 2e-5
+    np.savez(tmp_path / "wrong.npz", **record)
+    assert replay.main([str(tmp_path / "wrong.npz")]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("BEYOND TOLERANCE") == 1 and "1 failed" in printed
+
+
+def test_tolerances():
+    def good(kind, ours, recorded):
+        return replay.judge(replay.Row("x", kind, np.asarray(ours), np.asarray(recorded))).good
+
+    assert good("value", [1.000009], [1.0]) and not good("value", [1.00002], [1.0])
+    assert good("gradient", [100.009, 5.009], [100.0, 5.0]) and not good("gradient", [100.02], [100.0])
+    assert good("gradient", [9e-7], [0.0]) and not good("gradient", [2e-6], [0.0])
+    assert not good("value", [np.nan], [1.0]) and not good("value", [1.0, 1.0], [1.0])
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(UserError, match="not one of the records"):
+        list(replay.replay(tmp_path / "other.npz"))
+    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match="cannot be read"):
+        list(replay.replay(tmp_path / "torn.npz"))

@@ -8,8 +8,6 @@ import difflib
 import hashlib
 import importlib.util
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from data_prep.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 
 
@@ -135,11 +134,7 @@ def config_hash(config: Any) -> str:
 def save_config(config: Any, file: Path) -> None:
     """Writes a config as JSON, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    with os.fdopen(descriptor, "w") as stream:
-        json.dump(as_plain(config), stream, indent=1)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, file)
+    write_atomically(file, json.dumps(as_plain(config), indent=1).encode())
 
 
 def saved_config(file: Path) -> ml_collections.ConfigDict:

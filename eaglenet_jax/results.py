@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_prep.atomic import write_atomically
 from eaglenet_jax.experiment import Evaluation
 from eaglenet_jax.retrieval.strips import draw_retrieval, query_results
 from eaglenet_jax.retrieval.summary import results_table
@@ -43,11 +42,7 @@ class StageResult:
 def write_result(result: StageResult, workdir: Path) -> None:
     """metrics.json, whole or not at all: the metrics by split on top, the rest under "run"."""
     run = {key: value for key, value in dataclasses.asdict(result).items() if key not in ("metrics", "workdir")}
-    descriptor, temporary = tempfile.mkstemp(dir=workdir, prefix=".metrics.")
-    with os.fdopen(descriptor, "w") as stream:
-        json.dump({**result.metrics, "run": run}, stream, indent=1)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, workdir / RESULT_FILE)
+    write_atomically(workdir / RESULT_FILE, json.dumps({**result.metrics, "run": run}, indent=1).encode())
 
 
 def read_result(workdir: Path) -> StageResult | None:

@@ -2,10 +2,12 @@
 
 A config is a file with get_config(argument), argument being what stands behind the colon of
 `--config=configs/msrvtt.py:b16,released`: a preset (ours, released, paper), a system, a CLIP size, in any order.
+The file of a dataset only says what is special about it (`Dataset`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +26,7 @@ CLIP_WEIGHTS = {
 }
 
 HEADS: dict[str, dict[str, Any]] = {
-    "clip4clip": {"mask_padding": True, "mask_repeated_videos": True},
+    "clip4clip": {"temporal": "mean", "temporal_layers": 4, "mask_padding": True, "mask_repeated_videos": True},
     "xpool": {"pooling_heads": 1, "pooling_dropout": 0.3, "mask_padding": True, "mask_repeated_videos": True},
     "tmass": {
         "samples": 20,
@@ -36,6 +38,7 @@ HEADS: dict[str, dict[str, Any]] = {
     },
     "eaglenet": {
         "candidates": 20,
+        "candidate_choice": "graph",
         "candidate_noise": "uniform",
         "radius_bias": True,
         "frame_positions": True,
@@ -78,7 +81,7 @@ HEADS: dict[str, dict[str, Any]] = {
 _UNMASKED = {"mask_padding": False, "mask_repeated_videos": False}
 PRESET_HEADS: dict[str, dict[str, dict[str, Any]]] = {
     "released": {
-        "clip4clip": _UNMASKED,
+        "clip4clip": {"mask_repeated_videos": False},  # the released CLIP4Clip leaves padding frames out
         "xpool": _UNMASKED,
         "tmass": _UNMASKED,
         "eaglenet": {**_UNMASKED, "sampler": {"start": "released"}},
@@ -98,6 +101,27 @@ PRESET_HEADS: dict[str, dict[str, dict[str, Any]]] = {
             "sampler": {"start": "paper", "noise_deviation": math.sqrt(0.005)},
         }
     },
+}
+
+# Systems as they are asked for: a head and what is changed in it.
+SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in HEADS},
+    "seqtransf": ("clip4clip", {"temporal": "transformer"}),
+}
+
+# How the siblings were trained, where that is not as EagleNet was (SYSTEMS.md section 4).
+_POOLING_OPTIMIZER = {
+    "name": "adamw",
+    "clip_lr": 1e-6,
+    "lr": 1e-5,
+    "schedule": "warmup_cosine",
+    "per_tensor_clip": 0.0,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "eaglenet": {},
+    "clip4clip": {"batch_size": 128},
+    "xpool": {"batch_size": 32, "optimizer": _POOLING_OPTIMIZER},
+    "tmass": {"batch_size": 32, "optimizer": _POOLING_OPTIMIZER},
 }
 
 # Token shift is part of the released EagleNet alone: blocks 10 and 11 of B/32 and B/16.
@@ -139,6 +163,7 @@ def defaults() -> ConfigDict:
                 "warmup": 0.1,
                 "global_clip": 1.0,
                 "per_tensor_clip": 1.0,
+                "clip_storage": "float32",  # "float16": CLIP's parameters are rounded to it after every update
                 "groups": ((".*", {}),),
             },
             "data": {"dataset": "", "prepared": "", "workers": 2},
@@ -195,6 +220,8 @@ def set_system(config: ConfigDict, system: str, preset: str, **changes: Any) -> 
     config.clip.mask_padding = preset != "released"
     if preset == "released":
         config.evaluation.noise = "per_pair"
+        config.evaluation.ties = "released"
+        config.optimizer.clip_storage = "float16"
 
 
 def set_clip(config: ConfigDict, size: str, preset: str) -> None:
@@ -203,3 +230,43 @@ def set_clip(config: ConfigDict, size: str, preset: str) -> None:
     config.init_from = CLIP_WEIGHTS[size]
     shifted = config.system == "eaglenet" and preset != "paper"
     config.clip.shift_blocks = SHIFT_BLOCKS[size] if shifted else ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """What is special about a dataset.
+
+    name: of the config and of the data. queries: "first" or "all" captions of a video. words, frames: L and M.
+    eaglenet: by CLIP size, the changes in EagleNet's head (SYSTEMS.md section 2.7). accumulate: micro-batches an update
+    of EagleNet. recipes: by system, changes in the rest of the config.
+    """
+
+    name: str
+    queries: str
+    eaglenet: Mapping[str, Mapping[str, Any]]
+    default_size: str = "b16"
+    words: int = 32
+    frames: int = 12
+    accumulate: int = 1
+    recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def config(self, argument: str = "") -> ConfigDict:
+        """argument: a preset, a system and a CLIP size, such as "b32,released"."""
+        words = split_argument(argument, (*PRESETS, *SYSTEMS, *CLIP_SIZES))
+        preset = chosen(words, PRESETS, "ours")
+        system, changes = SYSTEMS[chosen(words, tuple(SYSTEMS), "eaglenet")]
+        size = chosen(words, tuple(CLIP_SIZES), self.default_size)
+        config = defaults()
+        config.name = self.name
+        config.queries = self.queries
+        config.max_words, config.max_frames = self.words, self.frames
+        config.data.dataset = self.name
+        config.data.prepared = f"datasets/{self.name}"
+        config.update(merged(RECIPES[system], {}))
+        if system == "eaglenet":
+            config.accumulate = self.accumulate
+            changes = dict(self.eaglenet.get(size, self.eaglenet["b16"]))
+        config.update(merged(self.recipes.get(system, {}), {}))
+        set_system(config, system, preset, **changes)
+        set_clip(config, size, preset)
+        return config

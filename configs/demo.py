@@ -90,9 +90,9 @@ def _base(words: set[str]) -> ConfigDict:
 
 def get_config(argument: str = "") -> ConfigDict:
     """argument: a preset, a system, and "tiny" for a run of seconds that learns nothing."""
-    words = common.split_argument(argument, (*common.PRESETS, *common.HEADS, "tiny"))
+    words = common.split_argument(argument, (*common.PRESETS, *common.SYSTEMS, "tiny"))
     preset = common.chosen(words, common.PRESETS, "ours")
-    system = common.chosen(words, tuple(common.HEADS), "eaglenet")
+    system, changes = common.SYSTEMS[common.chosen(words, tuple(common.SYSTEMS), "eaglenet")]
     tiny = "tiny" in words
 
     first = _base(words)
@@ -108,7 +108,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.optimizer.clip_lr = 4e-4
     config.evaluation.every = 3 if tiny else 50
     config.pretrain = first
-    common.set_system(config, system, preset, **(EAGLENET if system == "eaglenet" else {}))
+    common.set_system(config, system, preset, **(EAGLENET if system == "eaglenet" else changes))
     if preset == "paper":
         config.clip.shift_blocks = first.clip.shift_blocks = ()
     return config

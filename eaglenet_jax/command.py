@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import Stopped, UserError
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,13 +38,18 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(main: Callable[[Sequence[str]], int | None]) -> None:
-    """Runs main(arguments) and exits. A `UserError` is printed as one line; Ctrl-C ends without a traceback."""
+    """Runs main(arguments) and exits. A `UserError` is printed as one line; Ctrl-C ends without a traceback, and a run
+    that was told to stop and has saved ends with the signal's exit code.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps XLA's start-up notices off the live line
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(128 + stopped.number)
     except OSError as error:
         print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)

@@ -125,16 +125,42 @@ def as_plain(config: Any) -> Any:
     return config
 
 
+# Fields that do not change what is computed. A stopped run may go on with other values of these.
+FREE_FIELDS = ("data.workers", "data.root", "data.prepared", "evaluation.memory_budget", "checkpoints.keep")
+
+
+def is_free(field: str) -> bool:
+    """Whether a field, named with its dots, is one of `FREE_FIELDS`, of this stage or one before it."""
+    while field.startswith("pretrain."):
+        field = field.removeprefix("pretrain.")
+    return field in FREE_FIELDS
+
+
 def config_hash(config: Any) -> str:
-    """Ten hexadecimal digits that change when any value of the config does."""
-    text = json.dumps(as_plain(config), sort_keys=True)
+    """Ten hexadecimal digits that change when any value of the config does that changes what is computed."""
+
+    def fixed(part: Any, prefix: str = "") -> Any:
+        if not isinstance(part, dict):
+            return part
+        return {key: fixed(value, f"{prefix}{key}.") for key, value in part.items() if not is_free(f"{prefix}{key}")}
+
+    text = json.dumps(fixed(as_plain(config)), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
 
 def save_config(config: Any, file: Path) -> None:
-    """Writes a config as JSON, whole or not at all."""
+    """Writes a config as JSON, whole or not at all. Folders of data become absolute, to be found from anywhere."""
+
+    def anchored(part: dict[str, Any]) -> dict[str, Any]:
+        data = {
+            key: str(Path(value).absolute()) if key in ("root", "prepared") and value else value
+            for key, value in part.get("data", {}).items()
+        }
+        pretrain = part.get("pretrain") or {}
+        return {**part, "data": data, "pretrain": anchored(pretrain) if pretrain else {}}
+
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps(as_plain(config), indent=1).encode())
+    write_atomically(file, json.dumps(anchored(as_plain(config)), indent=1).encode())
 
 
 def saved_config(file: Path) -> ml_collections.ConfigDict:

@@ -22,12 +22,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--shuffle_frames", action="store_true", help="with every video's frames in random order: what is order worth?"
     )
+    parser.add_argument("--step", type=int, help="evaluate the checkpoint of this step instead of the best")
     known = parser.parse_args(arguments)
 
     from eaglenet_jax.results import print_results  # imported late, so that --help answers at once
     from eaglenet_jax.run import evaluate_run
 
-    print_results(evaluate_run(known.workdir, known.split, known.save, known.shuffle_frames), known.split)
+    print_results(evaluate_run(known.workdir, known.split, known.save, known.shuffle_frames, known.step), known.split)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
-from eaglenet_jax.retrieval.evaluation import encode_all
-from eaglenet_jax.retrieval.metrics import retrieval_metrics
+from eaglenet_jax.retrieval.encoding import encode_all
+from eaglenet_jax.retrieval.metrics import TIE_RULES, retrieval_metrics
 from eaglenet_jax.retrieval.scoring import score_gallery
 from eaglenet_jax.system import System, build_system
 
@@ -81,7 +81,7 @@ CHOICES = {
     "selection": tuple(SPLIT_OF_SELECTION),
     "queries": ("all", "first"),
     "evaluation.noise": ("per_text", "per_pair"),
-    "evaluation.ties": ("mean", "optimistic", "pessimistic"),
+    "evaluation.ties": TIE_RULES,
 }
 AT_LEAST = {
     "batch_size": 1,

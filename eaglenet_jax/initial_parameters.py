@@ -37,6 +37,8 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
         loaded = dict(clip_params)
         params["head"] = _with_logit_scale(params["head"], logit_scale)
     check_shapes({name: params[name] for name in loaded}, loaded, f"init_from={source}")
+    if "head" not in loaded:
+        params["head"] = system.head.start_from_clip(params["head"], loaded["clip"])
     # Parameters are float32, whatever type they were stored in.
     return {**params, **jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), loaded)}
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+from filelock import FileLock, Timeout
 
-from eaglenet_jax.configuration import as_plain, config_hash, save_config, saved_config
+from eaglenet_jax.configuration import as_plain, config_hash, is_free, save_config, saved_config
 from eaglenet_jax.data.pipeline import batches, train_dataset
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.experiment import Evaluation, Experiment, check_config, evaluate_split, open_experiment
@@ -23,11 +25,10 @@ from eaglenet_jax.training.event_log import EventLog
 from eaglenet_jax.training.live_line import LiveLine
 from eaglenet_jax.training.loop import Best, Schedule, train_loop
 from eaglenet_jax.training.optimizer import make_optimizer
+from eaglenet_jax.training.preemption import Preemption
 from eaglenet_jax.training.step import initial_state, make_train_step
 
 PRETRAIN = "pretrain"
-# Fields that a stopped run may change when it goes on: they do not change what is computed.
-FREE_FIELDS = ("data.workers", "data.root", "data.prepared", "evaluation.memory_budget", "checkpoints.keep")
 
 
 def train_run(config: Any, workdir: Path) -> list[StageResult]:
@@ -35,14 +36,33 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
 
     A work directory that holds an unfinished run of this config goes on; a finished one only gives its results again.
     Everything that config and work directory can have wrong is found before the first step of the first stage. Raises
-    UserError for a work directory of another config, and for everything that config and data can have wrong.
+    UserError for a work directory of another config or that another process trains in, and for everything that config
+    and data can have wrong; Stopped when a signal asked for it, with everything saved.
     """
     stages = _stages(config, Path(workdir))
     for stage, _ in stages:
         check_config(stage)
-    for stage, folder in reversed(stages):
-        _claim(stage, folder)
-    return [_stage_result(stage, folder) for stage, folder in stages]
+    with _alone_in(Path(workdir)):
+        for stage, folder in reversed(stages):
+            _claim(stage, folder)
+        return [_stage_result(stage, folder) for stage, folder in stages]
+
+
+@contextlib.contextmanager
+def _alone_in(workdir: Path) -> Iterator[None]:
+    """Holds a lock on the work directory, which the system takes back from a killed process."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(workdir / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"another process is training in {workdir}; wait for it, or give another --workdir") from error
+    except OSError as error:
+        raise UserError(f"cannot write into --workdir {workdir}: {error.strerror}; give another one") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _stages(config: Any, workdir: Path) -> list[tuple[Any, Path]]:
@@ -61,9 +81,8 @@ def _stage_result(config: Any, workdir: Path) -> StageResult:
     if finished is not None:
         return finished
     experiment = open_experiment(config)
-    started = time.monotonic()
-    best = _train(experiment, workdir)
-    return _finish(experiment, workdir, best, time.monotonic() - started)
+    best, seconds = _train(experiment, workdir)
+    return _finish(experiment, workdir, best, seconds)
 
 
 def _claim(config: Any, workdir: Path) -> None:
@@ -75,23 +94,21 @@ def _claim(config: Any, workdir: Path) -> None:
             raise UserError(
                 f"{workdir} holds a run of another config ({'; '.join(changes)}); give another --workdir, or delete it"
             )
-        return
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        save_config(config, file)
-    except OSError as error:
-        raise UserError(f"cannot write into --workdir {workdir}: {error.strerror}; give another one") from error
+    # Also over one that differs in free fields: the work directory tells what was used last.
+    save_config(config, file)
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
         return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
-    same = old == new or name.removeprefix(f"{PRETRAIN}.") in FREE_FIELDS
+    same = old == new or is_free(name)
     return [] if same else [f"{name}: {old!r} there, {new!r} now"]
 
 
-def _train(experiment: Experiment, workdir: Path) -> Best:
+def _train(experiment: Experiment, workdir: Path) -> tuple[Best, float]:
+    """Trains from the newest checkpoint, or from the start → (best evaluation, seconds of training in all)."""
+    started = time.monotonic()
     config, system = experiment.config, experiment.system
     total = experiment.steps
     # Not written into the config: a work directory may be moved, and says the same wherever it is.
@@ -114,12 +131,12 @@ def _train(experiment: Experiment, workdir: Path) -> Best:
         max_frames=config.max_frames,
         seed=config.seed,
     )
-    best = Best()
+    best, earlier = Best(), 0.0
     with contextlib.ExitStack() as stack:
         saves = stack.enter_context(Checkpoints(workdir / CHECKPOINTS, keep=config.checkpoints.keep))
         if saves.latest() is not None:
             state, metadata = saves.restore(state)
-            best = Best(**metadata["best"])
+            best, earlier = Best(**metadata["best"]), metadata["seconds"]
             if metadata["data_fingerprint"] != experiment.dataset.fingerprint:
                 raise UserError(f"{workdir} was trained on other data; give another --workdir")
         start = int(state.step)
@@ -132,7 +149,7 @@ def _train(experiment: Experiment, workdir: Path) -> Best:
                 f"{total} steps of {config.batch_size} clips, best by {config.selection}; the first step compiles"
             )
         if start == total:
-            return best
+            return best, earlier
         log = stack.enter_context(EventLog(workdir / "events", start))
         source = stack.enter_context(
             contextlib.closing(batches(dataset, start=start, stop=total, workers=config.data.workers))
@@ -145,20 +162,28 @@ def _train(experiment: Experiment, workdir: Path) -> Best:
             schedule=Schedule(total, experiment.evaluate_every),
             evaluate=lambda params: evaluate_split(experiment, params, experiment.selection_split).flat,
             split=experiment.selection_split,
-            saves=saves.with_metadata({"data_fingerprint": experiment.dataset.fingerprint}),
+            saves=saves.with_metadata(
+                lambda: {
+                    "data_fingerprint": experiment.dataset.fingerprint,
+                    "seconds": earlier + time.monotonic() - started,
+                }
+            ),
             best=best,
             line=line,
             log=log,
+            preemption=stack.enter_context(Preemption()),
         )
-    return best
+    return best, earlier + time.monotonic() - started
 
 
-def _best_parameters(experiment: Experiment, workdir: Path) -> tuple[Any, int]:
-    """Parameters of the best checkpoint, checked against the config, and its step."""
+def _saved_parameters(experiment: Experiment, workdir: Path, step: int | None) -> tuple[Any, int]:
+    """Parameters of the checkpoint of a step, by default the best, checked against the config, and its step."""
     with Checkpoints(workdir / CHECKPOINTS) as saves:
-        params = saves.restore_params("best")
-        step = saves.best()
-    assert step is not None  # restore_params has just read it
+        step = saves.best() if step is None else step
+        params = saves.restore_params("best" if step is None else step)
+        assert step is not None  # else there was nothing to restore
+        if saves.metadata(step).get("data_fingerprint") not in (None, experiment.dataset.fingerprint):
+            print(f"warning: {workdir} was trained on other data than those that are there now", file=sys.stderr)
     expected = jax.eval_shape(experiment.system.init, jax.random.key(0))
     check_shapes(expected, params, f"{workdir}: the checkpoint of step {step} is of another config")
     return params, step
@@ -166,7 +191,7 @@ def _best_parameters(experiment: Experiment, workdir: Path) -> tuple[Any, int]:
 
 def _finish(experiment: Experiment, workdir: Path, best: Best, seconds: float) -> StageResult:
     """Evaluates the best checkpoint on validation and test, and writes metrics.json and retrieval.png."""
-    params, _ = _best_parameters(experiment, workdir)
+    params, _ = _saved_parameters(experiment, workdir, best.step)
     evaluations = {split: evaluate_split(experiment, params, split) for split in ("val", "test")}
     draw_strips(workdir / "retrieval.png", evaluations["test"], experiment.config)
     result = _result(experiment, workdir, evaluations, best.step, seconds)
@@ -193,17 +218,18 @@ def _result(
 
 
 def evaluate_run(
-    workdir: Path, split: str, save: Path | None = None, shuffle_frames: bool = False
+    workdir: Path, split: str, save: Path | None = None, shuffle_frames: bool = False, step: int | None = None
 ) -> list[StageResult]:
     """Evaluates the best checkpoints of a run and of the runs it started from, anew → results, earlier stages first.
 
-    save: also writes the last stage's scores, ids and features there. Raises UserError for what is not there.
+    step: of the last stage's checkpoint, instead of the best. save: also writes the last stage's scores, ids and
+    features there. Raises UserError for what is not there.
     """
     workdir = Path(workdir)
     config = saved_config(workdir / CONFIG_FILE)
     stages = evaluate_run(workdir / PRETRAIN, split, None, shuffle_frames) if config.pretrain else []
     experiment = open_experiment(config)
-    params, step = _best_parameters(experiment, workdir)
+    params, step = _saved_parameters(experiment, workdir, step)
     evaluation = evaluate_split(experiment, params, split, shuffle_frames)
     if save is not None:
         save_scores(

@@ -27,27 +27,29 @@ from eaglenet_jax.layers.rgat import GraphShape
 Params = Mapping[str, Any]
 
 
-def _eaglenet(width: int, frames: int, options: dict[str, Any]) -> Head:
-    graph, sampler = options.pop("graph", {}), options.pop("sampler", {})
+def _eaglenet(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
+    graph, sampler, width = options.pop("graph", {}), options.pop("sampler", {}), clip.embed_dim
     return EagleNet(width, frames, GraphShape(width, **graph), sampler=SamplerSettings(**sampler), **options)
 
 
-def _clip4clip(width: int, frames: int, options: dict[str, Any]) -> Head:
-    del width, frames  # the mean of any number of frames of any width
-    return Clip4Clip(**options)
-
-
-def _xpool(width: int, frames: int, options: dict[str, Any]) -> Head:
+def _clip4clip(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
     del frames
-    return XPool(width, **options)
+    # As many positions and heads as the text tower has, from which the temporal transformer starts.
+    return Clip4Clip(clip.embed_dim, temporal_positions=clip.context_length, temporal_heads=clip.text_heads, **options)
 
 
-def _tmass(width: int, frames: int, options: dict[str, Any]) -> Head:
+def _xpool(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
     del frames
-    return TMass(width, **options)
+    return XPool(clip.embed_dim, **options)
 
 
-HEADS: dict[str, Callable[[int, int, dict[str, Any]], Head]] = {
+def _tmass(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
+    del frames
+    return TMass(clip.embed_dim, **options)
+
+
+# Builders of heads, from the CLIP's sizes, M and the config's options.
+HEADS: dict[str, Callable[[ClipConfig, int, dict[str, Any]], Head]] = {
     "clip4clip": _clip4clip,
     "xpool": _xpool,
     "tmass": _tmass,
@@ -134,7 +136,7 @@ def build_system(config: Mapping[str, Any]) -> System:
         raise UserError(
             f"config.max_words is {config['max_words']}, this CLIP reads at most {clip.context_length} tokens"
         )
-    head = HEADS[name](clip.embed_dim, config["max_frames"], _plain(config["head"]))
+    head = HEADS[name](clip, config["max_frames"], _plain(config["head"]))
     return System(Clip(clip), head, config["max_words"], config["max_frames"])
 
 

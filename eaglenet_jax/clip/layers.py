@@ -46,8 +46,12 @@ class Attention(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "N T w"], keep: Int[Array, " N"] | None) -> Float[Array, "N Q w"]:
-        """Q = T tokens out of T, or only the one at `keep` of every sequence (Q = 1)."""
+    def __call__(
+        self, x: Float[Array, "N T w"], keep: Int[Array, " N"] | None, valid: Bool[Array, "N T"] | None
+    ) -> Float[Array, "N Q w"]:
+        """Q = T tokens out of T, or only the one at `keep` of every sequence (Q = 1). No token sees one that is not
+        `valid`.
+        """
         count, length, width = x.shape
         kernel = self.param("qkv_kernel", nn.initializers.normal(width**-0.5), (width, 3 * width)).astype(self.dtype)
         bias = self.param("qkv_bias", nn.initializers.zeros, (3 * width,)).astype(self.dtype)
@@ -61,6 +65,8 @@ class Attention(nn.Module):
             visible = positions[None, None, :] <= keep[:, None, None]
         query, key, value = (part.reshape(count, -1, self.heads, width // self.heads) for part in (query, key, value))
         mask = visible[:, None] if self.causal else None
+        if valid is not None:
+            mask = valid[:, None, None] if mask is None else mask & valid[:, None, None]
         attended = jax.nn.dot_product_attention(query, key, value, mask=mask).reshape(count, -1, width)
         start = nn.initializers.normal(self.output_std)
         return nn.Dense(width, kernel_init=start, dtype=self.dtype, name="output")(attended)
@@ -81,10 +87,15 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "N T w"], frame_mask: Bool[Array, "B M"] | None, keep: Int[Array, " N"] | None
+        self,
+        x: Float[Array, "N T w"],
+        frame_mask: Bool[Array, "B M"] | None = None,
+        keep: Int[Array, " N"] | None = None,
+        valid: Bool[Array, "N T"] | None = None,
     ) -> Float[Array, "N Q w"]:
         """x: tokens. frame_mask: with it attention sees tokens shifted along time, N = B·M, False where frames take no
-        part. keep: the one token wanted of each sequence.
+        part. keep: the one token wanted of each sequence. valid: tokens that others may attend to, all by default; of a
+        sequence without any, the result means nothing.
 
         With `keep` (the last block of a tower of which one token is read) the rest is not computed; the numbers are the
         same.
@@ -94,7 +105,7 @@ class Block(nn.Module):
         seen = layer_norm(self.dtype, "norm1")(x)
         if frame_mask is not None:
             seen = token_shift(seen.reshape(*frame_mask.shape, *seen.shape[1:]), frame_mask).reshape(seen.shape)
-        attended = Attention(self.heads, output_std, self.causal, self.dtype, name="attention")(seen, keep)
+        attended = Attention(self.heads, output_std, self.causal, self.dtype, name="attention")(seen, keep, valid)
         x = (x if keep is None else pick_token(x, keep)) + attended
         hidden = layer_norm(self.dtype, "norm2")(x)
         start = nn.initializers.normal((2 * width) ** -0.5)

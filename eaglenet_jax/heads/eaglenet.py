@@ -43,7 +43,8 @@ class PreparedVideo:
 class EagleNet(Head):
     """The EagleNet head.
 
-    width: d. frames: M. graph: shape of the graph network. candidates: S. candidate_noise: "uniform" U[0, 1) (released)
+    width: d. frames: M. graph: shape of the graph network. candidates: S. candidate_choice: "graph", or without one as
+    T-MASS chooses ("best": the ablation without fine-grained relationship learning). candidate_noise: "uniform" U[0, 1) (released)
     or "normal" (paper). radius_bias: exp(W s + b), or the paper's exp(sᵀW). frame_positions: learnable positions on the
     graph's frame nodes. pooling_*: of the frame pooling. support: "mean" over texts of the pooled videos (released), or
     the pair's "own" (paper). loss_kind: "sigmoid" or "softmax". energy, energy_pooling, eam_*: energy-aware matching;
@@ -55,6 +56,7 @@ class EagleNet(Head):
     frames: int
     graph: GraphShape
     candidates: int = 20
+    candidate_choice: str = "graph"
     candidate_noise: str = "uniform"
     radius_bias: bool = True
     frame_positions: bool = True
@@ -80,6 +82,7 @@ class EagleNet(Head):
     def setup(self) -> None:
         """Parts, under the names that the parameter tree shows."""
         for field, value, known in (
+            ("candidate_choice", self.candidate_choice, ("graph", "best")),
             ("candidate_noise", self.candidate_noise, ("uniform", "normal")),
             ("support", self.support, ("mean", "own")),
             ("loss_kind", self.loss_kind, ("sigmoid", "softmax")),
@@ -105,6 +108,8 @@ class EagleNet(Head):
 
     def unused_parameters(self) -> tuple[str, ...]:
         """Of the last layer only text–frame edges are read: not its other relations and residual."""
+        if self.candidate_choice == "best":
+            return ("relations/.*", "frame_positions") if self.frame_positions else ("relations/.*",)
         if self.graph.kind == "gat":
             return ()
         unused = "text_text/.*|frame_frame/.*|residual"
@@ -134,6 +139,8 @@ class EagleNet(Head):
         draw = draws.uniform if self.candidate_noise == "uniform" else draws.normal
         noise = draw("candidates", draws.pair_ids(text.id, video.id), (self.candidates, self.width))
         cloud = candidates(text.pooled[:, None], radius, noise)
+        if self.candidate_choice == "best":
+            return self._score_best(text, video, cloud, radius, draws, aux)
         itself = jnp.broadcast_to(text.pooled[:, None, None], (*cloud.shape[:2], 1, self.width))
         nodes = self._computed(jnp.concatenate([itself.astype(cloud.dtype), cloud], axis=2))
         weights = candidate_weights(self.graph, self.relations(), video.graph, nodes, draws, ids)
@@ -144,6 +151,22 @@ class EagleNet(Head):
             return PairScores(similarity)
         frame_weights = jnp.mean(self.pooling.attention(generated, video.pooling), axis=2)
         shown = {"pooled": pooled, "radius": radius, "candidate_weights": weights, "frame_weights": frame_weights}
+        return PairScores(similarity, shown)
+
+    def _score_best(
+        self, text: PreparedText, video: PreparedVideo, cloud: Array, radius: Array, draws: Draws, aux: bool
+    ) -> PairScores:
+        """Without the graph: v(t, F), and the cosine with one candidate in training, with the best of all else."""
+        ids = (text.id[:, None], video.id[None, :])
+        asking = jnp.broadcast_to(self._computed(text.pooled)[:, None], radius.shape)
+        pooled = self.pooling(asking, video.pooling, draws, ids)
+        similarities = cosine(cloud[:, :, :1] if draws.train else cloud, pooled[:, :, None])
+        similarity = jnp.max(similarities, axis=-1)
+        if not aux:
+            return PairScores(similarity)
+        chosen = jax.nn.one_hot(1 + jnp.argmax(similarities, axis=-1), self.candidates + 1)
+        frame_weights = jnp.mean(self.pooling.attention(asking, video.pooling), axis=2)
+        shown = {"pooled": pooled, "radius": radius, "candidate_weights": chosen, "frame_weights": frame_weights}
         return PairScores(similarity, shown)
 
     def score_support(

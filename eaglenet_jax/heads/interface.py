@@ -7,7 +7,7 @@ against this file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -107,6 +107,11 @@ class Head(nn.Module):
         checkpoints have them, and never updated. Default: none.
         """
         return ()
+
+    def start_from_clip(self, params: Mapping[str, Any], clip: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of the head before the first step, given those of a trained CLIP. Default: as they are."""
+        del clip
+        return dict(params)
 
     def prepare_text(self, text: TextFeatures) -> Any:
         """The work that needs only the texts → a pytree whose leaves have the text as leading axis."""

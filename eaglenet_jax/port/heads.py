@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from eaglenet_jax.port.openai_clip import block_rules
 from eaglenet_jax.port.table import LOGIT_SCALE, Rule, Tensors, rule
 from eaglenet_jax.port.transforms import LINEAR, LINEAR_GROUPS, SCALAR, SPLIT_LINEAR
 
@@ -79,6 +80,12 @@ SIGMOID_LOSS = (
     rule("loss_fct.bias", "head/matching_loss/bias", SCALAR),
 )
 
+# CLIP4Clip's seqTransf: blocks and positions as in the text tower.
+TEMPORAL = (
+    *block_rules("transformerClip.resblocks.{i}.", "head/transformer/block_{i}/"),
+    rule("frame_position_embeddings.weight", "head/transformer/positions"),
+)
+
 FRAME_POSITIONS = rule("frame_pe", "head/frame_positions")
 
 
@@ -106,6 +113,12 @@ def eaglenet_settings(tensors: Tensors) -> dict[str, object]:
     if "ebm.replay_buffer_txt" in tensors:
         head["sampler"] = {"buffer_rows": tensors["ebm.replay_buffer_txt"].shape[0]}
     return settings
+
+
+def clip4clip_settings(tensors: Tensors) -> dict[str, object]:
+    """What the names in a CLIP4Clip checkpoint tell of its config."""
+    blocks = {name.split(".")[2] for name in tensors if name.startswith("transformerClip.resblocks.")}
+    return {"head": {"temporal": "transformer", "temporal_layers": len(blocks)} if blocks else {"temporal": "mean"}}
 
 
 def tmass_settings(tensors: Tensors) -> dict[str, object]:

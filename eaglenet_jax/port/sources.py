@@ -71,7 +71,7 @@ def _eaglenet(head: Mapping[str, Any]) -> Table:
 
 
 def _clip4clip(head: Mapping[str, Any]) -> Table:
-    rules = (*_prefixed(openai_clip.ENCODERS), heads.CLIP_LOGIT_SCALE)
+    rules = (*_prefixed(openai_clip.ENCODERS), heads.CLIP_LOGIT_SCALE, *heads.TEMPORAL)
     return Table("released CLIP4Clip", rules, tuple(f"clip.{name}" for name in openai_clip.SIZES))
 
 
@@ -117,7 +117,13 @@ SOURCES = {
             heads.eaglenet_settings,
             heads.eaglenet_unused,
         ),
-        Source("clip4clip", "clip4clip", _clip4clip, _from_shapes(openai_clip.SIZE_NAMES, "clip.")),
+        Source(
+            "clip4clip",
+            "clip4clip",
+            _clip4clip,
+            _from_shapes(openai_clip.SIZE_NAMES, "clip."),
+            heads.clip4clip_settings,
+        ),
         Source("xpool", "xpool", _xpool, _from_shapes(hf_clip.SIZE_NAMES, "clip.")),
         Source(
             "tmass",

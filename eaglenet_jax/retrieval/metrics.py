@@ -15,6 +15,7 @@ import numpy as np
 from eaglenet_jax.errors import UserError
 
 TIE_SHARE = {"optimistic": 0.0, "mean": 0.5, "pessimistic": 1.0}
+TIE_RULES = (*TIE_SHARE, "released")
 RECALL_DEPTHS = (1, 5, 10, 50)
 CHUNK_ELEMENTS = 1 << 22  # scores looked at together, 16 MiB in float32
 
@@ -32,9 +33,17 @@ class Placement:
     tied: np.ndarray
 
     def ranks(self, ties: str = "mean") -> np.ndarray:
-        """Ranks from 1, [N] float64: 1 + greater + no ties ("optimistic"), half ("mean") or all ("pessimistic")."""
-        if ties not in TIE_SHARE:
-            raise UserError(f"tie rule {ties!r} is unknown: use one of {', '.join(TIE_SHARE)}")
+        """Ranks from 1, [N] float64: 1 + greater + no ties ("optimistic"), half ("mean") or all ("pessimistic").
+
+        "released" looks for the right score in the sorted row as the released programs do and so counts a query once
+        for every item that has it: [N + ties] ranks, those of one query side by side.
+        """
+        if ties not in TIE_RULES:
+            raise UserError(f"tie rule {ties!r} is unknown: use one of {', '.join(TIE_RULES)}")
+        if ties == "released":
+            first = np.repeat(1.0 + self.greater, self.tied + 1)
+            starts = np.repeat(np.cumsum(self.tied + 1) - (self.tied + 1), self.tied + 1)
+            return first + np.arange(len(first)) - starts
         return 1.0 + self.greater + TIE_SHARE[ties] * self.tied
 
 

@@ -124,8 +124,8 @@ class Checkpoints:
         except Exception as error:
             raise self._failure(previous if previous is not None else step, error) from error
 
-    def with_metadata(self, metadata: Mapping[str, Any]) -> _WithMetadata:
-        """These checkpoints, with `metadata` added to that of every save."""
+    def with_metadata(self, metadata: Callable[[], Mapping[str, Any]]) -> _WithMetadata:
+        """These checkpoints, with metadata() added to what every save records."""
         return _WithMetadata(self, metadata)
 
     def close(self) -> None:
@@ -190,9 +190,10 @@ class Checkpoints:
             except Exception as error:
                 problem = reason(error)
         if problem:
-            raise UserError(f"checkpoint {folder} is damaged ({problem}); give another step, there are: {self.steps()}")
+            others = ", ".join(str(other) for other in self.steps() if other != step) or "none"
+            raise UserError(f"checkpoint {folder} is damaged ({problem}); choose another step, there are: {others}")
         if not arrays:
-            raise UserError(f"checkpoint {folder} holds no averaged parameters; the run had no config.ema_decay")
+            raise UserError(f"checkpoint {folder} holds no averaged parameters: the run kept no moving average")
         flat = {name.removeprefix(prefix): array for name, array in arrays.items()}
         return traverse_util.unflatten_dict(flat, sep="/")
 
@@ -240,11 +241,11 @@ class _NewestAndBest:
 
 
 class _WithMetadata:
-    def __init__(self, checkpoints: Checkpoints, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, checkpoints: Checkpoints, metadata: Callable[[], Mapping[str, Any]]) -> None:
         self._checkpoints, self._metadata = checkpoints, metadata
 
     def save(self, step: int, state: PyTree, metadata: Mapping[str, Any], *, best: bool = False) -> None:
-        self._checkpoints.save(step, state, {**self._metadata, **metadata}, best=best)
+        self._checkpoints.save(step, state, {**self._metadata(), **metadata}, best=best)
 
 
 def _versions() -> dict[str, str]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import jax
 from jaxtyping import PRNGKeyArray
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import Stopped, UserError
 from eaglenet_jax.training.event_log import EventLog
 from eaglenet_jax.training.live_line import LiveLine
+from eaglenet_jax.training.preemption import Preemption
 from eaglenet_jax.training.state import TrainState
 from eaglenet_jax.training.step import Batch, TrainStep
 
@@ -56,12 +58,14 @@ def train_loop(
     best: Best,
     line: LiveLine,
     log: EventLog,
+    preemption: Preemption,
 ) -> tuple[TrainState, Best]:
     """Trains from state.step to schedule.total → (last state, best evaluation).
 
     batches: of the steps that remain. evaluate: parameters → flat metrics with "t2v/R@1", on the split called `split`.
     A checkpoint follows every evaluation, marked best when its R@1 is the highest so far (the earlier of equals).
-    Raises UserError when the loss is not finite, naming the step; the last checkpoint stays as it is.
+    When `preemption` is requested the state is saved after the step and Stopped is raised. Raises UserError when the
+    loss is not finite, naming the step; the last checkpoint stays as it is.
     """
     start = int(state.step)
     for number in range(start + 1, schedule.total + 1):
@@ -75,7 +79,8 @@ def train_loop(
             )
         line.step(number, metrics)
         log.scalars(number, "train", {**metrics, "clips_per_second": line.clips_per_second(number)})
-        if number % schedule.evaluate_every == 0 or number == schedule.total:
+        due = number % schedule.evaluate_every == 0 or number == schedule.total
+        if due:
             found = evaluate(state.params)
             recall = found["t2v/R@1"]
             is_best = recall > best.recall
@@ -83,4 +88,13 @@ def train_loop(
             log.scalars(number, split, found)
             line.evaluated(number, split, recall)
             saves.save(number, state, {"best": best.as_dict()}, best=is_best)
+        if preemption.requested() and number < schedule.total:
+            if not due:
+                saves.save(number, state, {"best": best.as_dict()}, best=False)
+            reason = preemption.signal or signal.SIGTERM  # another process was told
+            raise Stopped(
+                f"stopped by {reason.name} after step {number} of {schedule.total}, saved; "
+                "the same command goes on from there",
+                reason,
+            )
     return state, best

@@ -112,8 +112,9 @@ def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) 
 
     config: name "bert_adam" (released) or "adamw"; lr, clip_lr, weight_decay, groups: see the head of this file;
     schedule, warmup: see `make_schedule`; global_clip, per_tensor_clip: largest norm of all gradients together and then
-    of each tensor by itself, None for no limit. params: arrays or their shapes. total_steps: updates in the whole run.
-    Errors: UserError for an unknown name or schedule, and as `parameter_rates`.
+    of each tensor by itself, None for no limit; clip_storage: "float32", or "float16" to round CLIP's parameters to
+    it after every update, as the released program stores them. params: arrays or their shapes. total_steps: updates in
+    the whole run. Errors: UserError for an unknown name, storage or schedule, and as `parameter_rates`.
     """
     moments = {
         "bert_adam": lambda: scale_by_uncorrected_adam(b1=0.9, b2=0.98, eps=1e-6),
@@ -128,6 +129,10 @@ def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) 
     if config["global_clip"] is not None:
         steps.insert(0, clip_by_global_norm(config["global_clip"]))
     steps.append(optax.scale_by_schedule(make_schedule(config["schedule"], config["warmup"], total_steps)))
+    if config.get("clip_storage", "float32") == "float16":
+        steps.append(round_to_float16(CLIP_PREFIX))
+    elif config.get("clip_storage", "float32") != "float32":
+        raise UserError(f"optimizer.clip_storage={config['clip_storage']!r} is none of float32, float16")
     labels = jax.tree_util.tree_map_with_path(
         lambda path, _: "frozen" if rates[parameter_name(path)].frozen else "trained", params
     )
@@ -199,6 +204,20 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 def clip_each_by_norm(max_norm: float) -> optax.GradientTransformation:
     """Each tensor x becomes x · min(1, max_norm / (|x| + 1e-6))."""
     return optax.stateless_with_tree_map(lambda g, _: g * _limit(jnp.sqrt(jnp.sum(g * g)), max_norm))
+
+
+def round_to_float16(prefix: str) -> optax.GradientTransformation:
+    """Updates that land on the float16 number nearest to parameter + update, for names that begin with `prefix`.
+
+    Near 0.01 these numbers are 8e-6 apart, so an update below half of that changes nothing.
+    """
+
+    def change(path: Sequence[Any], update: Array, parameter: Array) -> Array:
+        if not parameter_name(path).startswith(prefix):
+            return update
+        return (parameter + update).astype(jnp.float16).astype(parameter.dtype) - parameter
+
+    return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(change, updates, params))
 
 
 def _descend(rates: Mapping[str, Rates]) -> optax.GradientTransformation:

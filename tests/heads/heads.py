@@ -18,10 +18,14 @@ from eaglenet_jax.layers.rgat import GraphShape
 WIDTH, FRAMES = 8, 4
 SMALL = SamplerSettings(steps=2, buffer_rows=6)
 HEADS = {
-    "clip4clip": Clip4Clip(),
+    "clip4clip": Clip4Clip(WIDTH),
+    "clip4clip_transformer": Clip4Clip(WIDTH, "transformer", temporal_positions=6, temporal_layers=2, temporal_heads=2),
     "xpool": XPool(WIDTH),
     "tmass": TMass(WIDTH, samples=3),
     "eaglenet": EagleNet(WIDTH, FRAMES, GraphShape(WIDTH, heads=2), candidates=3, sampler=SMALL),
+    "eaglenet_no_graph": EagleNet(
+        WIDTH, FRAMES, GraphShape(WIDTH, heads=2), candidates=3, sampler=SMALL, candidate_choice="best"
+    ),
     "eaglenet_softmax_gat": EagleNet(
         WIDTH,
         FRAMES,

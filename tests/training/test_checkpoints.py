@@ -87,7 +87,7 @@ def test_saving_a_step_again_changes_nothing(tmp_path: Path) -> None:
 
 def test_metadata_can_be_fixed_for_all_saves(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.with_metadata({"seed": 3}).save(1, _state(1), {"recall": 0.5}, best=True)
+        checkpoints.with_metadata(lambda: {"seed": 3}).save(1, _state(1), {"recall": 0.5}, best=True)
     metadata = Checkpoints(tmp_path).metadata(1)
     assert (metadata["seed"], metadata["recall"], metadata["is_best"]) == (3, 0.5, True)
 

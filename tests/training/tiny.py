@@ -30,7 +30,7 @@ CLIP = ClipConfig(
     shift_blocks=(0,),
 )
 HEADS: dict[str, Head] = {
-    "clip4clip": Clip4Clip(),
+    "clip4clip": Clip4Clip(WIDTH),
     "eaglenet": EagleNet(
         WIDTH,
         FRAMES,

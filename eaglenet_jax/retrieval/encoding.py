@@ -1,56 +1,19 @@
-"""Evaluation of a head on encoded texts and videos: encode everything, score every pair, count."""
+"""Features of a whole split in host memory, encoded batch by batch."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
+from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.retrieval.host import to_host
-from eaglenet_jax.retrieval.metrics import Metrics, RetrievalPlacement, place, placement_metrics
-from eaglenet_jax.retrieval.scoring import Progress, score_gallery
+from eaglenet_jax.retrieval.scoring import Progress
 
 Features = TypeVar("Features", TextFeatures, VideoFeatures)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """scores: [Nt, Nv]. metrics: by the tie rule "mean". seconds: for preparing and scoring, compilation included."""
-
-    scores: np.ndarray
-    placement: RetrievalPlacement
-    metrics: Metrics
-    seconds: float
-
-
-def evaluate(
-    head: Head,
-    head_params: Any,
-    texts: TextFeatures,
-    videos: VideoFeatures,
-    text_video: np.ndarray | None = None,
-    *,
-    draws: Draws,
-    memory_budget: int | None = None,
-    mesh: Mesh | None = None,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Scores of the whole gallery and their metrics. See `score_gallery` and `place` for arguments and errors."""
-    start = time.perf_counter()
-    scores = score_gallery(
-        head, head_params, texts, videos, draws=draws, memory_budget=memory_budget, mesh=mesh, progress=progress
-    )
-    seconds = time.perf_counter() - start
-    placement = place(scores, text_video)
-    return Evaluation(scores, placement, placement_metrics(placement), seconds)
 
 
 def encode_all(

@@ -1,16 +1,44 @@
-"""What every dataset reader returns: one entry a video, checked before anything is decoded."""
+"""What the dataset readers return, and the entries that are built from it, checked before anything is decoded."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError
 
 # Long lists of ids are cut in error messages.
 SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionedVideo:
+    """One video as a dataset's files describe it. `captions` holds (caption id, text); empty where the files have none.
+
+    A reader gives every text at least one word.
+    """
+
+    video_id: str
+    captions: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """What a reader found in the annotation files of one variant of a dataset.
+
+    splits: name → videos in the files' order. files: what was read. absent: split → the files that would give it, or
+    its captions. repeated: split → ids that its files name more than once; the first is kept. wordless: ids of captions
+    without a word, left out. facts: further counts by name, for the doctor.
+    """
+
+    splits: Mapping[str, tuple[CaptionedVideo, ...]]
+    files: tuple[Path, ...]
+    absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    repeated: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    wordless: tuple[str, ...] = ()
+    facts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,171 @@
+"""The datasets by name: reader, variants of the protocol, expected counts, how the videos are stored and found."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from data_prep.annotations import Annotations
+from data_prep.readers.activitynet import read_activitynet
+from data_prep.readers.charades import read_charades
+from data_prep.readers.didemo import read_didemo
+from data_prep.readers.lsmdc import read_lsmdc
+from data_prep.readers.msrvtt import read_msrvtt
+from data_prep.readers.msvd import read_msvd
+from data_prep.readers.vatex import read_vatex
+from eaglenet_jax.errors import UserError
+
+HELD_OUT_SHARE = 0.05
+SINGLE, SEVERAL, PARAGRAPH = "one caption a video", "several captions a video", "one paragraph a video"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One protocol of a dataset. expected: split → (videos, captions) of the complete files; None where not known.
+
+    A variant without a "val" split gets one from its training videos (`is_held_out`).
+    """
+
+    about: str
+    expected: Mapping[str, tuple[int, int | None]]
+    test_protocol: str
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether validation has to be taken from the training videos."""
+        return "val" not in self.expected
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset. variants: by name, the default first. first_seconds: only these of every video are used, if set."""
+
+    name: str
+    title: str
+    read: Callable[[Path, str], Annotations]
+    variants: Mapping[str, Variant]
+    first_seconds: float | None = None
+
+    @property
+    def default_variant(self) -> str:
+        """The variant that the config of this name is for."""
+        return next(iter(self.variants))
+
+    def variant(self, name: str) -> tuple[str, Variant]:
+        """(name, variant), the default for "". UserError for one that is not there."""
+        name = name or self.default_variant
+        if name not in self.variants:
+            raise UserError(f"--variant: {self.name} has no variant {name!r}; it has {', '.join(self.variants)}")
+        return name, self.variants[name]
+
+    def file_stems(self, video_id: str) -> tuple[str, ...]:
+        """Names that the file of a video goes by, without suffix, the usual one first."""
+        if self.name == "activitynet" and video_id.startswith("v_"):
+            return video_id, video_id[2:]
+        return (video_id,)
+
+
+def is_held_out(video_id: str) -> bool:
+    """Whether a training video is for validation, where the dataset has no such split: one in twenty, by its id alone.
+
+    The first 32 bits of BLAKE2b of "validation " and the id, as a share of 2^32, are below 0.05.
+    """
+    digest = hashlib.blake2b(f"validation {video_id}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") < HELD_OUT_SHARE * 2**32
+
+
+_JSFUSION = {"test": (1000, 1000)}
+_SPECS = (
+    DatasetSpec(
+        "msrvtt",
+        "MSR-VTT",
+        read_msrvtt,
+        variants={
+            "1ka-9k": Variant("1k-A test, 9,000 training videos", {"train": (9000, 180000)} | _JSFUSION, SINGLE),
+            "1ka-7k": Variant("1k-A test, 7,010 training videos", {"train": (7010, 140200)} | _JSFUSION, SINGLE),
+            "full": Variant(
+                "the official split", {"train": (6513, 130260), "val": (497, 9940), "test": (2990, 59800)}, SEVERAL
+            ),
+        },
+    ),
+    DatasetSpec(
+        "msvd",
+        "MSVD",
+        read_msvd,
+        variants={
+            "official": Variant(
+                "the official split", {"train": (1200, 48774), "val": (100, 4290), "test": (670, 27763)}, SEVERAL
+            )
+        },
+    ),
+    DatasetSpec(
+        "didemo",
+        "DiDeMo",
+        read_didemo,
+        variants={
+            "paragraphs": Variant(
+                "tables of paragraphs", {"train": (8362, 8362), "val": (1062, 1062), "test": (1004, 1004)}, PARAGRAPH
+            ),
+            "moments": Variant(
+                "original moments, joined",
+                {"train": (8392, 8392), "val": (1065, 1065), "test": (1004, 1004)},
+                PARAGRAPH,
+            ),
+        },
+        first_seconds=30.0,
+    ),
+    DatasetSpec(
+        "vatex",
+        "VATEX",
+        read_vatex,
+        variants={
+            "hgr": Variant(
+                "official validation videos in halves",
+                {"train": (25991, 259910), "val": (1500, 15000), "test": (1500, 15000)},
+                SEVERAL,
+            ),
+            "1k5-sec": Variant(
+                "test from test1k5_sec_list.txt",
+                {"train": (25991, 259910), "val": (1500, 15000), "test": (1500, 15000)},
+                SEVERAL,
+            ),
+        },
+    ),
+    DatasetSpec(
+        "activitynet",
+        "ActivityNet Captions",
+        read_activitynet,
+        variants={
+            "val_1": Variant("test on val_1", {"train": (10009, 10009), "test": (4917, 4917)}, PARAGRAPH),
+            "val_2": Variant("test on val_2", {"train": (10009, 10009), "test": (4885, 4885)}, PARAGRAPH),
+        },
+    ),
+    DatasetSpec(
+        "lsmdc",
+        "LSMDC",
+        read_lsmdc,
+        variants={"1000": Variant("1,000 test clips", {"val": (7408, 7408), "test": (1000, 1000)}, SINGLE)},
+    ),
+    DatasetSpec(
+        "charades",
+        "Charades",
+        read_charades,
+        variants={
+            "script": Variant("the script", {"train": (7985, 7985), "test": (1863, 1863)}, SINGLE),
+            "descriptions": Variant("all descriptions", {"train": (7985, None), "test": (1863, None)}, SEVERAL),
+        },
+    ),
+)
+DATASETS: Mapping[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
+
+
+def dataset_spec(name: str) -> DatasetSpec:
+    """UserError, with the nearest name, for a dataset that is not there."""
+    if name in DATASETS:
+        return DATASETS[name]
+    close = difflib.get_close_matches(name, DATASETS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(DATASETS)}"
+    raise UserError(f"--dataset: {name!r} is unknown; {hint}")

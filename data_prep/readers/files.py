@@ -1,0 +1,133 @@
+"""Annotation files on disk: found by name, opened with errors that say what was expected, gathered into splits."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_prep.annotations import Annotations, CaptionedVideo, require_folder
+from eaglenet_jax.errors import UserError
+
+
+def find(folder: Path, *names: str) -> Path | None:
+    """The first of `names` that is in `folder`, else the first that is anywhere below it, else None."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    for name in names:
+        below = sorted(path for path in folder.rglob(name) if path.is_file())
+        if below:
+            return below[0]
+    return None
+
+
+def read_text(path: Path) -> str:
+    """The file as UTF-8, without a byte order mark. UserError where it is not."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); download it again"
+        ) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines that are not blank, without surrounding white space."""
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. UserError where it is none."""
+    try:
+        return json.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); download it again") from error
+
+
+def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header. UserError where a column or a cell of one is missing."""
+    rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    for number, row in enumerate(rows or [{}], 1):
+        for name in columns:
+            if row.get(name) is None:
+                raise wrong_form(path, f"a CSV table with {', '.join(columns)}", KeyError(f"{name} in row {number}"))
+    return rows
+
+
+def wrong_form(path: Path, expected: str, error: Exception) -> UserError:
+    """What to raise when a file parses but does not hold what it should."""
+    return UserError(f"{path} is not in the expected form ({type(error).__name__}: {error}); expected {expected}")
+
+
+class Gathering:
+    """Collects splits and everything that is worth telling about them, then makes `Annotations`."""
+
+    def __init__(self, folder: Path) -> None:
+        require_folder(folder, "annotation folder")
+        self.folder = folder
+        self.facts: dict[str, int] = {}
+        self._files: list[Path] = []
+        self._splits: dict[str, tuple[CaptionedVideo, ...]] = {}
+        self._absent: dict[str, str] = {}
+        self._repeated: dict[str, tuple[str, ...]] = {}
+        self._wordless: list[str] = []
+
+    def find(self, split: str, *names: str) -> Path | None:
+        """The first file of these names; where there is none, `split` is noted as lacking it."""
+        path = find(self.folder, *names)
+        if path is None:
+            self.lacks(split, " or ".join(names))
+        else:
+            self.note_file(path)
+        return path
+
+    def lacks(self, split: str, names: str) -> None:
+        """Notes that `split` lacks a file that goes by `names`."""
+        self._absent[split] = ", ".join(filter(None, [self._absent.get(split), names]))
+
+    def note_file(self, path: Path) -> None:
+        """Lists the file as read."""
+        if path not in self._files:
+            self._files.append(path)
+
+    def add(self, split: str, videos: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> None:
+        """Adds a split from (video id, captions as (caption id, text)) in order."""
+        kept: dict[str, CaptionedVideo] = {}
+        repeated: collections.Counter[str] = collections.Counter()
+        for video_id, captions in videos:
+            if video_id in kept:
+                repeated[video_id] += 1
+                continue
+            self._wordless += [caption_id for caption_id, text in captions if not text.split()]
+            kept[video_id] = CaptionedVideo(video_id, tuple((name, text) for name, text in captions if text.split()))
+        self._splits[split] = tuple(kept.values())
+        if repeated:
+            self._repeated[split] = tuple(repeated)
+
+    def add_listed(self, split: str, ids: Iterable[str], captions: Mapping[str, Sequence[str]]) -> None:
+        """Adds a split from its list of ids and the texts of each; caption ids are numbered."""
+        self.add(split, ((name, numbered(name, captions.get(name, ()))) for name in ids))
+
+    def annotations(self) -> Annotations:
+        """Everything gathered. UserError when there is not one split."""
+        if not self._splits:
+            lacking = "; ".join(f"{split}: {names}" for split, names in self._absent.items())
+            raise UserError(f"{self.folder} has none of this dataset's annotation files ({lacking})")
+        return Annotations(
+            splits=self._splits,
+            files=tuple(self._files),
+            absent=self._absent,
+            repeated=self._repeated,
+            wordless=tuple(self._wordless),
+            facts=self.facts,
+        )
+
+
+def numbered(video_id: str, texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Captions under the ids `{video_id}#0`, `#1`, …"""
+    return tuple((f"{video_id}#{position}", text) for position, text in enumerate(texts))

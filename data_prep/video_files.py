@@ -1,0 +1,88 @@
+"""Video files on disk, found by the dataset's id whatever their suffix and subfolder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from data_prep.annotations import require_folder
+
+# What the datasets' files go by, the odd ones of DiDeMo included.
+SUFFIXES = frozenset(
+    [
+        "3g2",
+        "3gp",
+        "3gpp",
+        "asf",
+        "avi",
+        "divx",
+        "flv",
+        "m2ts",
+        "m4v",
+        "mkv",
+        "mov",
+        "mp4",
+        "mpeg",
+        "mpg",
+        "mts",
+        "null",
+        "ogv",
+        "qt",
+        "ts",
+        "vob",
+        "webm",
+        "wmv",
+    ]
+)
+
+
+def stem(name: str) -> str:
+    """`name` without its suffixes, where they are video suffixes: "a.mov.mp4" → "a", "00.07.170-00.09.675" stays."""
+    while True:
+        front, dot, suffix = name.rpartition(".")
+        if not dot or not front or (suffix and suffix.lower() not in SUFFIXES):
+            return name
+        name = front
+
+
+class VideoFolder:
+    """The video files below a folder, by stem. Hidden files and files with other suffixes are not looked at."""
+
+    def __init__(self, folder: Path) -> None:
+        """UserError when there is no such folder, OSError when a part of it cannot be read."""
+        require_folder(folder, "video folder")
+        self.folder = folder
+        self._by_stem: dict[str, list[Path]] = {}
+        for path in _files(folder):
+            self._by_stem.setdefault(stem(path.name), []).append(path)
+
+    def find(self, names: Sequence[str]) -> tuple[Path, ...]:
+        """The files of the first of `names` that has any, sorted; where several, the first is to be taken."""
+        for name in names:
+            if name in self._by_stem:
+                return tuple(sorted(self._by_stem[name]))
+        return ()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_stem.values()))
+
+    @property
+    def by_stem(self) -> Mapping[str, Sequence[Path]]:
+        """All files."""
+        return self._by_stem
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    visited: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(parent)
+        if real in visited:  # a link to a folder above
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data_prep.video_files import VideoFolder, stem
+from eaglenet_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("video7.mp4", "video7"),
+        ("4@N1_5.", "4@N1_5"),
+        ("4@N1_5", "4@N1_5"),
+        ("a.mov.MP4", "a"),
+        ("x.null", "x"),
+        ("0001_Film_00.00.51.926-00.00.54.129.avi", "0001_Film_00.00.51.926-00.00.54.129"),
+        ("0001_Film_00.00.51.926-00.00.54.129", "0001_Film_00.00.51.926-00.00.54.129"),
+        ("video7.mp4.part", "video7.mp4.part"),
+        ("notes.txt", "notes.txt"),
+        (".mp4", ".mp4"),
+    ],
+)
+def test_stems(name: str, expected: str) -> None:
+    assert stem(name) == expected
+
+
+def test_files_are_found_in_subfolders_and_under_any_suffix(tmp_path: Path) -> None:
+    for name in ("film/a.avi", "b.webm", "b.mp4", ".hidden/c.mp4", ".d.mp4", "e.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "film/loop").symlink_to(tmp_path)
+    folder = VideoFolder(tmp_path)
+    assert folder.find(["a"]) == (tmp_path / "film/a.avi",)
+    assert folder.find(["v_b", "b"]) == (tmp_path / "b.mp4", tmp_path / "b.webm")
+    assert folder.find(["c"]) == folder.find(["d"]) == folder.find(["e"]) == ()
+    with pytest.raises(UserError, match="No video folder"):
+        VideoFolder(tmp_path / "absent")

@@ -8,12 +8,14 @@ import hashlib
 import itertools
 import json
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from data_prep.annotations import VideoEntry
 from data_prep.atomic import write_atomically
 from data_prep.decode import JPEG_QUALITY, DecodedVideo, DecodeError, decode
 from data_prep.parallel import map_in_processes
+from eaglenet_jax.errors import UserError
 
 # Part of every key: raise it when the same settings no longer give the same frames.
 CACHE_VERSION = 1
@@ -21,14 +23,18 @@ CACHE_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class FrameSettings:
-    """What is stored of a video: `fps` frames a second, `size` pixels square."""
+    """What is stored of a video: `fps` frames a second, `size` pixels square; the rest as in `decode`."""
 
     fps: float
     size: int
+    first_seconds: float | None = None
+    timestamps: bool = False
 
     def as_dict(self) -> dict[str, float | int]:
-        """For the manifest and for keys."""
-        return {"fps": self.fps, "size": self.size, "jpeg_quality": JPEG_QUALITY}
+        """For the manifest and for keys. Without what is not set, so that older records keep their keys."""
+        more = {"first_seconds": self.first_seconds, "timestamps": self.timestamps}
+        always = {"fps": self.fps, "size": self.size, "jpeg_quality": JPEG_QUALITY}
+        return always | {name: value for name, value in more.items() if value}
 
 
 def record_path(cache_dir: Path, entry: VideoEntry, settings: FrameSettings) -> Path:
@@ -60,7 +66,13 @@ def read_record(path: Path) -> DecodedVideo:
 
 def _decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> tuple[str, str | None]:
     try:
-        video = decode(entry.path, fps=settings.fps, size=settings.size)
+        video = decode(
+            entry.path,
+            fps=settings.fps,
+            size=settings.size,
+            first_seconds=settings.first_seconds,
+            timestamps=settings.timestamps,
+        )
     except DecodeError as error:
         return entry.video_id, str(error)
     write_record(record_path(cache_dir, entry, settings), video)
@@ -87,4 +99,10 @@ def fill_cache(
         progress=progress,
         is_failure=lambda result: result[1] is not None,
     )
-    return failures | {video_id: reason for video_id, reason in results if reason is not None}
+    try:
+        return failures | {video_id: reason for video_id, reason in results if reason is not None}
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a decoding process was ended by the system, for lack of memory or by a file that breaks the decoder; run"
+            " again to go on, with --workers=1 to see which file it is"
+        ) from error

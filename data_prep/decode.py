@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
 import numpy as np
+from av.stream import Disposition
 from PIL import Image
 
 from eaglenet_jax.data.frame_sampling import sampled_frames
@@ -16,6 +20,8 @@ from eaglenet_jax.data.transforms import resize_and_crop
 from eaglenet_jax.errors import UserError
 
 JPEG_QUALITY = 95
+# Matroska and WebM round times to milliseconds: 1 s may stand there as 0.999.
+CLOCK_TICK = Fraction(1, 1000)
 DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 
 Provenance = dict[str, str | float | int | None]
@@ -38,58 +44,121 @@ class DecodedVideo:
     provenance: Provenance
 
 
-def decode(path: Path, *, fps: float = 1, size: int = 224) -> DecodedVideo:
+def decode(
+    path: Path, *, fps: float = 1, size: int = 224, first_seconds: float | None = None, timestamps: bool = False
+) -> DecodedVideo:
     """Decodes `path` once from its start and keeps `fps` frames a second, resized and centre-cropped to `size`.
 
-    A file that breaks off gives the frames before the break and says so in the provenance; a clip shorter than a
-    sampling step gives its first frame. Raises `DecodeError` when nothing can be decoded.
+    Which frames: those of `sampled_frames`, counted by the file's frame rate; with `timestamps` the first at or after
+    every k / fps seconds by the frames' own times, for files of variable frame rate. Nothing at or after
+    `first_seconds` is read. A file that breaks off gives the frames before the break and says so in the provenance; a
+    clip shorter than a sampling step gives its first frame. Raises `DecodeError` when nothing can be decoded.
     """
+    sampling = Sampling(fps, first_seconds, timestamps)
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise DecodeError("it has no video stream")
-            return _decode_stream(container, container.streams.video[0], fps, size)
+        with VideoWalk(path, sampling) as walk:
+            kept = tuple(_jpeg(resize_and_crop(picture, size)) for picture in walk.pictures())
     except (av.error.FFmpegError, UserError) as error:
         raise DecodeError(getattr(error, "strerror", None) or str(error)) from error
-
-
-def _decode_stream(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, fps: float, size: int
-) -> DecodedVideo:
-    # Videos are decoded in parallel, one process each; threads inside one would only compete.
-    stream.codec_context.thread_count = 1
-    source_fps = stream.average_rate or stream.guessed_rate
-    wanted = sampled_frames(source_fps, fps)
-    next_wanted = next(wanted)
-    kept: list[bytes] = []
-    decoded, rotation, shown = 0, 0, (0, 0)
-    incomplete = None
-    try:
-        for frame in container.decode(stream):
-            if decoded == next_wanted:
-                picture = _upright(frame)
-                rotation, shown = frame.rotation, picture.shape[:2]
-                kept.append(_jpeg(resize_and_crop(picture, size)))
-                next_wanted = next(wanted)
-            decoded += 1
-    except av.error.FFmpegError as error:
-        incomplete = f"decoding stopped at frame {decoded}: {error.strerror}"
     if not kept:
-        raise DecodeError(incomplete or "it has no frames")
-    if incomplete is None and decoded < stream.frames:
-        incomplete = f"the file announces {stream.frames} frames and gives {decoded}"
-    rate = float(source_fps or 0)  # sampled_frames refuses a missing rate
-    provenance: Provenance = {
-        "decoder": DECODER,
-        "source_fps": rate,
-        "source_width": shown[1],
-        "source_height": shown[0],
-        "source_frames": decoded,
-        "seconds": round(decoded / rate, 6),
-        "rotation": rotation,
-        "incomplete": incomplete,
-    }
-    return DecodedVideo(tuple(kept), provenance)
+        raise DecodeError(walk.broken or "it has no frames")
+    return DecodedVideo(kept, walk.provenance())
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """The frames that `decode` keeps."""
+
+    fps: float = 1
+    first_seconds: float | None = None
+    timestamps: bool = False
+
+
+class VideoWalk:
+    """A video file opened, walked through once. Raises PyAV's errors, and UserError for one without a frame rate."""
+
+    def __init__(self, path: Path, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._container = av.open(str(path))
+        self._decoded, self._rotation, self._shown = 0, 0, (0, 0)
+        self._cut = False
+        self.broken: str | None = None
+        """Why decoding ended before the file did."""
+
+    def __enter__(self) -> VideoWalk:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._container.close()
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        """The sampled frames as a player shows them, each [H, W, 3] uint8 RGB."""
+        stream = self._video_stream()
+        # Videos are decoded in parallel, one process each; threads inside one would only compete.
+        stream.codec_context.thread_count = 1
+        self._rate = stream.average_rate or stream.guessed_rate
+        self._announced = stream.frames
+        frames = self._timed(stream) if self._sampling.timestamps else self._counted(stream)
+        try:
+            for frame in frames:
+                picture = _upright(frame)
+                self._rotation, self._shown = frame.rotation, picture.shape[:2]
+                yield picture
+        except av.error.FFmpegError as error:
+            self.broken = f"decoding stopped at frame {self._decoded}: {error.strerror}"
+
+    def _video_stream(self) -> av.video.stream.VideoStream:
+        # The cover of a piece of music comes as a video stream of one picture.
+        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise DecodeError("it has no video stream")
+        return streams[0]
+
+    def _counted(self, stream: av.video.stream.VideoStream) -> Iterator[av.VideoFrame]:
+        wanted = sampled_frames(self._rate, self._sampling.fps)
+        end = (self._sampling.first_seconds or math.inf) * max(1, int(self._rate or 0))
+        next_wanted = next(wanted)
+        for frame in self._container.decode(stream):
+            if self._decoded >= end:
+                self._cut = True
+                return
+            if self._decoded == next_wanted:
+                yield frame
+                next_wanted = next(wanted)
+            self._decoded += 1
+
+    def _timed(self, stream: av.video.stream.VideoStream) -> Iterator[av.VideoFrame]:
+        step = 1 / Fraction(str(self._sampling.fps))
+        start, due = None, Fraction(0)
+        for frame in self._container.decode(stream):
+            if frame.pts is None or frame.time_base is None:
+                raise UserError("its frames have no times; sample it by its frame rate")
+            start = frame.pts if start is None else start
+            time = (frame.pts - start) * frame.time_base
+            if time >= (self._sampling.first_seconds or math.inf):
+                self._cut = True
+                return
+            if time + CLOCK_TICK >= due:
+                yield frame
+                due = ((time + CLOCK_TICK) // step + 1) * step
+            self._decoded += 1
+
+    def provenance(self) -> Provenance:
+        """As in `DecodedVideo`, once the pictures are read."""
+        incomplete = self.broken
+        if incomplete is None and not self._cut and self._decoded < self._announced:
+            incomplete = f"the file announces {self._announced} frames and gives {self._decoded}"
+        rate = float(self._rate or 0)
+        return {
+            "decoder": DECODER,
+            "source_fps": rate,
+            "source_width": self._shown[1],
+            "source_height": self._shown[0],
+            "source_frames": self._decoded,
+            "seconds": round(self._decoded / rate, 6) if rate else None,
+            "rotation": self._rotation,
+            "incomplete": incomplete,
+        }
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from data_prep.lock import alone_in
 from data_prep.moving_shapes.render import DEFAULT_SPLITS, RENDERER_VERSION, render
 from data_prep.prepare import prepare, read_manifest
 from data_prep.readers.msrvtt import read_msrvtt_json
@@ -34,24 +31,8 @@ def ensure_moving_shapes(
     prepared = source / f"prepared_{size}px_{fps:g}fps"
     if read_manifest(prepared) is not None:
         return prepared
-    with _alone_in(source):
+    with alone_in(source):
         annotation_file = render(source, seed=seed, splits=splits, workers=workers, progress=progress)
         entries = read_msrvtt_json(annotation_file, source / "videos")
         prepare(entries, prepared, dataset="moving_shapes", fps=fps, size=size, workers=workers, progress=progress)
     return prepared
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Waits for another process that makes the same data. What it has made by then is not made again."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another process that prepares {folder}", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -10,11 +10,13 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from data_prep.annotations import SHOWN, VideoEntry, check_entries
 from data_prep.atomic import write_atomically
 from data_prep.cache import FrameSettings, fill_cache, read_record, record_path
 from data_prep.decode import DECODER
+from data_prep.lock import alone_in
 from eaglenet_jax.errors import UserError
 
 FORMAT = 1
@@ -44,19 +46,52 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
     allow_missing: bool = False,
+    first_seconds: float | None = None,
+    timestamps: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> dict:
     """Decodes into `out/cache`, packs into `out/shards`, and returns the manifest, which is written last.
 
-    Goes on where a killed run stopped, and does nothing when `out` already holds these entries at these settings.
+    Goes on where a killed run stopped, and does nothing when `out` already holds these entries at these settings. A
+    second process waits for the first. `first_seconds` and `timestamps` as in `decode`; `about` is kept in the manifest.
     Videos that are missing or cannot be decoded are an error; with `allow_missing` they are left out, listed under
     "failed" with the reason, and tried again by the next call. Files that broke off are listed under "incomplete".
     Raises `UserError` for unusable videos and for everything `check_entries` refuses.
     """
     check_entries(entries)
-    settings = FrameSettings(float(fps), size)  # 1 and 1.0 are the same settings in JSON then
+    settings = FrameSettings(float(fps), size, first_seconds, timestamps)  # 1 and 1.0 are the same in JSON then
     mark = fingerprint(entries, settings)
-    cache_dir = out / "cache"
     manifest = read_manifest(out)
+    if manifest is not None and manifest["fingerprint"] == mark and not manifest["failed"]:
+        return manifest
+    with alone_in(out):
+        return _prepare(
+            entries,
+            out,
+            settings,
+            {"dataset": dataset, **(about or {})},
+            mark,
+            workers=workers,
+            progress=progress,
+            allow_missing=allow_missing,
+        )
+
+
+def _prepare(
+    entries: Sequence[VideoEntry],
+    out: Path,
+    settings: FrameSettings,
+    about: Mapping[str, Any],
+    mark: str,
+    *,
+    workers: int | None,
+    progress: bool,
+    allow_missing: bool,
+) -> dict:
+    cache_dir = out / "cache"
+    for abandoned in cache_dir.glob("*/.*.tmp"):
+        abandoned.unlink()
+    manifest = read_manifest(out)  # perhaps by the process that we waited for
     if manifest is not None and manifest["fingerprint"] == mark:
         before = manifest["failed"]
         again = [entry for entry in entries if entry.video_id in before]
@@ -82,19 +117,54 @@ def prepare(
     incomplete = _write_captions(splits, out / "captions", cache_dir, settings)
     manifest = {
         "format": FORMAT,
-        "dataset": dataset,
+        **about,
         "settings": settings.as_dict(),
         "splits": {
             split: {"videos": len(videos), "captions": sum(len(video.captions) for video in videos)}
             for split, videos in splits.items()
         },
+        "left_out": _left_out(entries, failed),
         "failed": failed,
         "incomplete": incomplete,
+        "states": _states(entries, failed, incomplete),
+        "split_hashes": {split: split_hash(videos) for split, videos in splits.items()},
         "decoder": DECODER,
         "fingerprint": mark,
     }
     write_atomically(out / "manifest.json", json.dumps(manifest, indent=1).encode())
     return manifest
+
+
+def split_hash(entries: Sequence[VideoEntry]) -> str:
+    """Changes with the set of videos, not with their order or their captions."""
+    ids = "\n".join(sorted(entry.video_id for entry in entries))
+    return hashlib.blake2b(ids.encode(), digest_size=8).hexdigest()
+
+
+def _left_out(entries: Sequence[VideoEntry], failed: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Videos and captions that are not in the shards, by split; an evaluation has to count them as misses."""
+    gone: dict[str, dict[str, int]] = {}
+    for entry in entries:
+        if entry.video_id in failed:
+            counts = gone.setdefault(entry.split, {"videos": 0, "captions": 0})
+            counts["videos"] += 1
+            counts["captions"] += len(entry.captions)
+    return gone
+
+
+def _states(
+    entries: Sequence[VideoEntry], failed: Mapping[str, str], incomplete: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """Split → video id → "complete", "incomplete: why" or "left out: why"."""
+    states: dict[str, dict[str, str]] = {}
+    for entry in entries:
+        state = "complete"
+        if entry.video_id in failed:
+            state = f"left out: {failed[entry.video_id]}"
+        elif entry.video_id in incomplete:
+            state = f"incomplete: {incomplete[entry.video_id]}"
+        states.setdefault(entry.split, {})[entry.video_id] = state
+    return states
 
 
 def _refuse(failed: Mapping[str, str], entries: Sequence[VideoEntry]) -> None:

@@ -34,7 +34,7 @@ def config_names() -> list[str]:
     """Names of the configs that ship with the package, as `demo` or `ablations/graph`."""
     folder = config_folder()
     files = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py"))
-    return sorted(path.as_posix() for path in files if path.name not in ("__init__", "common"))
+    return sorted(path.as_posix() for path in files if path.name not in ("__init__", "common", "rows"))
 
 
 def resolve(name: str) -> str:

@@ -13,7 +13,8 @@ class Energy(nn.Module):
     """Energy by frame, pooled over the valid frames.
 
     width: d. kind: "cosine" −cos(t, f); "bilinear" −(A t̂ + b) · f̂ on unit vectors; "mlp" on [f ; t],
-    2d → d → ReLU → 1. pooling: "avg", "max" or "min" over frames.
+    2d → d → ReLU → 1. pooling: "avg", "max" or "min" over frames, or "fused": the energy of the mean frame, E(t, v) of
+    the paper's table 5.
     """
 
     width: int
@@ -24,8 +25,8 @@ class Energy(nn.Module):
         """Layers of the chosen kind."""
         if self.kind not in ("cosine", "bilinear", "mlp"):
             raise ValueError(f"energy {self.kind!r} is none of cosine, bilinear, mlp")
-        if self.pooling not in ("avg", "max", "min"):
-            raise ValueError(f"energy pooling {self.pooling!r} is none of avg, max, min")
+        if self.pooling not in ("avg", "max", "min", "fused"):
+            raise ValueError(f"energy pooling {self.pooling!r} is none of avg, max, min, fused")
         if self.kind == "bilinear":
             self.text_map = nn.Dense(self.width)
         elif self.kind == "mlp":
@@ -39,6 +40,9 @@ class Energy(nn.Module):
     ) -> Float[Array, "*pairs"]:
         """Energies; leading axes broadcast, so text [Bt, 1, d] with frames [1, Bv, M, d] gives all pairs."""
         text, frames = at_least_float32(text)[..., None, :], at_least_float32(frames)
+        if self.pooling == "fused":
+            frames = masked_mean(jnp.moveaxis(frames, -1, -2), mask[..., None, :])[..., None, :]
+            mask = jnp.any(mask, axis=-1, keepdims=True)
         if self.kind == "cosine":
             by_frame = -jnp.sum(unit(text) * unit(frames), axis=-1)
         elif self.kind == "bilinear":
@@ -46,7 +50,7 @@ class Energy(nn.Module):
         else:
             hidden = nn.relu(self.hidden_frame(frames) + self.hidden_text(text))
             by_frame = self.output(hidden)[..., 0]
-        if self.pooling == "avg":
+        if self.pooling in ("avg", "fused"):
             return masked_mean(by_frame, mask)
         worst = jnp.finfo(by_frame.dtype)
         if self.pooling == "max":

@@ -12,11 +12,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from eaglenet_jax.clip.temporal import TemporalTransformer, from_text_tower
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, TextFeatures, VideoFeatures
 from eaglenet_jax.layers.losses import SoftmaxLoss, repeated_video
 from eaglenet_jax.layers.similarity import unit
-from eaglenet_jax.layers.temporal import TemporalTransformer, from_text_tower
 
 
 class Clip4Clip(Head):

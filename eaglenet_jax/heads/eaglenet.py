@@ -44,12 +44,13 @@ class EagleNet(Head):
     """The EagleNet head.
 
     width: d. frames: M. graph: shape of the graph network. candidates: S. candidate_choice: "graph", or without one as
-    T-MASS chooses ("best": the ablation without fine-grained relationship learning). candidate_noise: "uniform" U[0, 1) (released)
-    or "normal" (paper). radius_bias: exp(W s + b), or the paper's exp(sᵀW). frame_positions: learnable positions on the
-    graph's frame nodes. pooling_*: of the frame pooling. support: "mean" over texts of the pooled videos (released), or
-    the pair's "own" (paper). loss_kind: "sigmoid" or "softmax". energy, energy_pooling, eam_*: energy-aware matching;
-    eam_negatives adds the batch's mismatched pairs (released). mask_padding: padding frames take no part.
-    mask_repeated_videos: another caption of the same video is no negative. dtype: compute type.
+    T-MASS chooses ("best": the ablation without fine-grained relationship learning). candidate_noise: "uniform" U[0, 1)
+    (released) or "normal" (paper). radius_bias: exp(W s + b), or the paper's exp(sᵀW). frame_positions: learnable
+    positions on the graph's frame nodes. pooling_*: of the frame pooling. support: "mean" over texts of the pooled
+    videos (released), or the pair's "own" (paper). loss_kind: "sigmoid" or "softmax". energy, energy_pooling, eam_*:
+    energy-aware matching, none of it where eam_weight is 0; eam_negatives adds the batch's mismatched pairs (released).
+    mask_padding: padding frames take no part. mask_repeated_videos: another caption of the same video is no negative.
+    dtype: compute type.
     """
 
     width: int
@@ -210,9 +211,12 @@ class EagleNet(Head):
                 self.energy_function, text, video.frames, mask, mismatched, buffer, draws.fold(call), self.sampler
             )
 
-        eam_loss, head_state = eam(text.pooled, head_state, 0)
-        loss = match_loss + self.support_weight * support_loss + self.eam_weight * eam_loss
-        parts = {"match_loss": match_loss, "support_loss": support_loss, "eam_loss": eam_loss}
+        loss = match_loss + self.support_weight * support_loss
+        parts = {"match_loss": match_loss, "support_loss": support_loss}
+        if self.eam_weight:
+            eam_loss, head_state = eam(text.pooled, head_state, 0)
+            loss = loss + self.eam_weight * eam_loss
+            parts["eam_loss"] = eam_loss
         if self.eam_support_weight:
             eam_support_loss, head_state = eam(support_text, head_state, 1)
             loss = loss + self.eam_support_weight * eam_support_loss

@@ -34,12 +34,12 @@ def quiet_orbax() -> Iterator[None]:
     """Keeps orbax off the terminal: every error is raised to us as well.
 
     It logs its progress, and errors with a traceback, through absl. When one write fails, the others under way end in
-    "Event loop is closed" without anybody to tell, which Python prints.
+    errors without anybody to tell, which asyncio logs or Python prints ("Event loop is closed").
     """
-    logger, report_unraisable = logging.getLogger("absl"), sys.unraisablehook
+    loggers, report_unraisable = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook
 
     def not_orbax(record: logging.LogRecord) -> bool:
-        return "/orbax/" not in Path(record.pathname).as_posix()
+        return "/orbax/" not in Path(record.pathname).as_posix() and "/orbax/" not in record.getMessage()
 
     def unless_abandoned(unraisable: Any) -> None:
         files = [Path(frame.filename).as_posix() for frame in traceback.extract_tb(unraisable.exc_traceback)]
@@ -47,12 +47,14 @@ def quiet_orbax() -> Iterator[None]:
         if not (closed_loop or any("/orbax/" in file for file in files)):
             report_unraisable(unraisable)
 
-    logger.addFilter(not_orbax)
+    for logger in loggers:
+        logger.addFilter(not_orbax)
     sys.unraisablehook = unless_abandoned
     try:
         yield
     finally:
-        logger.removeFilter(not_orbax)
+        for logger in loggers:
+            logger.removeFilter(not_orbax)
         sys.unraisablehook = report_unraisable
 
 

@@ -31,6 +31,9 @@ def _pairs(count, seed=0):
 def _by_loops(kind, pooling, params, text, frames, mask):
     unit = lambda x: x / np.linalg.norm(x)  # noqa: E731
     text, frames, mask = np.asarray(text), np.asarray(frames), np.asarray(mask)
+    if pooling == "fused":  # one frame, the mean of the valid ones
+        frames = np.stack([each[valid].mean(axis=0)[None] for each, valid in zip(frames, mask, strict=True)])
+        mask, pooling = np.ones((len(text), 1), bool), "avg"
     result = np.zeros(len(text))
     for i in range(len(text)):
         values = []
@@ -52,7 +55,7 @@ def _by_loops(kind, pooling, params, text, frames, mask):
 
 
 @pytest.mark.parametrize("kind", ["cosine", "bilinear", "mlp"])
-@pytest.mark.parametrize("pooling", ["avg", "max", "min"])
+@pytest.mark.parametrize("pooling", ["avg", "max", "min", "fused"])
 def test_energies_equal_their_definition(kind, pooling):
     text, frames, mask = _pairs(5)
     energy = Energy(WIDTH, kind, pooling)

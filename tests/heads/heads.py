@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,14 +68,20 @@ def features(count: int, seed: int = 0, scale: float = 1.0) -> tuple[TextFeature
     return TextFeatures(ids, text, None, jnp.ones((count, 3), bool)), VideoFeatures(ids, frames, None, mask)
 
 
+@functools.cache
 def head_params(head, seed: int = 0):
-    """Parameters of a head, made by its loss."""
+    """Parameters of a head, made by its loss; of the compiled program only their start is left."""
     text, video = features(3)
-    draws = Draws(jax.random.key(seed), train=True)
-    variables = head.init(jax.random.key(seed), text, video, head.initial_state(), draws, whole, method="loss")
-    return variables.get("params", {})
+
+    @jax.jit
+    def start(key):
+        draws = Draws(key, train=True)
+        return head.init(key, text, video, head.initial_state(), draws, whole, method="loss").get("params", {})
+
+    return start(jax.random.key(seed))
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def scores(head, params, text, video, draws):
     """Prepared and scored."""
     variables = {"params": params}

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from configs import common
+from eaglenet_jax.configuration import load_config
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.matching import SamplerSettings
+from eaglenet_jax.heads.clip4clip import Clip4Clip
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import PreparedText, whole
 from eaglenet_jax.layers.rgat import GraphShape
+from eaglenet_jax.system import build_system
 from tests.heads.heads import FRAMES, WIDTH, features, head_params, scores
 
 SHAPE = GraphShape(WIDTH, heads=2, dropout_rate=0.0)
@@ -24,12 +29,14 @@ def _head(**options) -> EagleNet:
     return EagleNet(WIDTH, FRAMES, SHAPE, candidates=3, sampler=SMALL, pooling_dropout=0.0, **options)
 
 
-def _loss(head, params, draws=None):
+@functools.partial(jax.jit, static_argnums=0)
+def _loss(head, params):
     text, video = features(4)
-    draws = draws or Draws(jax.random.key(1), train=True)
+    draws = Draws(jax.random.key(1), train=True)
     return head.apply({"params": params}, text, video, head.initial_state(), draws, whole, method="loss")
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _aux(head, params, draws):
     text, video = features(4)
     variables = {"params": params}
@@ -43,6 +50,7 @@ def test_candidate_noise_is_uniform_or_normal():
     text, video = features(4)
     constant = {"uniform": 0.25, "normal": 0.75}
 
+    @struct.dataclass
     class Constant(Draws):
         """Tells by its number which distribution was asked for."""
 
@@ -159,3 +167,81 @@ def test_presets_are_the_switches_of_the_papers_and_the_released_program():
     assert paper["graph"]["dropout_rate"] == 0.3
     assert ours["sampler"]["noise_deviation"] == 0.005
     np.testing.assert_allclose(paper["sampler"]["noise_deviation"] ** 2, 0.005)
+
+
+def test_without_the_graph_a_candidate_is_chosen_as_in_t_mass():
+    """Evaluation: the best of S cosines with v(t, F); training: the cosine of one candidate."""
+    head = _head(candidate_choice="best")
+    params = jax.tree.map(lambda leaf: leaf + 0.1, head_params(head))
+    text, video = features(4)
+    variables = {"params": params}
+    texts = head.apply(variables, text, method="prepare_text")
+    videos = head.apply(variables, video, method="prepare_video")
+    for train in (False, True):
+        draws = Draws(jax.random.key(3), train=train)
+        found = head.apply(variables, texts, videos, draws, aux=True, method="score")
+        noise = np.asarray(draws.uniform("candidates", draws.pair_ids(text.id, video.id), (3, WIDTH)))
+        noise = np.broadcast_to(noise, (4, 4, 3, WIDTH))
+        cloud = np.asarray(text.pooled)[:, None, None] + noise * np.asarray(found.aux["radius"])[:, :, None]
+        pooled = np.asarray(found.aux["pooled"])[:, :, None]
+        cosines = np.sum(cloud * pooled, -1) / np.linalg.norm(cloud, axis=-1) / np.linalg.norm(pooled, axis=-1)
+        expected = cosines[..., 0] if train else cosines.max(axis=-1)
+        np.testing.assert_allclose(found.similarity, expected, atol=1e-5)
+        np.testing.assert_allclose(found.aux["candidate_weights"].sum(-1), 1)
+        assert np.abs(scores(_head(), params, text, video, draws) - expected).max() > 1e-3
+
+
+def test_without_energy_aware_matching_nothing_of_it_is_made():
+    head = _head(eam_weight=0.0, eam_support_weight=0.0)
+    assert "energy_function" not in head_params(head)
+    loss, parts, state = _loss(head, head_params(head))
+    np.testing.assert_allclose(loss, parts["match_loss"] + 0.8 * parts["support_loss"], rtol=1e-6)
+    assert set(parts) == {"match_loss", "support_loss"} and int(state.calls) == 0
+
+
+def test_the_temporal_transformer_is_added_before_the_mean():
+    """One block and one head, written out: pre-norm attention among valid frames, then the MLP, added to the frames."""
+    _, video = features(4)
+    head = Clip4Clip(WIDTH, "transformer", temporal_positions=FRAMES, temporal_layers=1, temporal_heads=1)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, head_params(head))
+    found = np.asarray(head.apply({"params": params}, video, method="prepare_video"))
+    plain = np.asarray(Clip4Clip(WIDTH).apply({"params": {}}, video, method="prepare_video"))
+    weights = jax.tree.map(np.asarray, params["transformer"])
+    block = weights["block_0"]
+
+    def norm(x, part):
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * part["scale"] + part["bias"]
+
+    for row in range(4):
+        frames = np.asarray(video.frames)[row, np.asarray(video.mask)[row]]
+        x = frames + weights["positions"][: len(frames)]
+        projected = norm(x, block["norm1"]) @ block["attention"]["qkv_kernel"] + block["attention"]["qkv_bias"]
+        query, key, value = np.split(projected, 3, axis=-1)
+        attention = np.exp(query @ key.T / np.sqrt(WIDTH))
+        attended = attention / attention.sum(-1, keepdims=True) @ value
+        x = x + attended @ block["attention"]["output"]["kernel"] + block["attention"]["output"]["bias"]
+        hidden = norm(x, block["norm2"]) @ block["mlp_up"]["kernel"] + block["mlp_up"]["bias"]
+        x = x + hidden / (1 + np.exp(-1.702 * hidden)) @ block["mlp_down"]["kernel"] + block["mlp_down"]["bias"]
+        seen = frames + x
+        mean = (seen / np.linalg.norm(seen, axis=-1, keepdims=True)).sum(axis=0)
+        np.testing.assert_allclose(found[row], mean / np.linalg.norm(mean), atol=1e-5)
+    assert np.abs(found - plain).max() > 1e-2
+
+
+def test_the_temporal_transformer_starts_as_the_text_towers_first_blocks():
+    config = load_config("demo:tiny,seqtransf")
+    system = build_system(config)
+    params = jax.jit(system.init)(jax.random.key(0))
+    tower = jax.tree.map(lambda leaf: leaf + 1.0, params["clip"]["text"])
+    text = {**tower, **{f"block_{index}": tower["block_0"] for index in range(5)}}
+    given = params["head"]["transformer"]
+    # The demo's smallest text tower is wider than its features, so a tower of the right width stands in.
+    fitting = {name: jax.tree.map(lambda leaf: leaf + 1.0, given[name]) for name in ("block_0", "block_1")}
+    fitting["position_embedding"] = given["positions"] + 1.0
+    started = system.head.start_from_clip(params["head"], {"text": fitting})["transformer"]
+    for name in ("block_0", "block_1", "positions"):
+        jax.tree.map(lambda new, old: np.testing.assert_allclose(new, old + 1.0), started[name], given[name])
+    for name in ("block_2", "block_3"):
+        jax.tree.map(np.testing.assert_array_equal, started[name], given[name])
+    kept = system.head.start_from_clip(params["head"], {"text": text})["transformer"]
+    jax.tree.map(np.testing.assert_array_equal, kept["block_0"], given["block_0"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import common
+from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig
 from eaglenet_jax.draws import Draws, RecordedDraws
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer
 from eaglenet_jax.heads.interface import Head, PreparedText, TextFeatures, VideoFeatures, whole
@@ -25,6 +27,11 @@ Rows = Iterator[tuple[str, str, Any, Any]]
 def _released_options(system: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     options = common.merged(common.HEADS[system], common.PRESET_HEADS["released"].get(system, {}))
     return common.merged(options, changes)
+
+
+def _widths(d: int) -> ClipConfig:
+    """The sizes of a CLIP with features [d], of which heads take no more."""
+    return dataclasses.replace(NAMED_SIZES["ViT-B/32"], embed_dim=d)
 
 
 def _features(text: Any, video: Any) -> tuple[TextFeatures, VideoFeatures]:
@@ -98,7 +105,7 @@ def eaglenet(record: Mapping[str, Any]) -> Rows:
             "sampler": {"steps": config["steps"], "buffer_rows": config["buf"]},
         },
     )
-    head = HEADS["eaglenet"](config["d"], config["nf"], common.merged(options, {}))
+    head = HEADS["eaglenet"](_widths(config["d"]), config["nf"], common.merged(options, {}))
     table = sources.source_called("eaglenet").table(options)
     buffers = ("ebm.replay_buffer_txt", "ebm.replay_buffer_vid")
     state_shapes = {"text": record[f"param/{buffers[0]}"], "video": record[f"param/{buffers[1]}"]}
@@ -205,7 +212,7 @@ def xpool_and_tmass(record: Mapping[str, Any]) -> Rows:
 
     def opened(system: str, changes: Mapping[str, Any]) -> tuple[Head, Any]:
         chosen = _released_options(system, changes)
-        head = HEADS[system](config["d"], config["nf"], common.merged(chosen, {}))
+        head = HEADS[system](_widths(config["d"]), config["nf"], common.merged(chosen, {}))
         table = sources.source_called(system).table(chosen)
         # Both systems' parameters are in one file; X-Pool has no radius.
         tensors = {name: value for name, value in moved.items() if system == "tmass" or "std_branch" not in name}

@@ -57,6 +57,7 @@ def trainer_checkpoint(tensors, file):
         ("openai", "ViT-B-32.pt", state_dict),
         ("eaglenet", "pytorch_model.bin", state_dict),
         ("clip4clip", "pytorch_model.bin.4", state_dict),
+        ("clip4clip_seqtransf", "pytorch_model.bin.4", state_dict),
         ("xpool", "model_best.pth", trainer_checkpoint),
         ("tmass", "model_best.pth", trainer_checkpoint),
     ],
@@ -66,8 +67,9 @@ def test_pytorch_files_convert_both_ways(name, file, write, golden, tmp_path):
     sizes = {"input_resolution": np.array(32), "context_length": np.array(16), "vocab_size": np.array(512)}
     tensors |= sizes if name == "openai" else {}
     write(tensors, tmp_path / file)
-    to_workdir(name, str(tmp_path / file), tmp_path / "run")
-    to_pytorch_file(tmp_path / "run", tmp_path / "back.bin", name)
+    source = name.removesuffix("_seqtransf")
+    to_workdir(source, str(tmp_path / file), tmp_path / "run")
+    to_pytorch_file(tmp_path / "run", tmp_path / "back.bin", source)
     back = torch.load(tmp_path / "back.bin", weights_only=True)
     module_tree(tensors).load_state_dict(back, strict=True)
     for key, value in back.items():

@@ -59,6 +59,26 @@ def clip4clip(golden: Golden) -> Tensors:
     return _in_program(openai_clip(golden))
 
 
+def clip4clip_seqtransf(golden: Golden) -> Tensors:
+    """With a transformer of two blocks over the frames, and positions, as wide as the features."""
+    tensors = _in_program(openai_clip(golden))
+    width = tensors["clip.text_projection"].shape[1]
+    random = np.random.default_rng(0)
+
+    def narrow(array: np.ndarray) -> np.ndarray:
+        shape = tuple(size // tensors["clip.positional_embedding"].shape[1] * width for size in array.shape)
+        return random.normal(size=shape).astype(np.float32)
+
+    blocks = {
+        name.replace("clip.transformer.", "transformerClip."): narrow(array)
+        for name, array in tensors.items()
+        if name.startswith("clip.transformer.")
+    }
+    rows = len(tensors["clip.positional_embedding"])
+    positions = random.normal(size=(rows, width)).astype(np.float32)
+    return {**tensors, **blocks, "frame_position_embeddings.weight": positions}
+
+
 def xpool(golden: Golden) -> Tensors:
     head = parameters(golden, "xpool_tmass")
     kept = {name: array for name, array in head.items() if name.startswith("pool_frames.")}
@@ -81,6 +101,7 @@ MAKERS = {
     "open_clip": openai_clip,
     "eaglenet": eaglenet,
     "clip4clip": clip4clip,
+    "clip4clip_seqtransf": clip4clip_seqtransf,
     "xpool": xpool,
     "tmass": tmass,
 }

@@ -51,6 +51,24 @@ def test_single_caption_equals_the_released_numbers(recorded) -> None:
     np.testing.assert_allclose(listed(result["v2t"]), recorded["single/v2t"], rtol=1e-6)
 
 
+def released_metrics(scores: np.ndarray) -> list[float]:
+    """Ranks as the released programs find them: where the sorted row equals the diagonal, however often that is."""
+    positions = np.nonzero(np.sort(-scores, axis=1) == np.diag(-scores)[:, None])[1]
+    recalls = [100.0 * np.mean(positions < k) for k in (1, 5, 10)]
+    return [*recalls, np.median(positions) + 1, np.mean(positions) + 1]
+
+
+def test_the_released_tie_rule_counts_a_query_once_for_every_tie() -> None:
+    scores = np.random.default_rng(0).integers(0, 4, size=(30, 30)).astype(float)
+    found, ours = retrieval_metrics(scores, ties="released"), retrieval_metrics(scores)
+    np.testing.assert_allclose(listed(found["t2v"]), released_metrics(scores), rtol=1e-12)
+    np.testing.assert_allclose(listed(found["v2t"]), released_metrics(scores.T), rtol=1e-12)
+    assert found["t2v"]["queries"] > 30 == ours["t2v"]["queries"]
+    assert abs(found["t2v"]["R@1"] - ours["t2v"]["R@1"]) > 0.1
+    without = scores + np.random.default_rng(1).random((30, 30)) * 1e-3
+    assert retrieval_metrics(without, ties="released") == retrieval_metrics(without)
+
+
 def test_several_captions_equal_the_released_numbers(recorded) -> None:
     text_video = np.repeat(np.arange(40), recorded["multi/captions_per_video"])
     result = retrieval_metrics(recorded["multi/sims"], text_video)

@@ -25,7 +25,7 @@ needs_eight = pytest.mark.skipif(not EIGHT, reason="run again in a process with 
 @pytest.mark.skipif(EIGHT, reason="this is that process")
 def test_this_file_passes_on_eight_devices() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", __file__],
         env=os.environ | {"JAX_NUM_CPU_DEVICES": "8"},
         capture_output=True,
         text=True,

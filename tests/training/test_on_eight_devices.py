@@ -20,6 +20,7 @@ def test_everything_marked_passes_on_eight_devices() -> None:
         "-m",
         "pytest",
         "-q",
+        "--numprocesses=0",
         "-p",
         "no:cacheprovider",
         "-k",

@@ -200,3 +200,26 @@ def test_logit_scale_is_clamped_at_100_and_nothing_else_is() -> None:
     assert clamped["head"]["loss"]["log_scale"] == 9
     np.testing.assert_array_equal(clamped["clip"]["w"], 9)
     assert clamp_logit_scale({"logit_scale": jnp.asarray(2.0)})["logit_scale"] == 2
+
+
+def test_float16_storage_loses_small_updates_of_clip_alone() -> None:
+    """Near 0.01 float16 numbers are 8e-6 apart: an update of 1e-7 vanishes, one of 1e-4 lands on the nearest."""
+    start = np.float32(np.float16(0.01))
+    params = {"clip": {"kernel": jnp.full(4, start)}, "head": {"kernel": jnp.full(4, start)}}
+    gradient = jax.tree.map(jnp.ones_like, params)
+    moved = {}
+    for storage in ("float32", "float16"):
+        for rate in (1e-7, 1e-4):
+            config = RELEASED | {"lr": rate, "clip_lr": rate, "schedule": "constant", "warmup": 0.0}
+            optimizer = make_optimizer(config | {"clip_storage": storage, "weight_decay": 0.0}, params, 10)
+            updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+            moved[storage, rate] = optax.apply_updates(params, updates)
+    for rate in (1e-7, 1e-4):
+        exact, stored = moved["float32", rate], moved["float16", rate]
+        np.testing.assert_array_equal(stored["clip"]["kernel"], np.float16(exact["clip"]["kernel"]).astype(np.float32))
+        np.testing.assert_array_equal(stored["head"]["kernel"], exact["head"]["kernel"])
+        assert (np.asarray(exact["clip"]["kernel"]) != start).all()
+    assert (np.asarray(moved["float16", 1e-7]["clip"]["kernel"]) == start).all()
+    assert (np.asarray(moved["float16", 1e-4]["clip"]["kernel"]) != start).all()
+    with pytest.raises(UserError, match="clip_storage='half' is none of"):
+        make_optimizer(RELEASED | {"clip_storage": "half"}, params, 10)

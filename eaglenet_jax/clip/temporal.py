@@ -50,7 +50,7 @@ def from_text_tower(params: Mapping[str, Any], text: Mapping[str, Any]) -> dict[
     def same_shapes(one: Any, other: Any) -> bool:
         return bool(jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, other))
 
-    sources = {"positions": text.get("position_embedding"), **{name: text.get(name) for name in params}}
+    sources = {name: text.get("position_embedding" if name == "positions" else name) for name in params}
     sources = {name: value for name, value in sources.items() if value is not None}
     return {
         name: sources[name] if name in sources and same_shapes(value, sources[name]) else value

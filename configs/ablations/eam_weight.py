@@ -1,0 +1,19 @@
+"""Weight of energy-aware matching.
+
+Paper: EagleNet (CVPR 2026), table 8.
+Command: python -m eaglenet_jax.sweep --config=configs/ablations/eam_weight.py:msrvtt,b16 --seeds=0,1,2
+Expected: the paper's table; never run here on real data. With :demo instead of :msrvtt,b16 it runs on MovingShapes.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.ablations.rows import Rows, ablated
+
+ROWS: Rows = {f"weight_{weight}": {"head": {"eam_weight": weight}} for weight in (0.1, 0.5, 1.0)}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """argument: a row, a dataset and the words that it takes, such as "weight_0.5,didemo,b16"."""
+    return ablated("eam_weight", ROWS, argument)

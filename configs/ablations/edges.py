@@ -1,0 +1,23 @@
+"""Frame-frame edges.
+
+Paper: EagleNet (CVPR 2026), table 9.
+Command: python -m eaglenet_jax.sweep --config=configs/ablations/edges.py:msrvtt,b16 --seeds=0,1,2
+Expected: the paper's table; never run here on real data. With :demo instead of :msrvtt,b16 it runs on MovingShapes.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.ablations.rows import Rows, ablated
+
+ROWS: Rows = {
+    "no_frl": {"head": {"candidate_choice": "best"}},
+    "no_frame_frame": {"head": {"graph": {"frame_frame_edges": False}}},
+    "all": {},
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """argument: a row, a dataset and the words that it takes, such as "no_frame_frame,didemo,b16"."""
+    return ablated("edges", ROWS, argument)

@@ -1,0 +1,19 @@
+"""Energy functions.
+
+Paper: EagleNet (CVPR 2026), table 4.
+Command: python -m eaglenet_jax.sweep --config=configs/ablations/energies.py:msrvtt,b16 --seeds=0,1,2
+Expected: the paper's table; never run here on real data. With :demo instead of :msrvtt,b16 it runs on MovingShapes.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.ablations.rows import Rows, ablated
+
+ROWS: Rows = {kind: {"head": {"energy": kind}} for kind in ("cosine", "bilinear", "mlp")}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """argument: a row, a dataset and the words that it takes, such as "mlp,didemo,b16"."""
+    return ablated("energies", ROWS, argument)

@@ -1,0 +1,22 @@
+"""Pooling of the energy over frames.
+
+Paper: EagleNet (CVPR 2026), table 5.
+Command: python -m eaglenet_jax.sweep --config=configs/ablations/pooling.py:msrvtt,b16 --seeds=0,1,2
+Expected: the paper's table; never run here on real data. With :demo instead of :msrvtt,b16 it runs on MovingShapes.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.ablations.rows import Rows, ablated
+
+ROWS: Rows = {
+    "no_eam": {"head": {"eam_weight": 0.0, "eam_support_weight": 0.0}},
+    **{pooling: {"head": {"energy_pooling": pooling}} for pooling in ("fused", "max", "min", "avg")},
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """argument: a row, a dataset and the words that it takes, such as "max,didemo,b16"."""
+    return ablated("pooling", ROWS, argument)

@@ -1,0 +1,34 @@
+"""Rows of an ablation table: a named change each, laid over the config of a dataset."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+from eaglenet_jax.errors import UserError
+
+DATASETS = ("demo", "msrvtt", "didemo", "msvd", "vatex", "activitynet", "lsmdc", "charades")
+Rows = Mapping[str, Mapping[str, Any]]  # name of a row → changes of the config
+
+
+def ablated(table: str, rows: Rows, argument: str) -> ConfigDict:
+    """The config of one row.
+
+    argument: the row, a dataset (default: msrvtt) and the words that the dataset takes, by comma: "frl,didemo,b16".
+    """
+    words = [word.strip() for word in argument.split(",") if word.strip()]
+    row = next((word for word in words if word in rows), None)
+    if row is None:
+        raise UserError(f"--config: name a row of this table behind the colon; there are: {', '.join(rows)}")
+    datasets = [word for word in words if word in DATASETS] or ["msrvtt"]
+    rest = [word for word in words if word != row and word not in datasets]
+    config = importlib.import_module(f"configs.{datasets[0]}").get_config(",".join(rest))
+    if config.system != "eaglenet":
+        raise UserError(f"--config: the table {table} is about EagleNet, not {config.system}")
+    config.update(common.merged(rows[row], {}))
+    config.name = f"{config.name}_{table}_{row}"
+    return config

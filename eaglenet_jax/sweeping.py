@@ -1,0 +1,94 @@
+"""Many runs under one folder: rows of configs times seeds, first stages shared, one table at the end."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_prep.atomic import write_atomically
+from eaglenet_jax.comparison import comparison_table
+from eaglenet_jax.configuration import config_hash, load_config, resolve
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.results import StageResult
+from eaglenet_jax.run import train_run
+
+Row = tuple[str, str]  # (label in the table, config with its argument)
+
+
+def expand(configs: Sequence[str]) -> list[Row]:
+    """The rows of a table; an ablation (configs/ablations/) whose argument names no row stands for all its rows.
+
+    Raises UserError for a config that is not there.
+    """
+    rows: list[Row] = []
+    for config in configs:
+        file, _, argument = resolve(config).partition(":")
+        names = _rows_of(file)
+        words = [word.strip() for word in argument.split(",") if word.strip()]
+        if names and not set(words) & set(names):
+            rows += [(name, f"{file}:{','.join([name, *words])}") for name in names]
+        else:
+            rows.append((_label(config), config))
+    return rows
+
+
+def _rows_of(file: str) -> list[str]:
+    """Names of the rows that an ablation's file lists as ROWS; none for any other config."""
+    try:
+        return list(runpy.run_path(file).get("ROWS", {}))
+    except (SyntaxError, ImportError, NameError) as error:
+        raise UserError(f"--config={file}: {str(error).splitlines()[0]}") from error
+
+
+def _label(config: str) -> str:
+    path, _, argument = config.partition(":")
+    return " ".join(filter(None, [Path(path).stem, argument.replace(",", " ")]))
+
+
+def default_folder(configs: Sequence[str]) -> Path:
+    """runs/sweep_ and the names of the configs."""
+    names = dict.fromkeys(re.sub(r"\W+", "_", _label(config)) for config in configs)
+    return Path("runs") / "_".join(["sweep", *names])
+
+
+def run_sweep(
+    rows: Sequence[Row], seeds: Sequence[int], workdir: Path, overrides: Sequence[str] = ()
+) -> tuple[str, Path]:
+    """Trains every row with every seed → (table of the test split, the file that holds it as markdown).
+
+    A first stage that several runs share is trained once a seed, in a folder of its own. Finished runs are not trained
+    again. Every config is checked before the first is trained. Raises UserError and Stopped as `train_run`.
+    """
+    planned = [
+        (label, seed, load_config(config, [*overrides, f"--config.seed={seed}"]))
+        for label, config in rows
+        for seed in seeds
+    ]
+    found: dict[str, list[StageResult]] = {}
+    for number, (label, seed, config) in enumerate(planned, start=1):
+        print(f"\n[{number}/{len(planned)}] {label}, seed {seed}", flush=True)
+        folder = workdir / re.sub(r"\W+", "_", label) / f"seed_{seed}"
+        found.setdefault(label, []).append(train_run(_on_shared_stage(config, workdir), folder)[-1])
+    table = comparison_table(list(found.items()), "test")
+    file = workdir / "table.md"
+    write_atomically(file, f"{comparison_table(list(found.items()), 'test', markdown=True)}\n".encode())
+    return table, file
+
+
+def _on_shared_stage(config: ConfigDict, workdir: Path) -> ConfigDict:
+    """The config, starting from a first stage that is trained where no other run has done it."""
+    if not config.pretrain:
+        return config
+    stage: Any = config.pretrain
+    folder = workdir / "first_stages" / f"{stage.name}_{config_hash(stage)}"
+    train_run(stage, folder)
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.pretrain = ConfigDict({})
+    config.init_from = str(folder)
+    return config

@@ -1,0 +1,87 @@
+"""Rows and seeds to one table; what is finished is not trained again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from eaglenet_jax import sweep, sweeping
+from eaglenet_jax.comparison import comparison_table
+from eaglenet_jax.configuration import config_names, load_config
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.results import StageResult
+
+TABLES = [name for name in config_names() if name.startswith("ablations/")]
+
+
+def _result(recall: float, seconds: float = 10.0) -> StageResult:
+    side = {"R@1": recall, "R@5": 2 * recall, "R@10": 90.0, "MdR": 1.0, "MnR": 1.5}
+    metrics = {"test": {"t2v": side, "v2t": side, "Rsum": 6 * recall}}
+    return StageResult("x", "eaglenet", "w", metrics, {"test": [4, 4]}, 1, "validation", "ours", "0", seconds)
+
+
+def test_the_table_has_mean_and_deviation_over_seeds():
+    rows = [("one", [_result(10.0), _result(14.0)]), ("two", [_result(20.0)])]
+    text = comparison_table(rows, "test").splitlines()
+    assert "12.0 ± 2.8" in text[2] and "72.0 ± 17.0" in text[2] and text[2].split()[-2:] == ["2", "10"]
+    assert "20.0" in text[3] and "±" not in text[3]
+    markdown = comparison_table(rows, "test", markdown=True).splitlines()
+    assert len({line.count("|") for line in markdown}) == 1 and markdown[2].startswith("| one | 12.0 ± 2.8 |")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_of_every_table_is_a_config_and_they_differ(table):
+    rows = sweeping.expand([f"{table}:demo"])
+    assert len(rows) >= 3
+    configs = [load_config(config) for _, config in rows]
+    assert len({config.name for config in configs}) == len(rows)
+    assert len({str(config.head) for config in configs}) == len(rows)
+    assert load_config(f"{table}:{rows[0][0]},didemo,released").data.dataset == "didemo"
+
+
+def test_rows_of_a_table_and_plain_configs_are_told_apart():
+    assert [label for label, _ in sweeping.expand(["demo", "demo:xpool"])] == ["demo", "demo xpool"]
+    assert [label for label, _ in sweeping.expand(["ablations/graph:gat,demo"])] == ["graph gat demo"]
+    with pytest.raises(UserError, match="name a row of this table"):
+        load_config("ablations/graph:demo")
+    with pytest.raises(UserError, match="is about EagleNet, not xpool"):
+        load_config("ablations/graph:gat,demo,xpool")
+    for seeds in ("1,1", "a"):
+        with pytest.raises(UserError, match=f"--seeds={seeds}"):
+            sweep.main(["--config=demo", f"--seeds={seeds}"])
+
+
+def test_a_first_stage_is_trained_once_a_seed_and_every_row_starts_from_it(tmp_path, monkeypatch, capsys):
+    trained = []
+
+    def train_run(config, folder):
+        trained.append((folder.relative_to(tmp_path).as_posix(), config.init_from, config.seed))
+        return [dataclasses.replace(_result(10.0 + config.seed), workdir=str(folder))]
+
+    monkeypatch.setattr(sweeping, "train_run", train_run)
+    arguments = ["--config=demo:tiny", "--config=demo:tiny,xpool", "--seeds=0,1", f"--workdir={tmp_path}"]
+    sweep.main([*arguments, "--config.steps=4"])
+    stages = {folder for folder, source, _ in trained if not source}
+    runs = [(folder, source, seed) for folder, source, seed in trained if source]
+    assert len(stages) == 2 and len(runs) == 4
+    assert {source for _, source, seed in runs if seed == 0} & {
+        source for _, source, seed in runs if seed == 1
+    } == set()
+    assert "10.5 ± 0.7" in capsys.readouterr().out
+    assert "| demo tiny xpool |" in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_sweep_of_real_runs(tmp_path, capsys):
+    arguments = ["--config=demo:tiny,seqtransf", f"--workdir={tmp_path / 'sweep'}"]
+    arguments.append(f"--config.data.root={tmp_path / 'datasets'}")
+    sweep.main(arguments)
+    first = capsys.readouterr().out
+    assert "[1/1] demo tiny seqtransf, seed 0" in first
+    sweep.main(arguments)
+    again = capsys.readouterr().out
+    assert "step" not in again and first.splitlines()[-5:] == again.splitlines()[-5:]
+    seqtransf = json.loads((tmp_path / "sweep/demo_tiny_seqtransf/seed_0/config.json").read_text())
+    assert seqtransf["head"]["temporal"] == "transformer" and "first_stages" in seqtransf["init_from"]

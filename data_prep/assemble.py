@@ -97,9 +97,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
         " there is no val split then, and training needs --config.selection=test",
     )
     parser.add_argument("--fps", type=float, default=1.0, help="frames to store a second (default 1)")
-    parser.add_argument(
-        "--size", type=int, default=224, help="side of the stored square frames in pixels (default 224)"
-    )
+    parser.add_argument("--size", type=int, default=224, help="side of the stored frames in pixels (default 224)")
     parser.add_argument(
         "--timestamps",
         action="store_true",

@@ -98,6 +98,7 @@ class VideoWalk:
         stream.codec_context.thread_count = 1
         self._rate = stream.average_rate or stream.guessed_rate
         self._announced = stream.frames
+        self._duration = stream.duration and stream.time_base and stream.duration * stream.time_base
         frames = self._timed(stream) if self._sampling.timestamps else self._counted(stream)
         try:
             for frame in frames:
@@ -143,12 +144,24 @@ class VideoWalk:
                 due = ((time + CLOCK_TICK) // step + 1) * step
             self._decoded += 1
 
+    @property
+    def rate(self) -> float:
+        """Frames a second as the file says, once the first picture is read; 0 where it does not."""
+        return float(self._rate or 0)
+
+    @property
+    def announced_seconds(self) -> float:
+        """Length as the file says, once the first picture is read; 0 where it does not."""
+        of_container = (self._container.duration or 0) / av.time_base
+        of_frames = self._announced / self.rate if self.rate else 0.0
+        return float(self._duration or of_container or of_frames)
+
     def provenance(self) -> Provenance:
         """As in `DecodedVideo`, once the pictures are read."""
         incomplete = self.broken
         if incomplete is None and not self._cut and self._decoded < self._announced:
             incomplete = f"the file announces {self._announced} frames and gives {self._decoded}"
-        rate = float(self._rate or 0)
+        rate = self.rate
         return {
             "decoder": DECODER,
             "source_fps": rate,

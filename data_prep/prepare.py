@@ -53,7 +53,7 @@ def prepare(
     """Decodes into `out/cache`, packs into `out/shards`, and returns the manifest, which is written last.
 
     Goes on where a killed run stopped, and does nothing when `out` already holds these entries at these settings. A
-    second process waits for the first. `first_seconds` and `timestamps` as in `decode`; `about` is kept in the manifest.
+    second process waits for the first one. `first_seconds`, `timestamps`: as in `decode`. `about`: into the manifest.
     Videos that are missing or cannot be decoded are an error; with `allow_missing` they are left out, listed under
     "failed" with the reason, and tried again by the next call. Files that broke off are listed under "incomplete".
     Raises `UserError` for unusable videos and for everything `check_entries` refuses.

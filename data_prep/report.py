@@ -20,9 +20,7 @@ def report(manifest: Mapping[str, Any], out: Path) -> str:
     if "first_seconds" in settings:
         lines.append(f"Of every video only the first {settings['first_seconds']:g} s.")
     if manifest["held_out"]:
-        lines.append(
-            "The dataset has no validation split: `val` is held out of its training videos by their ids' hash."
-        )
+        lines.append("The dataset has no validation split: `val` is held out of `train` by the ids' hash.")
     if manifest["is_fake"]:
         lines.append("**Drawn clips under the dataset's ids, made by `data_prep.fake`. Not the dataset.**")
     lines += [

@@ -51,10 +51,10 @@ def describe(splits: Mapping[str, int], seed: int) -> tuple[dict, dict[str, Scen
     return {"info": info, "videos": videos, "sentences": sentences}, scenes
 
 
-def write_video(path: Path, scene: Scene, clip: Clip) -> None:
-    """Writes one MP4; a file of this name is there only when it is complete."""
+def write_video(path: Path, scene: Scene, clip: Clip, container_format: str = "mp4") -> None:
+    """Writes one H.264 file; a file of this name is there only when it is complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with av.open(str(temporary), "w", format="mp4") as container:
+    with av.open(str(temporary), "w", format=container_format) as container:
         stream = container.add_stream("libx264", rate=Fraction(*clip.rate))
         stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
         # One thread and a fixed preset: the same bytes on every run, and no thread start for tiny pictures.

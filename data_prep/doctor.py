@@ -1,0 +1,83 @@
+"""`python -m data_prep.doctor --dataset=msrvtt --videos=DIR --annotations=DIR --out=DIR`: what is here.
+
+Exits with 1 if something would change results: missing or damaged files, counts that are not the dataset's, splits that
+overlap, no room on the disk. It looks at headers and first frames; damage further on shows when building.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Sequence
+
+from data_prep.annotations import first_few
+from data_prep.assemble import Assembly, add_dataset_arguments, assemble, check_numbers
+from data_prep.cache import FrameSettings
+from data_prep.command import run_command
+from data_prep.examination import Examination, examine
+
+COLUMNS = ("expected", "captions", "present", "missing", "undecodable", "too_short")
+
+
+def as_json(assembly: Assembly, found: Examination) -> str:
+    """Everything, with all ids."""
+    head = {
+        "dataset": assembly.spec.name,
+        "variant": assembly.variant_name,
+        "protocol": assembly.variant.test_protocol,
+        "is_fake": assembly.is_fake,
+        "files": [str(path) for path in assembly.annotations.files],
+    }
+    return json.dumps(head | dataclasses.asdict(found) | {"is_sound": found.is_sound}, indent=1, ensure_ascii=False)
+
+
+def as_text(assembly: Assembly, found: Examination) -> Iterator[str]:
+    """The lines for a reader."""
+    variant = assembly.variant
+    yield f"{assembly.spec.title}, variant {assembly.variant_name}: {variant.about}, {variant.test_protocol}"
+    yield f"read: {', '.join(path.name for path in assembly.annotations.files)}"
+    yield f"videos in the annotations: {', '.join(f'{count} {split}' for split, count in found.annotated.items())}"
+    if assembly.is_fake:
+        yield "made by data_prep.fake: counts are not compared with the dataset's"
+    yield "".join(f"{name.replace('_', ' '):>13}" for name in ("split", *COLUMNS))
+    for split, state in found.splits.items():
+        yield "".join(f"{cell:>13}" for cell in (split, *(getattr(state, name) for name in COLUMNS)))
+    for name, count in found.facts.items():
+        yield f"{name}: {count}"
+    if found.estimate:
+        estimate = found.estimate
+        yield f"{estimate.video_hours:.2f} hours of video, {estimate.frames} frames to store"
+        yield f"disk: {estimate.bytes_needed / 1e9:.2f} GB needed, {estimate.bytes_free / 1e9:.1f} GB free"
+        yield f"time: about {_duration(estimate.seconds)} with {estimate.workers} workers"
+    for finding in sorted(found.findings, key=lambda finding: not finding.changes_results):
+        kind = "CHANGES RESULTS" if finding.changes_results else "note"
+        ids = f": {first_few(finding.ids)}" if finding.ids else ""
+        yield f"{kind}: {finding.split + ': ' if finding.split else ''}{finding.what}{ids}"
+    yield "sound" if found.is_sound else "not sound: see what changes results"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Says what is here; 1 if something would change results."""
+    parser = argparse.ArgumentParser("python -m data_prep.doctor", description=__doc__, allow_abbrev=False)
+    add_dataset_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="everything as JSON, with all ids")
+    flags = parser.parse_args(argv)
+    check_numbers(flags, parser)
+    assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out)
+    settings = FrameSettings(flags.fps, flags.size, assembly.spec.first_seconds, flags.timestamps)
+    workers = flags.workers or len(os.sched_getaffinity(0))
+    found = examine(assembly, settings, flags.out, workers=workers, progress=not flags.json)
+    print(as_json(assembly, found) if flags.json else "\n".join(as_text(assembly, found)))
+    return 0 if found.is_sound else 1
+
+
+if __name__ == "__main__":
+    run_command(main)

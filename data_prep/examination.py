@@ -1,0 +1,200 @@
+"""What there is to say about a dataset before hours are spent on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from data_prep.annotations import VideoEntry
+from data_prep.assemble import Assembly
+from data_prep.cache import FrameSettings
+from data_prep.decode import DecodeError, decode
+from data_prep.parallel import map_in_processes
+from data_prep.probe import Probe, probe
+
+TRIAL_VIDEOS = 8
+# Every frame is in the cache and in the shards until the cache is deleted.
+COPIES_ON_DISK = 2
+# Cameras for slow motion give 240; what is above comes from headers that state a clock instead of a rate.
+HIGHEST_RATE = 240
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing to know. changes_results: whether numbers would not be those of the complete dataset."""
+
+    what: str
+    changes_results: bool
+    split: str = ""
+    ids: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitState:
+    """Counts of one split. expected: videos that its annotations name; the others are of these."""
+
+    expected: int
+    captions: int
+    present: int
+    missing: int
+    undecodable: int
+    too_short: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What building costs: hours of video, frames, bytes on disk (and how many are free), seconds with `workers`."""
+
+    video_hours: float
+    frames: int
+    bytes_needed: int
+    bytes_free: int
+    seconds: float
+    workers: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Examination:
+    """Everything that the doctor says. annotated: videos by split, before any are held out. splits: after that."""
+
+    annotated: Mapping[str, int]
+    splits: Mapping[str, SplitState]
+    facts: Mapping[str, int]
+    findings: tuple[Finding, ...]
+    estimate: Estimate | None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing would change results."""
+        return not any(finding.changes_results for finding in self.findings)
+
+
+def examine(
+    assembly: Assembly, settings: FrameSettings, out: Path, *, workers: int, progress: bool = True
+) -> Examination:
+    """Looks into every file's header and first frame, and decodes a few files wholly to time it."""
+    here = [entry for entry in assembly.entries if entry.path.is_file()]
+    results = map_in_processes(_probe, here, workers=workers, title="Looking at videos", progress=progress)
+    probes = dict(results)
+    too_short = 1 / settings.fps
+    splits = {}
+    findings = [*annotation_findings(assembly)]
+    for split, videos in assembly.splits.items():
+        entries = [entry for entry in assembly.entries if entry.split == split]
+        missing = [e.video_id for e in entries if e.video_id not in probes]
+        found = {e.video_id: probes[e.video_id] for e in entries if e.video_id in probes}
+        broken = {name: p.reason for name, p in found.items() if p.reason is not None}
+        short = [name for name, p in found.items() if p.reason is None and 0 < p.seconds < too_short]
+        fast = [name for name, p in found.items() if p.rate > HIGHEST_RATE]
+        captions = sum(len(video.captions) for video in videos)
+        splits[split] = SplitState(len(videos), captions, len(found), len(missing), len(broken), len(short))
+        if missing:
+            findings.append(Finding(f"{len(missing)} videos are missing", True, split, tuple(missing)))
+        if broken:
+            ids = tuple(f"{name} ({reason})" for name, reason in broken.items())
+            findings.append(Finding(f"{len(broken)} videos cannot be decoded", True, split, ids))
+        if short:
+            findings.append(Finding(f"{len(short)} videos give one frame only", False, split, tuple(short)))
+        if fast:
+            text = f"{len(fast)} videos state a rate above {HIGHEST_RATE} frames a second: use --timestamps"
+            findings.append(Finding(text, True, split, tuple(fast)))
+    if assembly.several_files:
+        text = f"{len(assembly.several_files)} videos are there as several files; the first by name is taken"
+        findings.append(Finding(text, False, "", tuple(assembly.several_files)))
+    unused = assembly.files_here - len(here) - sum(len(files) - 1 for files in assembly.several_files.values())
+    if unused > 0:
+        findings.append(Finding(f"{unused} files belong to no video of this variant", False))
+    usable = [(entry, probes[entry.video_id]) for entry in here if probes[entry.video_id].reason is None]
+    estimate = _estimate(usable, settings, out, workers) if usable else None
+    if estimate and estimate.bytes_needed > estimate.bytes_free:
+        text = f"{estimate.bytes_needed / 1e9:.1f} GB are needed, {estimate.bytes_free / 1e9:.1f} GB are free at {out}"
+        findings.append(Finding(text, True))
+    facts = dict(assembly.annotations.facts)
+    facts["groups of identical captions in test"] = len(_shared_captions(assembly))
+    annotated = {split: len(videos) for split, videos in assembly.annotations.splits.items()}
+    return Examination(annotated, splits, facts, tuple(findings), estimate)
+
+
+def annotation_findings(assembly: Assembly) -> Iterator[Finding]:
+    """What the annotation files alone show."""
+    found = assembly.annotations
+    for split, names in found.absent.items():
+        yield Finding(f"no {names}", True, split)
+    for split, ids in found.repeated.items():
+        yield Finding(f"{len(ids)} ids are listed more than once; the first is taken", True, split, ids)
+    if found.wordless:
+        yield Finding(f"{len(found.wordless)} captions have no word and are left out", True, "", found.wordless)
+    for split, ids in assembly.uncaptioned.items():
+        yield Finding(f"{len(ids)} listed videos have no caption and are left out", True, split, ids)
+    for split, (videos, captions) in {} if assembly.is_fake else assembly.variant.expected.items():
+        if split not in found.splits:
+            if split not in found.absent:
+                yield Finding("the split is not there", True, split)
+            continue
+        counts = (len(found.splits[split]), sum(len(video.captions) for video in found.splits[split]))
+        for count, expected, what in zip(counts, (videos, captions), ("videos", "captions"), strict=True):
+            if expected is not None and count != expected:
+                yield Finding(f"{count} {what} in the annotations, the complete files have {expected}", True, split)
+    for first, second in itertools.combinations(assembly.splits, 2):
+        both = {v.video_id for v in assembly.splits[first]} & {v.video_id for v in assembly.splits[second]}
+        if both:
+            text = f"{len(both)} videos are in {first} and in {second}; build refuses that"
+            yield Finding(text, True, "", tuple(sorted(both)))
+    shared = _shared_captions(assembly)
+    if shared:
+        text = f"{len(shared)} captions are those of two or more videos: no system can tell these apart"
+        yield Finding(text, False, "test", tuple(shared))
+    held = len(assembly.splits.get("val", ())) if assembly.variant.holds_out else 0
+    if held:
+        yield Finding(f"{held} training videos are held out as val, by the hash of their ids", False, "val")
+
+
+def _shared_captions(assembly: Assembly) -> list[str]:
+    """Texts of the test split that belong to more than one video."""
+    owners: dict[str, set[str]] = {}
+    for video in assembly.splits.get("test", ()):
+        for _, text in video.captions:
+            owners.setdefault(text, set()).add(video.video_id)
+    return [text for text, videos in owners.items() if len(videos) > 1]
+
+
+def _probe(entry: VideoEntry) -> tuple[str, Probe]:
+    return entry.video_id, probe(entry.path)
+
+
+def _estimate(usable: list[tuple[VideoEntry, Probe]], settings: FrameSettings, out: Path, workers: int) -> Estimate:
+    """From a few videos decoded wholly, spread over all of them by length."""
+    limit = settings.first_seconds or math.inf
+    by_length = sorted(usable, key=lambda pair: pair[1].seconds)
+    step = max(1, len(by_length) // TRIAL_VIDEOS)
+    trial = by_length[step // 2 :: step][:TRIAL_VIDEOS]
+    spent, seconds, sizes = 0.0, 0.0, []
+    for entry, found in trial:
+        start = time.perf_counter()
+        sizes += [len(frame) for frame in _trial_frames(entry, settings)]
+        spent += time.perf_counter() - start
+        seconds += min(found.seconds, limit)
+    total = sum(min(found.seconds, limit) for _, found in usable)
+    frames = sum(math.ceil(min(found.seconds, limit) * settings.fps) or 1 for _, found in usable)
+    each = sum(sizes) / len(sizes) if sizes else 0.0
+    duration = spent / seconds * total / workers if seconds else spent / len(trial) * len(usable) / workers
+    free = shutil.disk_usage(next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())).free
+    return Estimate(total / 3600, frames, int(frames * each * COPIES_ON_DISK), free, duration, workers)
+
+
+def _trial_frames(entry: VideoEntry, settings: FrameSettings) -> Iterable[bytes]:
+    try:
+        return decode(
+            entry.path,
+            fps=settings.fps,
+            size=settings.size,
+            first_seconds=settings.first_seconds,
+            timestamps=settings.timestamps,
+        ).frames
+    except DecodeError:
+        return ()

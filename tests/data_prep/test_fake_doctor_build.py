@@ -1,0 +1,172 @@
+"""The commands of a dataset's user: fake, doctor, build; on folders that are whole and on folders that are not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from data_prep import build as build_command
+from data_prep import doctor as doctor_command
+from data_prep import fake as fake_command
+from data_prep.assemble import assemble
+from data_prep.datasets import DATASETS
+from data_prep.fake import fake
+from data_prep.prepare import read_manifest
+from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.errors import UserError
+
+VIDEOS = 16
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up MSR-VTT. Not to be changed."""
+    folder = tmp_path_factory.mktemp("msrvtt")
+    fake("msrvtt", folder / "fake", videos=VIDEOS, workers=1, progress=False)
+    return folder / "fake"
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    shutil.copytree(whole, tmp_path / "fake")
+    return tmp_path / "fake"
+
+
+def arguments(folder: Path, *more: str, dataset: str = "msrvtt") -> list[str]:
+    places = {"annotations": folder / "annotations", "videos": folder / "videos", "out": folder / "prepared"}
+    paths = [f"--{name}={path}" for name, path in places.items()]
+    return [f"--dataset={dataset}", *paths, "--workers=1", *more]
+
+
+def build(folder: Path, *more: str) -> dict:
+    assert build_command.main(arguments(folder, "--size=16", *more)) == 0
+    return json.loads((folder / "prepared/manifest.json").read_text())
+
+
+def doctor(folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict]:
+    capsys.readouterr()
+    code = doctor_command.main(arguments(folder, "--size=16", "--json", *more))
+    return code, json.loads(capsys.readouterr().out)
+
+
+def told(found: dict, changing: bool = True) -> str:
+    return " | ".join(f"{f['split']}: {f['what']}" for f in found["findings"] if f["changes_results"] == changing)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_made_up_dataset_is_read_in_every_variant(name: str, tmp_path: Path) -> None:
+    annotations, videos = fake(name, tmp_path / "fake", videos=VIDEOS, workers=1, progress=False)
+    for variant in DATASETS[name].variants:
+        found = assemble(name, annotations, videos, variant)
+        assert set(found.splits) == {"train", "val", "test"} and all(found.splits.values())
+        assert all(entry.path.is_file() for entry in found.entries) and found.is_fake
+        assert not found.uncaptioned and not found.annotations.absent
+        without = assemble(name, annotations, videos, variant, hold_out=False)
+        assert ("val" in without.splits) != found.variant.holds_out
+        assert len(without.entries) == len(found.entries)
+
+
+def test_fake_says_what_to_do_next_and_keeps_out_of_other_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--dataset=lsmdc", f"--videos={VIDEOS}", f"--out={tmp_path / 'new'}", "--workers=1"]
+    assert fake_command.main(command) == 0
+    said = capsys.readouterr().out
+    assert "python -m data_prep.doctor --dataset=lsmdc" in said and "python -m data_prep.build --dataset=lsmdc" in said
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "new/videos").rglob("*.avi")}
+    assert fake_command.main(command) == 0 and len(before) == VIDEOS
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").touch()
+    with pytest.raises(UserError, match="is not empty"):
+        fake("lsmdc", tmp_path / "full")
+    with pytest.raises(UserError, match="give 16 or more"):
+        fake("lsmdc", tmp_path / "few", videos=3)
+
+
+def test_a_sound_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = doctor(folder, capsys)
+    assert code == 0 and found["is_sound"] and told(found) == ""
+    assert found["splits"]["test"] == {
+        "expected": 3, "captions": 3, "present": 3, "missing": 0, "undecodable": 0, "too_short": 0
+    }  # fmt: skip
+    assert found["annotated"] == {"train": 13, "test": 3}
+    estimate = found["estimate"]
+    assert estimate["frames"] >= VIDEOS and 0 < estimate["bytes_needed"] < estimate["bytes_free"]
+    assert doctor_command.main(arguments(folder)) == 0
+    assert "sound" in capsys.readouterr().out
+    manifest = build(folder)
+    said = capsys.readouterr().out
+    assert "test: 3 videos, 3 captions" in said and "LEFT OUT" not in said
+    assert manifest["variant"] == "1ka-9k" and manifest["held_out"] and manifest["is_fake"]
+    assert {split: set(states.values()) for split, states in manifest["states"].items()} == {
+        split: {"complete"} for split in ("train", "val", "test")
+    }
+    assert sum(len(states) for states in manifest["states"].values()) == VIDEOS
+    prepared = PreparedDataset.open(folder / "prepared")
+    assert len(prepared.split("test").queries("all")) == 3
+    assert len(prepared.split("val").queries("all")) == 20 * len(manifest["states"]["val"])
+    report = (folder / "prepared/report.md").read_text()
+    assert "| test | 3 | 3 | 0 | 0 | 3 |" in report and "Not the dataset" in report
+    times = {path: path.stat().st_mtime_ns for path in (folder / "prepared").rglob("*") if path.is_file()}
+    build(folder)
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_missing_and_damaged_videos_are_told_left_out_and_counted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = [video.video_id for video in assemble("msrvtt", folder / "annotations", folder / "videos").splits["test"]]
+    (folder / f"videos/{test[0]}.mp4").unlink()
+    (folder / f"videos/{test[1]}.mp4").write_bytes(b"")
+    (folder / "videos/holiday.mp4").write_bytes(b"")
+    shutil.copy(folder / "videos/video0.mp4", folder / "videos/video0.webm")
+    code, found = doctor(folder, capsys)
+    assert code == 1 and not found["is_sound"]
+    state = found["splits"]["test"]
+    assert (state["present"], state["missing"], state["undecodable"]) == (2, 1, 1)
+    assert "test: 1 videos are missing" in told(found) and "test: 1 videos cannot be decoded" in told(found)
+    notes = told(found, changing=False)
+    assert "1 files belong to no video" in notes and "1 videos are there as several files" in notes
+    with pytest.raises(UserError, match=rf"1 of {VIDEOS} videos .* {test[0]} at"):
+        build(folder, "--strict")
+    manifest = build(folder)
+    assert "test: 2 videos with 2 captions are LEFT OUT" in capsys.readouterr().out
+    assert manifest["left_out"] == {"test": {"videos": 2, "captions": 2}}
+    assert manifest["states"]["test"][test[0]].startswith("left out: no file at")
+    assert manifest["states"]["test"][test[1]].startswith("left out: Invalid data")
+    report = (folder / "prepared/report.md").read_text()
+    assert "| test | 3 | 1 | 2 | 0 | 1 |" in report and f"- test {test[0]}: left out" in report
+
+
+def test_what_would_change_results_is_an_error_each(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "annotations/made_by_data_prep_fake.txt").unlink()
+    code, found = doctor(folder, capsys)
+    assert code == 1 and "test: 3 videos in the annotations, the complete files have 1000" in told(found)
+    lines = (folder / "annotations/MSRVTT_JSFUSION_test.csv").read_text().splitlines()
+    first, second = (line.split(",") for line in lines[1:3])
+    second[-1] = first[-1]
+    train = (folder / "annotations/MSRVTT_train.9k.csv").read_text()
+    (folder / "annotations/MSRVTT_JSFUSION_test.csv").write_text("\n".join([lines[0], lines[1], ",".join(second)]))
+    (folder / "annotations/MSRVTT_train.9k.csv").write_text(train + f"{first[2]}\nvideo0\nvideo9999\n")
+    code, found = doctor(folder, capsys, "--no-hold-out")
+    assert "train: 1 ids are listed more than once" in told(found)
+    assert "1 videos are in train and in test; build refuses that" in told(found)
+    assert "train: 1 listed videos have no caption" in told(found)
+    assert "test: 1 captions are those of two or more videos" in told(found, changing=False)
+    assert found["facts"]["groups of identical captions in test"] == 1
+    with pytest.raises(UserError, match="video ids occur more than once"):
+        build(folder)
+    assert read_manifest(folder / "prepared") is None
+    (folder / "annotations/MSRVTT_train.9k.csv").unlink()
+    assert "train: no MSRVTT_train.9k.csv" in told(doctor(folder, capsys)[1])
+
+
+def test_senseless_numbers_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--fps=0", "--size=-1", "--workers=0", "--fps=nan"):
+        with pytest.raises(SystemExit):
+            build_command.main(arguments(folder, flag))
+        assert flag.split("=")[0] in capsys.readouterr().err

@@ -145,21 +145,26 @@ def adjacency(
     return {name: edge & sends for name, edge in edges.items()}
 
 
-def edge_logits(relation: Relation, x: Float[Array, "*batch n d"]) -> Float[Array, "*batch H n n"]:
-    """a_l · W x_i + a_r · W x_j for every receiving node i (rows) and sending node j (columns), before LeakyReLU."""
-    projected = jnp.einsum("...nd,dhk->...hnk", x, relation.kernel)
-    return (projected @ relation.receive)[..., :, None] + (projected @ relation.send)[..., None, :]
+def projected(relation: Relation, x: Float[Array, "*batch n d"]) -> Float[Array, "*batch H n k"]:
+    """z^h_i = W^h x_i of every node and head."""
+    return jnp.einsum("...nd,dhk->...hnk", x, relation.kernel)
+
+
+def edge_logits(relation: Relation, z: Float[Array, "*batch H n k"]) -> Float[Array, "*batch H n n"]:
+    """a_l · z_i + a_r · z_j for every receiving node i (rows) and sending node j (columns), before LeakyReLU."""
+    return (z @ relation.receive)[..., :, None] + (z @ relation.send)[..., None, :]
 
 
 def dense_layer(
     layer: Layer, x: Float[Array, "*batch n d"], edges: dict[str, Bool[Array, "*batch n n"]]
 ) -> Float[Array, "*batch n H k"]:
-    """out^h_i = W_o x_i + Σ_r Σ_j α^{r,h}_ij W^{r,h} x_j for all nodes, relations and heads."""
+    """out^h_i = W_o x_i + Σ_r Σ_j α^{r,h}_ij z^{r,h}_j for all nodes, relations and heads."""
     out = jnp.zeros((), x.dtype) if layer.residual is None else jnp.einsum("...nd,dhk->...nhk", x, layer.residual)
     for name, relation in layer.relations.items():
-        logits = jax.nn.leaky_relu(edge_logits(relation, x), LEAKY_SLOPE)
+        z = projected(relation, x)
+        logits = jax.nn.leaky_relu(edge_logits(relation, z), LEAKY_SLOPE)
         weights = masked_softmax(logits, edges[name][..., None, :, :])
-        out = out + jnp.einsum("...hij,...jd,dhk->...ihk", weights, x, relation.kernel)
+        out = out + jnp.einsum("...hij,...hjk->...ihk", weights, z)
     return out
 
 
@@ -168,7 +173,8 @@ def candidate_logits(
 ) -> Float[Array, "*batch texts"]:
     """e_i of every text node: the mean over heads and valid frames of the last layer's text–frame edge weights."""
     frames = frame_mask.shape[-1]
-    logits = edge_logits(layer.of(TEXT_FRAME), x)
+    across = layer.of(TEXT_FRAME)
+    logits = edge_logits(across, projected(across, x))
     if shape.readout == "released":
         between = jnp.swapaxes(jax.nn.leaky_relu(logits[..., :frames, frames:], LEAKY_SLOPE), -1, -2)
     else:

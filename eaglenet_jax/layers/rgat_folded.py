@@ -34,7 +34,7 @@ from eaglenet_jax.layers.similarity import at_least_float32, masked_mean, masked
 class Message:
     """What nodes get from one group of senders.
 
-    value: [..., i, H, k]. log_weight: [..., i, H], logsumexp of the edge logits.
+    value: [..., H, i, k]. log_weight: [..., H, i], logsumexp of the edge logits.
     """
 
     value: Array
@@ -45,8 +45,8 @@ class Message:
 class FrameSide:
     """What one layer needs of the frames alone. Leaves lead with texts (or 1) × videos.
 
-    mask: [..., M]. own: [..., M, H, k], W_o f, or None. within: message from frames to frames. values: [..., M, H, k],
-    W^{tf} f. receive, send: [..., M, H], logits of text–frame edges. Of the last layer only mask and the two
+    mask: [..., M]. own: [..., H, M, k], W_o f, or None. within: message from frames to frames. values: [..., H, M, k],
+    W^{tf} f. receive, send: [..., H, M], logits of text–frame edges. Of the last layer only mask and the two
     logits are there.
     """
 
@@ -59,39 +59,42 @@ class FrameSide:
 
 
 def _folded(x: Float[Array, "*batch n d"], relation: Relation) -> tuple[Array, Array]:
-    """a_l · W^h x and a_r · W^h x as [..., n, H] each."""
+    """a_l · W^h x and a_r · W^h x as [..., H, n] each."""
     both = jnp.stack([relation.receive, relation.send], axis=-1)
-    vectors = jnp.einsum("dhk,kc->dch", relation.kernel, both).astype(x.dtype)
-    logits = at_least_float32(jnp.einsum("...nd,dch->...nch", x, vectors))
+    vectors = (relation.kernel @ both).astype(x.dtype)  # [d, H, 2]
+    logits = at_least_float32(x @ vectors.reshape(x.shape[-1], -1))
+    logits = jnp.swapaxes(logits, -1, -2).reshape(*x.shape[:-2], *vectors.shape[1:], x.shape[-2])
     return logits[..., 0, :], logits[..., 1, :]
 
 
-def _project(x: Float[Array, "*batch n d"], kernel: Float[Array, "d heads k"]) -> Float[Array, "*batch n heads k"]:
+def _project(x: Float[Array, "*batch n d"], kernel: Float[Array, "d heads k"]) -> Float[Array, "*batch heads n k"]:
     flat = x @ kernel.reshape(kernel.shape[0], -1).astype(x.dtype)
-    return flat.reshape(*x.shape[:-1], *kernel.shape[1:])
+    return jnp.swapaxes(flat.reshape(*x.shape[:-1], *kernel.shape[1:]), -3, -2)
 
 
 def _edge_weights(
-    receive: Float[Array, "*#batch i H"], send: Float[Array, "*#batch j H"], senders: Bool[Array, "*#batch j"]
-) -> tuple[Float[Array, "*batch i H j"], Float[Array, "*batch i H"]]:
+    receive: Float[Array, "*#batch H i"], send: Float[Array, "*#batch H j"], senders: Bool[Array, "*#batch j"]
+) -> tuple[Float[Array, "*batch H i j"], Float[Array, "*batch H i"]]:
     """Attention of receivers i over senders j, and the logsumexp that normalises it (−inf stands for no sender)."""
-    logits = jax.nn.leaky_relu(receive[..., :, :, None] + jnp.swapaxes(send, -1, -2)[..., None, :, :], LEAKY_SLOPE)
+    logits = jax.nn.leaky_relu(receive[..., :, None] + send[..., None, :], LEAKY_SLOPE)
     mask = senders[..., None, None, :]
     lowest = jnp.finfo(logits.dtype).min
     return masked_softmax(logits, mask), jax.nn.logsumexp(jnp.where(mask, logits, lowest), axis=-1)
 
 
 def _attend(receive: Array, send: Array, values: Array, senders: Array) -> Message:
-    """Message of projected values [..., j, H, k]."""
+    """Message of projected values [..., H, j, k]."""
     weights, log_weight = _edge_weights(receive, send, senders)
-    return Message(jnp.einsum("...ihj,...jhk->...ihk", weights.astype(values.dtype), values), log_weight)
+    return Message(weights.astype(values.dtype) @ values, log_weight)
 
 
 def _attend_then_project(receive: Array, send: Array, x: Array, senders: Array, kernel: Array) -> Message:
     """The same message from unprojected senders x [..., j, d], projected after mixing."""
     weights, log_weight = _edge_weights(receive, send, senders)
-    mixed = jnp.einsum("...ihj,...jd->...ihd", weights.astype(x.dtype), x)
-    return Message(jnp.einsum("...ihd,dhk->...ihk", mixed, kernel.astype(x.dtype)), log_weight)
+    weights, kernel = weights.astype(x.dtype), kernel.astype(x.dtype)
+    # A loop over heads, because one product over all would first have to lay its operands out anew.
+    by_head = [(weights[..., head, :, :] @ x) @ kernel[:, head] for head in range(kernel.shape[1])]
+    return Message(jnp.stack(by_head, axis=-3), log_weight)
 
 
 def _joined(own: Array | None, one: Message, other: Message) -> Array:
@@ -150,19 +153,18 @@ def _layer(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> 
     return _activated(new_frames), _activated(new_texts)
 
 
-def _activated(heads: Float[Array, "*batch n H k"]) -> Float[Array, "*batch n width"]:
-    return jax.nn.relu(heads.reshape(*heads.shape[:-2], -1))
+def _activated(heads: Float[Array, "*batch H n k"]) -> Float[Array, "*batch n width"]:
+    by_node = jnp.swapaxes(heads, -3, -2)
+    return jax.nn.relu(by_node.reshape(*by_node.shape[:-2], -1))
 
 
 def _readout(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> Float[Array, "*pairs texts"]:
     receive, send = _folded(texts, layer.of(TEXT_FRAME))
     if shape.readout == "released":
-        logits = jax.nn.leaky_relu(
-            jnp.swapaxes(frames.receive, -1, -2)[..., None, :, :] + send[..., :, :, None], LEAKY_SLOPE
-        )
+        logits = jax.nn.leaky_relu(send[..., :, None] + frames.receive[..., None, :], LEAKY_SLOPE)
     else:
-        logits = receive[..., :, :, None] + jnp.swapaxes(frames.send, -1, -2)[..., None, :, :]
-    return jnp.mean(masked_mean(logits, frames.mask[..., None, None, :]), axis=-1)
+        logits = receive[..., :, None] + frames.send[..., None, :]
+    return jnp.mean(masked_mean(logits, frames.mask[..., None, None, :]), axis=-2)
 
 
 def candidate_weights(

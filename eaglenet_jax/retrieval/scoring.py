@@ -7,9 +7,9 @@ block included (its missing rows repeat a real one and are thrown away). Only th
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,12 @@ from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.retrieval.host import padded_rows, row_count, to_all_devices, to_host
 
 PREPARE_BATCH = 256
-# Texts × videos to begin with. On two CPU cores EagleNet is fastest near 32 × 32; an accelerator wants more at a time.
+# Texts × videos to begin with; an accelerator wants more at a time.
 CPU_BLOCK, ACCELERATOR_BLOCK = (32, 32), (64, 128)
-CPU_MEMORY_BUDGET = 1 << 30
+# On CPU a block whose temporaries fit the last-level cache is half as fast again as one that goes through memory.
+CPU_CACHE = 24 << 20
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,11 @@ def score_gallery(
 
     texts: [Nt, ...], videos: [Nv, ...], any counts. block, video_block: texts and videos of a block, per device;
     those not given are chosen so that the temporaries and scores of a block fit `memory_budget` (bytes per device; by
-    default half of what the device has free, 1 GiB on CPU), by the compiler's own analysis. mesh: texts are spread
-    over its devices. progress(done, total): told the number of pairs after each block. The result does not depend on
-    block, video_block or mesh, to float tolerance (the sums of a matrix product may be ordered differently). Raises
-    UserError if there is nothing to score, or if not even one pair fits the budget.
+    default half of what the device has free; on CPU 24 MiB, a cache's size, or what the smallest block takes), by the
+    compiler's own analysis. mesh: texts are spread over its devices. progress(done, total): told the number of pairs
+    after each block. The result does not depend on block, video_block or mesh, to float tolerance (the sums of a
+    matrix product may be ordered differently). Raises UserError if there is nothing to score, or if not even one pair
+    fits the budget.
     """
     counts = row_count(texts), row_count(videos)
     if 0 in counts:
@@ -119,13 +122,15 @@ def score_gallery(
     prepared_texts = prepare_all(score.prepare_text, head_params, texts, devices=score.devices)
     prepared_videos = prepare_all(score.prepare_video, head_params, videos, devices=score.devices)
 
-    def inputs(start: tuple[int, int], size: tuple[int, int]) -> tuple[Any, ...]:
-        rows = padded_rows(start[0], size[0] * score.devices, counts[0])
-        columns = padded_rows(start[1], size[1], counts[1])
-        return head_params, score.take_texts(prepared_texts, rows), score.take_videos(prepared_videos, columns), draws
+    def texts_at(start: int, rows: int) -> Any:
+        return score.take_texts(prepared_texts, padded_rows(start, rows * score.devices, counts[0]))
+
+    def videos_at(start: int, columns: int) -> Any:
+        return score.take_videos(prepared_videos, padded_rows(start, columns, counts[1]))
 
     def needed_bytes(size: tuple[int, int]) -> int:
-        memory = score.block.lower(*inputs((0, 0), size)).compile().memory_analysis()
+        lowered = score.block.lower(head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws)
+        memory = lowered.compile().memory_analysis()
         return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
     per_device = -(-counts[0] // score.devices)
@@ -133,10 +138,16 @@ def score_gallery(
     size = block or min(largest[0], per_device), video_block or min(largest[1], counts[1])
     if block is None or video_block is None:
         budget = default_memory_budget() if memory_budget is None else memory_budget
-        size = fitting_block(size, (block is None, video_block is None), needed_bytes, budget)
-    dtype = jax.eval_shape(score.block, *inputs((0, 0), size)).dtype
-    step = size[0] * score.devices, size[1]
-    return _score_blocks(lambda start: score.block(*inputs(start, size)), np.empty(counts, dtype), step, progress)
+        free = block is None, video_block is None
+        size = fitting_block(size, free, needed_bytes, budget or CPU_CACHE, must_fit=budget is not None)
+
+    def strip(start: int) -> Callable[[int], jax.Array]:
+        """The blocks of one strip of videos, by their first text."""
+        taken = videos_at(start, size[1])
+        return lambda row: score.block(head_params, texts_at(row, size[0]), taken, draws)
+
+    dtype = jax.eval_shape(score.block, head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws).dtype
+    return _score_blocks(strip, counts, (size[0] * score.devices, size[1]), dtype, progress)
 
 
 def prepare_all(
@@ -154,9 +165,16 @@ def prepare_all(
 
 
 def fitting_block(
-    size: tuple[int, int], free: tuple[bool, bool], needed_bytes: Callable[[tuple[int, int]], int], budget: int
+    size: tuple[int, int],
+    free: tuple[bool, bool],
+    needed_bytes: Callable[[tuple[int, int]], int],
+    budget: int,
+    must_fit: bool = True,
 ) -> tuple[int, int]:
-    """The block size (texts, videos) if it fits the budget, else a smaller one, cut in halves where it is free."""
+    """The block size (texts, videos) if it fits the budget, else a smaller one, cut in halves where it is free.
+
+    must_fit: raise UserError if none fits; otherwise the smallest will do.
+    """
     while (needed := needed_bytes(size)) > budget:
         texts, videos = size
         fitting_pairs = texts * videos * budget / needed  # memory is close to proportional; the next round checks
@@ -168,6 +186,8 @@ def fitting_block(
             else:
                 break
         if (texts, videos) == size:
+            if not must_fit:
+                return size
             raise UserError(
                 f"a block of {texts} texts × {videos} videos needs {needed:,} bytes, more than the memory budget of "
                 f"{budget:,}: give a larger budget or a smaller block"
@@ -176,31 +196,42 @@ def fitting_block(
     return size
 
 
-def default_memory_budget() -> int:
-    """Half of what the first device of this process has free, in bytes; 1 GiB where it does not say."""
+def default_memory_budget() -> int | None:
+    """Half of what the first device of this process has free, in bytes; None where it does not say, as on CPU."""
     stats = jax.local_devices()[0].memory_stats()
     if not stats or "bytes_limit" not in stats:
-        return CPU_MEMORY_BUDGET
+        return None
     return (stats["bytes_limit"] - stats["bytes_in_use"]) // 2
 
 
 def _score_blocks(
-    block_at: Callable[[tuple[int, int]], jax.Array],
-    scores: np.ndarray,
+    strip: Callable[[int], Callable[[int], jax.Array]],
+    counts: tuple[int, int],
     step: tuple[int, int],
+    dtype: Any,
     progress: Progress | None,
 ) -> np.ndarray:
-    """Fills `scores`, which it returns. One block is computed while the one before is copied to the host."""
-    starts = [(i, j) for j in range(0, scores.shape[1], step[1]) for i in range(0, scores.shape[0], step[0])]
-    done = 0
-    ahead = block_at(starts[0])
-    for start, following in zip(starts, [*starts[1:], None], strict=True):
-        result = ahead
-        if following is not None:
-            ahead = block_at(following)
-        target = scores[start[0] : start[0] + step[0], start[1] : start[1] + step[1]]
+    """Scores [Nt, Nv] of all blocks. One block is computed while the one before is copied to the host."""
+
+    def blocks() -> Iterator[tuple[int, int, jax.Array]]:
+        for column in range(0, counts[1], step[1]):
+            block_at = strip(column)
+            yield from ((row, column, block_at(row)) for row in range(0, counts[0], step[0]))
+
+    scores, done = np.empty(counts, dtype), 0
+    for row, column, result in _one_ahead(blocks()):
+        target = scores[row : row + step[0], column : column + step[1]]
         target[:] = to_host(result)[: target.shape[0], : target.shape[1]]
         done += target.size
         if progress is not None:
             progress(done, scores.size)
     return scores
+
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items in order, each handed out only after the next was asked for. There is at least one."""
+    current = next(items)
+    for following in items:
+        yield current
+        current = following
+    yield current

@@ -1,0 +1,66 @@
+"""A head, parameters and features to measure with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.heads.eaglenet import EagleNet
+from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
+from eaglenet_jax.layers.rgat import GraphShape
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """frames M, candidates S, width d, heads H, layers L of a pair's graph; texts, videos of the gallery."""
+
+    frames: int = 12
+    candidates: int = 20
+    texts: int = 32
+    videos: int = 32
+    width: int = 512
+    heads: int = 4
+    layers: int = 2
+
+
+def released_fields(sizes: Sizes, dtype: str = "float32") -> dict[str, Any]:
+    """Fields of EagleNet, or of a subclass, with the released switches."""
+    return {
+        "width": sizes.width,
+        "frames": sizes.frames,
+        "graph": GraphShape(sizes.width, sizes.layers, sizes.heads),
+        "candidates": sizes.candidates,
+        "dtype": None if dtype == "float32" else jnp.dtype(dtype),
+    }
+
+
+def gallery(sizes: Sizes, seed: int = 0) -> tuple[TextFeatures, VideoFeatures]:
+    """Random features with every frame there; unequal ids."""
+    rng = np.random.default_rng(seed)
+    text = rng.normal(size=(sizes.texts, sizes.width)).astype(np.float32)
+    frames = rng.normal(size=(sizes.videos, sizes.frames, sizes.width)).astype(np.float32)
+    frames += text[np.arange(sizes.videos) % sizes.texts, None]
+    words, present = np.ones((sizes.texts, 1), bool), np.ones(frames.shape[:2], bool)
+    return (
+        TextFeatures(np.arange(sizes.texts, dtype=np.uint32), text, None, words),
+        VideoFeatures(np.arange(sizes.videos, dtype=np.uint32), frames, None, present),
+    )
+
+
+def random_params(head: Head, seed: int = 0) -> Any:
+    """The head's parameters after initialisation, moved away from identities and zeros."""
+    assert isinstance(head, EagleNet)
+    texts, videos = gallery(Sizes(head.frames, texts=1, videos=1, width=head.width))
+
+    def everything(module: EagleNet) -> None:
+        module.score(module.prepare_text(texts), module.prepare_video(videos), Draws(jax.random.key(0)))
+
+    params = jax.jit(nn.init(everything, head))(jax.random.key(seed))["params"]
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: leaf + (0.02 * rng.normal(size=leaf.shape)).astype(np.float32), params)

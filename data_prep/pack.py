@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 
 from data_prep.annotations import VideoEntry
 from data_prep.cache import FrameSettings, read_record, record_path
+from eaglenet_jax.errors import UserError
 
 _STRING = tfds.features.Tensor(shape=(), dtype=np.object_)
 _STRINGS = tfds.features.Tensor(shape=(None,), dtype=np.object_)
@@ -66,12 +67,22 @@ class FrameShards(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
 def pack(
     splits: Mapping[str, Sequence[VideoEntry]], cache_dir: Path, settings: FrameSettings, shards_dir: Path
 ) -> None:
-    """Writes `shards_dir` anew from the cache; it appears only when complete: the writer cannot go on when killed."""
+    """Writes `shards_dir` anew from the cache; it appears only when complete: the writer cannot go on when killed.
+
+    UserError when the disk does not take it.
+    """
     workspace = shards_dir.with_name(f".{shards_dir.name}.tmp")
     shutil.rmtree(workspace, ignore_errors=True)
     builder = FrameShards(splits, cache_dir, settings, workspace)
-    with _without_tfds_chatter():
-        builder.download_and_prepare()
+    try:
+        with _without_tfds_chatter():
+            builder.download_and_prepare()
+    except (OSError, RuntimeError) as error:  # ArrayRecord's writer raises the latter
+        shutil.rmtree(workspace, ignore_errors=True)
+        raise UserError(
+            f"cannot write the shards at {shards_dir}: {str(error).splitlines()[0]}; make room and run again, the"
+            " decoded frames are kept"
+        ) from error
     shutil.rmtree(shards_dir, ignore_errors=True)
     Path(builder.data_dir).rename(shards_dir)
     shutil.rmtree(workspace)

@@ -39,9 +39,9 @@ def split_sizes(dataset: str, videos: int) -> dict[str, int]:
 
 
 def draw_ids(dataset: str, split: str, count: int, seed: int) -> list[str]:
-    """`count` ids in the dataset's form. One in eight of `train` is such that a build holds it out for validation."""
+    """`count` ids in the dataset's form. Of `train` one in eight is such that a build holds it out for validation."""
     rng = np.random.default_rng([seed, list(DATASETS).index(dataset), ("train", "val", "test").index(split)])
-    held_out = count // 8 if split == "train" else 0
+    held_out = max(2, count // 8) if split == "train" else 0
     wanted = {True: held_out, False: count - held_out}
     found: dict[str, None] = {}
     index = 0

@@ -138,7 +138,11 @@ def defaults() -> ConfigDict:
             "seed": 0,
             "batch_size": 64,
             "accumulate": 1,  # micro-batches an update, each with its own negatives
+            "encode_micro_batches": 1,  # the encoders see the batch in that many parts, the loss all of it
             "pairwise_block": 0,  # texts scored at a time in the loss; 0: all
+            "ema_decay": 0.0,  # of the moving average of the parameters that is evaluated; 0: none
+            "early_stop": 0,  # evaluations without a better one that end the run; 0: never
+            "profile": "",  # steps to trace, as "10:15"
             "epochs": 5.0,
             "steps": 0,  # updates in all; 0: as many as `epochs` holds
             "max_words": 32,
@@ -163,6 +167,7 @@ def defaults() -> ConfigDict:
                 "warmup": 0.1,
                 "global_clip": 1.0,
                 "per_tensor_clip": 1.0,
+                "freeze": "",  # patterns of parameters that stay as they are, with commas: "clip/.*"
                 "clip_storage": "float32",  # "float16": CLIP's parameters are rounded to it after every update
                 "groups": ((".*", {}),),
             },
@@ -176,6 +181,9 @@ def defaults() -> ConfigDict:
                 "memory_budget": 1 << 30,  # bytes for one block of scores
             },
             "checkpoints": {"keep": 2},
+            "sharding": {"params": "replicated"},  # or "fsdp": parameters and moments cut over the devices
+            # "auto": Slurm, Open MPI, Kubernetes or a cloud says who takes part; "explicit": the fields beside it do
+            "distributed": {"cluster": "none", "coordinator": "", "processes": 1, "process": 0},
             "pretrain": {},  # a config that is trained first; its best checkpoint is where this one starts
         }
     )
@@ -238,7 +246,8 @@ class Dataset:
 
     name: of the config and of the data. queries: "first" or "all" captions of a video. words, frames: L and M.
     eaglenet: by CLIP size, the changes in EagleNet's head (SYSTEMS.md section 2.7). accumulate: micro-batches an update
-    of EagleNet. recipes: by system, changes in the rest of the config.
+    of the released EagleNet, each with its own negatives; other presets encode in as many parts and take the loss of
+    the whole batch. recipes: by system, changes in the rest of the config.
     """
 
     name: str
@@ -264,7 +273,8 @@ class Dataset:
         config.data.prepared = f"datasets/{self.name}"
         config.update(merged(RECIPES[system], {}))
         if system == "eaglenet":
-            config.accumulate = self.accumulate
+            config["accumulate" if preset == "released" else "encode_micro_batches"] = self.accumulate
+            config.pairwise_block = 0 if preset == "released" or self.accumulate == 1 else 8
             changes = dict(self.eaglenet.get(size, self.eaglenet["b16"]))
         config.update(merged(self.recipes.get(system, {}), {}))
         set_system(config, system, preset, **changes)

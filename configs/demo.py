@@ -49,7 +49,7 @@ SMALLEST_CLIP = {
     "vision_width": 32,
     "vision_layers": 2,
     "vision_heads": 2,
-    "text_width": 32,
+    "text_width": 16,  # as wide as the features, as in OpenAI's sizes
     "text_layers": 1,
     "text_heads": 2,
     "shift_blocks": (1,),

@@ -126,14 +126,23 @@ def as_plain(config: Any) -> Any:
 
 
 # Fields that do not change what is computed. A stopped run may go on with other values of these.
-FREE_FIELDS = ("data.workers", "data.root", "data.prepared", "evaluation.memory_budget", "checkpoints.keep")
+FREE_FIELDS = (
+    "data.workers",
+    "data.root",
+    "data.prepared",
+    "evaluation.memory_budget",
+    "checkpoints",
+    "profile",
+    "sharding",
+    "distributed",
+)
 
 
 def is_free(field: str) -> bool:
-    """Whether a field, named with its dots, is one of `FREE_FIELDS`, of this stage or one before it."""
+    """Whether a field, named with its dots, is one of `FREE_FIELDS` or within, of this stage or one before it."""
     while field.startswith("pretrain."):
         field = field.removeprefix("pretrain.")
-    return field in FREE_FIELDS
+    return any(field == free or field.startswith(f"{free}.") for free in FREE_FIELDS)
 
 
 def config_hash(config: Any) -> str:

@@ -19,9 +19,12 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.retrieval.encoding import encode_all
+from eaglenet_jax.retrieval.host import to_all_devices
 from eaglenet_jax.retrieval.metrics import TIE_RULES, retrieval_metrics
 from eaglenet_jax.retrieval.scoring import score_gallery
 from eaglenet_jax.system import System, build_system
+from eaglenet_jax.training.profile import StepProfile
+from eaglenet_jax.training.sharding import PARAMETER_SHARDINGS, Devices
 
 SPLIT_OF_SELECTION = {"validation": "val", "test": "test"}
 
@@ -80,6 +83,7 @@ class Evaluation:
 CHOICES = {
     "selection": tuple(SPLIT_OF_SELECTION),
     "queries": ("all", "first"),
+    "sharding.params": PARAMETER_SHARDINGS,
     "evaluation.noise": ("per_text", "per_pair"),
     "evaluation.ties": TIE_RULES,
 }
@@ -87,7 +91,9 @@ AT_LEAST = {
     "batch_size": 1,
     "accumulate": 1,
     "steps": 0,
+    "encode_micro_batches": 1,
     "pairwise_block": 0,
+    "early_stop": 0,
     "data.workers": 0,
     "evaluation.every": 0,
     "evaluation.batch_size": 1,
@@ -107,10 +113,14 @@ def check_config(config: Any) -> None:
     for name, least in AT_LEAST.items():
         if value(name) < least:
             raise UserError(f"config.{name} is {value(name)}; give {least} or more")
-    if config.batch_size % config.accumulate:
-        raise UserError(
-            f"config.batch_size {config.batch_size} is no multiple of config.accumulate {config.accumulate}"
-        )
+    for parts in ("accumulate", "encode_micro_batches"):
+        if config.batch_size % config[parts]:
+            raise UserError(f"config.batch_size {config.batch_size} is no multiple of config.{parts} {config[parts]}")
+    if config.accumulate > 1 and config.encode_micro_batches > 1:
+        raise UserError("config.accumulate and config.encode_micro_batches exclude each other; set one of them to 1")
+    if not 0 <= config.ema_decay < 1:
+        raise UserError(f"config.ema_decay is {config.ema_decay}; give 0 (no average) or a number below 1")
+    StepProfile.of(config.profile, Path())
     try:
         jax.eval_shape(build_system(config).init, jax.random.key(0))
     except (ValueError, TypeError) as error:
@@ -157,24 +167,34 @@ def _shuffled(batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[dict[str,
         yield {**batch, "frames": frames}
 
 
-def evaluate_split(experiment: Experiment, params: Any, name: str, shuffle_frames: bool = False) -> Evaluation:
+def evaluate_split(
+    experiment: Experiment, params: Any, name: str, shuffle_frames: bool = False, mesh: jax.sharding.Mesh | None = None
+) -> Evaluation:
     """Scores every query of a split against all its videos and measures.
 
     name: "val", "test" or another split. shuffle_frames: with the frames of every video in random order, to see what a
-    system makes of their order.
+    system makes of their order. mesh: devices that share the work; with several processes each reads its videos alone,
+    and all get the same evaluation.
     """
     config, system = experiment.config, experiment.system
     split = experiment.dataset.split(name)
-    size = config.evaluation.batch_size
+    devices = Devices(mesh)
+    parts = 1 if mesh is None else mesh.size
+    size = -(-config.evaluation.batch_size // parts) * parts
+    process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    params = params if mesh is None else to_all_devices(params, mesh)
     encode_text, encode_video = _encoders(system)
     texts = encode_all(
         lambda batch: encode_text(params, batch["text_id"], batch["tokens"]),
-        text_batches(split, experiment.tokenizer, batch_size=size, queries=config.queries),
+        map(
+            devices.batch,
+            text_batches(split, experiment.tokenizer, batch_size=size, queries=config.queries, **process),
+        ),
     )
-    clips = video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers)
+    clips = video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers, **process)
     videos = encode_all(
         lambda batch: encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"]),
-        _shuffled(clips) if shuffle_frames else clips,
+        map(devices.batch, _shuffled(clips) if shuffle_frames else clips),
     )
     captions = split.queries(config.queries)
     scores = score_gallery(
@@ -184,6 +204,7 @@ def evaluate_split(experiment: Experiment, params: Any, name: str, shuffle_frame
         videos,
         draws=Draws(jax.random.key(config.evaluation.seed), noise=config.evaluation.noise),
         memory_budget=config.evaluation.memory_budget,
+        mesh=mesh,
     )
     text_video = np.asarray(captions.text_video)
     metrics = retrieval_metrics(scores, text_video, ties=config.evaluation.ties)

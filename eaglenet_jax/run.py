@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,15 @@ import jax
 from filelock import FileLock, Timeout
 
 from eaglenet_jax.configuration import as_plain, config_hash, is_free, save_config, saved_config
-from eaglenet_jax.data.pipeline import batches, train_dataset
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.experiment import Evaluation, Experiment, check_config, evaluate_split, open_experiment
-from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE, check_shapes, initial_parameters
+from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE, check_shapes
 from eaglenet_jax.results import StageResult, draw_strips, read_result, write_result
 from eaglenet_jax.retrieval.saved_scores import save_scores
-from eaglenet_jax.system import parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints
-from eaglenet_jax.training.event_log import EventLog
-from eaglenet_jax.training.live_line import LiveLine
-from eaglenet_jax.training.loop import Best, Schedule, train_loop
-from eaglenet_jax.training.optimizer import make_optimizer
-from eaglenet_jax.training.preemption import Preemption
-from eaglenet_jax.training.step import initial_state, make_train_step
+from eaglenet_jax.training.loop import Best
+from eaglenet_jax.training.sharding import Devices, initialize_distributed
+from eaglenet_jax.training_stage import train_stage
 
 PRETRAIN = "pretrain"
 
@@ -39,6 +33,7 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
     UserError for a work directory of another config or that another process trains in, and for everything that config
     and data can have wrong; Stopped when a signal asked for it, with everything saved.
     """
+    initialize_distributed(as_plain(config.distributed))
     stages = _stages(config, Path(workdir))
     for stage, _ in stages:
         check_config(stage)
@@ -51,6 +46,9 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
 @contextlib.contextmanager
 def _alone_in(workdir: Path) -> Iterator[None]:
     """Holds a lock on the work directory, which the system takes back from a killed process."""
+    if jax.process_index():
+        yield  # the first process holds it for all
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(workdir / ".lock", timeout=0)
@@ -81,7 +79,9 @@ def _stage_result(config: Any, workdir: Path) -> StageResult:
     if finished is not None:
         return finished
     experiment = open_experiment(config)
-    best, seconds = _train(experiment, workdir)
+    # Not written into the config: a work directory may be moved, and says the same wherever it is.
+    source = str(workdir / PRETRAIN) if config.pretrain else config.init_from
+    best, seconds = train_stage(experiment, workdir, source)
     return _finish(experiment, workdir, best, seconds)
 
 
@@ -94,8 +94,9 @@ def _claim(config: Any, workdir: Path) -> None:
             raise UserError(
                 f"{workdir} holds a run of another config ({'; '.join(changes)}); give another --workdir, or delete it"
             )
-    # Also over one that differs in free fields: the work directory tells what was used last.
-    save_config(config, file)
+    if jax.process_index() == 0:
+        # Also over one that differs in free fields: the work directory tells what was used last.
+        save_config(config, file)
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -106,81 +107,12 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
     return [] if same else [f"{name}: {old!r} there, {new!r} now"]
 
 
-def _train(experiment: Experiment, workdir: Path) -> tuple[Best, float]:
-    """Trains from the newest checkpoint, or from the start → (best evaluation, seconds of training in all)."""
-    started = time.monotonic()
-    config, system = experiment.config, experiment.system
-    total = experiment.steps
-    # Not written into the config: a work directory may be moved, and says the same wherever it is.
-    source = str(workdir / PRETRAIN) if config.pretrain else config.init_from
-    params = initial_parameters(system, source, config.seed)
-    settings = as_plain(config.optimizer)
-    unused = [(f"head/{pattern}", {"frozen": True}) for pattern in system.head.unused_parameters()]
-    settings["groups"] = (*unused, *settings["groups"])
-    for limit in ("global_clip", "per_tensor_clip"):
-        settings[limit] = settings[limit] or None
-    optimizer = make_optimizer(settings, params, total)
-    state = initial_state(system, optimizer, params)
-    step = make_train_step(
-        system, optimizer, pairwise_block=config.pairwise_block or None, accumulate=config.accumulate
-    )
-    dataset = train_dataset(
-        experiment.dataset.split("train"),
-        experiment.tokenizer,
-        batch_size=config.batch_size,
-        max_frames=config.max_frames,
-        seed=config.seed,
-    )
-    best, earlier = Best(), 0.0
-    with contextlib.ExitStack() as stack:
-        saves = stack.enter_context(Checkpoints(workdir / CHECKPOINTS, keep=config.checkpoints.keep))
-        if saves.latest() is not None:
-            state, metadata = saves.restore(state)
-            best, earlier = Best(**metadata["best"]), metadata["seconds"]
-            if metadata["data_fingerprint"] != experiment.dataset.fingerprint:
-                raise UserError(f"{workdir} was trained on other data; give another --workdir")
-        start = int(state.step)
-        line = stack.enter_context(LiveLine(config.name, total, start, config.batch_size))
-        if start:
-            line.say(f"{config.name}: going on from step {start} of {total} in {workdir}")
-        else:
-            line.say(
-                f"{config.name}: {config.system} ({config.preset}), {parameter_count(params):,} parameters, "
-                f"{total} steps of {config.batch_size} clips, best by {config.selection}; the first step compiles"
-            )
-        if start == total:
-            return best, earlier
-        log = stack.enter_context(EventLog(workdir / "events", start))
-        source = stack.enter_context(
-            contextlib.closing(batches(dataset, start=start, stop=total, workers=config.data.workers))
-        )
-        _, best = train_loop(
-            step,
-            state,
-            source,
-            jax.random.fold_in(jax.random.key(config.seed), 1),
-            schedule=Schedule(total, experiment.evaluate_every),
-            evaluate=lambda params: evaluate_split(experiment, params, experiment.selection_split).flat,
-            split=experiment.selection_split,
-            saves=saves.with_metadata(
-                lambda: {
-                    "data_fingerprint": experiment.dataset.fingerprint,
-                    "seconds": earlier + time.monotonic() - started,
-                }
-            ),
-            best=best,
-            line=line,
-            log=log,
-            preemption=stack.enter_context(Preemption()),
-        )
-    return best, earlier + time.monotonic() - started
-
-
 def _saved_parameters(experiment: Experiment, workdir: Path, step: int | None) -> tuple[Any, int]:
     """Parameters of the checkpoint of a step, by default the best, checked against the config, and its step."""
     with Checkpoints(workdir / CHECKPOINTS) as saves:
         step = saves.best() if step is None else step
-        params = saves.restore_params("best" if step is None else step)
+        averaged = bool(experiment.config.ema_decay)
+        params = saves.restore_params("best" if step is None else step, averaged)
         assert step is not None  # else there was nothing to restore
         if saves.metadata(step).get("data_fingerprint") not in (None, experiment.dataset.fingerprint):
             print(f"warning: {workdir} was trained on other data than those that are there now", file=sys.stderr)
@@ -192,10 +124,12 @@ def _saved_parameters(experiment: Experiment, workdir: Path, step: int | None) -
 def _finish(experiment: Experiment, workdir: Path, best: Best, seconds: float) -> StageResult:
     """Evaluates the best checkpoint on validation and test, and writes metrics.json and retrieval.png."""
     params, _ = _saved_parameters(experiment, workdir, best.step)
-    evaluations = {split: evaluate_split(experiment, params, split) for split in ("val", "test")}
-    draw_strips(workdir / "retrieval.png", evaluations["test"], experiment.config)
+    mesh = Devices.of_all(experiment.config.sharding.params).mesh
+    evaluations = {split: evaluate_split(experiment, params, split, mesh=mesh) for split in ("val", "test")}
     result = _result(experiment, workdir, evaluations, best.step, seconds)
-    write_result(result, workdir)
+    if jax.process_index() == 0:
+        draw_strips(workdir / "retrieval.png", evaluations["test"], experiment.config)
+        write_result(result, workdir)
     return result
 
 
@@ -230,7 +164,8 @@ def evaluate_run(
     stages = evaluate_run(workdir / PRETRAIN, split, None, shuffle_frames) if config.pretrain else []
     experiment = open_experiment(config)
     params, step = _saved_parameters(experiment, workdir, step)
-    evaluation = evaluate_split(experiment, params, split, shuffle_frames)
+    mesh = Devices.of_all(config.sharding.params).mesh
+    evaluation = evaluate_split(experiment, params, split, shuffle_frames, mesh)
     if save is not None:
         save_scores(
             save,

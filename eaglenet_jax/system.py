@@ -86,18 +86,30 @@ class System:
         )
         return VideoFeatures(video_id, features, patches, frame_mask)
 
+    def encode(self, params: Params, batch: Mapping[str, Array]) -> tuple[TextFeatures, VideoFeatures]:
+        """Features of a batch: text_id [B] uint32, tokens [B, L] int32, video_id [B] uint32, frames [B, M, H, W, 3]
+        uint8, frame_mask [B, M].
+        """
+        text = self.encode_text(params, batch["text_id"], batch["tokens"])
+        return text, self.encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"])
+
+    def head_loss(
+        self,
+        params: Params,
+        features: tuple[TextFeatures, VideoFeatures],
+        head_state: Any,
+        draws: Draws,
+        pairwise: Pairwise = whole,
+    ) -> tuple[Float[Array, ""], dict[str, Array], Any]:
+        """The head's training loss of matching features → (loss, its parts by name, new head_state)."""
+        result = self.head.apply({"params": params["head"]}, *features, head_state, draws, pairwise, method="loss")
+        return cast(tuple[Array, dict[str, Array], Any], result)
+
     def loss(
         self, params: Params, batch: Mapping[str, Array], head_state: Any, draws: Draws, pairwise: Pairwise = whole
     ) -> tuple[Float[Array, ""], dict[str, Array], Any]:
-        """Training loss of a batch → (loss, its parts by name, new head_state).
-
-        batch: text_id [B] uint32, tokens [B, L] int32, video_id [B] uint32, frames [B, M, H, W, 3] uint8, frame_mask
-        [B, M].
-        """
-        text = self.encode_text(params, batch["text_id"], batch["tokens"])
-        video = self.encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"])
-        result = self.head.apply({"params": params["head"]}, text, video, head_state, draws, pairwise, method="loss")
-        return cast(tuple[Array, dict[str, Array], Any], result)
+        """Training loss of a batch, see `encode` → (loss, its parts by name, new head_state)."""
+        return self.head_loss(params, self.encode(params, batch), head_state, draws, pairwise)
 
     def init(self, key: PRNGKeyArray) -> Params:
         """Random parameters, float32."""

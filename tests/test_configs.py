@@ -14,6 +14,7 @@ from eaglenet_jax.configuration import as_plain, config_folder, config_names, lo
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.system import HEADS, build_system, parameter_count
 from eaglenet_jax.training.optimizer import describe_groups
+from eaglenet_jax.training_stage import optimizer_settings
 
 SHAPES: dict = {}  # of the parameters, by what they depend on
 SHAPING = ("radius_bias", "energy", "frame_positions", "loss_kind", "temporal")
@@ -39,11 +40,7 @@ def test_config_builds_with_every_preset(name):
         key = (config.system, config.clip.name, config.max_frames, str(changing))
         if key not in SHAPES:
             SHAPES[key] = jax.eval_shape(system.init, jax.random.key(0))
-            settings = as_plain(config.optimizer)
-            settings["groups"] = (
-                *((f"head/{pattern}", {"frozen": True}) for pattern in system.head.unused_parameters()),
-                *settings["groups"],
-            )
+            settings = optimizer_settings(config, system.head.unused_parameters())
             assert "total" in describe_groups(settings, SHAPES[key])
             assert parameter_count(SHAPES[key]) > 100_000
 
@@ -76,6 +73,9 @@ def test_presets_differ_where_they_should():
     assert ours.head.mask_padding and not released.head.mask_padding and not released.clip.mask_padding
     assert ours.evaluation.noise == "per_text" and released.evaluation.noise == "per_pair"
     assert released.head.sampler.start == "released" and paper.head.sampler.start == "paper"
+    didemo, didemo_released = load_config("didemo"), load_config("didemo:released")
+    assert (didemo.accumulate, didemo.encode_micro_batches, didemo.pairwise_block) == (1, 4, 8)
+    assert (didemo_released.accumulate, didemo_released.encode_micro_batches) == (4, 1)
     assert released.optimizer.clip_storage == "float16" and released.evaluation.ties == "released"
     assert tuple(ours.clip.shift_blocks) == (10, 11) and tuple(paper.clip.shift_blocks) == ()
     assert ours.head.energy == "bilinear" and load_config("msrvtt:b32").head.energy == "mlp"

@@ -75,6 +75,23 @@ def test_a_run_prints_its_table_and_writes_its_files(finished):
     assert sum("train/eam_loss" in line for line in log) == 6
 
 
+def _recalls(workdir: Path, split: str) -> dict[int, float]:
+    """t2v R@1 by step, as logged."""
+    lines = [json.loads(line) for line in (workdir / "events/log.jsonl").read_text().splitlines()]
+    return {line["step"]: line[f"{split}/t2v/R@1"] for line in lines if f"{split}/t2v/R@1" in line}
+
+
+def test_the_best_checkpoint_is_chosen_on_the_split_that_the_config_names(finished, root, capsys):
+    """By default on validation; with selection=test, as the released program, on test, and the table says so."""
+    train.main(["--config=demo:tiny,clip4clip", *_arguments(root, "on_test", "--config.selection=test")[1:]])
+    assert "best checkpoint chosen on test" in capsys.readouterr().out
+    for workdir, split, other in ((finished[0], "val", "test"), (root / "on_test", "test", "val")):
+        recalls = _recalls(workdir, split)
+        assert _metrics(workdir)["run"]["best_step"] == max(recalls, key=lambda step: (recalls[step], -step))
+        assert _metrics(workdir)[split]["t2v"]["R@1"] == max(recalls.values())
+        assert not _recalls(workdir, other)
+
+
 def test_evaluate_prints_the_same_table_from_the_checkpoint_alone(finished, tmp_path, capsys):
     workdir, printed = finished
     evaluate.main([f"--workdir={workdir}", "--split=test", f"--save={tmp_path / 'saved'}"])

@@ -44,7 +44,7 @@ class TemporalTransformer(nn.Module):
 def from_text_tower(params: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of a temporal transformer that start as the first blocks and the positions of CLIP's text tower.
 
-    What the tower has not, or has in another size, stays as it is.
+    Copies, so that both can be donated to a step. What the tower has not, or has in another size, stays as it is.
     """
 
     def same_shapes(one: Any, other: Any) -> bool:
@@ -53,6 +53,6 @@ def from_text_tower(params: Mapping[str, Any], text: Mapping[str, Any]) -> dict[
     sources = {name: text.get("position_embedding" if name == "positions" else name) for name in params}
     sources = {name: value for name, value in sources.items() if value is not None}
     return {
-        name: sources[name] if name in sources and same_shapes(value, sources[name]) else value
+        name: jax.tree.map(jnp.array, sources[name] if name in sources and same_shapes(value, sources[name]) else value)
         for name, value in params.items()
     }

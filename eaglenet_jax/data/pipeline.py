@@ -164,42 +164,59 @@ def _own_memory(batch: Batch) -> Batch:
 
 
 def text_batches(
-    split: PreparedSplit, tokenizer: Tokenizer, *, batch_size: int, queries: str = "all"
+    split: PreparedSplit,
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int,
+    queries: str = "all",
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Iterator[Batch]:
     """The captions of `split.queries(queries)` once each, in order.
 
     Dicts of "text_id" [B] uint32, "tokens" [B, L] int32 and "valid" [B] bool. Every batch has B = batch_size rows, so
     that encoding compiles once; the rows that fill up the last one repeat its last caption and are False in "valid".
+    With several processes each gets its rows of every batch.
     """
+    mine = _process_slice(batch_size, process_index, process_count)
     captions = split.queries(queries)
     text_id, tokens = _tokenized(captions, tokenizer, split.name)
     for first in range(0, len(captions), batch_size):
         rows, valid = _filled_up(np.arange(first, min(first + batch_size, len(captions))), batch_size)
-        yield {"text_id": text_id[rows], "tokens": tokens[rows], "valid": valid}
+        yield {"text_id": text_id[mine(rows)], "tokens": tokens[mine(rows)], "valid": mine(valid)}
 
 
 def video_batches(
-    split: PreparedSplit, *, batch_size: int, max_frames: int, workers: int = 0
+    split: PreparedSplit,
+    *,
+    batch_size: int,
+    max_frames: int,
+    workers: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Generator[Batch, None, None]:
     """The videos of a split once each, in order, read as by `batches`.
 
     Dicts of "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool and "valid" [B] bool,
     filled up as in `text_batches`.
     """
-    loader = _FilledUp(_video_loader(split, max_frames), batch_size)
+    mine = _process_slice(batch_size, process_index, process_count)
+    loader = _FilledUp(_video_loader(split, max_frames), batch_size, mine)
     return batches(grain.MapDataset.range(len(split.video_ids)).batch(batch_size).map(loader), workers=workers)
 
 
 @dataclass(frozen=True)
 class _FilledUp:
-    """A video batch of fixed size: the last one is filled up with its last video, decoded once."""
+    """This process's rows of a video batch of fixed size: the last is filled up with its last video, decoded once."""
 
     videos: _VideoLoader
     batch_size: int
+    mine: _ProcessSlice
 
     def __call__(self, rows: np.ndarray) -> Batch:
-        positions, valid = _filled_up(np.arange(len(rows)), self.batch_size)
-        return {name: value[positions] for name, value in self.videos(rows).items()} | {"valid": valid}
+        filled, valid = (self.mine(each) for each in _filled_up(rows, self.batch_size))
+        wanted, positions = np.unique(filled, return_inverse=True)
+        return {name: value[positions] for name, value in self.videos(wanted).items()} | {"valid": valid}
 
 
 def _filled_up(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

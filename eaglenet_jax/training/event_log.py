@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +17,16 @@ def _whole_lines(file: Path) -> list[str]:
 
 
 class EventLog:
-    """Writes `folder/events…` (TensorBoard) and `folder/log.jsonl`. A run that goes on appends to both."""
+    """Writes `folder/events…` (TensorBoard) and `folder/log.jsonl`. A run that goes on appends to both.
 
-    def __init__(self, folder: Path, start: int) -> None:
+    folder: None to write nothing. start: steps made before.
+    """
+
+    def __init__(self, folder: Path | None, start: int) -> None:
+        self._writer: Any = None
+        self._lines: Any = None
+        if folder is None:
+            return
         from tensorboardX import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +34,9 @@ class EventLog:
         self._writer = SummaryWriter(str(folder), purge_step=start + 1)
         file = folder / "log.jsonl"
         kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= start]
-        file.write_text("".join(kept))
+        rewritten = file.with_suffix(".tmp")
+        rewritten.write_text("".join(kept))
+        os.replace(rewritten, file)  # never half a file
         self._lines = file.open("a")
 
     def __enter__(self) -> EventLog:
@@ -35,11 +45,14 @@ class EventLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        self._lines.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._lines.close()
 
     def scalars(self, step: int, group: str, values: Mapping[str, Any]) -> None:
         """Values of one step, as group/name."""
+        if self._writer is None:
+            return
         numbers = {f"{group}/{name}": float(value) for name, value in values.items()}
         for name, number in numbers.items():
             self._writer.add_scalar(name, number, step)

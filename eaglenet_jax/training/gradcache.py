@@ -30,7 +30,7 @@ def value_and_cached_gradient(
     Micro-batch k takes every micro_batches-th example from k on, so a batch that is spread over devices stays where it
     is. Errors: ValueError when the batch does not divide.
     """
-    split = jax.tree.map(lambda leaf: _split(leaf, micro_batches), batch)
+    split = jax.tree.map(lambda leaf: micro_batches_of(leaf, micro_batches), batch)
     features = jax.tree.map(_join, jax.lax.map(lambda micro: encode(params, micro), split))
     leaves, structure = jax.tree.flatten(features)
     numbers = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]  # ids and masks have no gradient
@@ -55,12 +55,16 @@ def value_and_cached_gradient(
         (gradient,) = jax.vjp(encoded, params)[1](cotangents)
         return jax.tree.map(jnp.add, total, gradient), None
 
-    micro_cotangents = [_split(leaf, micro_batches) for leaf in by_features]
+    micro_cotangents = [micro_batches_of(leaf, micro_batches) for leaf in by_features]
     gradient, _ = jax.lax.scan(replay, direct, (split, micro_cotangents))
     return result, gradient
 
 
-def _split(leaf: Array, parts: int) -> Array:
+def micro_batches_of(leaf: Array, parts: int) -> Array:
+    """[B, …] → [parts, B / parts, …]: micro-batch k has the examples k, k + parts, k + 2 parts, …
+
+    So a batch that is spread over devices stays where it is. Errors: ValueError when the batch does not divide.
+    """
     if leaf.shape[0] % parts:
         raise ValueError(f"a batch of {leaf.shape[0]} does not divide into {parts} micro-batches")
     return jnp.swapaxes(leaf.reshape(leaf.shape[0] // parts, parts, *leaf.shape[1:]), 0, 1)

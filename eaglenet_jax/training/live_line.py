@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+import jax
+
 
 class LiveLine:
-    """Step, loss and its parts, R@1 on the selection split, clips/s and ETA.
+    """Step, loss and its parts, R@1 on the selection split, clips/s, share of time spent waiting for data, memory, ETA.
 
-    title: name of the run. total: steps. start: steps made before. clips: clips a step.
+    title: name of the run. total: steps. start: steps made before. clips: clips a step. shown: False for every process
+    but the first.
     """
 
-    def __init__(self, title: str, total: int, start: int, clips: int) -> None:
+    def __init__(self, title: str, total: int, start: int, clips: int, shown: bool = True) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._title, self._total, self._clips = title, total, clips
         self._recall = ""
-        self._console = Console(highlight=False, markup=False)
+        self._console = Console(highlight=False, markup=False, quiet=not shown)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
@@ -28,10 +32,12 @@ class LiveLine:
             TimeRemainingColumn(compact=True),
             console=self._console,
             refresh_per_second=2,
-            disable=not self._console.is_terminal,
+            disable=not (shown and self._console.is_terminal),
         )
         self._task = self._progress.add_task(title, total=total, completed=start, numbers="")
+        self._started = time.monotonic()
         self._clock: tuple[float, int] | None = None  # the first step compiles, so the clock starts after it
+        self._waiting = 0.0
         self._latest: Mapping[str, float] = {}
 
     def __enter__(self) -> LiveLine:
@@ -49,13 +55,29 @@ class LiveLine:
             return 0.0
         return (step - self._clock[1]) * self._clips / (time.monotonic() - self._clock[0])
 
+    def waited(self, seconds: float) -> None:
+        """Time that a step waited for its batch."""
+        if self._clock is not None:
+            self._waiting += seconds
+
+    def rates(self, step: int) -> dict[str, float]:
+        """What is logged beside a step's metrics: clips/s, share of time waiting for data in percent, memory in GiB."""
+        spent = time.monotonic() - self._clock[0] if self._clock is not None else 0.0
+        share = 100 * self._waiting / spent if spent else 0.0
+        return {"clips_per_second": self.clips_per_second(step), "data_wait": share, "memory": _memory()}
+
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
         """After step number `step` (from 1), with its metrics."""
         if self._clock is None:
             self._clock = (time.monotonic(), step)
+            self.say(f"{self._title}: first step after {self._clock[0] - self._started:.0f} s")
         self._latest = {name: float(value) for name, value in metrics.items() if name != "gradient_norm"}
         shown = " ".join(f"{name.removesuffix('_loss')} {value:.3f}" for name, value in self._latest.items())
-        numbers = f"{shown}{self._recall} {self.clips_per_second(step):.0f} clips/s"
+        rates = self.rates(step)
+        numbers = (
+            f"{shown}{self._recall} {rates['clips_per_second']:.0f} clips/s, {rates['data_wait']:.0f}% waiting, "
+            f"{rates['memory']:.1f} GiB"
+        )
         self._progress.update(self._task, completed=step, numbers=numbers)
 
     def evaluated(self, step: int, split: str, recall: float) -> None:
@@ -63,13 +85,21 @@ class LiveLine:
         self._recall = f" {split} R@1 {recall:.1f}"
         if not self._console.is_terminal:
             loss = self._latest.get("loss", float("nan"))
-            rate = self.clips_per_second(step)
+            rates = self.rates(step)
+            rate = rates["clips_per_second"]
             left = (self._total - step) * self._clips / rate if rate else 0
             self.say(
                 f"{self._title} step {step}/{self._total} loss {loss:.3f}{self._recall} "
-                f"{rate:.0f} clips/s ETA {left:.0f} s"
+                f"{rate:.0f} clips/s {rates['data_wait']:.0f}% waiting {rates['memory']:.1f} GiB ETA {left:.0f} s"
             )
 
     def say(self, message: str) -> None:
         """One line above the live one."""
         self._console.print(message, soft_wrap=True)
+
+
+def _memory() -> float:
+    """Largest memory in use so far, GiB: of the first device where it tells, else of this process."""
+    found = jax.local_devices()[0].memory_stats() or {}
+    largest = found.get("peak_bytes_in_use", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return float(largest) / 2**30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import socket
 import time
@@ -87,6 +88,33 @@ def place_state(state: TrainState, shardings: TrainState) -> TrainState:
     return jax.tree.map(place, state, shardings)
 
 
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """The devices of a run. mesh: None for a single one. params: how parameters are placed, see `state_shardings`."""
+
+    mesh: Mesh | None
+    params: str = "replicated"
+
+    @classmethod
+    def of_all(cls, params: str) -> Devices:
+        """All devices of all processes."""
+        return cls(make_mesh() if jax.device_count() > 1 else None, params)
+
+    def __str__(self) -> str:
+        kind = jax.devices()[0].device_kind
+        return f"1 device ({kind})" if self.mesh is None else f"{self.mesh.size} devices ({kind}, {self.params})"
+
+    def place(self, state: TrainState) -> TrainState:
+        """A state where it belongs."""
+        if self.mesh is None:
+            return state
+        return place_state(state, state_shardings(state, self.mesh, self.params))
+
+    def batch(self, batch: Mapping[str, Any]) -> Any:
+        """This process's rows of a batch as the whole batch, spread over the devices."""
+        return batch if self.mesh is None else shard_batch(dict(batch), self.mesh)
+
+
 def initialize_distributed(config: Mapping[str, Any]) -> None:
     """Joins this process to the others, before anything touches a device.
 
@@ -95,7 +123,7 @@ def initialize_distributed(config: Mapping[str, Any]) -> None:
     Errors: UserError when the others cannot be found or reached.
     """
     cluster = config["cluster"]
-    if cluster == "none":
+    if cluster == "none" or jax.distributed.is_initialized():
         return
     if cluster == "auto":
         where, options = "the environment", {}

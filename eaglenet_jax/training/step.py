@@ -12,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Pairwise
+from eaglenet_jax.training.gradcache import micro_batches_of, value_and_cached_gradient
 from eaglenet_jax.training.optimizer import clamp_logit_scale
 from eaglenet_jax.training.pairwise import make_pairwise
 from eaglenet_jax.training.state import TrainState
@@ -21,15 +22,17 @@ TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, dict[s
 
 
 class Trainable(Protocol):
-    """What a step needs of a system: parameters from a key, and the loss of a batch."""
+    """What a step needs of a system: parameters from a key, features of a batch, and the loss of features."""
 
     @property
     def head(self) -> Any: ...
 
     def init(self, key: PRNGKeyArray) -> Any: ...
 
-    def loss(
-        self, params: Any, batch: Batch, head_state: Any, draws: Draws, pairwise: Pairwise
+    def encode(self, params: Any, batch: Batch) -> tuple[Any, Any]: ...
+
+    def head_loss(
+        self, params: Any, features: tuple[Any, Any], head_state: Any, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], Any]: ...
 
 
@@ -46,26 +49,35 @@ def make_train_step(
     donate: bool = True,
     pairwise_block: int | None = None,
     accumulate: int = 1,
+    encode_micro_batches: int = 1,
 ) -> TrainStep:
     """step(state, batch, key) → (state, metrics), jitted.
 
     batch: see `System.loss`. key: of the whole run; the step number is folded in. metrics: "loss", its parts by name
     and "gradient_norm", scalars. pairwise_block: texts scored at a time, all by default. accumulate: that many
-    micro-batches, each with its own negatives, gradients averaged before one update (as the released program). donate:
-    the old state's memory is reused, so the caller must not touch it again.
+    micro-batches, each with its own negatives, gradients averaged before one update (as the released program).
+    encode_micro_batches: the encoders run on that many parts of the batch one after the other, while the loss is over
+    the whole batch (training/gradcache.py). mesh: the state's and the batch's, for the pairwise part of the loss.
+    donate: the old state's memory is reused, so the caller must not touch it again. Errors: ValueError for both ways of
+    splitting a batch at once.
     """
+    if accumulate > 1 and encode_micro_batches > 1:
+        raise ValueError("accumulate and encode_micro_batches exclude each other; set one of them to 1")
     pairwise = make_pairwise(mesh=mesh, block=pairwise_block)
 
     def gradients(params: Any, batch: Batch, head_state: Any, draws: Draws) -> tuple[Any, dict[str, Array], Any]:
-        def loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
-            value, parts, new_state = system.loss(params, batch, head_state, draws, pairwise)
+        def loss(params: Any, features: tuple[Any, Any]) -> tuple[Array, tuple[dict[str, Array], Any]]:
+            value, parts, new_state = system.head_loss(params, features, head_state, draws, pairwise)
             return value, ({"loss": value, **parts}, new_state)
 
-        grads, (metrics, new_state) = jax.grad(loss, has_aux=True)(params)
-        return grads, metrics, new_state
+        if encode_micro_batches > 1:
+            (_, aux), grads = value_and_cached_gradient(system.encode, loss, params, dict(batch), encode_micro_batches)
+        else:
+            grads, aux = jax.grad(lambda params: loss(params, system.encode(params, batch)), has_aux=True)(params)
+        return grads, *aux
 
     def accumulated(params: Any, batch: Batch, head_state: Any, draws: Draws) -> tuple[Any, dict[str, Array], Any]:
-        micro = jax.tree.map(lambda leaf: leaf.reshape(accumulate, -1, *leaf.shape[1:]), dict(batch))
+        micro = jax.tree.map(lambda leaf: micro_batches_of(leaf, accumulate), dict(batch))
 
         def one(head_state: Any, indexed: tuple[Array, Batch]) -> tuple[Any, tuple[Any, dict[str, Array]]]:
             grads, metrics, head_state = gradients(params, indexed[1], head_state, draws.fold(indexed[0]))

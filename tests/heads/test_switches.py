@@ -232,10 +232,8 @@ def test_the_temporal_transformer_starts_as_the_text_towers_first_blocks():
     config = load_config("demo:tiny,seqtransf")
     system = build_system(config)
     params = jax.jit(system.init)(jax.random.key(0))
-    tower = jax.tree.map(lambda leaf: leaf + 1.0, params["clip"]["text"])
-    text = {**tower, **{f"block_{index}": tower["block_0"] for index in range(5)}}
     given = params["head"]["transformer"]
-    # The demo's smallest text tower is wider than its features, so a tower of the right width stands in.
+    # The demo's smallest text tower has one block, so a tower of two stands in.
     fitting = {name: jax.tree.map(lambda leaf: leaf + 1.0, given[name]) for name in ("block_0", "block_1")}
     fitting["position_embedding"] = given["positions"] + 1.0
     started = system.head.start_from_clip(params["head"], {"text": fitting})["transformer"]
@@ -243,5 +241,7 @@ def test_the_temporal_transformer_starts_as_the_text_towers_first_blocks():
         jax.tree.map(lambda new, old: np.testing.assert_allclose(new, old + 1.0), started[name], given[name])
     for name in ("block_2", "block_3"):
         jax.tree.map(np.testing.assert_array_equal, started[name], given[name])
-    kept = system.head.start_from_clip(params["head"], {"text": text})["transformer"]
+    assert started["positions"] is not fitting["position_embedding"]  # a step donates every buffer once
+    wider = jax.tree.map(lambda leaf: jnp.tile(leaf, 2), fitting)
+    kept = system.head.start_from_clip(params["head"], {"text": wider})["transformer"]
     jax.tree.map(np.testing.assert_array_equal, kept["block_0"], given["block_0"])

@@ -11,6 +11,7 @@ import pytest
 
 from eaglenet_jax.errors import Stopped, UserError
 from eaglenet_jax.training.loop import Best, Schedule, train_loop
+from eaglenet_jax.training.profile import StepProfile
 from eaglenet_jax.training.state import TrainState
 
 
@@ -26,10 +27,10 @@ class Recorder:
     def scalars(self, *_):
         pass
 
-    step = evaluated = scalars
+    step = evaluated = waited = scalars
 
-    def clips_per_second(self, _):
-        return 1.0
+    def rates(self, _):
+        return {"clips_per_second": 1.0}
 
 
 class StopAt:
@@ -45,7 +46,7 @@ class StopAt:
         return next(self.steps) >= self.at
 
 
-def _run(recalls, stop_at=100, loss=lambda step: 1.0, start=0):
+def _run(recalls, stop_at=100, loss=lambda step: 1.0, start=0, best=None, patience=0):
     recorder = Recorder()
     found = iter(recalls)
 
@@ -59,14 +60,15 @@ def _run(recalls, stop_at=100, loss=lambda step: 1.0, start=0):
             TrainState(start, {}, (), ()),
             batches,
             jax.random.key(0),
-            evaluate=lambda params: {"t2v/R@1": next(found)},
-            schedule=Schedule(7, 3),
+            evaluate=lambda state: {"t2v/R@1": next(found)},
+            schedule=Schedule(7, 3, patience),
             split="val",
             saves=recorder,
-            best=Best(),
+            best=best or Best(),
             line=recorder,
             log=recorder,
             preemption=StopAt(stop_at),
+            profile=StepProfile.of("", None),
         )
         return recorder.saved, best
     except (Stopped, UserError) as error:
@@ -97,3 +99,25 @@ def test_a_loss_that_is_not_finite_names_its_step_and_saves_nothing_after():
     saved, error = _run([10.0], loss=lambda step: np.nan if step == 5 else 1.0)
     assert saved == [(3, 3, True)]
     assert isinstance(error, UserError) and "the loss is nan at step 5" in str(error)
+
+
+def test_a_run_ends_early_when_nothing_gets_better_and_stays_ended():
+    saved, best = _run([10.0, 5.0, 5.0], patience=1)
+    assert saved == [(3, 3, True), (6, 3, False)] and best == Best(3, 10.0)
+    assert _run([], patience=1, start=6, best=best) == ([], best)
+    assert len(_run([10.0, 5.0, 5.0], patience=2)[0]) == 3
+
+
+def test_a_profile_traces_the_steps_that_were_asked_for(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda folder, **_: calls.append("start"))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: calls.append("stop"))
+    with StepProfile.of("2:3", tmp_path) as profile:
+        for step in range(1, 6):
+            profile.before(step)
+            calls.append(step)
+            profile.after(step)
+    assert calls == [1, "start", 2, 3, "stop", 4, 5]
+    for wrong in ("3", "0:2", "4:2", "a:b"):
+        with pytest.raises(UserError, match="give the first and the last step"):
+            StepProfile.of(wrong, tmp_path)

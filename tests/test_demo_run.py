@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -105,26 +102,6 @@ def test_a_finished_run_only_tells_its_results_again(finished, root, capsys):
     train.main(_arguments(root, "first"))
     assert _table(capsys.readouterr().out) == _table(printed)
     assert (workdir / "metrics.json").stat().st_mtime_ns == before
-
-
-def test_a_killed_run_ends_with_the_metrics_of_an_uninterrupted_one(finished, root):
-    """Also: two runs with one seed give identical metrics, since the second is the killed one."""
-    every = [f"--config.{stage}evaluation.every=2" for stage in ("", "pretrain.")]
-    command = [sys.executable, "-m", "eaglenet_jax.train", *_arguments(root, "killed", *every)]
-    environment = {**os.environ, "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
-    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
-    checkpoints = root / "killed/checkpoints"
-    limit = time.monotonic() + 300
-    while not (checkpoints / "2/SHA256SUMS").exists():
-        assert process.poll() is None and time.monotonic() < limit, "the run ended before it could be killed"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (root / "killed/metrics.json").exists()
-    continued = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
-    assert "going on from step" in continued.stdout
-    train.main(_arguments(root, "uninterrupted", *every))
-    assert _metrics(root / "killed") == _metrics(root / "uninterrupted")
 
 
 def test_bad_arguments_get_one_line(root, finished, tmp_path):

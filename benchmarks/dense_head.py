@@ -20,8 +20,9 @@ from eaglenet_jax.layers.stochastic_text import candidates, frame_similarities
 class DenseEagleNet(EagleNet):
     """The same numbers from the same parameters as EagleNet with its graph, in score and loss.
 
-    What `prepare_video` computes of the graph ahead is not read. all_nodes: whether aux has the outputs of the last layer's nodes, [Bt, Bv, n, H, d]. No similarity depends on
-    them, so a compiler drops most of their work where they are not asked for.
+    What `prepare_video` computes of the graph ahead is not read. all_nodes: whether aux has the outputs of the last
+    layer's nodes, [Bt, Bv, n, H, d]. No similarity depends on them, so a compiler drops most of their work where they
+    are not asked for.
     """
 
     all_nodes: bool = False

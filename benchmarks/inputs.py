@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
-from eaglenet_jax.draws import Draws
+from eaglenet_jax.draws import Draws, Ids
 from eaglenet_jax.heads.eaglenet import EagleNet
-from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
+from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.layers.rgat import GraphShape
 
 
@@ -27,6 +29,26 @@ class Sizes:
     width: int = 512
     heads: int = 4
     layers: int = 2
+
+
+@struct.dataclass
+class GivenNoise(Draws):
+    """Draws whose candidate noise was drawn before: a program with it holds no loop of a random number generator.
+
+    given: [Bt, 1, S, d], for the texts that are scored.
+    """
+
+    given: Any = None
+
+    def uniform(self, name: str, ids: Ids, shape: Sequence[int]) -> jax.Array:
+        """The given noise, whatever is asked for."""
+        del name, ids, shape
+        return self.given
+
+
+def text_noise(sizes: Sizes, texts: TextFeatures, draws: Draws) -> np.ndarray:
+    """The candidate noise that the head draws for these texts, [Nt, S, d]."""
+    return np.asarray(draws.uniform("candidates", (texts.id,), (sizes.candidates, sizes.width)))
 
 
 def released_fields(sizes: Sizes, dtype: str = "float32") -> dict[str, Any]:
@@ -53,14 +75,23 @@ def gallery(sizes: Sizes, seed: int = 0) -> tuple[TextFeatures, VideoFeatures]:
     )
 
 
-def random_params(head: Head, seed: int = 0) -> Any:
-    """The head's parameters after initialisation, moved away from identities and zeros."""
-    assert isinstance(head, EagleNet)
-    texts, videos = gallery(Sizes(head.frames, texts=1, videos=1, width=head.width))
+def one_pair(head: EagleNet) -> tuple[TextFeatures, VideoFeatures]:
+    """One text and one video on the device, of the sizes that the head is built for."""
+    return jax.tree.map(jnp.asarray, gallery(Sizes(head.frames, texts=1, videos=1, width=head.width)))
+
+
+def random_params(head: EagleNet, seed: int = 0) -> Any:
+    """The parameters that scoring needs after initialisation, moved away from identities and zeros."""
+    texts, videos = one_pair(head)
 
     def everything(module: EagleNet) -> None:
         module.score(module.prepare_text(texts), module.prepare_video(videos), Draws(jax.random.key(0)))
 
     params = jax.jit(nn.init(everything, head))(jax.random.key(seed))["params"]
+    return moved(params, 0.02, seed)
+
+
+def moved(params: Any, scale: float, seed: int = 0) -> Any:
+    """The parameters plus normal noise of a standard deviation `scale`."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: leaf + (0.02 * rng.normal(size=leaf.shape)).astype(np.float32), params)
+    return jax.tree.map(lambda leaf: leaf + (scale * rng.normal(size=leaf.shape)).astype(np.float32), params)

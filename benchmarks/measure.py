@@ -1,0 +1,58 @@
+"""Timing several ways of doing the same in one run, and what the compiler says of a program."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def interleaved(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each function in each round. Every round runs all of them in turn, after one call that is not timed.
+
+    So what disturbs the machine for a while disturbs all alike; compare medians. A function returns when its result is
+    there, not when it is under way.
+    """
+    for function in functions.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def median(values: list[float]) -> float:
+    """The median."""
+    return float(np.median(values))
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on, and how busy it was: the load average of the last minute counts this process too."""
+    device = jax.devices()[0]
+    return {
+        "platform": device.platform,
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 2),
+        "jax": jax.__version__,
+    }
+
+
+def compiled_flops(compiled: Any) -> float:
+    """Floating-point operations of a compiled program by the compiler's cost analysis.
+
+    Raises ValueError if it has a loop, whose body would be counted once, or a custom call, which would count nothing.
+    """
+    text = compiled.as_text()
+    for hidden in (" while(", " custom-call("):
+        if hidden in text:
+            raise ValueError(f"the compiled program has a{hidden.rstrip('(')}: its operations cannot be counted")
+    return float(compiled.cost_analysis()["flops"])

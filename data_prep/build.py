@@ -8,6 +8,7 @@ them an error.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from data_prep.annotations import first_few
 from data_prep.assemble import Assembly, add_dataset_arguments, assemble, check_numbers
 from data_prep.atomic import write_atomically
+from data_prep.beam_decoding import fill_cache_on_beam
+from data_prep.cache import fill_cache
 from data_prep.command import run_command
 from data_prep.prepare import prepare
 from data_prep.report import report
@@ -31,12 +34,13 @@ def build(
     workers: int | None = None,
     strict: bool = False,
     progress: bool = True,
+    beam: str = "",
 ) -> dict[str, Any]:
     """Prepares `out` as `prepare` does, adds `report.md`, and returns the manifest.
 
     The manifest also says the variant and, under "listed", what the annotations have: split → videos, captions and the
     ids without a caption. Raises UserError for unusable videos, with `strict` for every video that is missing, cannot
-    be decoded or has no caption.
+    be decoded or has no caption. `beam`: options of Apache Beam, which then decodes (`fill_cache_on_beam`).
     """
     uncaptioned = assembly.uncaptioned
     if strict and uncaptioned:
@@ -69,6 +73,7 @@ def build(
         progress=progress,
         allow_missing=not strict,
         about=about,
+        fill=functools.partial(fill_cache_on_beam, options=beam) if beam else fill_cache,
     )
     text = report(manifest, out).encode()
     file = out / "report.md"
@@ -82,6 +87,13 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m data_prep.build", description=__doc__, allow_abbrev=False)
     add_dataset_arguments(parser)
     parser.add_argument("--strict", action="store_true", help="a missing or undecodable video is an error")
+    parser.add_argument(
+        "--beam",
+        default="",
+        metavar="OPTIONS",
+        help="decode on Apache Beam with these options, as '--runner=FlinkRunner --flink_master=HOST:8081'; videos and"
+        " --out have to be at the same path on every worker (needs the extra beam)",
+    )
     flags = parser.parse_args(argv)
     check_numbers(flags, parser)
     assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out)
@@ -93,6 +105,7 @@ def main(argv: Sequence[str]) -> int:
         timestamps=flags.timestamps,
         workers=flags.workers,
         strict=flags.strict,
+        beam=flags.beam,
     )
     for split, counts in manifest["splits"].items():
         print(f"{split}: {counts['videos']} videos, {counts['captions']} captions")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Protocol
 
 from data_prep.annotations import VideoEntry
 from data_prep.atomic import write_atomically
@@ -64,7 +65,8 @@ def read_record(path: Path) -> DecodedVideo:
     return DecodedVideo(tuple(frames[a:b] for a, b in itertools.pairwise(ends)), header["provenance"])
 
 
-def _decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> tuple[str, str | None]:
+def decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> tuple[str, str | None]:
+    """Decodes one video into its record → (video id, the reason if that fails)."""
     try:
         video = decode(
             entry.path,
@@ -77,6 +79,20 @@ def _decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) ->
         return entry.video_id, str(error)
     write_record(record_path(cache_dir, entry, settings), video)
     return entry.video_id, None
+
+
+class FillCache(Protocol):
+    """How a cache is filled: by processes (`fill_cache`), or elsewhere. Returns video id → reason for failures."""
+
+    def __call__(
+        self,
+        entries: Sequence[VideoEntry],
+        cache_dir: Path,
+        settings: FrameSettings,
+        *,
+        workers: int | None = None,
+        progress: bool = True,
+    ) -> dict[str, str]: ...
 
 
 def fill_cache(
@@ -92,7 +108,7 @@ def fill_cache(
     present = (entry for entry in entries if entry.video_id not in failures)
     jobs = [entry for entry in present if not record_path(cache_dir, entry, settings).exists()]
     results = map_in_processes(
-        functools.partial(_decode_into, cache_dir=cache_dir, settings=settings),
+        functools.partial(decode_into, cache_dir=cache_dir, settings=settings),
         jobs,
         workers=workers,
         title="Decoding videos",

@@ -14,7 +14,7 @@ from typing import Any
 
 from data_prep.annotations import SHOWN, VideoEntry, check_entries
 from data_prep.atomic import write_atomically
-from data_prep.cache import FrameSettings, fill_cache, read_record, record_path
+from data_prep.cache import FillCache, FrameSettings, fill_cache, read_record, record_path
 from data_prep.decode import DECODER
 from data_prep.lock import alone_in
 from eaglenet_jax.errors import UserError
@@ -49,11 +49,13 @@ def prepare(
     first_seconds: float | None = None,
     timestamps: bool = False,
     about: Mapping[str, Any] | None = None,
+    fill: FillCache = fill_cache,
 ) -> dict:
     """Decodes into `out/cache`, packs into `out/shards`, and returns the manifest, which is written last.
 
     Goes on where a killed run stopped, and does nothing when `out` already holds these entries at these settings. A
     second process waits for the first one. `first_seconds`, `timestamps`: as in `decode`. `about`: into the manifest.
+    `fill` decodes.
     Videos that are missing or cannot be decoded are an error; with `allow_missing` they are left out, listed under
     "failed" with the reason, and tried again by the next call. Files that broke off are listed under "incomplete".
     Raises `UserError` for unusable videos and for everything `check_entries` refuses.
@@ -61,19 +63,21 @@ def prepare(
     check_entries(entries)
     settings = FrameSettings(float(fps), size, first_seconds, timestamps)  # 1 and 1.0 are the same in JSON then
     mark = fingerprint(entries, settings)
-    manifest = read_manifest(out)
-    if manifest is not None and manifest["fingerprint"] == mark and not manifest["failed"]:
+    about = {"dataset": dataset, **(about or {})}
+    manifest = _current(out, mark, about)
+    if manifest is not None and not manifest["failed"]:
         return manifest
     with alone_in(out):
         return _prepare(
             entries,
             out,
             settings,
-            {"dataset": dataset, **(about or {})},
+            about,
             mark,
             workers=workers,
             progress=progress,
             allow_missing=allow_missing,
+            fill=fill,
         )
 
 
@@ -87,22 +91,23 @@ def _prepare(
     workers: int | None,
     progress: bool,
     allow_missing: bool,
+    fill: FillCache,
 ) -> dict:
     cache_dir = out / "cache"
     for abandoned in cache_dir.glob("*/.*.tmp"):
         abandoned.unlink()
-    manifest = read_manifest(out)  # perhaps by the process that we waited for
-    if manifest is not None and manifest["fingerprint"] == mark:
+    manifest = _current(out, mark, about)  # perhaps by the process that we waited for
+    if manifest is not None:
         before = manifest["failed"]
         again = [entry for entry in entries if entry.video_id in before]
-        if fill_cache(again, cache_dir, settings, workers=workers, progress=progress).keys() == before.keys():
+        if fill(again, cache_dir, settings, workers=workers, progress=progress).keys() == before.keys():
             if not allow_missing:
                 _refuse(before, entries)
             return manifest
     if not allow_missing:
         # Said before hours of decoding, not after.
         _refuse({entry.video_id: "no such file" for entry in entries if not entry.path.is_file()}, entries)
-    failed = fill_cache(entries, cache_dir, settings, workers=workers, progress=progress)
+    failed = fill(entries, cache_dir, settings, workers=workers, progress=progress)
     if not allow_missing or len(failed) == len(entries):
         _refuse(failed, entries)
     splits: dict[str, list[VideoEntry]] = {}
@@ -133,6 +138,14 @@ def _prepare(
     }
     write_atomically(out / "manifest.json", json.dumps(manifest, indent=1).encode())
     return manifest
+
+
+def _current(out: Path, mark: str, about: Mapping[str, Any]) -> dict | None:
+    """The manifest, if it says this and was written by a version that told the state of every video."""
+    manifest = read_manifest(out)
+    if manifest is None or "states" not in manifest or manifest["fingerprint"] != mark:
+        return None
+    return manifest if all(manifest.get(name) == value for name, value in about.items()) else None
 
 
 def split_hash(entries: Sequence[VideoEntry]) -> str:

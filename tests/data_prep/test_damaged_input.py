@@ -10,6 +10,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import av
@@ -18,10 +19,12 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_prep.annotations import VideoEntry
+from data_prep.cache import FrameSettings, fill_cache
 from data_prep.decode import DecodeError, decode
 from data_prep.fake import fake
 from data_prep.prepare import prepare, read_manifest
 from data_prep.probe import probe
+from eaglenet_jax.errors import UserError
 from tests.data_prep.conftest import WriteVideo
 from tests.data_prep.killing import ROOT, run_and_kill, workers_are_gone
 
@@ -182,6 +185,17 @@ def test_a_file_that_may_not_be_read_is_told_as_such(
     lines = result.stdout.splitlines()
     assert lines[:2] == ["Permission denied", "{'v': 'Permission denied'}"]
     assert lines[2].startswith("cannot write ") and "Permission denied; make room or" in lines[2]
+
+
+def test_a_decoder_that_dies_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*unused: object, **more: object) -> Iterator[tuple[str, None]]:
+        raise BrokenProcessPool
+        yield
+
+    (tmp_path / "video.mp4").touch()
+    monkeypatch.setattr("data_prep.cache.map_in_processes", dies)
+    with pytest.raises(UserError, match=r"ended by the system.* --workers=1"):
+        fill_cache([VideoEntry("v", tmp_path / "video.mp4", "test", ())], tmp_path, FrameSettings(1.0, 8))
 
 
 LIMITED = """

@@ -116,6 +116,16 @@ def test_a_sound_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
+def test_a_folder_of_an_earlier_version_is_described_anew_and_not_decoded_again(folder: Path) -> None:
+    manifest = build(folder)
+    earlier = {name: manifest[name] for name in ("format", "dataset", "settings", "splits", "failed", "fingerprint")}
+    (folder / "prepared/manifest.json").write_text(json.dumps(earlier))
+    assert PreparedDataset.open(folder / "prepared").split("test").video_ids
+    cached = {path: path.stat().st_mtime_ns for path in (folder / "prepared/cache").rglob("*.frames")}
+    assert build(folder) == manifest
+    assert len(cached) == VIDEOS and cached == {path: path.stat().st_mtime_ns for path in cached}
+
+
 def test_missing_and_damaged_videos_are_told_left_out_and_counted(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.datasets import DATASETS
 from data_prep.video_files import VideoFolder, stem
 from eaglenet_jax.errors import UserError
 
@@ -25,6 +26,11 @@ from eaglenet_jax.errors import UserError
 )
 def test_stems(name: str, expected: str) -> None:
     assert stem(name) == expected
+
+
+def test_activitynet_files_go_by_two_names() -> None:
+    assert DATASETS["activitynet"].file_stems("v_abc") == ("v_abc", "abc")
+    assert DATASETS["msvd"].file_stems("v_abc") == ("v_abc",)
 
 
 def test_files_are_found_in_subfolders_and_under_any_suffix(tmp_path: Path) -> None:

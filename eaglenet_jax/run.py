@@ -12,10 +12,12 @@ import jax
 from filelock import FileLock, Timeout
 
 from eaglenet_jax.configuration import as_plain, config_hash, is_free, save_config, saved_config
+from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.experiment import Evaluation, Experiment, check_config, evaluate_split, open_experiment
 from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE, check_shapes
 from eaglenet_jax.results import StageResult, draw_strips, read_result, write_result
+from eaglenet_jax.retrieval.leak import check_leak, leak_report, rows_of_gallery
 from eaglenet_jax.retrieval.saved_scores import save_scores
 from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.loop import Best
@@ -177,3 +179,25 @@ def evaluate_run(
             videos=evaluation.videos,
         )
     return [*stages, _result(experiment, workdir, {split: evaluation}, step, seconds=0.0)]
+
+
+LEAK_SIZE = 128  # most captions and videos of a leak check; a leak shows in a few
+
+
+def check_run_leak(workdir: Path, split: str, step: int | None = None) -> tuple[str, bool]:
+    """Whether a run's system scores a pair by what else is in the gallery → (report, whether it does).
+
+    The best checkpoint, or that of `step`, on the first captions and videos of a split. Raises UserError for what is
+    not there.
+    """
+    config = saved_config(Path(workdir) / CONFIG_FILE)
+    experiment = open_experiment(config)
+    params, _ = _saved_parameters(experiment, Path(workdir), step)
+    evaluation = evaluate_split(experiment, params, split)
+    texts, videos = (
+        jax.tree.map(lambda leaf: leaf[:LEAK_SIZE], features) for features in (evaluation.texts, evaluation.videos)
+    )
+    draws = Draws(jax.random.key(config.evaluation.seed), noise=config.evaluation.noise)
+    rows = rows_of_gallery(experiment.system.head, params["head"], texts, videos, draws=draws)
+    findings = check_leak(rows, len(texts.id), len(videos.id))
+    return leak_report(findings), not all(finding.ok for finding in findings)

@@ -96,6 +96,11 @@ def test_evaluate_prints_the_same_table_from_the_checkpoint_alone(finished, tmp_
     assert np.load(tmp_path / "saved/scores.npy").shape == (16, 16)
 
 
+def test_a_run_is_checked_for_leaks(finished, capsys):
+    assert evaluate.main([f"--workdir={finished[0]}", "--check-leak"]) == 0
+    assert "no leak" in capsys.readouterr().out
+
+
 def test_a_finished_run_only_tells_its_results_again(finished, root, capsys):
     workdir, printed = finished
     before = (workdir / "metrics.json").stat().st_mtime_ns

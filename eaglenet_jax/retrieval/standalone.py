@@ -99,7 +99,8 @@ def evaluate_scores(
     rest as in `place`, `metric_intervals` and `paired_test` (baseline: [Nt, Nv] of another run on the same queries).
     """
     if ties not in TIE_SHARE:
-        raise UserError(f"tie rule {ties!r} is unknown: use one of {', '.join(TIE_SHARE)}")
+        # Under "released" a query counts as often as it ties, so queries of two runs cannot be paired.
+        raise UserError(f"tie rule {ties!r} is unknown here: use one of {', '.join(TIE_SHARE)}")
     text_video = check_relevance(scores.shape, text_video)
     placement = place(scores, text_video, v2t_among=v2t_among)
     report: dict[str, Any] = {
@@ -115,6 +116,7 @@ def evaluate_scores(
             "v2t": int(np.count_nonzero(placement.v2t.tied)),
         },
         "by_tie_rule": metrics_by_tie_rule(placement),
+        "as_released": placement_metrics(placement, "released"),
         "chance": chance_metrics(scores.shape, text_video),
     }
     if v2t_among == "captions":  # chance is counted among videos
@@ -146,6 +148,8 @@ def format_report(report: Mapping[str, Any]) -> str:
     rows.append((report["name"], report["metrics"]))
     if len(report["by_tie_rule"]) > 1:
         rows += [(f"ties {rule}", m) for rule, m in report["by_tie_rule"].items() if rule != report["ties"]]
+        counted = "/".join(str(report["as_released"][side]["queries"]) for side in ARROWS)
+        rows.append((f"as released ({counted} queries)", report["as_released"]))
     for method, metrics in report.get("postprocessed", {}).items():
         rows.append((f"+ {method}" + ("" if method == "qb_norm" else " (transductive)"), metrics))
     tied = report["tied_queries"]

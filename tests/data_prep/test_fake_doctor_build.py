@@ -133,7 +133,12 @@ def test_missing_and_damaged_videos_are_told_left_out_and_counted(
     (folder / f"videos/{test[0]}.mp4").unlink()
     (folder / f"videos/{test[1]}.mp4").write_bytes(b"")
     (folder / "videos/holiday.mp4").write_bytes(b"")
-    shutil.copy(folder / "videos/video0.mp4", folder / "videos/video0.webm")
+    train = [video.video_id for video in assemble("msrvtt", folder / "annotations", folder / "videos").splits["train"]]
+    (folder / f"videos/{train[0]}.mp4").unlink()
+    shutil.copy(folder / f"videos/{train[1]}.mp4", folder / f"videos/{train[1]}.webm")
+    again = assemble("msrvtt", folder / "annotations", folder / "videos")
+    assert {len(files) for files in again.several_files.values()} == {2}
+    assert [e.path.suffix for e in again.entries if e.video_id == train[1]] == [".mp4"]
     code, found = doctor(folder, capsys)
     assert code == 1 and not found["is_sound"]
     state = found["splits"]["test"]
@@ -141,11 +146,11 @@ def test_missing_and_damaged_videos_are_told_left_out_and_counted(
     assert "test: 1 videos are missing" in told(found) and "test: 1 videos cannot be decoded" in told(found)
     notes = told(found, changing=False)
     assert "1 files belong to no video" in notes and "1 videos are there as several files" in notes
-    with pytest.raises(UserError, match=rf"1 of {VIDEOS} videos .* {test[0]} at"):
+    with pytest.raises(UserError, match=rf"2 of {VIDEOS} videos .* {test[0]} at"):
         build(folder, "--strict")
     manifest = build(folder)
     assert "test: 2 videos with 2 captions are LEFT OUT" in capsys.readouterr().out
-    assert manifest["left_out"] == {"test": {"videos": 2, "captions": 2}}
+    assert manifest["left_out"] == {"train": {"videos": 1, "captions": 20}, "test": {"videos": 2, "captions": 2}}
     assert manifest["states"]["test"][test[0]].startswith("left out: no file at")
     assert manifest["states"]["test"][test[1]].startswith("left out: Invalid data")
     report = (folder / "prepared/report.md").read_text()

@@ -161,6 +161,28 @@ def _row_blocks(
         start = stop
 
 
+def with_misses(placement: RetrievalPlacement, texts: int, videos: int) -> RetrievalPlacement:
+    """The placement with queries that could not be asked, in the last place: `texts` captions of `videos` lost videos.
+
+    The gallery lacks the lost videos, so the other queries have fewer rivals than they would have had.
+    """
+    if not texts and not videos:
+        return placement
+
+    def appended(side: Placement, last: int, count: int) -> Placement:
+        greater = np.concatenate([side.greater, np.full(count, last)])
+        return Placement(greater, np.concatenate([side.tied, np.zeros(count, np.int64)]))
+
+    known = int(placement.videos.max()) + 1
+    total = len(placement.videos) + videos
+    return RetrievalPlacement(
+        appended(placement.t2v, total - 1, texts),
+        appended(placement.v2t, total - 1, videos),
+        np.concatenate([placement.text_video, known + np.arange(texts) % max(videos, 1)]),
+        np.concatenate([placement.videos, known + np.arange(videos)]),
+    )
+
+
 def rank_metrics(ranks: np.ndarray) -> Metrics:
     """R@1, R@5, R@10, R@50 in percent, median and mean rank, MRR (100 · mean of 1/rank), and the number of queries.
 

@@ -14,7 +14,9 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.retrieval.host import padded_rows, row_count, to_host
 from eaglenet_jax.retrieval.metrics import Placement
-from eaglenet_jax.retrieval.scoring import Progress, make_score, prepare_all
+from eaglenet_jax.retrieval.scoring import Progress, chosen_block, make_score, prepare_all, temporary_bytes
+
+MOST_QUERIES = 64  # scored at a time
 
 
 def rerank(
@@ -28,7 +30,7 @@ def rerank(
     top_k: int,
     direction: str = "t2v",
     combine: str = "replace",
-    batch: int = 16,
+    batch: int | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Scores [Nt, Nv] float64 in which each query's `top_k` candidates, ranked by the head, stand before all others.
@@ -38,8 +40,9 @@ def rerank(
     is meant to be ranked in that direction. combine: "replace", the head's score; "add", the sum of both stages'
     scores. The others keep the first stage's order, shifted so that the best of them is 1 below the query's last
     reranked candidate. With top_k = all and "replace" this is full scoring, whose pairs have the same scores here.
-    batch: queries scored at a time. progress(done, total): told the number of queries after each batch. Raises
-    UserError on candidates of another shape or not finite, and on an unknown direction, combine or top_k.
+    batch: queries scored at a time, by default as many as fit the memory that `score_gallery` allows a block.
+    progress(done, total): told the number of queries after each batch. Raises UserError on candidates of another shape
+    or not finite, and on an unknown direction, combine or top_k.
     """
     counts = row_count(texts), row_count(videos)
     if candidates is None:
@@ -48,13 +51,20 @@ def rerank(
     by_query = candidates if direction == "t2v" else candidates.T
     result = by_query.astype(np.float64)
     queries, items = result.shape
-    top_k, batch = min(top_k, items), min(batch, queries)
+    top_k = min(top_k, items)
     score = make_score(head)
     prepared = (
         prepare_all(score.prepare_text, head_params, texts),
         prepare_all(score.prepare_video, head_params, videos),
     )
     score_pairs = make_score_pairs(head, direction)
+
+    def needed_bytes(size: tuple[int, int]) -> int:
+        some = np.zeros(size[0], np.int64), np.zeros(size, np.int64)
+        return temporary_bytes(score_pairs.lower(head_params, *prepared, draws, *some))
+
+    if batch is None:
+        batch, _ = chosen_block((min(MOST_QUERIES, queries), top_k), (True, False), needed_bytes)
     for start in range(0, queries, batch):
         rows = padded_rows(start, batch, queries)
         best = np.stack([best_items(by_query[row], top_k) for row in rows])

@@ -24,6 +24,7 @@ from eaglenet_jax.retrieval.host import padded_rows, row_count, to_all_devices, 
 PREPARE_BATCH = 256
 # Texts × videos to begin with; an accelerator wants more at a time.
 CPU_BLOCK, ACCELERATOR_BLOCK = (32, 32), (64, 128)
+CPU_MEMORY_BUDGET = 1 << 30
 # On CPU a block whose temporaries fit the last-level cache is half as fast again as one that goes through memory.
 CPU_CACHE = 24 << 20
 Progress = Callable[[int, int], None]
@@ -105,8 +106,8 @@ def score_gallery(
 
     texts: [Nt, ...], videos: [Nv, ...], any counts. block, video_block: texts and videos of a block, per device;
     those not given are chosen so that the temporaries and scores of a block fit `memory_budget` (bytes per device; by
-    default half of what the device has free; on CPU 24 MiB, a cache's size, or what the smallest block takes), by the
-    compiler's own analysis. mesh: texts are spread over its devices. progress(done, total): told the number of pairs
+    default half of what the device has free, 1 GiB on CPU), and on CPU a cache if they can, by the compiler's own
+    analysis. mesh: texts are spread over its devices. progress(done, total): told the number of pairs
     after each block. The result does not depend on block, video_block or mesh, to float tolerance (the sums of a
     matrix product may be ordered differently). Raises UserError if there is nothing to score, or if not even one pair
     fits the budget.
@@ -129,17 +130,13 @@ def score_gallery(
         return score.take_videos(prepared_videos, padded_rows(start, columns, counts[1]))
 
     def needed_bytes(size: tuple[int, int]) -> int:
-        lowered = score.block.lower(head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws)
-        memory = lowered.compile().memory_analysis()
-        return memory.temp_size_in_bytes + memory.output_size_in_bytes
+        return temporary_bytes(score.block.lower(head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws))
 
     per_device = -(-counts[0] // score.devices)
     largest = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
     size = block or min(largest[0], per_device), video_block or min(largest[1], counts[1])
     if block is None or video_block is None:
-        budget = default_memory_budget() if memory_budget is None else memory_budget
-        free = block is None, video_block is None
-        size = fitting_block(size, free, needed_bytes, budget or CPU_CACHE, must_fit=budget is not None)
+        size = chosen_block(size, (block is None, video_block is None), needed_bytes, memory_budget)
 
     def strip(start: int) -> Callable[[int], jax.Array]:
         """The blocks of one strip of videos, by their first text."""
@@ -164,20 +161,39 @@ def prepare_all(
     return parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
+def temporary_bytes(lowered: Any) -> int:
+    """What a program takes beside its arguments, in bytes, by the compiler's memory analysis."""
+    memory = lowered.compile().memory_analysis()
+    return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+
+def chosen_block(
+    size: tuple[int, int],
+    free: tuple[bool, bool],
+    needed_bytes: Callable[[tuple[int, int]], int],
+    memory_budget: int | None = None,
+) -> tuple[int, int]:
+    """`fitting_block` of the budget, by default that of the device, and of a cache on CPU if it can be."""
+    budget = default_memory_budget() if memory_budget is None else memory_budget
+    aim = min(budget, CPU_CACHE) if jax.default_backend() == "cpu" else budget
+    return fitting_block(size, free, needed_bytes, budget, aim)
+
+
 def fitting_block(
     size: tuple[int, int],
     free: tuple[bool, bool],
     needed_bytes: Callable[[tuple[int, int]], int],
     budget: int,
-    must_fit: bool = True,
+    aim: int | None = None,
 ) -> tuple[int, int]:
-    """The block size (texts, videos) if it fits the budget, else a smaller one, cut in halves where it is free.
+    """The block size (texts, videos) if it fits `aim`, else a smaller one, cut in halves where it is free.
 
-    must_fit: raise UserError if none fits; otherwise the smallest will do.
+    Where none fits, the smallest, or UserError if that is more than the budget. aim: the budget by default.
     """
-    while (needed := needed_bytes(size)) > budget:
+    aim = budget if aim is None else aim
+    while (needed := needed_bytes(size)) > aim:
         texts, videos = size
-        fitting_pairs = texts * videos * budget / needed  # memory is close to proportional; the next round checks
+        fitting_pairs = texts * videos * aim / needed  # memory is close to proportional; the next round checks
         while texts * videos > fitting_pairs:
             if free[0] and texts > 1 and (texts >= videos or not free[1] or videos == 1):
                 texts = -(-texts // 2)
@@ -186,7 +202,7 @@ def fitting_block(
             else:
                 break
         if (texts, videos) == size:
-            if not must_fit:
+            if needed <= budget:
                 return size
             raise UserError(
                 f"a block of {texts} texts × {videos} videos needs {needed:,} bytes, more than the memory budget of "
@@ -196,11 +212,11 @@ def fitting_block(
     return size
 
 
-def default_memory_budget() -> int | None:
-    """Half of what the first device of this process has free, in bytes; None where it does not say, as on CPU."""
+def default_memory_budget() -> int:
+    """Half of what the first device of this process has free, in bytes; 1 GiB where it does not say."""
     stats = jax.local_devices()[0].memory_stats()
     if not stats or "bytes_limit" not in stats:
-        return None
+        return CPU_MEMORY_BUDGET
     return (stats["bytes_limit"] - stats["bytes_in_use"]) // 2
 
 

@@ -185,3 +185,14 @@ def test_refuses_unknown_rules() -> None:
 
 def test_recall_counts_the_items_before() -> None:
     assert rank_metrics(np.array([1.0, 1.5, 2.0, 6.0]))["R@1"] == 50.0
+
+
+def test_lost_videos_are_misses_in_the_last_place() -> None:
+    """Two of ten videos are lost, with three captions: 8 + 3 text queries and 8 + 2 video queries."""
+    scores = np.eye(8)
+    whole = place(scores)
+    found = metrics_module.placement_metrics(metrics_module.with_misses(whole, 3, 2))
+    assert found["t2v"]["R@1"] == pytest.approx(100 * 8 / 11) and found["v2t"]["R@1"] == pytest.approx(80.0)
+    assert found["t2v"]["MnR"] == pytest.approx((8 + 3 * 10) / 11) and found["t2v"]["queries"] == 11
+    assert metrics_module.placement_metrics(whole)["t2v"]["R@1"] == 100.0
+    assert metrics_module.with_misses(whole, 0, 0) is whole

@@ -102,6 +102,10 @@ def test_memory_budget_makes_blocks_smaller_until_they_fit(params) -> None:
     assert fitting_block((32, 128), (True, False), need, 5000)[1] == 128
     with pytest.raises(UserError, match=r"1 texts × 1 videos needs 110 bytes, more than the memory budget of 50"):
         fitting_block((32, 128), (True, True), need, 50)
+    assert fitting_block((32, 128), (True, True), need, 20000, aim=5000) == fitting_block(
+        (32, 128), (True, True), need, 5000
+    )
+    assert fitting_block((32, 128), (True, True), need, 110, aim=50) == (1, 1)  # it need not be met
     with pytest.raises(UserError, match="32 texts × 1 videos"):
         fitting_block((32, 128), (False, True), need, 200)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -77,7 +76,7 @@ def rerank(
 
 
 @functools.lru_cache(maxsize=16)
-def make_score_pairs(head: Head, direction: str = "t2v") -> Callable[..., jax.Array]:
+def make_score_pairs(head: Head, direction: str = "t2v") -> Any:
     """The jitted scoring of lists of pairs.
 
     Returns f(params, T, V, draws, queries [Q], items [Q, K]) → [Q, K], where T and V are all prepared texts and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,10 @@ def rerank_report(
         return np.argmax(scores, axis=1 if direction == "t2v" else 0)
 
     rows = []
-    full, full_seconds = _second_run(lambda: score_gallery(*given, draws=draws))
+    full, full_seconds = _second_run(partial(score_gallery, *given, draws=draws))
     for count in top_k:
-        result, seconds = _second_run(
-            lambda count=count: rerank(
-                candidates, *given, draws=draws, top_k=count, direction=direction, combine=combine
-            )
-        )
+        run = partial(rerank, candidates, *given, draws=draws, top_k=count, direction=direction, combine=combine)
+        result, seconds = _second_run(run)
         row = {"top_k": count} | _shown(placement(result))
         row["candidate_recall"] = candidate_recall(placement(candidates), count)
         row["same_first"] = 100.0 * float(np.mean(first(result) == first(full)))

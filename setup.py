@@ -58,6 +58,7 @@ setup(
             "pytest-xdist>=3.6,<4",
             "ruff==0.17.*",
         ],
+        "benchmark": ["opencv-python-headless>=4.10,<6"],
         "parity": ["torch>=2.5,<3"],
         "browser": ["playwright>=1.50,<2"],
         "search": ["lancedb>=0.30,<1"],

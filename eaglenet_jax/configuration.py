@@ -133,6 +133,7 @@ FREE_FIELDS = (
     "evaluation.memory_budget",
     "checkpoints",
     "profile",
+    "compilation_cache",
     "sharding",
     "distributed",
 )

@@ -20,7 +20,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.retrieval.encoding import encode_all
 from eaglenet_jax.retrieval.host import to_all_devices
-from eaglenet_jax.retrieval.metrics import TIE_RULES, retrieval_metrics
+from eaglenet_jax.retrieval.metrics import TIE_RULES, place, placement_metrics, with_misses
 from eaglenet_jax.retrieval.scoring import score_gallery
 from eaglenet_jax.system import System, build_system
 from eaglenet_jax.training.profile import StepProfile
@@ -62,7 +62,7 @@ class Evaluation:
     """Scores of a split and what follows from them.
 
     scores: [Nt, Nv]. text_video: [Nt], the right video of each text. metrics: {"t2v": …, "v2t": …, "Rsum": …} in
-    percent.
+    percent. missing: queries without a video, both ways, that are counted as misses in them.
     """
 
     split: PreparedSplit
@@ -72,6 +72,7 @@ class Evaluation:
     texts: TextFeatures
     videos: VideoFeatures
     metrics: Mapping[str, Any]
+    missing: tuple[int, int] = (0, 0)
 
     @property
     def flat(self) -> dict[str, float]:
@@ -136,7 +137,13 @@ def open_experiment(config: Any) -> Experiment:
             f"the prepared frames are {dataset.size} pixels wide, this CLIP reads {system.clip.config.image_size}; "
             f"prepare the data again with --size={system.clip.config.image_size}"
         )
-    return Experiment(config, system, dataset, Tokenizer(config.max_words))
+    experiment = Experiment(config, system, dataset, Tokenizer(config.max_words))
+    if experiment.selection_split not in dataset.manifest["splits"]:
+        raise UserError(
+            f"the data in {dataset.directory} have no split {experiment.selection_split!r} to choose the best checkpoint"
+            " on; prepare them with held-out videos, or give --config.selection=test"
+        )
+    return experiment
 
 
 def _prepared_folder(data: Any) -> Path:
@@ -146,8 +153,9 @@ def _prepared_folder(data: Any) -> Path:
         )
     if not Path(data.prepared).is_dir():
         raise UserError(
-            f"config.data.prepared: no folder {data.prepared!r}; prepare the videos with data_prep, or give the folder "
-            "with --config.data.prepared=DIR"
+            f"config.data.prepared: no folder {data.prepared!r}; make it with python -m data_prep.build "
+            f"--dataset={data.dataset} --videos=DIR --annotations=DIR --out={data.prepared}, or give another folder"
+            " with --config.data.prepared=DIR"
         )
     return Path(data.prepared)
 
@@ -207,5 +215,7 @@ def evaluate_split(
         mesh=mesh,
     )
     text_video = np.asarray(captions.text_video)
-    metrics = retrieval_metrics(scores, text_video, ties=config.evaluation.ties)
-    return Evaluation(split, captions, text_video, scores, texts, videos, metrics)
+    missing = experiment.dataset.left_out(name, config.queries) if config.evaluation.count_missing else (0, 0)
+    placement = with_misses(place(scores, text_video), *missing)
+    metrics = placement_metrics(placement, config.evaluation.ties)
+    return Evaluation(split, captions, text_video, scores, texts, videos, metrics, missing)

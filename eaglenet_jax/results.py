@@ -24,7 +24,8 @@ class StageResult:
     """What one run reached.
 
     metrics: by split, {"t2v": {"R@1": percent, …}, "v2t": …, "Rsum": …}. gallery: by split, [texts, videos].
-    best_step: of the checkpoint that was evaluated, chosen on `selection`.
+    missing: by split, [captions, videos] that are lost and counted as misses. best_step: of the checkpoint that was
+    evaluated, chosen on `selection`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class StageResult:
     preset: str
     config_hash: str
     seconds: float
+    missing: dict[str, list[int]] = dataclasses.field(default_factory=dict)
 
 
 def write_result(result: StageResult, workdir: Path) -> None:
@@ -66,6 +68,9 @@ def print_results(results: Sequence[StageResult], split: str) -> None:
         f"\n{split} split: {texts} texts, {videos} videos, percent; best checkpoint chosen on {results[-1].selection}"
     )
     print(results_table(rows, shape=(texts, videos)))
+    texts, videos = results[-1].missing.get(split, [0, 0])
+    if texts or videos:
+        print(f"{texts} more captions and {videos} more videos are lost; as queries they count as misses")
     for result in results:
         trained = f" of a run of {result.seconds:.0f} s" if result.seconds else ""
         print(f"{result.name}: checkpoint of step {result.best_step}{trained}, in {result.workdir}")

@@ -35,6 +35,8 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
     UserError for a work directory of another config or that another process trains in, and for everything that config
     and data can have wrong; Stopped when a signal asked for it, with everything saved.
     """
+    if config.compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser().absolute()))
     initialize_distributed(as_plain(config.distributed))
     stages = _stages(config, Path(workdir))
     for stage, _ in stages:
@@ -127,7 +129,8 @@ def _finish(experiment: Experiment, workdir: Path, best: Best, seconds: float) -
     """Evaluates the best checkpoint on validation and test, and writes metrics.json and retrieval.png."""
     params, _ = _saved_parameters(experiment, workdir, best.step)
     mesh = Devices.of_all(experiment.config.sharding.params).mesh
-    evaluations = {split: evaluate_split(experiment, params, split, mesh=mesh) for split in ("val", "test")}
+    splits = [split for split in ("val", "test") if split in experiment.dataset.manifest["splits"]]
+    evaluations = {split: evaluate_split(experiment, params, split, mesh=mesh) for split in splits}
     result = _result(experiment, workdir, evaluations, best.step, seconds)
     if jax.process_index() == 0:
         draw_strips(workdir / "retrieval.png", evaluations["test"], experiment.config)
@@ -144,6 +147,7 @@ def _result(
         system=config.system,
         workdir=str(workdir),
         metrics={split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
+        missing={split: list(evaluation.missing) for split, evaluation in evaluations.items()},
         gallery={split: list(evaluation.scores.shape) for split, evaluation in evaluations.items()},
         best_step=best_step,
         selection=config.selection,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -96,16 +98,20 @@ def train_stage(experiment: Experiment, workdir: Path, source: str) -> tuple[Bes
             line.say(describe_groups(settings, params))
         if schedule.is_over(start, best):
             return best, earlier
-        line.say("compiling the first step")
         log = stack.enter_context(EventLog(workdir / "events" if first else None, start))
         stream = stack.enter_context(
             contextlib.closing(batches(dataset, start=start, stop=total, workers=config.data.workers))
         )
+        key = jax.random.fold_in(jax.random.key(config.seed), 1)
+        first_batch = devices.batch(next(stream))
+        # Counted before compilation; the body of a loop, as Langevin sampling is one, counts once.
+        flops = step.lower(state, first_batch, key).cost_analysis().get("flops", math.nan)
+        line.say(f"{flops / 1e9:,.1f} GFLOP a step; compiling it")
         _, best = train_loop(
             step,
             state,
-            map(devices.batch, stream),
-            jax.random.fold_in(jax.random.key(config.seed), 1),
+            itertools.chain([first_batch], map(devices.batch, stream)),
+            key,
             schedule=schedule,
             evaluate=evaluated,
             split=experiment.selection_split,

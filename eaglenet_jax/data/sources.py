@@ -155,6 +155,14 @@ class PreparedDataset:
         """Height and width of the stored frames."""
         return self.manifest["settings"]["size"]
 
+    def left_out(self, name: str, queries: str = "all") -> tuple[int, int]:
+        """(captions, videos) that a split lacks because their video was missing or could not be decoded.
+
+        queries: as in `PreparedSplit.queries`. Zeros in a directory that was prepared before this was noted.
+        """
+        counts = self.manifest.get("left_out", {}).get(name, {"captions": 0, "videos": 0})
+        return counts["captions" if queries == "all" else "videos"], counts["videos"]
+
     def split(self, name: str) -> PreparedSplit:
         """One split, its captions read. Raises UserError for a split that is not there."""
         if name not in self.manifest["splits"]:

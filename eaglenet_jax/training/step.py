@@ -19,6 +19,7 @@ from eaglenet_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]  # arrays of NumPy or jax
 TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, dict[str, Array]]]
+JittedStep = Any  # a TrainStep that is jitted: it has lower() too
 
 
 class Trainable(Protocol):
@@ -50,7 +51,7 @@ def make_train_step(
     pairwise_block: int | None = None,
     accumulate: int = 1,
     encode_micro_batches: int = 1,
-) -> TrainStep:
+) -> JittedStep:
     """step(state, batch, key) → (state, metrics), jitted.
 
     batch: see `System.loss`. key: of the whole run; the step number is folded in. metrics: "loss", its parts by name

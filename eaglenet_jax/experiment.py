@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
-from eaglenet_jax.retrieval.encoding import encode_all
+from eaglenet_jax.retrieval.encoding import encode_all, make_encode_text, make_encode_video
 from eaglenet_jax.retrieval.host import to_all_devices
 from eaglenet_jax.retrieval.metrics import TIE_RULES, place, placement_metrics, with_misses
 from eaglenet_jax.retrieval.scoring import score_gallery
@@ -140,8 +140,8 @@ def open_experiment(config: Any) -> Experiment:
     experiment = Experiment(config, system, dataset, Tokenizer(config.max_words))
     if experiment.selection_split not in dataset.manifest["splits"]:
         raise UserError(
-            f"the data in {dataset.directory} have no split {experiment.selection_split!r} to choose the best checkpoint"
-            " on; prepare them with held-out videos, or give --config.selection=test"
+            f"{dataset.directory} has no split {experiment.selection_split!r} to choose the best checkpoint on; "
+            "prepare the data with held-out videos, or give --config.selection=test"
         )
     return experiment
 
@@ -158,11 +158,6 @@ def _prepared_folder(data: Any) -> Path:
             " with --config.data.prepared=DIR"
         )
     return Path(data.prepared)
-
-
-@functools.lru_cache(maxsize=8)
-def _encoders(system: System) -> tuple[Callable[..., TextFeatures], Callable[..., VideoFeatures]]:
-    return jax.jit(system.encode_text), jax.jit(system.encode_video)
 
 
 def _shuffled(batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
@@ -191,9 +186,9 @@ def evaluate_split(
     size = -(-config.evaluation.batch_size // parts) * parts
     process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     params = params if mesh is None else to_all_devices(params, mesh)
-    encode_text, encode_video = _encoders(system)
+    encode_text, encode_video = make_encode_text(system), make_encode_video(system)
     texts = encode_all(
-        lambda batch: encode_text(params, batch["text_id"], batch["tokens"]),
+        lambda batch: encode_text(params, batch),
         map(
             devices.batch,
             text_batches(split, experiment.tokenizer, batch_size=size, queries=config.queries, **process),
@@ -201,7 +196,7 @@ def evaluate_split(
     )
     clips = video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers, **process)
     videos = encode_all(
-        lambda batch: encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"]),
+        lambda batch: encode_video(params, batch),
         map(devices.batch, _shuffled(clips) if shuffle_frames else clips),
     )
     captions = split.queries(config.queries)

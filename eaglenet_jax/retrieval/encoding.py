@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -14,6 +15,39 @@ from eaglenet_jax.retrieval.host import to_host
 from eaglenet_jax.retrieval.scoring import Progress
 
 Features = TypeVar("Features", TextFeatures, VideoFeatures)
+
+
+@runtime_checkable
+class Encoders(Protocol):
+    """What encoding needs of a system (`eaglenet_jax.system.System`): its two encoders, hashable as a whole."""
+
+    def __hash__(self) -> int: ...
+
+    def encode_text(self, params: Any, text_id: Any, tokens: Any) -> TextFeatures: ...
+
+    def encode_video(self, params: Any, video_id: Any, frames: Any, frame_mask: Any) -> VideoFeatures: ...
+
+
+@functools.lru_cache(maxsize=8)
+def make_encode_text(system: Encoders) -> Callable[[Any, Mapping[str, Any]], TextFeatures]:
+    """encode(params, batch) → features of captions, jitted. The same system gives the same function.
+
+    batch: "text_id" [B] uint32, "tokens" [B, L] int32.
+    """
+    return jax.jit(lambda params, batch: system.encode_text(params, batch["text_id"], batch["tokens"]))
+
+
+@functools.lru_cache(maxsize=8)
+def make_encode_video(system: Encoders) -> Callable[[Any, Mapping[str, Any]], VideoFeatures]:
+    """encode(params, batch) → features of videos, jitted. The same system gives the same function.
+
+    batch: "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool.
+    """
+
+    def encode(params: Any, batch: Mapping[str, Any]) -> VideoFeatures:
+        return system.encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"])
+
+    return jax.jit(encode)
 
 
 def encode_all(

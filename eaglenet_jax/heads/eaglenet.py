@@ -139,11 +139,11 @@ class EagleNet(Head):
         radius = self.radius(frame_similarities(text.pooled, video.frames, video.mask))
         draw = draws.uniform if self.candidate_noise == "uniform" else draws.normal
         noise = draw("candidates", draws.pair_ids(text.id, video.id), (self.candidates, self.width))
-        cloud = candidates(text.pooled[:, None], radius, noise)
         if self.candidate_choice == "best":
+            cloud = candidates(text.pooled[:, None], radius, noise)
             return self._score_best(text, video, cloud, radius, draws, aux)
-        itself = jnp.broadcast_to(text.pooled[:, None, None], (*cloud.shape[:2], 1, self.width))
-        nodes = self._computed(jnp.concatenate([itself.astype(cloud.dtype), cloud], axis=2))
+        with_itself = jnp.pad(noise, ((0, 0), (0, 0), (1, 0), (0, 0)))  # the text is a candidate without noise
+        nodes = self._computed(candidates(text.pooled[:, None], radius, with_itself))
         weights = candidate_weights(self.graph, self.relations(), video.graph, nodes, draws, ids)
         generated = jnp.einsum("tvs,tvsd->tvd", weights, nodes)
         pooled = self.pooling(generated, video.pooling, draws, ids)

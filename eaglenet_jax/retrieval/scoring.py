@@ -25,8 +25,9 @@ PREPARE_BATCH = 256
 # Texts × videos to begin with; an accelerator wants more at a time.
 CPU_BLOCK, ACCELERATOR_BLOCK = (32, 32), (64, 128)
 CPU_MEMORY_BUDGET = 1 << 30
-# On CPU a block whose temporaries fit the last-level cache is half as fast again as one that goes through memory.
-CPU_CACHE = 24 << 20
+# On CPU a block's temporaries should stay below the 32 MiB from which the C library gives memory back to the system
+# after every call: touching fresh pages costs half as much again as EagleNet's arithmetic.
+CPU_AIM = 24 << 20
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ def score_gallery(
 
     texts: [Nt, ...], videos: [Nv, ...], any counts. block, video_block: texts and videos of a block, per device;
     those not given are chosen so that the temporaries and scores of a block fit `memory_budget` (bytes per device; by
-    default half of what the device has free, 1 GiB on CPU), and on CPU a cache if they can, by the compiler's own
+    default half of what the device has free, 1 GiB on CPU), and on CPU 24 MiB if they can, by the compiler's own
     analysis. mesh: texts are spread over its devices. progress(done, total): told the number of pairs
     after each block. The result does not depend on block, video_block or mesh, to float tolerance (the sums of a
     matrix product may be ordered differently). Raises UserError if there is nothing to score, or if not even one pair
@@ -173,9 +174,9 @@ def chosen_block(
     needed_bytes: Callable[[tuple[int, int]], int],
     memory_budget: int | None = None,
 ) -> tuple[int, int]:
-    """`fitting_block` of the budget, by default that of the device, and of a cache on CPU if it can be."""
+    """`fitting_block` of the budget, by default that of the device; on CPU `CPU_AIM` is aimed at."""
     budget = default_memory_budget() if memory_budget is None else memory_budget
-    aim = min(budget, CPU_CACHE) if jax.default_backend() == "cpu" else budget
+    aim = min(budget, CPU_AIM) if jax.default_backend() == "cpu" else budget
     return fitting_block(size, free, needed_bytes, budget, aim)
 
 

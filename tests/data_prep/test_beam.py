@@ -21,10 +21,9 @@ def hashes(shards: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.extras
 @pytest.mark.filterwarnings("ignore")
 def test_beam_makes_what_processes_make(tmp_path: Path) -> None:
-    pytest.importorskip("apache_beam")
     annotations, videos = fake("charades", tmp_path / "fake", videos=16, workers=1, progress=False)
     broken, gone = sorted(videos.iterdir())[:2]
     broken.write_bytes(b"")

@@ -36,8 +36,8 @@ def test_without_opencv_it_says_so_and_measures_our_side(
         benchmark.main([f"--videos={videos}", "--files=c*"])
 
 
+@pytest.mark.extras
 def test_both_sides_see_the_same_frames(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("cv2")
     assert benchmark.main([f"--videos={videos}", "--files=a*", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["all"]["identical_share"] == 1 and found["files"][0]["seeking_frames"] == 4

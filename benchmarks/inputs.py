@@ -62,12 +62,12 @@ def released_fields(sizes: Sizes, dtype: str = "float32") -> dict[str, Any]:
     }
 
 
-def gallery(sizes: Sizes, seed: int = 0) -> tuple[TextFeatures, VideoFeatures]:
-    """Random features with every frame there; unequal ids."""
-    rng = np.random.default_rng(seed)
+def gallery(sizes: Sizes, signal: float = 1.0) -> tuple[TextFeatures, VideoFeatures]:
+    """Random features with every frame there. signal: how much of its text there is in each frame of a video."""
+    rng = np.random.default_rng(0)
     text = rng.normal(size=(sizes.texts, sizes.width)).astype(np.float32)
     frames = rng.normal(size=(sizes.videos, sizes.frames, sizes.width)).astype(np.float32)
-    frames += text[np.arange(sizes.videos) % sizes.texts, None]
+    frames += signal * text[np.arange(sizes.videos) % sizes.texts, None]
     words, present = np.ones((sizes.texts, 1), bool), np.ones(frames.shape[:2], bool)
     return (
         TextFeatures(np.arange(sizes.texts, dtype=np.uint32), text, None, words),

@@ -1,0 +1,198 @@
+"""Our training step to measure: the system, one batch of random data, the step on it, and its parts one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from benchmarks.inputs import Sizes, gallery
+from configs.demo import TINY_CLIP
+from eaglenet_jax.clip.config import ClipConfig
+from eaglenet_jax.configuration import as_plain, load_config
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.energy.matching import draw_samples
+from eaglenet_jax.heads.interface import Pairwise, whole
+from eaglenet_jax.system import System, build_system
+from eaglenet_jax.training.optimizer import make_optimizer
+from eaglenet_jax.training.step import Trainable, initial_state, make_train_step
+from eaglenet_jax.training_stage import optimizer_settings
+
+CLIPS: dict[str, dict[str, Any]] = {"tiny": TINY_CLIP, "b32": {"name": "ViT-B/32"}, "b16": {"name": "ViT-B/16"}}
+TOTAL_STEPS = 1000  # of the learning-rate schedule
+VISION, TEXT, HEAD, LANGEVIN, OPTIMIZER = "vision", "text", "head", "Langevin", "optimiser"
+
+
+@dataclass(frozen=True)
+class StepSizes:
+    """clip: a name of `CLIPS`. batch: B. frames: M. dtype: compute type of CLIP."""
+
+    clip: str = "tiny"
+    batch: int = 8
+    frames: int = 12
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a step is made of. settings: of `make_optimizer`. params: {"clip", "head"}, never donated."""
+
+    system: System
+    settings: dict[str, Any]
+    params: Any
+
+    @property
+    def clip(self) -> ClipConfig:
+        """Sizes of the CLIP."""
+        return self.system.clip.config
+
+
+def measured_system(sizes: StepSizes) -> Measured:
+    """EagleNet with the released MSR-VTT settings of the CLIP size (those of B/32 for the tiny one), random parameters.
+
+    Two things are left out on both sides of a comparison: token shift, which transformers' CLIPModel does not have, and
+    the rounding of CLIP's parameters to float16.
+    """
+    config = load_config(f"msrvtt:{'b16' if sizes.clip == 'b16' else 'b32'},released")
+    config.optimizer.clip_storage = "float32"
+    plain = as_plain(config)
+    clip = {**CLIPS[sizes.clip], "dtype": sizes.dtype, "shift_blocks": (), "mask_padding": False}
+    system = build_system({**plain, "clip": clip, "max_frames": sizes.frames})
+    params = jax.jit(system.init)(jax.random.key(0))
+    return Measured(system, optimizer_settings(config, system.head.unused_parameters()), params)
+
+
+def random_batch(sizes: StepSizes, clip: ClipConfig, words: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A training batch of noise: captions of all lengths, every frame there."""
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(1, clip.vocab_size - 2, (sizes.batch, words), dtype=np.int32)
+    tokens[:, 0] = clip.vocab_size - 2
+    for row, end in zip(tokens, rng.integers(2, words, sizes.batch), strict=True):
+        row[end] = clip.vocab_size - 1
+        row[end + 1 :] = 0
+    ids = np.arange(sizes.batch, dtype=np.uint32)
+    shape = (sizes.batch, sizes.frames, clip.image_size, clip.image_size, 3)
+    frames = rng.integers(0, 256, shape, dtype=np.uint8)
+    return {"text_id": ids, "tokens": tokens, "video_id": ids, "frames": frames, "frame_mask": np.ones(shape[:2], bool)}
+
+
+def random_features(sizes: StepSizes, width: int) -> dict[str, Any]:
+    """A batch of `GivenFeatures`: matching features as the encoders would give them."""
+    text, video = gallery(Sizes(sizes.frames, texts=sizes.batch, videos=sizes.batch, width=width))
+    return {"text": text, "video": video}
+
+
+@dataclass(frozen=True)
+class GivenFeatures:
+    """A system whose batches are features: what a step costs without encoders."""
+
+    system: System
+
+    @property
+    def head(self) -> Any:
+        """The head."""
+        return self.system.head
+
+    def init(self, key: PRNGKeyArray) -> Any:
+        """Random parameters of the head."""
+        return {"head": self.system.init(key)["head"]}
+
+    def encode(self, params: Any, batch: Any) -> tuple[Any, Any]:
+        """The features as they are."""
+        del params
+        return batch["text"], batch["video"]
+
+    def head_loss(
+        self, params: Any, features: tuple[Any, Any], head_state: Any, draws: Draws, pairwise: Pairwise
+    ) -> tuple[Array, dict[str, Array], Any]:
+        """The head's loss."""
+        return self.system.head_loss(params, features, head_state, draws, pairwise)
+
+
+class OurStep:
+    """The compiled step on one batch, which is on the device; a call is one update. compile_seconds: with tracing."""
+
+    def __init__(self, trainable: Trainable, params: Any, settings: dict[str, Any], batch: Any) -> None:
+        optimizer = make_optimizer(settings, params, TOTAL_STEPS)
+        self._state = initial_state(trainable, optimizer, jax.tree.map(jnp.array, params))  # a copy: it is donated
+        self._batch, self._key = jax.device_put(batch), jax.random.key(1)
+        start = time.perf_counter()
+        self._step = make_train_step(trainable, optimizer).lower(self._state, self._batch, self._key).compile()
+        self.compile_seconds = time.perf_counter() - start
+
+    def __call__(self) -> float:
+        """One step; the loss before it."""
+        self._state, metrics = self._step(self._state, self._batch, self._key)
+        jax.block_until_ready(self._state)
+        return float(metrics["loss"])
+
+
+def our_parts(measured: Measured, sizes: StepSizes, words: int) -> dict[str, Callable[[], Any]]:
+    """Parts of the step by name, each with its gradient where it has one, each a program of its own.
+
+    "head": both losses of the similarities without energies. "Langevin": one call of the sampler. A step that is one
+    program can be faster than their sum; energies of the batch's pairs are in none of them.
+    """
+    system, params = measured.system, measured.params
+    batch = jax.device_put(random_batch(sizes, measured.clip, words))
+    features = jax.device_put(random_features(sizes, measured.clip.embed_dim))
+    head: Any = system.head
+    similarities_alone = head.clone(eam_weight=0.0, eam_support_weight=0.0)
+    buffer, draws = head.initial_state(), Draws(jax.random.key(2), train=True)
+
+    def vision(tower: Any) -> Array:
+        tree = {"clip": {**params["clip"], "vision": tower}}
+        return jnp.sum(system.encode_video(tree, batch["video_id"], batch["frames"], batch["frame_mask"]).frames)
+
+    def text(tower: Any) -> Array:
+        tree = {"clip": {**params["clip"], "text": tower}}
+        return jnp.sum(system.encode_text(tree, batch["text_id"], batch["tokens"]).pooled)
+
+    def head_loss(params: Any, features: Any) -> Array:
+        given = (features["text"], features["video"], buffer, draws, whole)
+        loss: Any = similarities_alone.apply({"params": params}, *given, method="loss")
+        return loss[0]
+
+    def langevin(params: Any) -> Any:
+        def samples(bound: Any) -> Any:
+            return draw_samples(bound.energy_function, buffer, sizes.batch, draws, bound.sampler)
+
+        return head.apply({"params": params}, method=samples)
+
+    head_gradient = jax.jit(jax.grad(head_loss, argnums=(0, 1), allow_int=True))
+    vision_gradient, text_gradient, sampler = jax.jit(jax.grad(vision)), jax.jit(jax.grad(text)), jax.jit(langevin)
+    ready = jax.block_until_ready
+    return {
+        VISION: lambda: ready(vision_gradient(params["clip"]["vision"])),
+        TEXT: lambda: ready(text_gradient(params["clip"]["text"])),
+        HEAD: lambda: ready(head_gradient(params["head"], features)),
+        LANGEVIN: lambda: ready(sampler(params["head"])),
+        OPTIMIZER: _OptimizerAlone(measured),
+    }
+
+
+class _OptimizerAlone:
+    """One update from gradients that are given, in place as in the step."""
+
+    def __init__(self, measured: Measured) -> None:
+        optimizer = make_optimizer(measured.settings, measured.params, TOTAL_STEPS)
+        self._params = jax.tree.map(jnp.array, measured.params)
+        self._gradients = measured.params
+        self._state = optimizer.init(self._params)
+
+        def update(params: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+            updates, state = optimizer.update(gradients, state, params)
+            return optax.apply_updates(params, updates), state
+
+        self._update = jax.jit(update, donate_argnums=(0, 1))
+
+    def __call__(self) -> None:
+        self._params, self._state = self._update(self._params, self._state, self._gradients)
+        jax.block_until_ready(self._params)

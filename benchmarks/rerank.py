@@ -1,0 +1,60 @@
+"""What reranking a run's gallery costs in recall and saves in time.
+
+    python -m benchmarks.rerank --workdir=runs/demo [--split=test] [--direction=t2v] [--top_k=5,10,25,50] [--json]
+
+Encodes a split with the best checkpoint, ranks it by mean-pooled cosine, by the head over all pairs, and by the head
+over the top_k of the cosine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.configuration import saved_config
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.experiment import evaluate_split, open_experiment
+from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE
+from eaglenet_jax.retrieval.rerank_report import format_rerank_report, rerank_report
+from eaglenet_jax.training.checkpoints import Checkpoints
+
+SUMMARY = "Recall and time of reranking a run's gallery against the full ranking."
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints the report of one run."""
+    parser = Parser(prog="python -m benchmarks.rerank", description=SUMMARY)
+    parser.add_argument("--workdir", type=Path, required=True, help="work directory of a run")
+    parser.add_argument("--split", default="test", help="default %(default)s")
+    parser.add_argument("--direction", choices=("t2v", "v2t"), default="t2v", help="default %(default)s")
+    parser.add_argument("--combine", choices=("replace", "add"), default="replace", help="default %(default)s")
+    parser.add_argument("--top_k", default="5,10,25,50", help="numbers of candidates, default %(default)s")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    config = saved_config(given.workdir / CONFIG_FILE)
+    experiment = open_experiment(config)
+    with Checkpoints(given.workdir / CHECKPOINTS) as saves:
+        params = saves.restore_params("best", bool(config.ema_decay))
+    evaluation = evaluate_split(experiment, params, given.split)
+    report = rerank_report(
+        None,
+        experiment.system.head,
+        params["head"],
+        evaluation.texts,
+        evaluation.videos,
+        draws=Draws(jax.random.key(config.evaluation.seed), noise=config.evaluation.noise),
+        top_k=[int(number) for number in given.top_k.split(",")],
+        text_video=np.asarray(evaluation.text_video),
+        direction=given.direction,
+        combine=given.combine,
+    )
+    print(json.dumps(report, indent=1) if given.json else format_rerank_report(report))
+
+
+if __name__ == "__main__":
+    run_command(main)

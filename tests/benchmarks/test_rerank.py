@@ -1,0 +1,33 @@
+"""The rerank benchmark with a run whose parts are given."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from types import SimpleNamespace
+
+import numpy as np
+
+from benchmarks import rerank
+from tests.retrieval.fake_heads import Cosine, gallery
+
+
+def test_reports_on_the_gallery_of_a_run(monkeypatch, capsys, tmp_path) -> None:
+    texts, videos = gallery(8, 8)
+    evaluation = SimpleNamespace(texts=texts, videos=videos, text_video=np.arange(8))
+    saves = SimpleNamespace(restore_params=lambda which, averaged: {"head": {}})
+    config = SimpleNamespace(ema_decay=0.0, evaluation=SimpleNamespace(seed=0, noise="per_text"))
+    experiment = SimpleNamespace(system=SimpleNamespace(head=Cosine()))
+    for name, value in {
+        "saved_config": lambda path: config,
+        "open_experiment": lambda config: experiment,
+        "Checkpoints": lambda path: contextlib.nullcontext(saves),
+        "evaluate_split": lambda experiment, params, split: evaluation,
+    }.items():
+        monkeypatch.setattr(rerank, name, value)
+    rerank.main([f"--workdir={tmp_path}", "--top_k=2,8", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert [row["top_k"] for row in report["rerank"]] == [2, 8]
+    assert report["rerank"][1]["R@1"] == report["full"]["R@1"]
+    rerank.main([f"--workdir={tmp_path}", "--top_k=2"])
+    assert "rerank, top 2" in capsys.readouterr().out

@@ -146,7 +146,7 @@ def test_bad_arguments_get_one_line(root, finished, tmp_path):
 def test_overrides_of_shared_fields_hold_for_both_stages():
     config = load_config("demo", ["--config.seed=3", "--config.data.seed=4", "--config.pretrain.max_frames=5"])
     assert (config.pretrain.seed, config.pretrain.data.seed, config.pretrain.max_frames) == (3, 4, 5)
-    assert config.pretrain.steps != config.steps
+    assert config.pretrain.optimizer.lr != config.optimizer.lr
 
 
 def test_a_config_that_does_not_fit_the_checkpoint_is_refused(finished, tmp_path):

@@ -75,7 +75,7 @@ def _kill(run: subprocess.Popen[str], workdir: Path, chance: random.Random) -> s
             time.sleep(chance.uniform(0, 0.02 if while_saving else 0.4))
             happening = "saving" if _saving(workdir) else "training"
             run.send_signal(signal.SIGKILL)
-            run.wait()
+            run.communicate()
             return happening
         time.sleep(0.002)
     return ""

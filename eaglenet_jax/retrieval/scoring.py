@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import jax
@@ -48,6 +48,7 @@ class GalleryScore:
     take_texts: Callable[[Any, np.ndarray], Any]
     take_videos: Callable[[Any, np.ndarray], Any]
     mesh: Mesh | None
+    chosen_blocks: dict[Any, tuple[int, int]] = field(default_factory=dict, compare=False)  # by all they depend on
 
     @property
     def devices(self) -> int:
@@ -108,10 +109,9 @@ def score_gallery(
     texts: [Nt, ...], videos: [Nv, ...], any counts. block, video_block: texts and videos of a block, per device;
     those not given are chosen so that the temporaries and scores of a block fit `memory_budget` (bytes per device; by
     default half of what the device has free, 1 GiB on CPU), and on CPU 24 MiB if they can, by the compiler's own
-    analysis. mesh: texts are spread over its devices. progress(done, total): told the number of pairs
-    after each block. The result does not depend on block, video_block or mesh, to float tolerance (the sums of a
-    matrix product may be ordered differently). Raises UserError if there is nothing to score, or if not even one pair
-    fits the budget.
+    analysis. mesh: texts are spread over its devices. progress(done, total): told the number of pairs after each
+    block. The result does not depend on block, video_block or mesh, to float tolerance (the sums of a matrix product
+    may be ordered differently). Raises UserError if there is nothing to score, or if not even one pair fits the budget.
     """
     counts = row_count(texts), row_count(videos)
     if 0 in counts:
@@ -137,7 +137,13 @@ def score_gallery(
     largest = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
     size = block or min(largest[0], per_device), video_block or min(largest[1], counts[1])
     if block is None or video_block is None:
-        size = chosen_block(size, (block is None, video_block is None), needed_bytes, memory_budget)
+        budget = default_memory_budget() if memory_budget is None else memory_budget
+        rows = [(leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves((prepared_texts, prepared_videos))]
+        case = (size, block, video_block, budget, tuple(rows), jax.tree.structure(draws))
+        if case not in score.chosen_blocks:
+            free = block is None, video_block is None
+            score.chosen_blocks[case] = chosen_block(size, free, needed_bytes, budget)
+        size = score.chosen_blocks[case]
 
     def strip(start: int) -> Callable[[int], jax.Array]:
         """The blocks of one strip of videos, by their first text."""
@@ -196,7 +202,8 @@ def fitting_block(
         texts, videos = size
         fitting_pairs = texts * videos * aim / needed  # memory is close to proportional; the next round checks
         while texts * videos > fitting_pairs:
-            if free[0] and texts > 1 and (texts >= videos or not free[1] or videos == 1):
+            # Rather few texts: what belongs to a text alone, its noise for one, is computed anew for every block.
+            if free[0] and texts > 1 and (4 * texts >= videos or not free[1] or videos == 1):
                 texts = -(-texts // 2)
             elif free[1] and videos > 1:
                 videos = -(-videos // 2)

@@ -97,13 +97,13 @@ def get_config(argument: str = "") -> ConfigDict:
 
     first = _base(words)
     first.name = "demo_clip"
-    first.steps = 6 if tiny else 300
+    first.steps = 6 if tiny else 400
     first.evaluation.every = 3 if tiny else 50
     common.set_system(first, "clip4clip", preset)
 
     config = _base(words)
     config.name = "demo"
-    config.steps = 6 if tiny else 300
+    config.steps = 6 if tiny else 200
     config.optimizer.lr = 5e-4
     config.optimizer.clip_lr = 4e-4
     config.evaluation.every = 3 if tiny else 50

@@ -49,7 +49,7 @@ def _assert_same(workdir: Path, expected: Path) -> None:
             assert ours["test"][side]["queries"] == theirs["test"][side]["queries"] == 16
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_devices_and_processes_change_nothing(tmp_path: Path) -> None:
     """One device against two processes with two devices each, parameters cut over them, encoders in two parts."""
     _finished(_start(tmp_path, "one"))

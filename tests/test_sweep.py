@@ -73,7 +73,7 @@ def test_a_first_stage_is_trained_once_a_seed_and_every_row_starts_from_it(tmp_p
     assert "| demo tiny xpool |" in (tmp_path / "table.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_of_real_runs(tmp_path, capsys):
     arguments = ["--config=demo:tiny,seqtransf", f"--workdir={tmp_path / 'sweep'}"]
     arguments.append(f"--config.data.root={tmp_path / 'datasets'}")

@@ -11,10 +11,11 @@ import pytest
 
 from benchmarks import gpu
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
 def test_everything_is_measured_and_written(monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.setattr(gpu, "has_torch", lambda: False)
     gpu.main(["--tiny", "--rounds=1", "--out", str(tmp_path)])
@@ -28,7 +29,6 @@ def test_everything_is_measured_and_written(monkeypatch, tmp_path, capsys) -> No
     assert "without (a)" in printed and "float32, highest" in printed
 
 
-@pytest.mark.slow
 def test_the_script_starts_from_anywhere(tmp_path) -> None:
     script = [str(ROOT / "benchmarks/gpu.sh"), "--help"]
     run = subprocess.run(

@@ -10,6 +10,8 @@ from benchmarks import input as input_benchmark
 from data_prep.demo import ensure_moving_shapes
 from eaglenet_jax.errors import UserError
 
+pytestmark = pytest.mark.long
+
 STEP = {"clip": "tiny", "size": 32, "seconds": 0.5, "frames_per_second": 8.0, "clips_per_second": 2.0}
 
 

@@ -7,9 +7,12 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from benchmarks import rerank
 from tests.retrieval.fake_heads import Cosine, gallery
+
+pytestmark = pytest.mark.long
 
 
 def test_reports_on_the_gallery_of_a_run(monkeypatch, capsys, tmp_path) -> None:

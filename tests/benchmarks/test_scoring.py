@@ -20,6 +20,8 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.retrieval.scoring import score_gallery
 
+pytestmark = pytest.mark.long
+
 TINY = Sizes(frames=3, candidates=4, texts=5, videos=3, width=16, heads=2)
 ARGUMENTS = [f"--{name}={value}" for name, value in dataclasses.asdict(TINY).items()] + ["--rounds=1"]
 

@@ -28,6 +28,8 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import whole
 from eaglenet_jax.training.optimizer import make_optimizer
 
+pytestmark = pytest.mark.long
+
 SIZES = StepSizes(batch=3, frames=2)
 
 

@@ -13,6 +13,8 @@ from benchmarks import training_memory
 from benchmarks.inputs import Sizes, gallery, moved
 from benchmarks.training_memory import WAYS, initial_params, pairwise_loss
 
+pytestmark = pytest.mark.long
+
 SIZES = Sizes(frames=3, candidates=4, texts=5, videos=5, width=8, heads=2)
 
 

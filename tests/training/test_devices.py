@@ -45,13 +45,13 @@ def _assert_same_run(ours: Path, expected: Path) -> None:
             np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-5 * largest, err_msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eaglenet_trains_the_same_on_one_and_on_eight_devices(tmp_path: Path) -> None:
     _wait(_start("run_steps", tmp_path, "eaglenet", "1:replicated", "8:fsdp", JAX_NUM_CPU_DEVICES="8"))
     _assert_same_run(tmp_path / "8:fsdp.npz", tmp_path / "1:replicated.npz")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_the_same_as_one(tmp_path: Path) -> None:
     one = _start("run_steps", tmp_path / "one", "clip4clip", "1:replicated")
     settings = ("8:replicated", "8:fsdp")
@@ -67,7 +67,7 @@ def test_two_processes_train_the_same_as_one(tmp_path: Path) -> None:
         _assert_same_run(tmp_path / f"two/{setting}.npz", tmp_path / "one/1:replicated.npz")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_save_restore_and_stop_together(tmp_path: Path) -> None:
     common = {"JAX_NUM_CPU_DEVICES": "2", "COORDINATOR": _free_address()}
     _wait(*(_start("save_together", tmp_path, PROCESS=str(number), **common) for number in (0, 1)))

@@ -31,7 +31,6 @@ from eaglenet_jax.training.pairwise import make_pairwise
 SUMMARY = "Memory of the pairwise part of the loss with its gradient, by the compiler."
 WAYS = ("dense", "folded", "folded, blocks of 8 texts", "folded, blocks of 1 text")
 TIMED_WAYS = WAYS
-TIMED_WAYS = WAYS
 BATCHES = ((64, 12), (64, 64), (256, 12))  # batch, frames
 TIMED_BATCHES = ((8, 12), (16, 12), (8, 64))
 

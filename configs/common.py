@@ -230,8 +230,10 @@ def set_system(config: ConfigDict, system: str, preset: str, **changes: Any) -> 
     config.clip.mask_padding = preset != "released"
     if preset == "released":
         config.evaluation.noise = "per_pair"
-        config.evaluation.ties = "released"
-        config.optimizer.clip_storage = "float16"
+        config.evaluation.count_missing = False
+        if system in ("eaglenet", "clip4clip"):  # X-Pool and T-MASS are programs of their own
+            config.evaluation.ties = "released"
+            config.optimizer.clip_storage = "float16"
 
 
 def set_clip(config: ConfigDict, size: str, preset: str) -> None:

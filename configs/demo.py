@@ -1,4 +1,4 @@
-"""EagleNet on MovingShapes, the demo: rendered clips, a tiny CLIP trained from zero, ten minutes on two CPU cores.
+"""EagleNet on MovingShapes, the demo: rendered clips, a tiny CLIP from zero, under ten minutes on two CPU cores.
 
 Command: python -m eaglenet_jax.train --config=configs/demo.py
 Expected: t2v R@1 near 57 % on the 200 test clips (measured once, seed 0; chance 0.5 %). Stage 1 trains the tiny CLIP

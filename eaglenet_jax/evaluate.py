@@ -100,6 +100,9 @@ def main(arguments: Sequence[str]) -> int:
 
     split = given.pop("split", "test")
     if given.pop("check_leak", False):
+        for flag in ("save", "shuffle_frames"):
+            if flag in given:
+                raise UserError(f"--check-leak and --{flag} are two evaluations; give one of them")
         text, leaks = check_run_leak(given["workdir"], split, given.get("step"))
         print(text)
         return 1 if leaks else 0

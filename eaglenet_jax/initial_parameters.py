@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from eaglenet_jax.configuration import saved_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.load import load_clip
-from eaglenet_jax.system import System, build_clip_config
+from eaglenet_jax.system import System, build_clip_config, build_system
 from eaglenet_jax.training.checkpoints import Checkpoints
 
 CONFIG_FILE = "config.json"
@@ -30,7 +30,7 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
         return params
     folder = Path(source)
     if (folder / CHECKPOINTS).is_dir():
-        loaded = _from_workdir(system, folder)
+        loaded = _from_workdir(system, folder, params["head"])
     else:
         clip_config, clip_params, logit_scale = load_clip(source)
         _check_clip(system, clip_config, source)
@@ -43,14 +43,15 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
     return {**params, **jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), loaded)}
 
 
-def _from_workdir(system: System, folder: Path) -> dict[str, Any]:
+def _from_workdir(system: System, folder: Path, head: Any) -> dict[str, Any]:
+    """The CLIP of a work directory, and `head` with the parts that a head of the same kind has there."""
     config = saved_config(folder / CONFIG_FILE)
     _check_clip(system, build_clip_config(config["clip"]), str(folder))
     with Checkpoints(folder / CHECKPOINTS) as checkpoints:
         loaded = checkpoints.restore_params("best")
-    wanted = jax.eval_shape(system.init, jax.random.key(0))["head"]
-    same_head = jax.tree.structure(loaded["head"]) == jax.tree.structure(wanted)  # type: ignore[operator]  # its stub
-    return loaded if same_head else {"clip": loaded["clip"]}
+    if type(build_system(config).head) is not type(system.head):
+        return {"clip": loaded["clip"]}
+    return {"clip": loaded["clip"], "head": {name: loaded["head"].get(name, start) for name, start in head.items()}}
 
 
 def _check_clip(system: System, found: Any, source: str) -> None:

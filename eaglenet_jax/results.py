@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from data_prep.atomic import write_atomically
@@ -62,6 +63,8 @@ def read_result(workdir: Path) -> StageResult | None:
 
 def print_results(results: Sequence[StageResult], split: str) -> None:
     """The table of all stages beside chance, and where things were written."""
+    if jax.process_index():
+        return  # the first process speaks for all
     texts, videos = results[-1].gallery[split]
     rows = [(f"{result.name} ({result.system})", result.metrics[split]) for result in results]
     print(

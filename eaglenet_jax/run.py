@@ -37,14 +37,22 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
     """
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser().absolute()))
-    initialize_distributed(as_plain(config.distributed))
+    check_run(config)
     stages = _stages(config, Path(workdir))
-    for stage, _ in stages:
-        check_config(stage)
     with _alone_in(Path(workdir)):
         for stage, folder in reversed(stages):
             _claim(stage, folder)
         return [_stage_result(stage, folder) for stage, folder in stages]
+
+
+def check_run(config: Any) -> None:
+    """UserError for what a config and its stages can be told to have wrong before any data are opened.
+
+    With several processes, all of them meet here first.
+    """
+    initialize_distributed(as_plain(config.distributed))
+    for stage, _ in _stages(config, Path()):
+        check_config(stage)
 
 
 @contextlib.contextmanager

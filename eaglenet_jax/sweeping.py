@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from data_prep.atomic import write_atomically
@@ -15,7 +16,7 @@ from eaglenet_jax.comparison import comparison_table
 from eaglenet_jax.configuration import config_hash, load_config, resolve
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.results import StageResult
-from eaglenet_jax.run import train_run
+from eaglenet_jax.run import check_run, train_run
 
 Row = tuple[str, str]  # (label in the table, config with its argument)
 
@@ -31,7 +32,9 @@ def expand(configs: Sequence[str]) -> list[Row]:
         names = _rows_of(file)
         words = [word.strip() for word in argument.split(",") if word.strip()]
         if names and not set(words) & set(names):
-            rows += [(name, f"{file}:{','.join([name, *words])}") for name in names]
+            # Several tables may have rows of one name.
+            table = f"{_label(config)} " if len(configs) > 1 else ""
+            rows += [(table + name, f"{file}:{','.join([name, *words])}") for name in names]
         else:
             rows.append((_label(config), config))
     return rows
@@ -69,6 +72,11 @@ def run_sweep(
         for label, config in rows
         for seed in seeds
     ]
+    folders = [(re.sub(r"\W+", "_", label), seed) for label, seed, _ in planned]
+    if len(set(folders)) < len(folders):
+        raise UserError("two rows of the sweep have the same name; give every --config once")
+    for _, _, config in planned:
+        check_run(config)
     found: dict[str, list[StageResult]] = {}
     for number, (label, seed, config) in enumerate(planned, start=1):
         print(f"\n[{number}/{len(planned)}] {label}, seed {seed}", flush=True)
@@ -76,7 +84,8 @@ def run_sweep(
         found.setdefault(label, []).append(train_run(_on_shared_stage(config, workdir), folder)[-1])
     table = comparison_table(list(found.items()), "test")
     file = workdir / "table.md"
-    write_atomically(file, f"{comparison_table(list(found.items()), 'test', markdown=True)}\n".encode())
+    if jax.process_index() == 0:
+        write_atomically(file, f"{comparison_table(list(found.items()), 'test', markdown=True)}\n".encode())
     return table, file
 
 
@@ -90,5 +99,5 @@ def _on_shared_stage(config: ConfigDict, workdir: Path) -> ConfigDict:
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.pretrain = ConfigDict({})
-    config.init_from = str(folder)
+    config.init_from = str(folder.absolute())
     return config

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -105,8 +104,9 @@ def train_stage(experiment: Experiment, workdir: Path, source: str) -> tuple[Bes
         key = jax.random.fold_in(jax.random.key(config.seed), 1)
         first_batch = devices.batch(next(stream))
         # Counted before compilation; the body of a loop, as Langevin sampling is one, counts once.
-        flops = step.lower(state, first_batch, key).cost_analysis().get("flops", math.nan)
-        line.say(f"{flops / 1e9:,.1f} GFLOP a step; compiling it")
+        # Not every backend counts.
+        flops = (step.lower(state, first_batch, key).cost_analysis() or {}).get("flops")
+        line.say((f"{flops / 1e9:,.1f} GFLOP a step; " if flops else "") + "compiling the first step")
         _, best = train_loop(
             step,
             state,

@@ -73,6 +73,8 @@ def test_presets_differ_where_they_should():
     assert ours.head.mask_padding and not released.head.mask_padding and not released.clip.mask_padding
     assert ours.evaluation.noise == "per_text" and released.evaluation.noise == "per_pair"
     assert released.head.sampler.start == "released" and paper.head.sampler.start == "paper"
+    assert load_config("msrvtt:xpool,released").optimizer.clip_storage == "float32"  # its program stores float32
+    assert ours.evaluation.count_missing and not released.evaluation.count_missing
     didemo, didemo_released = load_config("didemo"), load_config("didemo:released")
     assert (didemo.accumulate, didemo.encode_micro_batches, didemo.pairwise_block) == (1, 4, 8)
     assert (didemo_released.accumulate, didemo_released.encode_micro_batches) == (4, 1)

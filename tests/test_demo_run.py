@@ -8,12 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from eaglenet_jax import evaluate, train
 from eaglenet_jax.configuration import load_config
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.initial_parameters import initial_parameters
+from eaglenet_jax.system import build_system
+from eaglenet_jax.training.checkpoints import Checkpoints
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -159,6 +163,20 @@ def test_a_config_that_does_not_fit_the_checkpoint_is_refused(finished, tmp_path
     (tmp_path / "run/config.json").write_text("[]")
     with pytest.raises(UserError, match=r"config\.json is damaged"):
         evaluate.main([f"--workdir={tmp_path / 'run'}"])
+
+
+def test_a_head_of_the_same_kind_gives_the_parts_that_both_have(finished):
+    """Without energy-aware matching a head has one part less; the others still come from the run."""
+    arguments = ["--config.head.eam_weight=0.0", "--config.head.eam_support_weight=0.0"]
+    fewer = build_system(load_config("demo:tiny", arguments))
+    with Checkpoints(finished[0] / "checkpoints") as checkpoints:
+        saved = checkpoints.restore_params("best")["head"]
+    found = initial_parameters(fewer, str(finished[0]), seed=7)["head"]
+    assert set(saved) - set(found) == {"energy_function"}
+    for name in found:
+        jax.tree.map(np.testing.assert_array_equal, found[name], saved[name])
+    other = initial_parameters(build_system(load_config("demo:tiny,xpool")), str(finished[0]), seed=7)["head"]
+    assert np.abs(other["pooling"]["query"]["kernel"] - saved["pooling"]["query"]["kernel"]).max() > 0
 
 
 def test_damaged_results_are_made_again(finished, root, capsys):

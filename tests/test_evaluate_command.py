@@ -49,6 +49,7 @@ def test_a_matrix_is_measured_with_everything_beside_it(files, capsys):
         (["--similarity=sims.npy", "--split=val"], "--split goes with --workdir"),
         (["--workdir=run", "--baseline=other.npy"], "--baseline goes with --similarity"),
         (["--similarity=sims.npy", "--workdir=run"], "not allowed with argument"),
+        (["--workdir=run", "--check-leak", "--save=x"], "--check-leak and --save are two evaluations"),
         (["--similarity=sims.npy"], "40 texts × 20 videos, not square"),
         (["--similarity=none.npy"], "cannot read scores from"),
         (["--similarity=texts.txt"], "is not a .npy file"),

@@ -53,6 +53,20 @@ def test_rows_of_a_table_and_plain_configs_are_told_apart():
             sweep.main(["--config=demo", f"--seeds={seeds}"])
 
 
+def test_what_cannot_run_is_said_before_the_first_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeping, "train_run", lambda *_: pytest.fail("trained"))
+    tables = ["--config=ablations/edges:demo", "--config=ablations/components:demo", f"--workdir={tmp_path}"]
+    assert len({label for label, _ in sweeping.expand(["ablations/edges:demo", "ablations/components:demo"])}) == 11
+    for arguments, message in (
+        (["--config=demo", "--config=demo", f"--workdir={tmp_path}"], "give every --config once"),
+        ([*tables, "--config.head.energy=mpl"], "energy 'mpl' is none of"),
+        (["--config=demo", "--config.pretrain.data.seed=1", f"--workdir={tmp_path}"], "the two stages differ"),
+        (["--config=ablations/edges:all,demo,didemo"], "demo and didemo exclude each other"),
+    ):
+        with pytest.raises(UserError, match=message):
+            sweep.main(arguments)
+
+
 def test_a_first_stage_is_trained_once_a_seed_and_every_row_starts_from_it(tmp_path, monkeypatch, capsys):
     trained = []
 

@@ -25,6 +25,8 @@ def ablated(table: str, rows: Rows, argument: str) -> ConfigDict:
     if row is None:
         raise UserError(f"--config: name a row of this table behind the colon; there are: {', '.join(rows)}")
     datasets = [word for word in words if word in DATASETS] or ["msrvtt"]
+    if len(datasets) > 1:
+        raise UserError(f"--config: {' and '.join(datasets)} exclude each other; give one of them")
     rest = [word for word in words if word != row and word not in datasets]
     config = importlib.import_module(f"configs.{datasets[0]}").get_config(",".join(rest))
     if config.system != "eaglenet":

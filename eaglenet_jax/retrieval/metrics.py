@@ -187,7 +187,7 @@ def rank_metrics(ranks: np.ndarray) -> Metrics:
     """R@1, R@5, R@10, R@50 in percent, median and mean rank, MRR (100 · mean of 1/rank), and the number of queries.
 
     ranks: [N], from 1. A query is a hit at K if fewer than K items stand before the right one, that is rank < K + 1; so
-    a rank of 1.5 (one tie, rule "mean") is a hit at 1. `queries` is the denominator: every query counts once.
+    a rank of 1.5 (one tie, rule "mean") is a hit at 1. `queries` is the denominator, the number of ranks.
     """
     recalls = {f"R@{k}": 100.0 * float(np.mean(ranks < k + 1)) for k in RECALL_DEPTHS}
     return recalls | {

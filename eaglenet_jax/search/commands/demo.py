@@ -1,0 +1,46 @@
+"""`search demo`: clips made here and now, indexed with the model that ships with the package, and three queries."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from data_prep.atomic import write_atomically
+from data_prep.moving_shapes.render import render
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.commands.query import as_text
+from eaglenet_jax.search.html import results_page
+from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.model import DEMO, DEMO_MODEL
+
+SPLIT = "test"  # no clip that the model was trained on
+QUERIES = 3
+
+
+def run(given: argparse.Namespace) -> int:
+    """Makes, indexes and finds clips under --out."""
+    if given.clips < QUERIES:
+        raise UserError(f"--clips={given.clips}: give {QUERIES} or more")
+    started = time.monotonic()
+    out = Path(given.out)
+    clips = out / f"clips_{given.clips}"
+    annotations = json.loads(render(clips, splits={SPLIT: given.clips}).read_text())
+    index = SearchIndex.create(out / f"index_{given.clips}", DEMO)
+    index.add(clips / "videos", progress=True)
+    sentences = annotations["sentences"][:: len(annotations["sentences"]) // QUERIES][:QUERIES]
+    answers = []
+    for sentence in sentences:
+        moments = index.query(sentence["caption"], top=5, rerank=100)
+        ranks = [moment.rank for moment in moments if Path(moment.path).stem == sentence["video_id"]]
+        place = f"at rank {ranks[0]}" if ranks else "not among the first 5"
+        print(f"\n{sentence['caption']}\n{as_text(moments)}\n  its own clip, {sentence['video_id']}, is {place}")
+        answers.append((sentence["caption"], moments))
+    page = out / "results.html"
+    write_atomically(page, results_page(answers).encode())
+    print(f"\n{len(index)} windows indexed and {QUERIES} queries answered in {time.monotonic() - started:.0f} s")
+    print(f"the results with pictures: {page}")
+    print(f"the model: {DEMO_MODEL / 'README.md'}")
+    print(f'ask it yourself: python -m eaglenet_jax.search query "a red circle moves left" --index={index.store.uri}')
+    return 0

@@ -1,0 +1,52 @@
+"""`search export`: a run's best checkpoint → a small folder to share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from eaglenet_jax.configuration import saved_config
+from eaglenet_jax.experiment import open_experiment
+from eaglenet_jax.initial_parameters import CONFIG_FILE
+from eaglenet_jax.results import RESULT_FILE
+from eaglenet_jax.search.export import PARAMETER_FILE, model_card, write_export
+from eaglenet_jax.search.model import open_model, read_workdir
+
+
+def run(given: argparse.Namespace) -> int:
+    """Writes the folder and opens it again."""
+    workdir, out = Path(given.workdir), Path(given.out)
+    settings, params = read_workdir(workdir)
+    config = saved_config(workdir / CONFIG_FILE)
+    flags = f" --dtype={given.dtype}" + (" --own-words" if given.own_words else "")
+    command = f"python -m eaglenet_jax.search export --workdir={workdir.name} --out={out.name}{flags}"
+    try:
+        metrics: Any = json.loads((workdir / RESULT_FILE).read_text())
+    except (OSError, ValueError):
+        metrics = {}
+    training = given.how or (
+        f"Trained by `python -m eaglenet_jax.train` on {config.data.dataset}: {config.steps or config.epochs} "
+        f"{'updates' if config.steps else 'epochs'} of batches of {config.batch_size}, seed {config.seed}, started "
+        f"from {_start(config)}. The config is in the run's `config.json`."
+    )
+    vocabulary = _own_words(config) if given.own_words else None
+    write_export(out, settings, params, model_card(settings, metrics, command, training), given.dtype, vocabulary)
+    model = open_model(out)
+    print(f"{out}: {model.identity}, {(out / PARAMETER_FILE).stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _start(config: Any) -> str:
+    """What the run's first step started from, without the folders of this machine."""
+    if config.pretrain:
+        return f"a first stage of {config.pretrain.steps} updates with {config.pretrain.system}"
+    return f"`{Path(config.init_from).name}`" if config.init_from else "random parameters"
+
+
+def _own_words(config: Any) -> set[int]:
+    """Token codes of the training captions, start and end token included."""
+    experiment = open_experiment(config)
+    tokens = experiment.tokenizer.tokenize(experiment.dataset.split("train").captions.texts)
+    return {int(code) for code in set(tokens.ravel().tolist())}

@@ -1,0 +1,59 @@
+"""`search query`: sentences, a picture or a video → moments, as text, JSON or a page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data_prep.atomic import write_atomically
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.html import clock, results_page
+from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.query import Moment
+
+
+def run(given: argparse.Namespace) -> int:
+    """Answers every query."""
+    queries: list[dict[str, Any]] = [{"text": text} for text in given.text]
+    queries += [{name: getattr(given, name)} for name in ("video", "image") if getattr(given, name)]
+    if not queries:
+        raise UserError("nothing to search for; give a sentence in quotes, --video=FILE or --image=FILE")
+    index = SearchIndex.open(given.index, given.checkpoint)
+    answers = []
+    for query in queries:
+        ((kind, content),) = query.items()
+        if kind == "text" and (cut := index.model.words_cut(content)):
+            print(f"warning: the model does not read the last {cut} word pieces of {content!r}", file=sys.stderr)
+        started = time.perf_counter()
+        moments = index.query(**query, top=given.top, rerank=given.rerank, merge=given.merge)
+        answers.append((content, moments, time.perf_counter() - started))
+    if given.html:
+        write_atomically(Path(given.html), results_page([(query, moments) for query, moments, _ in answers]).encode())
+    if given.json:
+        model = index.store.settings.model_id
+        results = [
+            {"query": query, "seconds": round(seconds, 4), "results": [moment.as_json() for moment in moments]}
+            for query, moments, seconds in answers
+        ]
+        print(json.dumps({"index": given.index, "model": model, "queries": results}, indent=1))
+    else:
+        print("\n\n".join(f"{query}  ({seconds:.2f} s)\n{as_text(moments)}" for query, moments, seconds in answers))
+        if given.html:
+            print(f"\n{given.html}")
+    return 0
+
+
+def as_text(moments: Sequence[Moment]) -> str:
+    """A line a moment: rank, score, file, start and end."""
+    if not moments:
+        return "  nothing: the index is empty"
+    return "\n".join(
+        f"{moment.rank:3d}  {moment.score:6.3f}{'  reranked' if moment.reranked else ''}  {moment.path}  "
+        f"{clock(moment.start)}–{clock(moment.end)}"
+        for moment in moments
+    )

@@ -1,0 +1,105 @@
+"""Moments as HTML: a page that stands alone, and the cards that it shares with the one in the browser."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+
+from eaglenet_jax.search.query import Moment
+
+STYLE = """
+.moments { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.25rem 1rem; padding: 0;
+  margin: 0; list-style: none; }
+.moment { min-width: 0; }
+.moment video, .moment .still { width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: #16181d;
+  border-radius: 4px; display: block; }
+.moment .what { margin: .4rem 0 0; overflow-wrap: anywhere; font-weight: 600; }
+.moment .when { margin: .1rem 0 0; font-size: .875rem; opacity: .8; font-variant-numeric: tabular-nums; }
+.frames { display: flex; gap: 2px; margin: .5rem 0 0; padding: 0; list-style: none; align-items: flex-end; }
+.frames li { flex: 1 1 0; min-width: 0; }
+.frames .bar { background: #2f6fde; border-radius: 2px 2px 0 0; display: block; min-height: 1px; }
+.frames .column { height: 2rem; display: flex; flex-direction: column; justify-content: flex-end; }
+.frames img { width: 100%; display: block; }
+.frames .share { display: block; text-align: center; font-size: .625rem; font-variant-numeric: tabular-nums; }
+.seen { margin: .5rem 0 0; font-size: .75rem; opacity: .8; }
+"""
+
+PAGE_STYLE = """
+:root { color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.4; }
+body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
+h1 { font-size: 1.125rem; margin: 2.5rem 0 1rem; overflow-wrap: anywhere; }
+"""
+
+NOTHING = "<p>The index is empty: nothing to find yet.</p>"
+
+
+def clock(seconds: float) -> str:
+    """0:07.5, 12:00.0, 1:02:03.0."""
+    minutes, rest = divmod(round(seconds * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest // 10:02d}.{rest % 10}"
+
+
+def results_page(answers: Sequence[tuple[str, Sequence[Moment]]]) -> str:
+    """A page for (query, its moments), complete in one file: thumbnails are inside, players read the videos where they
+    are.
+    """
+    sections = "".join(
+        f"<section><h1>{escape(query)}</h1>{cards(moments, lambda moment: Path(moment.path).as_uri())}</section>"
+        for query, moments in answers
+    )
+    title = escape(", ".join(query for query, _ in answers))
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{PAGE_STYLE}{STYLE}</style></head><body><main>{sections}</main></body></html>\n"
+    )
+
+
+def cards(
+    moments: Sequence[Moment],
+    video_url: Callable[[Moment], str],
+    frame_url: Callable[[Moment, int], str] | None = None,
+) -> str:
+    """A list of moments. Players begin at a moment's start and stop at its end.
+
+    video_url: where a moment's video is. frame_url: where the picture of one of its frames is; None: the weights of
+    frames are shown without pictures.
+    """
+    if not moments:
+        return NOTHING
+    return f'<ol class="moments">{"".join(_card(moment, video_url(moment), frame_url) for moment in moments)}</ol>'
+
+
+def _card(moment: Moment, url: str, frame_url: Callable[[Moment, int], str] | None) -> str:
+    name = escape(Path(moment.path).name)
+    when = f"{clock(moment.start)}–{clock(moment.end)}"
+    poster = f"data:image/jpeg;base64,{base64.b64encode(moment.thumbnail).decode()}"
+    source = f"{escape(url, quote=True)}#t={moment.start:.2f},{moment.end:.2f}"
+    kind = "reranked" if moment.reranked else "cosine"
+    return (
+        f'<li class="moment" data-rank="{moment.rank}">'
+        f'<video controls muted preload="none" poster="{poster}" src="{source}" aria-label="{name}, {when}"></video>'
+        f'<p class="what" title="{escape(moment.path, quote=True)}">{moment.rank}. {name}</p>'
+        f'<p class="when">{when} · {kind} {moment.score:.3f}</p>{_frames(moment, frame_url)}</li>'
+    )
+
+
+def _frames(moment: Moment, frame_url: Callable[[Moment, int], str] | None) -> str:
+    if moment.weights is None:
+        return ""
+    most = max(moment.weights) or 1.0
+    items = []
+    for number, (time, weight) in enumerate(zip(moment.times, moment.weights, strict=True)):
+        picture = ""
+        if frame_url is not None:
+            url = escape(frame_url(moment, number), quote=True)
+            picture = f'<img src="{url}" loading="lazy" alt="the frame at {clock(time)}">'
+        items.append(
+            f'<li title="{clock(time)}: {weight:.1%}"><span class="column">'
+            f'<span class="share">{weight:.0%}</span>'
+            f'<span class="bar" style="height:{100 * weight / most:.0f}%"></span></span>{picture}</li>'
+        )
+    return f'<p class="seen">How much each frame counted</p><ul class="frames">{"".join(items)}</ul>'

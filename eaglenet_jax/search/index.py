@@ -1,0 +1,100 @@
+"""A searchable index of videos, for programs: `SearchIndex.open(uri)`, `.add(…)`, `.query(…)`."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.indexing import Added, add_videos
+from eaglenet_jax.search.model import SearchModel, open_model
+from eaglenet_jax.search.query import Moment, find, image_query, text_query, video_query
+from eaglenet_jax.search.store import Store, StoreSettings
+from eaglenet_jax.search.windows import WindowRule
+
+Place = str | os.PathLike[str]
+
+
+class SearchIndex:
+    """An index and its model. Compiled functions are kept: the second query of a process is fast."""
+
+    def __init__(self, store: Store, checkpoint: str) -> None:
+        self.store = store
+        self._checkpoint = checkpoint
+
+    @classmethod
+    def open(cls, uri: Place, checkpoint: Place | None = None) -> SearchIndex:
+        """An index that is there.
+
+        uri: a folder, or what LanceDB opens (s3://…, gs://…, az://…). checkpoint: where its model is now, by default
+        where it was when the index was made. The model is opened when it is first needed, and refused if it is another
+        one than the index was made with. UserError for what is not there.
+        """
+        store = Store.open(str(uri))
+        return cls(store, str(checkpoint or store.settings.checkpoint))
+
+    @classmethod
+    def create(cls, uri: Place, checkpoint: Place, rule: WindowRule | None = None) -> SearchIndex:
+        """A new index, or the one that is there if it has the same model and windows.
+
+        checkpoint: a work directory, a folder of `search export`, or a Hugging Face CLIP by folder or name. rule: how
+        videos are cut into windows, by default 12 s with an overlap of 4. UserError if anything does not fit.
+        """
+        model = open_model(checkpoint)
+        settings = StoreSettings(
+            model.identity, model.source, model.width, model.system.max_frames, rule or WindowRule()
+        )
+        index = cls(Store.open_or_create(str(uri), settings), str(checkpoint))
+        index.__dict__["model"] = model
+        return index
+
+    @functools.cached_property
+    def model(self) -> SearchModel:
+        """Encoders and head. UserError where they cannot be opened, or are not those of the index."""
+        try:
+            model = open_model(self._checkpoint)
+        except UserError as error:
+            raise UserError(
+                f"the model of {self.store.uri} cannot be opened; give its --checkpoint: {error}"
+            ) from error
+        wanted = self.store.settings.model_id
+        if model.identity != wanted:
+            raise UserError(
+                f"{self.store.uri} was made with the model {wanted}, {self._checkpoint} holds {model.identity}; give "
+                "the --checkpoint it was made with, or make a new index"
+            )
+        return model
+
+    def __len__(self) -> int:
+        """Windows in the index."""
+        return len(self.store)
+
+    def add(self, videos: Place | Sequence[Place], progress: bool = False) -> Added:
+        """Brings files and folders up to date, see `indexing.add_videos`."""
+        places = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
+        return add_videos(self.store, self.model, [Path(place) for place in places], progress)
+
+    def query(
+        self,
+        text: str | None = None,
+        *,
+        video: Place | None = None,
+        image: Place | None = None,
+        top: int = 10,
+        rerank: int = 0,
+        merge: bool = False,
+    ) -> list[Moment]:
+        """The best moments for one sentence, video or picture, best first.
+
+        rerank: how many of the nearest windows the model's head scores again, for a sentence only. merge: one moment
+        instead of windows that overlap. UserError unless exactly one query is given, and for one that cannot be read.
+        """
+        if (text is not None) + (video is not None) + (image is not None) != 1:
+            raise UserError("give one query: a sentence, a video or a picture")
+        if text is not None:
+            query = text_query(self.model, text)
+        else:
+            query = video_query(self.model, Path(video)) if video is not None else image_query(self.model, Path(image))  # type: ignore[arg-type]
+        return find(self.store, self.model, query, top=top, rerank=rerank, merge=merge)

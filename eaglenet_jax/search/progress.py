@@ -1,0 +1,81 @@
+"""How far indexing has come: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class IndexingLine:
+    """Progress in bytes of the files, with the time left. A context manager. shown: False for nothing at all."""
+
+    def __init__(self, files: Sequence[Path], shown: bool) -> None:
+        self._sizes = {file: _size(file) for file in files}
+        self._total = max(1, sum(self._sizes.values()))
+        self._reached: dict[Path, float] = {}
+        self._files = self._windows = 0
+        self._shown = shown and bool(files)
+        self._started = self._said = time.monotonic()
+        console = Console(stderr=True)
+        self._terminal = console.is_terminal
+        columns = (
+            TextColumn("Indexing"),
+            BarColumn(),
+            TextColumn("{task.fields[files]}/{task.fields[of]} files, {task.fields[windows]} windows"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not (self._shown and self._terminal))
+        self._task = self._bar.add_task("", total=self._total, files=0, of=len(files), windows=0)
+
+    def __enter__(self) -> IndexingLine:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def reached(self, file: Path, share: float) -> None:
+        """A window of a file is encoded; share: of the file, between 0 and 1."""
+        self._windows += 1
+        self._reached[file] = max(self._reached.get(file, 0.0), share)
+        self._show()
+
+    def finished(self, file: Path, trouble: str | None) -> None:
+        """A file is read. trouble: what was wrong with it."""
+        self._files += 1
+        self._reached[file] = 1.0
+        if trouble and self._shown:
+            self._bar.console.print(f"{file}: {trouble}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._show()
+
+    def _show(self) -> None:
+        done = sum(share * self._sizes.get(file, 0) for file, share in self._reached.items())
+        self._bar.update(self._task, completed=done, files=self._files, windows=self._windows)
+        now = time.monotonic()
+        if self._shown and not self._terminal and now - self._said >= SECONDS_BETWEEN_LINES and done:
+            self._said = now
+            left = (now - self._started) * (self._total - done) / done
+            print(
+                f"{self._files} of {len(self._sizes)} files, {self._windows} windows, about {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,173 @@
+"""From a query to moments: pooled vectors first, then the model's head on the stored frame features."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from data_prep.decode import DecodeError
+from eaglenet_jax.data.records import example_id
+from eaglenet_jax.data.transforms import resize_and_crop
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
+from eaglenet_jax.retrieval.host import to_host
+from eaglenet_jax.search.model import SearchModel, mean_of_frames, unit
+from eaglenet_jax.search.pictures import VideoReader
+from eaglenet_jax.search.store import Store, StoredWindow
+
+MOST_PICTURES = 256  # that are looked at of a video that is a query
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A found stretch of a video.
+
+    rank: from 1. score: cosine of the pooled vectors, or the head's similarity where `reranked`; the two do not
+    compare, and reranked moments stand before the others. id: of the window (the best one of a merged moment). path,
+    start, end: the file, and seconds in it. thumbnail: JPEG. times: seconds of the frames that the model saw. weights:
+    what the head gave each of them for this query, None for a head that does not weigh frames or without reranking.
+    """
+
+    rank: int
+    score: float
+    reranked: bool
+    id: str
+    path: str
+    start: float
+    end: float
+    thumbnail: bytes = dataclasses.field(repr=False)
+    times: tuple[float, ...] = ()
+    weights: tuple[float, ...] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the thumbnail, for json.dumps."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "thumbnail"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """An encoded query. vector: [d], unit length. text: its features, None for a picture or video."""
+
+    vector: np.ndarray
+    text: TextFeatures | None = None
+
+
+def text_query(model: SearchModel, text: str) -> Query:
+    """UserError for a text without words."""
+    features = model.encode_query(text)
+    return Query(unit(np.asarray(features.pooled[0])), features)
+
+
+def video_query(model: SearchModel, file: Path) -> Query:
+    """The whole video as one window. UserError for a file that cannot be read."""
+    try:
+        with VideoReader(file) as video:
+            fps = min(model.fps, MOST_PICTURES / video.announced) if video.announced else model.fps
+            pictures = [resize_and_crop(whole, model.size) for _, whole in video.sampled(fps)]
+    except (DecodeError, OSError, av.error.FFmpegError) as error:
+        raise UserError(f"the query {file} cannot be read as a video: {error}") from error
+    return _of_pictures(model, pictures)
+
+
+def image_query(model: SearchModel, file: Path) -> Query:
+    """A picture as a video of one frame. UserError for a file that cannot be read."""
+    try:
+        with Image.open(file) as image:
+            picture = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise UserError(f"the query {file} is no picture that can be read; give a JPEG or PNG file") from error
+    except OSError as error:
+        raise UserError(f"the query {file} cannot be read: {error.strerror or error}") from error
+    return _of_pictures(model, [resize_and_crop(picture, model.size)])
+
+
+def _of_pictures(model: SearchModel, pictures: Sequence[np.ndarray]) -> Query:
+    frames, picked = model.window_frames(pictures)
+    features = to_host(model.encode_windows(frames[None], [len(picked)]))
+    return Query(mean_of_frames(features.frames, features.mask)[0])
+
+
+def find(
+    store: Store, model: SearchModel, query: Query, *, top: int, rerank: int = 0, merge: bool = False
+) -> list[Moment]:
+    """The best moments, at most `top`.
+
+    rerank: how many candidates the head scores again; 0 for none. merge: windows that overlap a better one become one
+    moment with it. UserError for numbers below zero, and for reranking with a picture or video as the query, or with a
+    head that needs more than frame features.
+    """
+    if top < 1 or rerank < 0:
+        raise UserError(f"top={top}, rerank={rerank}: give 1 or more, and 0 or more")
+    if rerank and query.text is None:
+        raise UserError(
+            "reranking compares a sentence with videos; a picture or video as the query has none (rerank=0)"
+        )
+    if rerank and model.system.head.uses_patches:
+        raise UserError(
+            f"{type(model.system.head).__name__} needs the patches of every frame, which an index does not keep; "
+            "search without reranking (rerank=0)"
+        )
+    wanted = top * (store.settings.rule.overlapping if merge else 1)
+    found = store.nearest(query.vector, max(wanted, rerank), frames=bool(rerank))
+    moments = [_moment(window, window.score) for window in found]
+    if rerank and query.text is not None and found:
+        scores, weights = model.score(query.text, _features(model, found[:rerank]))
+        best = [
+            _moment(window, float(scores[row]), None if weights is None else weights[row], reranked=True)
+            for row, window in enumerate(found[:rerank])
+        ]
+        moments = sorted(best, key=lambda moment: -moment.score) + moments[rerank:]
+    if merge:
+        moments = merge_overlapping(moments)
+    return [dataclasses.replace(moment, rank=rank) for rank, moment in enumerate(moments[:top], start=1)]
+
+
+def merge_overlapping(moments: Sequence[Moment]) -> list[Moment]:
+    """Best first in and out. Each takes in the worse ones that overlap it, and reaches from the first start to the last
+    end of these; it does not grow into what overlaps only them, or a long video would be one moment.
+    """
+    merged: list[Moment] = []
+    taken: set[str] = set()
+    for moment in moments:
+        if moment.id in taken:
+            continue
+        group = [
+            other
+            for other in moments
+            if other.id not in taken
+            and other.path == moment.path
+            and (other.id == moment.id or (other.start < moment.end and moment.start < other.end))
+        ]
+        taken.update(other.id for other in group)
+        start, end = min(other.start for other in group), max(other.end for other in group)
+        merged.append(dataclasses.replace(moment, start=start, end=end))
+    return merged
+
+
+def _moment(window: StoredWindow, score: float, weights: np.ndarray | None = None, reranked: bool = False) -> Moment:
+    return Moment(
+        rank=0,
+        score=score,
+        reranked=reranked,
+        id=window.id,
+        path=window.path,
+        start=window.start,
+        end=window.end,
+        thumbnail=window.thumbnail,
+        times=window.times,
+        weights=None if weights is None else tuple(map(float, weights[: len(window.times)])),
+    )
+
+
+def _features(model: SearchModel, windows: Sequence[StoredWindow]) -> VideoFeatures:
+    """Stored frame features as the head takes them."""
+    frames = np.stack([np.asarray(window.frames, np.float32) for window in windows])
+    counts = np.array([len(window.times) for window in windows])
+    ids = np.array([example_id(window.id) for window in windows], np.uint32)
+    return VideoFeatures(ids, frames, None, np.arange(model.system.max_frames) < counts[:, None])

@@ -1,0 +1,140 @@
+"""Windows of many files, decoded in threads ahead of the encoder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.decode import DecodeError
+from eaglenet_jax.search.files import file_state
+from eaglenet_jax.search.model import SearchModel
+from eaglenet_jax.search.pictures import Picture, VideoReader, as_jpeg, as_picture
+from eaglenet_jax.search.store import FileState, StoredWindow, window_id
+from eaglenet_jax.search.windows import Window, WindowRule, cut_windows, is_shot_cut
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadWindow:
+    """A window of a file, ready to be encoded. window: its row, without features. frames: [M, size, size, 3] uint8, of
+    which the first `count` are real. share: of the file, up to the end of this window, between 0 and 1.
+    """
+
+    file: Path
+    window: StoredWindow
+    frames: np.ndarray
+    count: int
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class FileEnd:
+    """A file has been read. windows: how many it gave. reason: why it gave none. warning: what is wrong with it
+    otherwise. Both None and no windows: it was passed over, because another process has indexed it meanwhile.
+    """
+
+    file: Path
+    windows: int = 0
+    reason: str | None = None
+    warning: str | None = None
+
+
+def read_files(
+    files: Sequence[Path], model: SearchModel, rule: WindowRule, *, ahead: int, done: Callable[[Path], bool]
+) -> Generator[ReadWindow | FileEnd, None, None]:
+    """The windows of all files and the end of each, several files at a time, in any order between files.
+
+    At most `ahead` windows wait to be taken. done(file): asked before a file is read; True passes it over. The threads
+    end with the iterator.
+    """
+    results: queue.Queue[ReadWindow | FileEnd | None] = queue.Queue(maxsize=ahead)
+    waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    for file in files:
+        waiting.put(file)
+    stop = threading.Event()
+
+    def put(result: ReadWindow | FileEnd | None) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                return results.put(result, timeout=0.1)
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                file = waiting.get_nowait()
+            except queue.Empty:
+                break
+            if done(file):
+                put(FileEnd(file))
+                continue
+            for result in read_file(file, model, rule):
+                if stop.is_set():
+                    break
+                put(result)
+        put(None)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_readers(), len(files)))]
+    for thread in threads:
+        thread.start()
+    try:
+        running = len(threads)
+        while running:
+            result = results.get()
+            if result is None:
+                running -= 1
+            else:
+                yield result
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _readers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 16)
+
+
+def read_file(file: Path, model: SearchModel, rule: WindowRule) -> Iterator[ReadWindow | FileEnd]:
+    """The windows of one file, then its end. Nothing that a file has wrong raises."""
+    windows = 0
+    try:
+        state = file_state(file)
+        with VideoReader(file) as video:
+            pictures = ((time, as_picture(whole, model.size)) for time, whole in video.sampled(model.fps))
+            cut = (lambda before, after: is_shot_cut(before.pixels, after.pixels)) if rule.shots else _never
+            for window in cut_windows(pictures, rule, lambda: video.length, cut):
+                windows += 1
+                yield _ready(file, state, window, model, video.announced)
+            warning = None if video.broken is None else f"{video.broken}; what comes before is indexed"
+        yield FileEnd(file, windows, warning=warning)
+    except OSError as error:
+        yield FileEnd(file, windows, reason=error.strerror or str(error))
+    except DecodeError as error:
+        yield FileEnd(file, windows, reason=str(error))
+    except Exception as error:  # whatever a library makes of a damaged file: the others go on
+        yield FileEnd(file, windows, reason=f"{type(error).__name__}: {error}")
+
+
+def _never(before: Picture, after: Picture) -> bool:
+    return False
+
+
+def _ready(file: Path, state: FileState, window: Window[Picture], model: SearchModel, announced: float) -> ReadWindow:
+    frames, picked = model.window_frames([picture.pixels for picture in window.items])
+    row = StoredWindow(
+        window_id(str(file), state.hash, window.start),
+        str(file),
+        window.start,
+        window.end,
+        tuple(window.times[position] for position in picked),
+        as_jpeg(window.items[len(window.items) // 2].small),
+        file=state,
+    )
+    return ReadWindow(file, row, frames, len(picked), min(1.0, window.end / announced) if announced else 0.0)

@@ -1,0 +1,297 @@
+"""The index on disk or in an object store: one LanceDB table, a row a window."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.windows import WindowRule
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLE = "windows"
+METADATA = b"eaglenet_jax.search"
+FORMAT = 1
+# Up to here every query compares all pooled vectors, which is exact; above, an index of LanceDB's finds them.
+EXACT_ROWS = 100_000
+ROWS_A_PARTITION = 1000
+DIMENSIONS_A_BYTE = 8  # of the product quantisation
+PARTITIONS_PROBED = 30
+REFINED = 10  # times as many candidates are compared again by their full vectors
+DESCRIBED = ("id", "path", "start", "end", "times", "thumbnail")
+
+
+@dataclasses.dataclass(frozen=True)
+class StoreSettings:
+    """What all rows of an index share. model_id: whose features they are. checkpoint: where that model was opened.
+    width: d. frames: M. rule: how videos were cut.
+    """
+
+    model_id: str
+    checkpoint: str
+    width: int
+    frames: int
+    rule: WindowRule
+
+    def schema(self) -> pa.Schema:
+        """Of the table, with the settings in its metadata."""
+        import pyarrow as pa
+
+        # With a primary key, LanceDB sees that two writers insert the same row, and only one of them does.
+        key = {"lance-schema:unenforced-primary-key": "true"}
+        fields = [
+            pa.field("id", pa.string(), nullable=False, metadata=key),
+            pa.field("pooled", pa.list_(pa.float32(), self.width)),
+            pa.field("frames", pa.list_(pa.float16(), self.frames * self.width)),
+            pa.field("times", pa.list_(pa.float32())),
+            pa.field("path", pa.string()),
+            pa.field("start", pa.float64()),
+            pa.field("end", pa.float64()),
+            pa.field("thumbnail", pa.binary()),
+            pa.field("file_hash", pa.string()),
+            pa.field("file_size", pa.int64()),
+            pa.field("file_time", pa.int64()),
+        ]
+        content = {"format": FORMAT, **dataclasses.asdict(self)}
+        return pa.schema(fields, metadata={METADATA: json.dumps(content).encode()})
+
+
+@dataclasses.dataclass(frozen=True)
+class FileState:
+    """A file as it was read. hash: of its content. size: bytes. time: of its last change, nanoseconds."""
+
+    hash: str
+    size: int
+    time: int
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredWindow:
+    """A row. id: as `window_id`. times: seconds of its real frames. thumbnail: JPEG. pooled: [d] float32. frames:
+    [M, d] float16, padding zero. pooled, frames and file are None where they were not asked for. score: the cosine,
+    of a search.
+    """
+
+    id: str
+    path: str
+    start: float
+    end: float
+    times: tuple[float, ...]
+    thumbnail: bytes
+    pooled: np.ndarray | None = None
+    frames: np.ndarray | None = None
+    file: FileState | None = None
+    score: float = 0.0
+
+
+def window_id(path: str, file_hash: str, start: float) -> str:
+    """The same for the same window of the same file, whoever indexes it: 32 hexadecimal digits."""
+    return hashlib.blake2b(f"{path}\0{file_hash}\0{start:.6f}".encode(), digest_size=16).hexdigest()
+
+
+class Store:
+    """An opened index. Every read sees what other processes have committed before it."""
+
+    def __init__(self, uri: str, table: Any, settings: StoreSettings) -> None:
+        self.uri, self.settings = uri, settings
+        self._table = table
+
+    @classmethod
+    def there(cls, uri: str) -> Store | None:
+        """The index at `uri`, None where there is none. UserError for one of another format."""
+        if "://" not in uri and not Path(uri).is_dir():
+            return None  # connecting would make the folder
+        with _reported(uri):
+            connection = _connect(uri)
+            if TABLE not in _tables(connection):
+                return None
+            table = connection.open_table(TABLE)
+        return cls(uri, table, _settings(uri, table.schema))
+
+    @classmethod
+    def open(cls, uri: str) -> Store:
+        """As `there`, but UserError where there is none."""
+        store = cls.there(uri)
+        if store is None:
+            raise UserError(f"there is no index at {uri}; make one with `search index VIDEOS --index={uri}`")
+        return store
+
+    @classmethod
+    def open_or_create(cls, uri: str, settings: StoreSettings) -> Store:
+        """The index at `uri`, made where there is none. UserError if it is of another model or other windows."""
+        with _reported(uri):
+            connection = _connect(uri)
+            if TABLE not in _tables(connection):
+                # Another process may be doing the same at this moment.
+                with contextlib.suppress(ValueError):
+                    connection.create_table(TABLE, schema=settings.schema())
+        store = cls.open(uri)
+        if store.settings.model_id != settings.model_id:
+            raise UserError(
+                f"{uri} was made with the model {store.settings.model_id} ({store.settings.checkpoint}), this one is "
+                f"{settings.model_id} ({settings.checkpoint}); give that checkpoint, or another --index"
+            )
+        if store.settings.rule != settings.rule:
+            raise UserError(f"{uri} was made with {store.settings.rule}, asked for is {settings.rule}; give the same")
+        return store
+
+    def __len__(self) -> int:
+        with _reported(self.uri):
+            return self._table.count_rows()
+
+    def files(self, folder: str) -> dict[str, list[FileState]]:
+        """What is indexed of the files in a folder, or of one file, by path: one state, or several where a file
+        changed and the process that replaced its rows was killed.
+        """
+        under = f"path = {_quoted(folder)} OR starts_with(path, {_quoted(folder.rstrip('/') + '/')})"
+        names = ("path", "file_hash", "file_size", "file_time")
+        with _reported(self.uri):
+            rows = self._table.search().where(under).select(list(names)).limit(None).to_arrow()
+        found: dict[str, list[FileState]] = {}
+        for row in rows.group_by(list(names)).aggregate([]).to_pylist():
+            state = FileState(row["file_hash"], row["file_size"], row["file_time"])
+            found.setdefault(row["path"], []).append(state)
+        return found
+
+    def add(self, windows: Sequence[StoredWindow]) -> None:
+        """Commits rows, all or none of them. A row that is there already, by its id, stays as it is."""
+        if not windows:
+            return
+        with _reported(self.uri):
+            self._table.merge_insert("id").when_not_matched_insert_all().execute(_as_table(windows, self.settings))
+
+    def drop(self, paths: Iterable[str], keep: Mapping[str, str] | None = None) -> None:
+        """Deletes the rows of files. keep: by path, the content hash whose rows stay."""
+        keep = keep or {}
+        conditions = [
+            f"(path = {_quoted(path)}" + (f" AND file_hash != {_quoted(keep[path])})" if path in keep else ")")
+            for path in paths
+        ]
+        with _reported(self.uri):
+            for start in range(0, len(conditions), 500):
+                self._table.delete(" OR ".join(conditions[start : start + 500]))
+
+    def nearest(self, vector: np.ndarray, limit: int, frames: bool = False) -> list[StoredWindow]:
+        """The windows whose pooled vectors have the highest cosine with `vector`, best first. Equal ones by id."""
+        names = [*DESCRIBED, *(("frames",) if frames else ()), "_distance"]
+        with _reported(self.uri):
+            query = self._table.search(np.asarray(vector, np.float32), vector_column_name="pooled")
+            query = query.distance_type("cosine").nprobes(PARTITIONS_PROBED).refine_factor(REFINED)
+            rows = query.select(names).limit(limit).to_arrow()
+        found = [self._window(row) for row in _rows(rows)]
+        return sorted(found, key=lambda window: (-window.score, window.id))
+
+    def window(self, identifier: str) -> StoredWindow | None:
+        """The row of an id."""
+        with _reported(self.uri):
+            rows = self._table.search().where(f"id = {_quoted(identifier)}").select(list(DESCRIBED)).limit(1).to_arrow()
+        return next((self._window(row) for row in _rows(rows)), None)
+
+    def tidy(self) -> None:
+        """Joins the small pieces that many commits leave, and makes or extends the vector index of a large table.
+
+        Another process may be doing the same; then this one leaves it to that.
+        """
+        from lancedb.index import IvfPq
+
+        with contextlib.suppress(RuntimeError, OSError):  # a commit of another process came first
+            self._table.optimize()
+            rows = self._table.count_rows()
+            if rows >= EXACT_ROWS and not self._table.list_indices():
+                config = IvfPq(
+                    distance_type="cosine",
+                    num_partitions=max(1, rows // ROWS_A_PARTITION),
+                    num_sub_vectors=max(1, self.settings.width // DIMENSIONS_A_BYTE),
+                )
+                self._table.create_index(vector_column_name="pooled", config=config)
+
+    def _window(self, row: dict[str, Any]) -> StoredWindow:
+        frames = row.get("frames")
+        return StoredWindow(
+            **{name: row[name] for name in ("id", "path", "start", "end", "thumbnail")},
+            times=tuple(row["times"]),
+            frames=None if frames is None else frames.reshape(self.settings.frames, self.settings.width),
+            score=1.0 - row.get("_distance", 1.0),
+        )
+
+
+def _connect(uri: str) -> Any:
+    try:
+        import lancedb
+    except ImportError as error:
+        raise UserError("searching needs LanceDB: pip install 'eaglenet_jax[search]'") from error
+    # Keys, region and endpoint of an object store are read from the environment: AWS_ACCESS_KEY_ID and so on.
+    return lancedb.connect(uri, read_consistency_interval=timedelta(0))
+
+
+def _tables(connection: Any) -> list[str]:
+    return list(connection.list_tables().tables)
+
+
+@contextlib.contextmanager
+def _reported(uri: str) -> Iterator[None]:
+    """Whatever LanceDB's layers raise, as one line that names the index."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = re.sub(r", \S+\.rs:\d+:\d+$", "", first)  # where in LanceDB's own source
+        raise UserError(f"the index {uri} cannot be used: {reason[:300]}") from error
+
+
+def _settings(uri: str, schema: pa.Schema) -> StoreSettings:
+    try:
+        content = json.loads((schema.metadata or {})[METADATA])
+        found = content.pop("format")
+        settings = StoreSettings(**{**content, "rule": WindowRule(**content["rule"])}) if found == FORMAT else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{uri} holds a table {TABLE!r} that is no index of videos; give another --index") from error
+    if settings is None:
+        raise UserError(f"{uri} is an index of format {found}, this program reads {FORMAT}; index the videos again")
+    wanted = {field.name: field.type for field in settings.schema()}
+    different = [name for name, kind in wanted.items() if name not in schema.names or schema.field(name).type != kind]
+    if different:
+        raise UserError(f"{uri}: columns {', '.join(different)} are missing or of another type; index the videos again")
+    return settings
+
+
+def _as_table(windows: Sequence[StoredWindow], settings: StoreSettings) -> pa.Table:
+    import pyarrow as pa
+
+    def vectors(values: Iterable[Any], dtype: Any, width: int) -> pa.Array:
+        flat = np.ascontiguousarray(np.stack([np.asarray(value, dtype).reshape(-1) for value in values]))
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), width)
+
+    columns: dict[str, Any] = {
+        name: [getattr(window, name) for window in windows] for name in ("id", "path", "start", "end", "thumbnail")
+    }
+    columns["pooled"] = vectors((window.pooled for window in windows), np.float32, settings.width)
+    columns["frames"] = vectors((w.frames for w in windows), np.float16, settings.frames * settings.width)
+    columns["times"] = [list(window.times) for window in windows]
+    for name in ("hash", "size", "time"):
+        columns[f"file_{name}"] = [getattr(window.file, name) for window in windows]
+    return pa.table(columns, schema=settings.schema())
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Rows as dicts; of "frames" as arrays, which as Python numbers would take longest of all."""
+    frames = table.column("frames").combine_chunks() if "frames" in table.column_names else None
+    plain = table.drop_columns(["frames"]) if frames is not None else table
+    values = None if frames is None or not len(frames) else frames.flatten().to_numpy().reshape(len(frames), -1)
+    for number, row in enumerate(plain.to_pylist()):
+        yield row if values is None else {**row, "frames": values[number]}
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -36,6 +36,25 @@ HEADS: dict[str, dict[str, Any]] = {
         "mask_padding": True,
         "mask_repeated_videos": True,
     },
+    "shenet": {
+        "most_verbs": 6,
+        "most_nouns": 10,
+        "most_adjectives": 8,
+        "frames_per_verb": 2,
+        "patches_per_noun": 4,
+        "verbs": True,
+        "nouns": True,
+        "adjectives": True,
+        "text_syntax": True,
+        "video_syntax": True,
+        "weighted_nodes": True,
+        "normalise": True,
+        "logit_scale": 4.0,
+        "scale_kind": "log",
+        "temporal_layers": 4,
+        "mask_padding": True,
+        "mask_repeated_videos": True,
+    },
     "eaglenet": {
         "candidates": 20,
         "candidate_choice": "graph",
@@ -84,9 +103,11 @@ PRESET_HEADS: dict[str, dict[str, dict[str, Any]]] = {
         "clip4clip": {"mask_repeated_videos": False},  # the released CLIP4Clip leaves padding frames out
         "xpool": _UNMASKED,
         "tmass": _UNMASKED,
+        "shenet": _UNMASKED,  # no program is public; this is what those of its siblings do
         "eaglenet": {**_UNMASKED, "sampler": {"start": "released"}},
     },
     "paper": {
+        "shenet": {"normalise": False, "scale_kind": "factor"},  # as eq. 4 to 28 are written
         "eaglenet": {
             "candidate_noise": "normal",
             "radius_bias": False,
@@ -99,7 +120,7 @@ PRESET_HEADS: dict[str, dict[str, dict[str, Any]]] = {
             "eam_negatives": False,
             "graph": {"dropout_rate": 0.3, "shared_residual": False, "readout": "paper"},
             "sampler": {"start": "paper", "noise_deviation": math.sqrt(0.005)},
-        }
+        },
     },
 }
 
@@ -122,6 +143,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "clip4clip": {"batch_size": 128},
     "xpool": {"batch_size": 32, "optimizer": _POOLING_OPTIMIZER},
     "tmass": {"batch_size": 32, "optimizer": _POOLING_OPTIMIZER},
+    "shenet": {"batch_size": 96},
 }
 
 # Token shift is part of the released EagleNet alone: blocks 10 and 11 of B/32 and B/16.

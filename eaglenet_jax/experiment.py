@@ -131,7 +131,9 @@ def check_config(config: Any) -> None:
 def open_experiment(config: Any) -> Experiment:
     """Builds the system and opens the data; the demo's data are rendered and prepared where they are missing."""
     system = build_system(config)
-    dataset = PreparedDataset.open(_prepared_folder(config.data))
+    text_extra = system.head.text_extra(1)
+    dataset = PreparedDataset.open(_prepared_folder(config.data, syntax="syntax" in text_extra))
+    dataset = dataset.with_extra(text_extra, config.max_words)
     if dataset.size != system.clip.config.image_size:
         raise UserError(
             f"the prepared frames are {dataset.size} pixels wide, this CLIP reads {system.clip.config.image_size}; "
@@ -146,10 +148,15 @@ def open_experiment(config: Any) -> Experiment:
     return experiment
 
 
-def _prepared_folder(data: Any) -> Path:
+def _prepared_folder(data: Any, syntax: bool) -> Path:
     if data.dataset == "moving_shapes" and not data.prepared:
         return ensure_moving_shapes(
-            Path(data.root), splits=dict(data.splits.items()), seed=data.seed, fps=data.fps, size=data.size
+            Path(data.root),
+            splits=dict(data.splits.items()),
+            seed=data.seed,
+            fps=data.fps,
+            size=data.size,
+            syntax=syntax,
         )
     if not Path(data.prepared).is_dir():
         raise UserError(

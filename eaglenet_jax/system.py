@@ -20,6 +20,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.clip4clip import Clip4Clip
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import Head, Pairwise, TextFeatures, VideoFeatures, whole
+from eaglenet_jax.heads.shenet import SheNet
 from eaglenet_jax.heads.tmass import TMass
 from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.rgat import GraphShape
@@ -48,12 +49,18 @@ def _tmass(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
     return TMass(clip.embed_dim, **options)
 
 
+def _shenet(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
+    # Frame positions for every video; heads of the transformer as many as CLIP4Clip's has.
+    return SheNet(clip.embed_dim, temporal_positions=frames, temporal_heads=clip.text_heads, **options)
+
+
 # Builders of heads, from the CLIP's sizes, M and the config's options.
 HEADS: dict[str, Callable[[ClipConfig, int, dict[str, Any]], Head]] = {
     "clip4clip": _clip4clip,
     "xpool": _xpool,
     "tmass": _tmass,
     "eaglenet": _eaglenet,
+    "shenet": _shenet,
 }
 
 
@@ -69,29 +76,47 @@ class System:
     max_words: int
     max_frames: int
 
-    def encode_text(self, params: Params, text_id: UInt32[Array, " B"], tokens: Int[Array, "B L"]) -> TextFeatures:
-        """Captions as token ids (start, words, end, zeros) → features."""
+    def encode_text(
+        self,
+        params: Params,
+        text_id: UInt32[Array, " B"],
+        tokens: Int[Array, "B L"],
+        extra: Mapping[str, Any] | None = None,
+    ) -> TextFeatures:
+        """Captions as token ids (start, words, end, zeros) → features.
+
+        extra: what the head needs, `Head.text_extra`.
+        """
         pooled, words = self.clip.apply(
             {"params": params["clip"]}, tokens, words=self.head.uses_words, method="encode_text"
         )
         end = jnp.argmax(tokens, axis=-1)  # the end token has the largest id of the row
-        return TextFeatures(text_id, pooled, words, jnp.arange(tokens.shape[1]) <= end[:, None])
+        return TextFeatures(text_id, pooled, words, jnp.arange(tokens.shape[1]) <= end[:, None], dict(extra or {}))
 
     def encode_video(
-        self, params: Params, video_id: UInt32[Array, " B"], frames: Array, frame_mask: Bool[Array, "B M"]
+        self,
+        params: Params,
+        video_id: UInt32[Array, " B"],
+        frames: Array,
+        frame_mask: Bool[Array, "B M"],
+        extra: Mapping[str, Any] | None = None,
     ) -> VideoFeatures:
-        """Frames [B, M, H, W, 3] (uint8 RGB, or floats that are normalised already) → features."""
+        """Frames [B, M, H, W, 3] (uint8 RGB, or floats that are normalised already) → features.
+
+        extra: what the head needs, `Head.video_extra`.
+        """
         features, patches = self.clip.apply(
             {"params": params["clip"]}, frames, frame_mask, patches=self.head.uses_patches, method="encode_video"
         )
-        return VideoFeatures(video_id, features, patches, frame_mask)
+        return VideoFeatures(video_id, features, patches, frame_mask, dict(extra or {}))
 
-    def encode(self, params: Params, batch: Mapping[str, Array]) -> tuple[TextFeatures, VideoFeatures]:
+    def encode(self, params: Params, batch: Mapping[str, Any]) -> tuple[TextFeatures, VideoFeatures]:
         """Features of a batch: text_id [B] uint32, tokens [B, L] int32, video_id [B] uint32, frames [B, M, H, W, 3]
-        uint8, frame_mask [B, M].
+        uint8, frame_mask [B, M]; where the head needs them, text_extra and video_extra.
         """
-        text = self.encode_text(params, batch["text_id"], batch["tokens"])
-        return text, self.encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"])
+        text = self.encode_text(params, batch["text_id"], batch["tokens"], batch.get("text_extra"))
+        frames = batch["frames"], batch["frame_mask"]
+        return text, self.encode_video(params, batch["video_id"], *frames, batch.get("video_extra"))
 
     def head_loss(
         self,
@@ -106,7 +131,7 @@ class System:
         return cast(tuple[Array, dict[str, Array], Any], result)
 
     def loss(
-        self, params: Params, batch: Mapping[str, Array], head_state: Any, draws: Draws, pairwise: Pairwise = whole
+        self, params: Params, batch: Mapping[str, Any], head_state: Any, draws: Draws, pairwise: Pairwise = whole
     ) -> tuple[Float[Array, ""], dict[str, Array], Any]:
         """Training loss of a batch, see `encode` → (loss, its parts by name, new head_state)."""
         return self.head_loss(params, self.encode(params, batch), head_state, draws, pairwise)
@@ -120,8 +145,8 @@ class System:
         mask = jnp.ones((2, self.max_frames), bool)
         clip_key, head_key = jax.random.split(key)
         clip = self.clip.init(clip_key, tokens, frames, mask)["params"]
-        text = jax.eval_shape(self.encode_text, {"clip": clip}, ids, tokens)
-        video = jax.eval_shape(self.encode_video, {"clip": clip}, ids, frames, mask)
+        text = jax.eval_shape(self.encode_text, {"clip": clip}, ids, tokens, self.head.text_extra(2))
+        video = jax.eval_shape(self.encode_video, {"clip": clip}, ids, frames, mask, self.head.video_extra(2))
         text, video = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), (text, video))
         # The loss runs through every part of the head, the parts that scoring alone never meets included.
         state = self.head.initial_state()

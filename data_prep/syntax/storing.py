@@ -1,0 +1,51 @@
+"""The syntax of a prepared dataset's captions, stored beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.atomic import write_atomically
+from data_prep.syntax.parsing import Parser, grammar_parser
+from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.syntax import Syntax, syntax_content, syntax_file
+from eaglenet_jax.data.tokenizer import Tokenizer, clean_text
+
+GRAMMAR = "grammar"
+
+
+def in_codes(syntax: Syntax, text: str, tokenizer: Tokenizer) -> Syntax:
+    """Spans of characters of a cleaned text as spans of CLIP's byte-pair codes."""
+    verbs, nouns, adjectives = (
+        tuple(tokenizer.spans(text, words)) for words in (syntax.verbs, syntax.nouns, syntax.adjectives)
+    )
+    return Syntax(verbs, nouns, adjectives, syntax.noun_verb, syntax.adjective_noun)
+
+
+def parse_captions(texts: Sequence[str], parser: Parser) -> list[Syntax]:
+    """The syntax of captions, spans in codes. A text that occurs again is parsed once."""
+    tokenizer = Tokenizer()
+    cleaned = [clean_text(text) for text in texts]
+    distinct = list(dict.fromkeys(cleaned))
+    parsed = {text: in_codes(found, text, tokenizer) for text, found in zip(distinct, parser(distinct), strict=True)}
+    return [parsed[text] for text in cleaned]
+
+
+def store_syntax(prepared: Path, name: str, parser: Parser) -> dict[str, int]:
+    """Parses all captions of a prepared dataset and writes one file a split → captions by split. name: the parser's."""
+    dataset = PreparedDataset.open(prepared)
+    counts = {}
+    for split in dataset.manifest["splits"]:
+        texts = dataset.split(split).captions.texts
+        file = syntax_file(prepared, split)
+        file.parent.mkdir(exist_ok=True)
+        write_atomically(file, syntax_content(name, dataset.fingerprint, parse_captions(texts, parser)))
+        counts[split] = len(texts)
+    return counts
+
+
+def ensure_grammar_syntax(prepared: Path) -> None:
+    """The syntax of prepared MovingShapes, by its grammar where none is stored yet."""
+    splits = PreparedDataset.open(prepared).manifest["splits"]
+    if not all(syntax_file(prepared, split).is_file() for split in splits):
+        store_syntax(prepared, GRAMMAR, grammar_parser)

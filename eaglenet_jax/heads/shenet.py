@@ -1,0 +1,193 @@
+"""SHE-Net: the syntax of a caption guides what is looked at in a video (SYSTEMS.md section 4, eq. 1–29 of the paper).
+
+Yu et al., SHE-Net: Syntax-Hierarchy-Enhanced Text-Video Retrieval. There is no public code; what the paper leaves open
+is listed as assumed in docs/DIFFERENCES.md. Verbs choose frames, nouns choose patches in the frames of their verb.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+from eaglenet_jax.clip.temporal import TemporalTransformer
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, TextFeatures, VideoFeatures
+from eaglenet_jax.layers.losses import repeated_video, softmax_loss
+from eaglenet_jax.layers.selection import mean_weights, top_positions
+from eaglenet_jax.layers.similarity import at_least_float32, masked_softmax, unit
+from eaglenet_jax.layers.text_hierarchy import TextHierarchy, TextNodes, empty_syntax
+
+
+@struct.dataclass
+class PreparedVideo:
+    """frames: [Bv, M, d]. temporal: [Bv, M, d], frames that have seen each other. patches: [Bv, M, P, d]. mask."""
+
+    frames: Array
+    temporal: Array
+    patches: Array
+    mask: Array
+
+
+class SheNet(Head):
+    """Three levels of nodes (sentence, verbs, nouns), each matched with what it chooses in the video.
+
+    width: d. most_verbs, most_nouns, most_adjectives: words of each kind that are kept of a caption, the first ones.
+    frames_per_verb, patches_per_noun: λ_frame, λ_patch. verbs, nouns, adjectives: levels that take part (table VI).
+    text_syntax: nodes are shaped by the hierarchy, else they are the words' features; video_syntax: nodes choose frames
+    and patches, else each attends to all frames (table V). weighted_nodes: weights by the hierarchy, else alike (table
+    VII). normalise: inner products are of unit vectors. logit_scale: τ, scale_kind: "log" for exp(τ), "factor" for τ.
+    temporal_*: of the transformer over frames. mask_repeated_videos: another caption of the same video is no negative.
+    """
+
+    width: int
+    most_verbs: int = 6
+    most_nouns: int = 10
+    most_adjectives: int = 8
+    frames_per_verb: int = 2
+    patches_per_noun: int = 4
+    verbs: bool = True
+    nouns: bool = True
+    adjectives: bool = True
+    text_syntax: bool = True
+    video_syntax: bool = True
+    weighted_nodes: bool = True
+    normalise: bool = True
+    logit_scale: float = 4.0
+    scale_kind: str = "log"
+    temporal_positions: int = 77
+    temporal_layers: int = 4
+    temporal_heads: int = 8
+    mask_padding: bool = True
+    mask_repeated_videos: bool = True
+    dtype: DTypeLike | None = None
+
+    uses_words = True
+    uses_patches = True
+
+    def setup(self) -> None:
+        """Parts, under the names that the parameter tree shows."""
+        if self.scale_kind not in ("log", "factor"):
+            raise ValueError(f"SheNet.scale_kind {self.scale_kind!r} is none of log, factor")
+        if self.nouns and not self.verbs:
+            raise ValueError("SheNet.nouns need SheNet.verbs, whose frames they look at")
+        if min(self.most_verbs, self.most_nouns, self.most_adjectives) < 1:
+            raise ValueError("SheNet.most_verbs, most_nouns and most_adjectives are at least 1")
+        self.hierarchy = TextHierarchy(
+            self.width,
+            self.nouns,
+            self.adjectives,
+            self.text_syntax,
+            self.weighted_nodes,
+            self.normalise,
+            self.dtype,
+        )
+        if self.verbs and self.video_syntax:
+            self.transformer = TemporalTransformer(
+                self.width, self.temporal_positions, self.temporal_layers, self.temporal_heads
+            )
+
+    @property
+    def _key(self) -> Callable[[Array], Array]:
+        return unit if self.normalise else at_least_float32
+
+    def text_extra(self, texts: int) -> dict[str, Any]:
+        """The syntax of captions."""
+        return {"syntax": empty_syntax(texts, self.most_verbs, self.most_nouns, self.most_adjectives)}
+
+    def prepare_text(self, text: TextFeatures) -> TextNodes:
+        """Nodes and weights. UserError for captions that come without their syntax."""
+        if "syntax" not in text.extra:
+            raise UserError(
+                "SHE-Net needs the captions' syntax, TextFeatures.extra['syntax']; python -m data_prep.syntax parses "
+                "the captions of a prepared dataset"
+            )
+        assert text.words is not None  # uses_words
+        nodes: TextNodes = self.hierarchy(text.pooled, text.words, text.extra["syntax"])
+        return nodes
+
+    def prepare_video(self, video: VideoFeatures) -> PreparedVideo:
+        """Frames, frames that have seen each other (eq. 12), and patches."""
+        assert video.patches is not None  # uses_patches
+        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
+        frames = jnp.where(mask[..., None], video.frames, 0)
+        seen = self.transformer(frames, mask) if self.verbs and self.video_syntax else frames
+        return PreparedVideo(at_least_float32(frames), at_least_float32(seen), at_least_float32(video.patches), mask)
+
+    def score(self, text: TextNodes, video: PreparedVideo, draws: Draws, aux: bool = False) -> PairScores:
+        """Mean of the levels' scores, eq. 19–26, over the levels that a caption has.
+
+        aux, of texts that choose: "verb_frames" [Bt, Bv, V, M], "frame_weights" [Bt, Bv, M], their mean by the weights
+        of the verbs, and "noun_patches" [Bt, Bv, N, M, P].
+        """
+        seen = self._attended(text.whole[:, None], video)
+        total = self._matched(text.whole[:, None], seen)[..., 0]
+        levels, chosen = jnp.ones(total.shape[0], total.dtype), {}
+        if self.verbs:
+            if self.video_syntax:
+                frames, frame_weights = self._frames(text, video)
+                seen = jnp.einsum("tvnkm,vmd->tvnd", frame_weights, video.temporal)  # eq. 14
+                chosen["verb_frames"] = jnp.sum(frame_weights, axis=3)
+                chosen["frame_weights"] = jnp.einsum("tn,tvnm->tvm", text.verb_weights, chosen["verb_frames"])
+            else:
+                seen = self._attended(text.verbs, video)
+            total += jnp.sum(text.verb_weights[:, None] * self._matched(text.verbs, seen), axis=-1)
+            levels += 1
+        if self.nouns:
+            if self.video_syntax:
+                chosen["noun_patches"] = self._patches(text, video, frames, frame_weights)
+                seen = jnp.einsum("tvnmp,vmpd->tvnd", chosen["noun_patches"], video.patches)  # eq. 17, 18
+            else:
+                seen = self._attended(text.nouns, video)
+            total += jnp.sum(text.noun_weights[:, None] * self._matched(text.nouns, seen), axis=-1)
+            levels += jnp.any(text.noun_weights > 0, axis=-1)
+        return PairScores(total / levels[:, None], chosen if aux else {})
+
+    def _matched(self, nodes: Float[Array, "Bt n d"], seen: Float[Array, "Bt Bv n d"]) -> Float[Array, "Bt Bv n"]:
+        """Eq. 19."""
+        return jnp.sum(self._key(nodes)[:, None] * self._key(seen), axis=-1)
+
+    def _attended(self, nodes: Float[Array, "Bt n d"], video: PreparedVideo) -> Float[Array, "Bt Bv n d"]:
+        """Frames pooled by attention from nodes, eq. 9 and 10."""
+        logits = jnp.einsum("tnd,vmd->tvnm", self._key(nodes), self._key(video.frames))
+        weights = masked_softmax(logits, video.mask[None, :, None])
+        return jnp.einsum("tvnm,vmd->tvnd", weights, video.frames)
+
+    def _frames(self, text: TextNodes, video: PreparedVideo) -> tuple[Array, Float[Array, "Bt Bv V k M"]]:
+        """The frames of every verb, eq. 13: positions [Bt, Bv, V, k] and weights. Fewer frames than k: those."""
+        fit = jnp.einsum("tnd,vmd->tvnm", self._key(text.verbs), self._key(video.temporal))
+        positions, real = top_positions(fit, self.frames_per_verb, video.mask[None, :, None])
+        return positions, mean_weights(positions, real, fit.shape[-1], fit.dtype)
+
+    def _patches(
+        self, text: TextNodes, video: PreparedVideo, frames: Array, frame_weights: Float[Array, "Bt Bv V k M"]
+    ) -> Float[Array, "Bt Bv N M P"]:
+        """Weights of the patches of every noun in the frames of its verb, eq. 16."""
+
+        def of_verb(values: Array, verb: Array) -> Array:
+            return values[:, verb]
+
+        frames, frame_weights = (jax.vmap(of_verb)(each, text.noun_verb) for each in (frames, frame_weights))
+        fit = jnp.einsum("tnd,vmpd->tvnmp", self._key(text.nouns), self._key(video.patches))
+        fit = jnp.take_along_axis(fit, frames[..., None], axis=3)  # [Bt, Bv, N, k, P]
+        every_patch: Bool[Array, ""] = jnp.ones((), bool)
+        positions, real = top_positions(fit, self.patches_per_noun, every_patch)
+        weights = jnp.sum(mean_weights(positions, real, fit.shape[-1], fit.dtype), axis=-2)
+        return jnp.einsum("tvnkm,tvnkp->tvnmp", frame_weights, weights)
+
+    def loss(
+        self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
+    ) -> tuple[Array, dict[str, Array], Any]:
+        """Symmetric softmax loss of the batch, eq. 27–29."""
+        scores = pairwise(self.score, self.prepare_text(text), self.prepare_video(video), draws)
+        ignored = repeated_video(video.id) & self.mask_repeated_videos
+        scale = math.exp(self.logit_scale) if self.scale_kind == "log" else self.logit_scale
+        loss = softmax_loss(scale * scores.similarity, ignored)
+        return loss, {"match_loss": loss}, head_state

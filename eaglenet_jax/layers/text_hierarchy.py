@@ -1,0 +1,176 @@
+"""SHE-Net's text hierarchy: sentence, verbs, nouns, adjectives as dense arrays (eq. 1–6, 8, 11, 15 and 20–24).
+
+A caption's syntax comes as arrays of fixed size, see `empty_syntax`. ⊙ in the paper is an inner product; with
+`normalise` both sides are unit vectors first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from eaglenet_jax.clip.layers import layer_norm, quick_gelu
+from eaglenet_jax.layers.similarity import at_least_float32, masked_softmax, unit
+
+SMALL = nn.initializers.normal(0.02)
+
+
+def empty_syntax(texts: int, verbs: int, nouns: int, adjectives: int) -> dict[str, np.ndarray]:
+    """The syntax of captions without words, int32.
+
+    verbs [B, V, 2], nouns [B, N, 2], adjectives [B, A, 2]: first token of each word and the one behind its last, equal
+    where there is no word. noun_verb [B, N]: the verb of each noun, 0 where the caption has none. adjective_noun
+    [B, A]: the noun of each adjective.
+    """
+    return {
+        "verbs": np.zeros((texts, verbs, 2), np.int32),
+        "nouns": np.zeros((texts, nouns, 2), np.int32),
+        "adjectives": np.zeros((texts, adjectives, 2), np.int32),
+        "noun_verb": np.zeros((texts, nouns), np.int32),
+        "adjective_noun": np.zeros((texts, adjectives), np.int32),
+    }
+
+
+@struct.dataclass
+class TextNodes:
+    """Nodes of captions.
+
+    whole: [B, d]. verbs: [B, V, d], nouns: [B, N, d]. verb_weights: [B, V], noun_weights: [B, N], 0 where there is no
+    node, else they sum to 1. noun_verb: [B, N], the verb of each noun.
+    """
+
+    whole: Array
+    verbs: Array
+    verb_weights: Array
+    nouns: Array
+    noun_weights: Array
+    noun_verb: Array
+
+
+def span_means(words: Float[Array, "B L d"], spans: Int[Array, "B N 2"]) -> Float[Array, "B N d"]:
+    """Mean of the token states of every span (first token, the one behind the last); zero for an empty span."""
+    positions = jnp.arange(words.shape[1])
+    inside = (positions >= spans[..., :1]) & (positions < spans[..., 1:])
+    weights = inside.astype(words.dtype) / jnp.maximum(jnp.sum(inside, axis=-1, keepdims=True), 1).astype(words.dtype)
+    return jnp.einsum("bnl,bld->bnd", weights, words)
+
+
+def is_word(spans: Int[Array, "B N 2"]) -> Bool[Array, "B N"]:
+    """Where a span holds a word."""
+    return spans[..., 1] > spans[..., 0]
+
+
+def of_verbs(values: Float[Array, "B V *rest"], noun_verb: Int[Array, "B N"]) -> Float[Array, "B N *rest"]:
+    """What belongs to the verb of each noun."""
+    return jax.vmap(lambda row, verb: row[verb])(values, noun_verb)
+
+
+class TwoLayers(nn.Module):
+    """linear → QuickGELU → linear, to `width`: the paper's MLP and Fusion, whose inside it does not tell."""
+
+    width: int
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch e"]) -> Float[Array, "*batch d"]:
+        """The result in the compute type."""
+        hidden = quick_gelu(nn.Dense(self.width, kernel_init=SMALL, dtype=self.dtype, name="up")(x))
+        return nn.Dense(self.width, kernel_init=SMALL, dtype=self.dtype, name="down")(hidden)
+
+
+class ResidualNorm(nn.Module):
+    """Norm(x + MLP(x))."""
+
+    width: int
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+        """At least float32."""
+        x = at_least_float32(x)
+        moved = at_least_float32(TwoLayers(self.width, self.dtype, name="mlp")(x))
+        return layer_norm(x.dtype, "norm")(x + moved)
+
+
+class TextHierarchy(nn.Module):
+    """Captions and their syntax to nodes with weights.
+
+    width: d. nouns, adjectives: whether these nodes take part. structured: whether the text hierarchy shapes its nodes
+    (eq. 3–6, 11, 15); without it they are the word features of eq. 2. weighted: node weights of eq. 20–24, else all
+    nodes of a level count alike. normalise: ⊙ of unit vectors.
+    """
+
+    width: int
+    nouns: bool = True
+    adjectives: bool = True
+    structured: bool = True
+    weighted: bool = True
+    normalise: bool = True
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(
+        self, pooled: Float[Array, "B d"], words: Float[Array, "B L d"], syntax: Mapping[str, Array]
+    ) -> TextNodes:
+        """Nodes of the captions. A caption without a verb has the learned [EXIST] in its place."""
+        key: Callable[[Array], Array] = unit if self.normalise else at_least_float32
+        words = at_least_float32(words)
+        whole = self._shaped("1", pooled)  # eq. 8
+
+        is_verb = is_word(syntax["verbs"])
+        first = jnp.arange(is_verb.shape[1]) == 0
+        stands_in = ~jnp.any(is_verb, axis=1, keepdims=True) & first
+        exist = self.param("exist", SMALL, (self.width,))
+        verbs = jnp.where(stands_in[..., None], exist.astype(words.dtype), span_means(words, syntax["verbs"]))
+        is_verb = is_verb | stands_in
+        verbs = self._shaped("2", verbs) if self.structured else verbs  # eq. 11
+
+        is_noun = is_word(syntax["nouns"]) & self.nouns
+        nouns, noun_verb = span_means(words, syntax["nouns"]), syntax["noun_verb"]
+        if self.nouns and self.structured:
+            if self.adjectives:
+                nouns = self._described(key, nouns, words, syntax)
+            nouns = self._shaped("3", nouns)  # eq. 15
+
+        verb_logits, noun_logits = jnp.zeros_like(verbs[..., 0]), jnp.zeros_like(nouns[..., 0])
+        if self.weighted:
+            moved = key(self._shaped("5", verbs))  # eq. 20
+            verb_logits = jnp.einsum("bd,bnd->bn", key(whole), moved)  # eq. 21
+            if self.nouns:
+                to_verb = jnp.sum(of_verbs(moved, noun_verb) * key(nouns), axis=-1)  # eq. 23
+                noun_logits = of_verbs(verb_logits, noun_verb) + to_verb
+        return TextNodes(
+            whole,
+            verbs,
+            masked_softmax(verb_logits, is_verb),  # eq. 22
+            nouns,
+            masked_softmax(noun_logits, is_noun),  # eq. 24
+            noun_verb,
+        )
+
+    def _shaped(self, number: str, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+        return ResidualNorm(self.width, self.dtype, name=f"shape_{number}")(x)
+
+    def _described(
+        self,
+        key: Callable[[Array], Array],
+        nouns: Float[Array, "B N d"],
+        words: Float[Array, "B L d"],
+        syntax: Mapping[str, Array],
+    ) -> Float[Array, "B N d"]:
+        """Nouns enriched by their adjectives, eq. 3–6; γ is zero for a noun without one."""
+        shaped = self._shaped("4", nouns)
+        adjectives = span_means(words, syntax["adjectives"])
+        places = jnp.arange(nouns.shape[1])[:, None]
+        belongs = is_word(syntax["adjectives"])[:, None] & (syntax["adjective_noun"][:, None] == places)
+        weights = masked_softmax(jnp.einsum("bnd,bad->bna", key(shaped), key(adjectives)), belongs)
+        described = jnp.einsum("bna,bad->bnd", weights, adjectives)
+        both = jnp.concatenate([shaped, described], axis=-1)
+        return shaped + at_least_float32(TwoLayers(self.width, self.dtype, name="fusion")(both))

@@ -36,6 +36,8 @@ setup(
         "instant-clip-tokenizer>=0.1.1,<0.2",
         "jax>=0.10,<0.13",
         "jaxtyping>=0.3,<0.4",
+        "jinja2>=3.1,<4",
+        "markupsafe>=3,<4",
         "ml_collections>=1.0,<2",
         "numpy>=2.0,<3",
         "optax>=0.2.5,<0.3",

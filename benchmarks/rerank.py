@@ -12,13 +12,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-import numpy as np
-
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.configuration import saved_config
-from eaglenet_jax.draws import Draws
-from eaglenet_jax.experiment import evaluate_split, open_experiment
+from eaglenet_jax.evaluation import evaluate_split, evaluation_draws
+from eaglenet_jax.experiment import open_experiment
 from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE
 from eaglenet_jax.retrieval.rerank_report import format_rerank_report, rerank_report
 from eaglenet_jax.training.checkpoints import Checkpoints
@@ -45,11 +42,11 @@ def main(arguments: Sequence[str]) -> None:
         None,
         experiment.system.head,
         params["head"],
-        evaluation.texts,
-        evaluation.videos,
-        draws=Draws(jax.random.key(config.evaluation.seed), noise=config.evaluation.noise),
+        evaluation.encoded.texts,
+        evaluation.encoded.videos,
+        draws=evaluation_draws(experiment),
         top_k=[int(number) for number in given.top_k.split(",")],
-        text_video=np.asarray(evaluation.text_video),
+        text_video=evaluation.encoded.text_video,
         direction=given.direction,
         combine=given.combine,
     )

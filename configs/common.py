@@ -15,6 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.claimed import claim
 from eaglenet_jax.errors import UserError
 
 PRESETS = ("ours", "released", "paper")
@@ -208,6 +209,7 @@ def defaults() -> ConfigDict:
             "sharding": {"params": "replicated"},  # or "fsdp": parameters and moments cut over the devices
             # "auto": Slurm, Open MPI, Kubernetes or a cloud says who takes part; "explicit": the fields beside it do
             "distributed": {"cluster": "none", "coordinator": "", "processes": 1, "process": 0},
+            "claimed": {},  # what a paper claims for this config: configs/claimed.py
             "pretrain": {},  # a config that is trained first; its best checkpoint is where this one starts
         }
     )
@@ -305,4 +307,6 @@ class Dataset:
         config.update(merged(self.recipes.get(system, {}), {}))
         set_system(config, system, preset, **changes)
         set_clip(config, size, preset)
+        asked = next((word for word in SYSTEMS if word in words), system)
+        config.claimed = ConfigDict(claim(self.name, size, asked))
         return config

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ def config_names() -> list[str]:
     """Names of the configs that ship with the package, as `demo` or `ablations/graph`."""
     folder = config_folder()
     files = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py"))
-    return sorted(path.as_posix() for path in files if path.name not in ("__init__", "common", "rows"))
+    return sorted(path.as_posix() for path in files if path.name not in ("__init__", "claimed", "common", "rows"))
 
 
 def resolve(name: str) -> str:
@@ -127,6 +128,7 @@ def as_plain(config: Any) -> Any:
 
 # Fields that do not change what is computed. A stopped run may go on with other values of these.
 FREE_FIELDS = (
+    "claimed",
     "data.workers",
     "data.root",
     "data.prepared",
@@ -173,8 +175,45 @@ def save_config(config: Any, file: Path) -> None:
     write_atomically(file, json.dumps(anchored(as_plain(config)), indent=1).encode())
 
 
+def _with_defaults(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved config and its earlier stages with every field that a config has today."""
+    defaults = as_plain(importlib.import_module("configs.common").defaults())
+
+    def filled(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        both = {**default, **given}
+        # What fills these dicts is the business of the system, the dataset or the stage.
+        open_fields = ("head", "clip", "data", "pretrain")
+        return {
+            key: filled(default[key], value)
+            if isinstance(value, dict) and isinstance(default.get(key), dict) and key not in open_fields
+            else value
+            for key, value in both.items()
+        }
+
+    config = filled(defaults, saved)
+    if config["pretrain"]:
+        config["pretrain"] = _with_defaults(config["pretrain"])
+    return config
+
+
+FIRST_STAGES = "first_stages"  # folder of a sweep with the runs that several of its runs start from
+
+
+def _found_again(init_from: str, workdir: Path) -> str:
+    """Where a shared first stage lies now, if the folder of its sweep was moved; else `init_from` as it is."""
+    name = Path(init_from).name
+    if not name or Path(init_from).exists():
+        return init_from
+    near = (folder / FIRST_STAGES / name for folder in workdir.absolute().parents)
+    return next((str(folder) for folder in near if folder.is_dir()), init_from)
+
+
 def saved_config(file: Path) -> ml_collections.ConfigDict:
-    """A config that `save_config` wrote. Lists come back as tuples, as they were."""
+    """A config that `save_config` wrote. Lists come back as tuples, as they were.
+
+    A field that was added to the project since then gets its default, which is what the older program did. A first
+    stage that moved with its sweep is found where it is now.
+    """
 
     def revived(value: Any) -> Any:
         if isinstance(value, dict):
@@ -185,7 +224,8 @@ def saved_config(file: Path) -> ml_collections.ConfigDict:
         content = json.loads(file.read_text())
         if not isinstance(content, dict) or "system" not in content:
             raise ValueError("it is no config")
-        return revived(content)
+        config = _with_defaults(content)
+        return revived({**config, "init_from": _found_again(config["init_from"], file.parent)})
     except FileNotFoundError as error:
         raise UserError(
             f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train"

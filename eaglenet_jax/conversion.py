@@ -98,6 +98,15 @@ def to_pytorch_file(workdir: Path, output: Path, name: str | None = None) -> str
     return f"{workdir}: {len(tensors)} tensors with the names of {name} in {output}"
 
 
+def converted_parameters(name: str, given: str, config: Any) -> Any:
+    """Parameters of a config's system from a checkpoint of another program, kept in memory; as in `to_workdir`."""
+    source = source_called(name)
+    file, tensors = source.read(given)
+    _check(config, source, source.sizes(file, tensors), given)
+    params, _ = _converted(source, build_system(config), as_plain(config.head), tensors)
+    return params
+
+
 def _fit(config: ConfigDict, sizes: ClipConfig, settings: Mapping[str, Any]) -> None:
     """Writes into a config what the file tells: the CLIP's sizes, the head's options, the number of frames."""
     named = [name for name, known in NAMED_SIZES.items() if known == sizes]

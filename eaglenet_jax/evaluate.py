@@ -1,32 +1,33 @@
-"""Evaluates the best checkpoint of a work directory, or a score matrix of any program:
+"""Evaluates the best checkpoint of a work directory, a checkpoint without one, or a score matrix of any program:
 python -m eaglenet_jax.evaluate --workdir=runs/demo --split=test
-python -m eaglenet_jax.evaluate --similarity=sims.npy
+python -m eaglenet_jax.evaluate --config=demo --checkpoint=runs/demo/checkpoints
+python -m eaglenet_jax.evaluate --similarity=sims.npy --report=report.html
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
 
 POSTPROCESSING = ("dual_softmax", "sinkhorn", "qb_norm")
 # Flags of one kind of evaluation only, by their names here.
-OF_RUNS = ("split", "save", "shuffle_frames", "step", "check_leak")
+OF_RUNS = ("split", "save", "shuffle_frames", "step", "check_leak", "noise_seeds", "source", "config")
 OF_MATRICES = (
     "captions_per_video",
     "text_ids",
     "video_ids",
-    "baseline",
-    "postprocess",
+    "captions",
     "query_bank",
-    "temperature",
+    "validation",
     "ties",
     "v2t_among",
-    "json",
 )
 
 
@@ -35,22 +36,45 @@ def _parser() -> Parser:
         prog="python -m eaglenet_jax.evaluate",
         description="Evaluate the best checkpoint of a run and of the runs that it started from, or a score matrix.",
         argument_default=argparse.SUPPRESS,
+        epilog="With --checkpoint, any field of the config can be overridden, as --config.data.prepared=DIR.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--workdir", type=Path, help="work directory of a run")
+    what.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="checkpoints without a work directory; needs --config"
+    )
     what.add_argument(
         "--similarity",
         type=Path,
         metavar="FILE",
         help=".npy of any program, texts × videos, or a folder that --save wrote; needs no config and no checkpoint",
     )
-    runs = parser.add_argument_group("with --workdir")
-    runs.add_argument("--split", help="split to evaluate: test (default), val, train")
+    parser.add_argument("--baseline", type=Path, metavar="PATH", help="scores, or a run, to compare with by query")
+    parser.add_argument(
+        "--postprocess",
+        action="append",
+        choices=POSTPROCESSING,
+        help="an extra row beside the raw scores; dual_softmax and sinkhorn see all queries at once (transductive)",
+    )
+    parser.add_argument(
+        "--temperature", type=float, help="of the post-processing; by default chosen on validation, else 100"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a page with everything, as report.html")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    runs = parser.add_argument_group("with --workdir or --checkpoint")
+    runs.add_argument("--config", metavar="NAME[:ARGUMENTS]", help="with --checkpoint: config that it belongs to")
+    runs.add_argument(
+        "--from", dest="source", metavar="NAME", help="with --checkpoint: a file of another program (see convert)"
+    )
+    runs.add_argument("--split", help="split to evaluate: val (default), test, train")
     runs.add_argument("--save", type=Path, metavar="DIR", help="write scores, ids and features into DIR")
     runs.add_argument(
         "--shuffle_frames", action="store_true", help="with every video's frames in random order: what is order worth?"
     )
     runs.add_argument("--step", type=int, help="evaluate the checkpoint of this step instead of the best")
+    runs.add_argument(
+        "--noise-seeds", type=int, metavar="R", help="score with R seeds of the noise: their mean and deviation"
+    )
     runs.add_argument(
         "--check-leak",
         action="store_true",
@@ -64,49 +88,106 @@ def _parser() -> Parser:
         "--text-ids", type=Path, metavar="FILE", help="per row the id of its video; lines, JSON, .npy"
     )
     matrices.add_argument("--video-ids", type=Path, metavar="FILE", help="per column its id")
-    matrices.add_argument("--baseline", type=Path, metavar="FILE", help="scores of another run on the same queries")
-    matrices.add_argument(
-        "--postprocess",
-        action="append",
-        choices=POSTPROCESSING,
-        help="an extra row beside the raw scores; dual_softmax and sinkhorn see all queries at once (transductive)",
-    )
+    matrices.add_argument("--captions", type=Path, metavar="FILE", help="per row its caption, for the report")
     matrices.add_argument("--query-bank", type=Path, metavar="FILE", help="for qb_norm: training texts × the videos")
-    matrices.add_argument("--temperature", type=float, help="of the post-processing (default 100)")
+    matrices.add_argument(
+        "--validation", type=Path, metavar="FILE", help="scores of a validation split, to choose the temperature on"
+    )
     matrices.add_argument("--ties", choices=("mean", "optimistic", "pessimistic"), help="how ties count (default mean)")
     matrices.add_argument(
         "--v2t-among", choices=("videos", "captions"), help="what a video's best caption is placed among"
     )
-    matrices.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Flags → evaluation → table."""
-    given = vars(_parser().parse_args(arguments))
+    known, overrides = _parser().parse_known_args(arguments)
+    given = vars(known)
     foreign = [name for name in (OF_RUNS if "similarity" in given else OF_MATRICES) if name in given]
     if foreign:
         which = "--workdir" if "similarity" in given else "--similarity"
-        raise UserError(f"--{foreign[0].replace('_', '-')} goes with {which}; --help lists the arguments")
+        flag = "--from" if foreign[0] == "source" else f"--{foreign[0].replace('_', '-')}"
+        raise UserError(f"{flag} goes with {which}; --help lists the arguments")
+    if ("config" in given) != ("checkpoint" in given):
+        raise UserError("--config and --checkpoint go together: the checkpoint, and the config that it belongs to")
+    if "checkpoint" not in given and (overrides or "source" in given):
+        raise UserError(f"{overrides[0] if overrides else '--from'} goes with --checkpoint; --help lists the arguments")
+    if given.get("noise_seeds", 1) < 1:
+        raise UserError(f"--noise-seeds={given['noise_seeds']}: give 1 or more")
     if "similarity" in given:
-        from eaglenet_jax.retrieval.standalone import evaluate_files, format_report  # late: --help answers at once
-
-        as_json = given.pop("json", False)
-        report = evaluate_files(given.pop("similarity"), **given)
-        print(json.dumps(report, indent=1) if as_json else format_report(report))
-        return 0
-    from eaglenet_jax.results import print_results
-    from eaglenet_jax.run import check_run_leak, evaluate_run
-
-    split = given.pop("split", "test")
+        return _matrix(given)
     if given.pop("check_leak", False):
-        for flag in ("save", "shuffle_frames"):
-            if flag in given:
-                raise UserError(f"--check-leak and --{flag} are two evaluations; give one of them")
-        text, leaks = check_run_leak(given["workdir"], split, given.get("step"))
-        print(text)
-        return 1 if leaks else 0
-    print_results(evaluate_run(given.pop("workdir"), split, **given), split)
+        return _leak(given)
+    return _run(given, overrides)
+
+
+def _matrix(given: dict[str, Any]) -> int:
+    from eaglenet_jax.retrieval.report_text import format_report  # late: --help answers at once
+    from eaglenet_jax.retrieval.score_files import read_list
+    from eaglenet_jax.retrieval.standalone import measure_files
+
+    as_json, page = given.pop("json", False), given.pop("report", None)
+    captions, videos = given.pop("captions", None), given.get("video_ids")
+    path = given.pop("similarity")
+    found = measure_files(path, **given)
+    print(json.dumps(found.summary, indent=1) if as_json else format_report(found.summary))
+    if page is not None:
+        from eaglenet_jax.pages.score_page import Context, Gallery, scores_hash, write_score_page
+
+        named = (None if file is None else list(map(str, read_list(file))) for file in (captions, videos))
+        gallery = Gallery.numbered(found.scores.shape, *named)
+        facts = [("scores", str(path.absolute())), ("BLAKE2b", scores_hash(found.scores))]
+        written = write_score_page(page, found, Context(found.summary["name"], facts=facts), gallery)
+        if not as_json:
+            print(f"\n  {written}")
+    return 0
+
+
+def _leak(given: dict[str, Any]) -> int:
+    from eaglenet_jax.evaluating import check_run_leak
+
+    for flag in set(given) - {"workdir", "split", "step"}:
+        raise UserError(f"--check-leak and --{flag.replace('_', '-')} are two evaluations; give one of them")
+    text, leaks = check_run_leak(given["workdir"], given.get("split"), given.get("step"))
+    print(text)
+    return 1 if leaks else 0
+
+
+def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
+    from eaglenet_jax.configuration import load_config
+    from eaglenet_jax.evaluating import evaluate_checkpoint, evaluate_run, save_stage
+    from eaglenet_jax.evaluation_progress import EvaluationProgress
+    from eaglenet_jax.results import print_results
+    from eaglenet_jax.retrieval.report_text import detail_lines, extra_rows
+    from eaglenet_jax.run_report import baseline_scores, measure_stage, write_run_page
+
+    as_json, page, save = given.pop("json", False), given.pop("report", None), given.pop("save", None)
+    baseline, postprocess = given.pop("baseline", None), given.pop("postprocess", [])
+    temperature = given.pop("temperature", None)
+    with EvaluationProgress() as told:
+        if "checkpoint" in given:
+            config = load_config(given.pop("config"), overrides)
+            stages = evaluate_checkpoint(config, given.pop("checkpoint"), told=told, **given)
+        else:
+            stages = evaluate_run(given.pop("workdir"), told=told, **given)
+        last = stages[-1]
+        other = None if baseline is None else baseline_scores(baseline, last, told)
+        found = measure_stage(last, baseline=other, postprocess=postprocess, temperature=temperature, told=told)
+    results = [stage.result for stage in stages]
+    split = last.evaluation.encoded.split.name
+    if as_json:
+        stage_values = [dataclasses.asdict(result) for result in results]
+        print(json.dumps({"split": split, "stages": stage_values, "scores": found.summary}, indent=1))
+    else:
+        rows = [] if other is None else [(other[0], found.summary["baseline"]["metrics"])]
+        print_results(results, split, [*rows, *extra_rows(found.summary)], ["", *detail_lines(found.summary)])
+    if save is not None:
+        save_stage(last, save)
+    if page is not None:
+        written = write_run_page(page, results, last, found)
+        if not as_json:
+            print(f"  {written}")
     return 0
 
 

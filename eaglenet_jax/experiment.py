@@ -1,30 +1,23 @@
-"""A config opened: its data, tokenizer and system, and the evaluation of parameters on one of its splits."""
+"""A config opened: its data, tokenizer and system."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from data_prep.demo import ensure_moving_shapes
-from eaglenet_jax.data.pipeline import batches_per_pass, text_batches, video_batches
-from eaglenet_jax.data.sources import Captions, PreparedDataset, PreparedSplit
+from eaglenet_jax.data.pipeline import batches_per_pass
+from eaglenet_jax.data.sources import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
-from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
-from eaglenet_jax.retrieval.encoding import encode_all, make_encode_text, make_encode_video
-from eaglenet_jax.retrieval.host import to_all_devices
-from eaglenet_jax.retrieval.metrics import TIE_RULES, place, placement_metrics, with_misses
-from eaglenet_jax.retrieval.scoring import score_gallery
+from eaglenet_jax.retrieval.metrics import TIE_RULES
 from eaglenet_jax.system import System, build_system
 from eaglenet_jax.training.profile import StepProfile
-from eaglenet_jax.training.sharding import PARAMETER_SHARDINGS, Devices
+from eaglenet_jax.training.sharding import PARAMETER_SHARDINGS
 
 SPLIT_OF_SELECTION = {"validation": "val", "test": "test"}
 
@@ -55,30 +48,6 @@ class Experiment:
         """Updates between evaluations."""
         every = self.config.evaluation.every
         return every or batches_per_pass(self.dataset.split("train"), self.config.batch_size)
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """Scores of a split and what follows from them.
-
-    scores: [Nt, Nv]. text_video: [Nt], the right video of each text. metrics: {"t2v": …, "v2t": …, "Rsum": …} in
-    percent. missing: queries without a video, both ways, that are counted as misses in them.
-    """
-
-    split: PreparedSplit
-    captions: Captions
-    text_video: np.ndarray
-    scores: np.ndarray
-    texts: TextFeatures
-    videos: VideoFeatures
-    metrics: Mapping[str, Any]
-    missing: tuple[int, int] = (0, 0)
-
-    @property
-    def flat(self) -> dict[str, float]:
-        """Metrics as "t2v/R@1" and so on."""
-        sides = {f"{side}/{name}": value for side in ("t2v", "v2t") for name, value in self.metrics[side].items()}
-        return {**sides, "Rsum": self.metrics["Rsum"]}
 
 
 CHOICES = {
@@ -165,59 +134,3 @@ def _prepared_folder(data: Any, syntax: bool) -> Path:
             " with --config.data.prepared=DIR"
         )
     return Path(data.prepared)
-
-
-def _shuffled(batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-    """Batches with the real frames of every video in a random order that depends on the video alone."""
-    for batch in batches:
-        frames = batch["frames"].copy()
-        for row, (video_id, mask) in enumerate(zip(batch["video_id"], batch["frame_mask"], strict=True)):
-            real = np.flatnonzero(mask)
-            frames[row, real] = frames[row, np.random.default_rng(int(video_id)).permutation(real)]
-        yield {**batch, "frames": frames}
-
-
-def evaluate_split(
-    experiment: Experiment, params: Any, name: str, shuffle_frames: bool = False, mesh: jax.sharding.Mesh | None = None
-) -> Evaluation:
-    """Scores every query of a split against all its videos and measures.
-
-    name: "val", "test" or another split. shuffle_frames: with the frames of every video in random order, to see what a
-    system makes of their order. mesh: devices that share the work; with several processes each reads its videos alone,
-    and all get the same evaluation.
-    """
-    config, system = experiment.config, experiment.system
-    split = experiment.dataset.split(name)
-    devices = Devices(mesh)
-    parts = 1 if mesh is None else mesh.size
-    size = -(-config.evaluation.batch_size // parts) * parts
-    process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    params = params if mesh is None else to_all_devices(params, mesh)
-    encode_text, encode_video = make_encode_text(system), make_encode_video(system)
-    texts = encode_all(
-        lambda batch: encode_text(params, batch),
-        map(
-            devices.batch,
-            text_batches(split, experiment.tokenizer, batch_size=size, queries=config.queries, **process),
-        ),
-    )
-    clips = video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers, **process)
-    videos = encode_all(
-        lambda batch: encode_video(params, batch),
-        map(devices.batch, _shuffled(clips) if shuffle_frames else clips),
-    )
-    captions = split.queries(config.queries)
-    scores = score_gallery(
-        system.head,
-        params["head"],
-        texts,
-        videos,
-        draws=Draws(jax.random.key(config.evaluation.seed), noise=config.evaluation.noise),
-        memory_budget=config.evaluation.memory_budget,
-        mesh=mesh,
-    )
-    text_video = np.asarray(captions.text_video)
-    missing = experiment.dataset.left_out(name, config.queries) if config.evaluation.count_missing else (0, 0)
-    placement = with_misses(place(scores, text_video), *missing)
-    metrics = placement_metrics(placement, config.evaluation.ties)
-    return Evaluation(split, captions, text_video, scores, texts, videos, metrics, missing)

@@ -13,11 +13,12 @@ import jax
 import numpy as np
 
 from data_prep.atomic import write_atomically
-from eaglenet_jax.experiment import Evaluation
+from eaglenet_jax.evaluation import Evaluation
 from eaglenet_jax.retrieval.strips import draw_retrieval, query_results
 from eaglenet_jax.retrieval.summary import results_table
 
 RESULT_FILE = "metrics.json"
+REPORT_FILE = "report.html"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,9 @@ class StageResult:
 
     metrics: by split, {"t2v": {"R@1": percent, …}, "v2t": …, "Rsum": …}. gallery: by split, [texts, videos].
     missing: by split, [captions, videos] that are lost and counted as misses. best_step: of the checkpoint that was
-    evaluated, chosen on `selection`.
+    evaluated, chosen on `selection`. seed, noise_seed: of training, of the evaluation's noise. split_hash: by split, of
+    its ids and captions. versions: of packages, at the evaluation. zero_shot: {"name": …, split: metrics} of the CLIP
+    before training. noise: by split, mean and deviation over seeds of the noise. claimed: by a paper, see the config.
     """
 
     name: str
@@ -40,6 +43,13 @@ class StageResult:
     config_hash: str
     seconds: float
     missing: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    noise_seed: int = 0
+    split_hash: dict[str, str] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    zero_shot: dict[str, Any] = dataclasses.field(default_factory=dict)
+    noise: dict[str, Any] = dataclasses.field(default_factory=dict)
+    claimed: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def write_result(result: StageResult, workdir: Path) -> None:
@@ -61,34 +71,55 @@ def read_result(workdir: Path) -> StageResult | None:
         return None
 
 
-def print_results(results: Sequence[StageResult], split: str) -> None:
-    """The table of all stages beside chance, and where things were written."""
+def result_rows(results: Sequence[StageResult], split: str) -> list[tuple[str, dict[str, Any]]]:
+    """Rows of a table: CLIP before training, and every stage."""
+    rows = [(f"{result.name} ({result.system})", result.metrics[split]) for result in results]
+    before = next((result.zero_shot for result in reversed(results) if split in result.zero_shot), None)
+    return [(before["name"], before[split]), *rows] if before else rows
+
+
+def noise_rows(result: StageResult, split: str) -> list[tuple[str, dict[str, Any]]]:
+    """Rows of a stage's mean and deviation over seeds of its noise, where several were asked for and differ."""
+    noise = result.noise.get(split)
+    if not noise or noise["same"]:
+        return []
+    return [(f"mean of {noise['seeds']} noise seeds", noise["mean"]), ("± deviation", noise["deviation"])]
+
+
+def print_results(
+    results: Sequence[StageResult], split: str, more: Sequence[tuple[str, Any]] = (), below: Sequence[str] = ()
+) -> None:
+    """The table of all stages beside chance, and where things were written. more: rows at its end, below: lines."""
     if jax.process_index():
         return  # the first process speaks for all
-    texts, videos = results[-1].gallery[split]
-    rows = [(f"{result.name} ({result.system})", result.metrics[split]) for result in results]
-    print(
-        f"\n{split} split: {texts} texts, {videos} videos, percent; best checkpoint chosen on {results[-1].selection}"
-    )
-    print(results_table(rows, shape=(texts, videos)))
-    texts, videos = results[-1].missing.get(split, [0, 0])
+    last = results[-1]
+    texts, videos = last.gallery[split]
+    chosen = "the test split itself, as the released programs do" if last.selection == "test" else last.selection
+    print(f"\n{split} split: {texts} texts, {videos} videos, percent; best checkpoint chosen on {chosen}")
+    print(results_table([*result_rows(results, split), *noise_rows(last, split), *more], shape=(texts, videos)))
+    for line in below:
+        print(line)
+    if last.noise.get(split, {}).get("same"):
+        print(f"{last.system} draws no noise: {last.noise[split]['seeds']} seeds give the same scores")
+    texts, videos = last.missing.get(split, [0, 0])
     if texts or videos:
         print(f"{texts} more captions and {videos} more videos are lost; as queries they count as misses")
     for result in results:
         trained = f" of a run of {result.seconds:.0f} s" if result.seconds else ""
         print(f"{result.name}: checkpoint of step {result.best_step}{trained}, in {result.workdir}")
-    folder = Path(results[-1].workdir)
-    for file in ("metrics.json", "retrieval.png", "config.json", "events", "checkpoints"):
+    folder = Path(last.workdir)
+    for file in ("metrics.json", REPORT_FILE, "retrieval.png", "config.json", "events", "checkpoints"):
         if (folder / file).exists():
             print(f"  {folder / file}")
 
 
 def draw_strips(file: Path, evaluation: Evaluation, config: Any) -> None:
     """retrieval.png: for a dozen queries spread over the split, the five best videos as strips of frames."""
+    encoded = evaluation.encoded
 
     def frames_of(video: int) -> np.ndarray:
-        frames, mask = evaluation.split.frames(video, config.max_frames)
+        frames, mask = encoded.split.frames(video, config.max_frames)
         return frames[mask]
 
-    queries = query_results(evaluation.scores, evaluation.captions.texts, frames_of, text_video=evaluation.text_video)
-    draw_retrieval(file, queries, title=f"{config.name}: text-to-video retrieval, {evaluation.split.name} split")
+    queries = query_results(evaluation.scores, encoded.captions.texts, frames_of, text_video=encoded.text_video)
+    draw_retrieval(file, queries, title=f"{config.name}: text-to-video retrieval, {encoded.split.name} split")

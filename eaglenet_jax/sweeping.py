@@ -11,9 +11,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from data_prep.atomic import write_atomically
-from eaglenet_jax.comparison import comparison_table
-from eaglenet_jax.configuration import config_hash, load_config, resolve
+from eaglenet_jax.comparison import compare, comparison_text
+from eaglenet_jax.comparison_files import write_tables
+from eaglenet_jax.configuration import FIRST_STAGES, config_hash, load_config, resolve
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.results import StageResult
 from eaglenet_jax.run import check_run, train_run
@@ -82,11 +82,11 @@ def run_sweep(
         print(f"\n[{number}/{len(planned)}] {label}, seed {seed}", flush=True)
         folder = workdir / re.sub(r"\W+", "_", label) / f"seed_{seed}"
         found.setdefault(label, []).append(train_run(_on_shared_stage(config, workdir), folder)[-1])
-    table = comparison_table(list(found.items()), "test")
+    comparison = compare(list(found.items()), "test")
     file = workdir / "table.md"
     if jax.process_index() == 0:
-        write_atomically(file, f"{comparison_table(list(found.items()), 'test', markdown=True)}\n".encode())
-    return table, file
+        write_tables(file, comparison, workdir.name, "test")
+    return comparison_text(comparison), file
 
 
 def _on_shared_stage(config: ConfigDict, workdir: Path) -> ConfigDict:
@@ -94,7 +94,7 @@ def _on_shared_stage(config: ConfigDict, workdir: Path) -> ConfigDict:
     if not config.pretrain:
         return config
     stage: Any = config.pretrain
-    folder = workdir / "first_stages" / f"{stage.name}_{config_hash(stage)}"
+    folder = workdir / FIRST_STAGES / f"{stage.name}_{config_hash(stage)}"
     train_run(stage, folder)
     config = config.copy_and_resolve_references()
     with config.unlocked():

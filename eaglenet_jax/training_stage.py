@@ -13,7 +13,8 @@ import jax
 from eaglenet_jax.configuration import as_plain
 from eaglenet_jax.data.pipeline import batches, train_dataset
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.experiment import Experiment, evaluate_split
+from eaglenet_jax.evaluation import evaluate_split
+from eaglenet_jax.experiment import Experiment
 from eaglenet_jax.initial_parameters import CHECKPOINTS, initial_parameters
 from eaglenet_jax.system import parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints

@@ -47,7 +47,7 @@ def finished(root) -> tuple[Path, str]:
 def _table(printed: str) -> list[str]:
     lines = printed.splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("chance"))
-    return lines[start : start + 3]
+    return lines[start : start + 4]
 
 
 def _metrics(workdir: Path) -> dict:
@@ -59,7 +59,7 @@ def _metrics(workdir: Path) -> dict:
 def test_a_run_prints_its_table_and_writes_its_files(finished):
     workdir, printed = finished
     table = _table(printed)
-    assert [line.split()[0] for line in table] == ["chance", "demo_clip", "demo"]
+    assert [line.split()[0] for line in table] == ["chance", "untrained", "demo_clip", "demo"]
     assert "val R@1" in printed and "clips/s" in printed and str(workdir / "metrics.json") in printed
     metrics = _metrics(workdir)
     for split in ("val", "test"):
@@ -68,7 +68,14 @@ def test_a_run_prints_its_table_and_writes_its_files(finished):
         recalls = [metrics[split][side][f"R@{k}"] for side in ("t2v", "v2t") for k in (1, 5, 10)]
         assert metrics[split]["Rsum"] == pytest.approx(sum(recalls))
     assert metrics["run"]["selection"] == "validation"
-    for name in ("config.json", "retrieval.png", "checkpoints", "events/log.jsonl", "pretrain/metrics.json"):
+    for name in (
+        "config.json",
+        "retrieval.png",
+        "report.html",
+        "checkpoints",
+        "events/log.jsonl",
+        "pretrain/metrics.json",
+    ):
         assert (workdir / name).exists()
     assert list((workdir / "events").glob("events.out.tfevents*"))
     log = [json.loads(line) for line in (workdir / "events/log.jsonl").read_text().splitlines()]
@@ -85,7 +92,7 @@ def _recalls(workdir: Path, split: str) -> dict[int, float]:
 def test_the_best_checkpoint_is_chosen_on_the_split_that_the_config_names(finished, root, capsys):
     """By default on validation; with selection=test, as the released program, on test, and the table says so."""
     train.main(["--config=demo:tiny,clip4clip", *_arguments(root, "on_test", "--config.selection=test")[1:]])
-    assert "best checkpoint chosen on test" in capsys.readouterr().out
+    assert "best checkpoint chosen on the test split itself" in capsys.readouterr().out
     for workdir, split, other in ((finished[0], "val", "test"), (root / "on_test", "test", "val")):
         recalls = _recalls(workdir, split)
         assert _metrics(workdir)["run"]["best_step"] == max(recalls, key=lambda step: (recalls[step], -step))
@@ -98,6 +105,48 @@ def test_evaluate_prints_the_same_table_from_the_checkpoint_alone(finished, tmp_
     evaluate.main([f"--workdir={workdir}", "--split=test", f"--save={tmp_path / 'saved'}"])
     assert _table(capsys.readouterr().out) == _table(printed)
     assert np.load(tmp_path / "saved/scores.npy").shape == (16, 16)
+
+
+def test_everything_there_is_to_say_of_a_run_at_once(finished, tmp_path, capsys):
+    """Beside the table: intervals, noise, post-processing, another run, and a page; the metrics stay what they were."""
+    workdir, _ = finished
+    arguments = [f"--workdir={workdir}", "--split=test", "--noise-seeds=2", f"--baseline={workdir / 'pretrain'}"]
+    arguments += ["--postprocess=dual_softmax", "--postprocess=qb_norm", f"--report={tmp_path / 'report.html'}"]
+    assert evaluate.main([*arguments, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["split"] == "test" and [stage["name"] for stage in said["stages"]] == ["demo_clip", "demo"]
+    run, metrics = said["stages"][-1], _metrics(workdir)
+    assert run["metrics"]["test"] == said["scores"]["metrics"] == metrics["test"]
+    assert run["zero_shot"] == {key: metrics["run"]["zero_shot"][key] for key in ("name", "test")}
+    assert run["noise"]["test"]["seeds"] == 2 and not run["noise"]["test"]["same"]
+    assert len(run["split_hash"]["test"]) >= 10 and run["versions"]["jax"] == jax.__version__
+    assert said["scores"]["temperatures"]["dual_softmax"]["from"] == "chosen on the validation scores"
+    assert said["scores"]["baseline"]["metrics"] == said["stages"][0]["metrics"]["test"]
+    assert set(said["scores"]["postprocessed"]["qb_norm"]) == {"t2v"}
+    page = (tmp_path / "report.html").read_text()
+    for words in ("untrained CLIP", "mean of 2 noise seeds", "Against demo_clip", "energy", run["split_hash"]["test"]):
+        assert words in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_without_a_split_it_is_validation(finished, capsys):
+    assert evaluate.main([f"--workdir={finished[0] / 'pretrain'}", "--noise-seeds=2"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("\nval split: 12 texts") and "95 % intervals" in printed
+    assert "clip4clip draws no noise: 2 seeds give the same scores" in printed
+
+
+def test_a_checkpoint_is_evaluated_without_its_work_directory(finished, root, tmp_path, capsys):
+    shutil.copytree(finished[0] / "checkpoints", tmp_path / "elsewhere")
+    config = ["--config=demo:tiny", f"--config.data.root={root / 'datasets'}", "--split=test", "--json"]
+    step = _metrics(finished[0])["run"]["best_step"]
+    for checkpoint in ("elsewhere", f"elsewhere/{step}"):
+        assert evaluate.main([*config, f"--checkpoint={tmp_path / checkpoint}"]) == 0
+        assert json.loads(capsys.readouterr().out)["scores"]["metrics"] == _metrics(finished[0])["test"]
+    with pytest.raises(UserError, match="files of other programs need --from"):
+        evaluate.main([*config, f"--checkpoint={tmp_path / 'none'}"])
+    with pytest.raises(UserError, match="is of another config"):
+        evaluate.main(["--config=demo:tiny,xpool", *config[1:], f"--checkpoint={tmp_path / 'elsewhere'}"])
 
 
 def test_a_run_is_checked_for_leaks(finished, capsys):

@@ -45,9 +45,18 @@ def test_a_matrix_is_measured_with_everything_beside_it(files, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of the arguments --workdir --similarity is required"),
+        ([], "one of the arguments --workdir --checkpoint --similarity is required"),
         (["--similarity=sims.npy", "--split=val"], "--split goes with --workdir"),
-        (["--workdir=run", "--baseline=other.npy"], "--baseline goes with --similarity"),
+        (["--workdir=run", "--captions=texts.txt"], "--captions goes with --similarity"),
+        (["--workdir=run", "--config=demo"], "--config and --checkpoint go together"),
+        (["--checkpoint=run"], "--config and --checkpoint go together"),
+        (["--workdir=run", "--config.batch_size=3"], "--config.batch_size=3 goes with --checkpoint"),
+        (["--workdir=run", "--from=hf"], "--from goes with --checkpoint"),
+        (["--workdir=run", "--noise-seeds=0"], "give 1 or more"),
+        (
+            ["--similarity=sims.npy", "--captions-per-video=2", "--report=r.html", "--captions=videos.txt"],
+            "20 captions",
+        ),
         (["--similarity=sims.npy", "--workdir=run"], "not allowed with argument"),
         (["--workdir=run", "--check-leak", "--save=x"], "--check-leak and --save are two evaluations"),
         (["--similarity=sims.npy"], "40 texts × 20 videos, not square"),

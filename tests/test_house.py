@@ -58,6 +58,7 @@ MAY_IMPORT = {
     "eaglenet_jax.system": BOTTOM | LAYERS | {"eaglenet_jax.heads"},
     "eaglenet_jax.data": {"eaglenet_jax", "eaglenet_jax.errors"},
     "eaglenet_jax.port": BOTTOM | {"eaglenet_jax.clip"},
+    "eaglenet_jax.pages": BOTTOM | CONTRACT | {"eaglenet_jax.retrieval", "data_prep.atomic"},
     "configs": {"eaglenet_jax", "eaglenet_jax.errors"},
     "data_prep": {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.data"},
 }

@@ -27,7 +27,7 @@ RESULT = StageResult(
 def test_lost_videos_and_the_split_that_chose_are_said(capsys) -> None:
     print_results([RESULT], "test")
     printed = capsys.readouterr().out
-    assert "best checkpoint chosen on test" in printed
+    assert "best checkpoint chosen on the test split itself" in printed
     assert "3 more captions and 2 more videos are lost; as queries they count as misses" in printed
     print_results([dataclasses.replace(RESULT, missing={})], "test")
     assert "lost" not in capsys.readouterr().out

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from eaglenet_jax import sweep, sweeping
-from eaglenet_jax.comparison import comparison_table
+from eaglenet_jax.comparison import compare, comparison_markdown, comparison_text
 from eaglenet_jax.configuration import config_names, load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.results import StageResult
@@ -24,11 +24,16 @@ def _result(recall: float, seconds: float = 10.0) -> StageResult:
 
 def test_the_table_has_mean_and_deviation_over_seeds():
     rows = [("one", [_result(10.0), _result(14.0)]), ("two", [_result(20.0)])]
-    text = comparison_table(rows, "test").splitlines()
+    rows[1][1][0] = dataclasses.replace(rows[1][1][0], claimed={"source": "a paper", "t2v": {"R@1": 21.0}})
+    comparison = compare(rows, "test")
+    text = comparison_text(comparison).splitlines()
     assert "12.0 ± 2.8" in text[2] and "72.0 ± 17.0" in text[2] and text[2].split()[-2:] == ["2", "10"]
-    assert "20.0" in text[3] and "±" not in text[3]
-    markdown = comparison_table(rows, "test", markdown=True).splitlines()
-    assert len({line.count("|") for line in markdown}) == 1 and markdown[2].startswith("| one | 12.0 ± 2.8 |")
+    assert "20.0 [21.0]" in text[3] and "±" not in text[3] and text[4] == "In brackets: claimed by a paper."
+    markdown = comparison_markdown(comparison).splitlines()
+    assert len({line.count("|") for line in markdown[:4]}) == 1 and markdown[2].startswith("| one | 12.0 ± 2.8 |")
+    assert markdown[3].startswith("| two | **20.0** [21.0] |") and markdown[-1] == text[4]
+    # A lower mean rank is better; both have the same here, so both are best.
+    assert markdown[2].count("**1.50 ± 0.00**") == 1 and markdown[3].count("**1.50**") == 1
 
 
 @pytest.mark.parametrize("table", TABLES)

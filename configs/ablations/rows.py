@@ -32,5 +32,7 @@ def ablated(table: str, rows: Rows, argument: str) -> ConfigDict:
     if config.system != "eaglenet":
         raise UserError(f"--config: the table {table} is about EagleNet, not {config.system}")
     config.update(common.merged(rows[row], {}))
+    if rows[row]:
+        config.claimed = ConfigDict({})  # a paper's number is that of the whole system
     config.name = f"{config.name}_{table}_{row}"
     return config

@@ -181,6 +181,12 @@ class EagleNet(Head):
         target = pooled if columns[0] is None else columns[0][None]
         return cosine(toward(text.pooled[:, None], target, radius), pooled)
 
+    def explain(self, text: TextFeatures, video: VideoFeatures, draws: Draws) -> dict[str, Array]:
+        """Weights of the scored candidates and frames, and the energies of the texts with the videos."""
+        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
+        energy = self.pair_energies(text.pooled, dataclasses.replace(video, mask=mask))
+        return {**super().explain(text, video, draws), "energy": energy}
+
     def pair_energies(self, text: Array, video: VideoFeatures) -> Float[Array, "Bt Bv"]:
         """Energies of all pairs of texts [Bt, d] and videos."""
         return self.energy_function(text[:, None], video.frames[None], video.mask[None])

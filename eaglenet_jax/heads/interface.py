@@ -135,6 +135,14 @@ class Head(nn.Module):
         """Similarity of every prepared text with every prepared video, [Bt, Bv], for any block of both."""
         raise NotImplementedError(f"{type(self).__name__} defines no score")
 
+    def explain(self, text: TextFeatures, video: VideoFeatures, draws: Draws) -> dict[str, Array]:
+        """What can be shown of every pair, for a few texts and videos. Default: the weights in `score`'s aux, if any.
+
+        "frame_weights": [Bt, Bv, M], "candidate_weights": [Bt, Bv, S + 1], "energy": [Bt, Bv], low for a match.
+        """
+        aux = self.score(self.prepare_text(text), self.prepare_video(video), draws, aux=True).aux
+        return {name: aux[name] for name in ("frame_weights", "candidate_weights") if name in aux}
+
     def loss(
         self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], Any]:

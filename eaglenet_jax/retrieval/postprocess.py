@@ -37,7 +37,7 @@ def choose_temperature(
     scores: np.ndarray,
     text_video: np.ndarray | None = None,
     direction: str = "t2v",
-    temperatures: Sequence[float] = (1.0, 3.0, 10.0, 20.0, 50.0, 100.0, 200.0),
+    temperatures: Sequence[float] = (1.0, 3.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0),
 ) -> float:
     """The temperature whose dual softmax has the highest R@1, then the lowest mean rank, on *validation* scores."""
     _check_direction(direction)

@@ -108,7 +108,7 @@ class Checkpoints:
             if best:
                 raise ValueError(f"step {step} is saved already; say that it is the best when saving it first")
             return
-        record = {**metadata, "step": step, "is_best": best, "versions": _versions()}
+        record = {**metadata, "step": step, "is_best": best, "versions": package_versions()}
         previous = self._saving
         try:
             import orbax.checkpoint as ocp
@@ -248,7 +248,8 @@ class _WithMetadata:
         self._checkpoints.save(step, state, {**self._metadata(), **metadata}, best=best)
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of what the numbers depend on."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):

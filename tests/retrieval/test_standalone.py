@@ -11,9 +11,10 @@ import pytest
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.retrieval.metrics import retrieval_metrics
 from eaglenet_jax.retrieval.postprocess import dual_softmax, qb_norm
+from eaglenet_jax.retrieval.report_text import format_report
 from eaglenet_jax.retrieval.saved_scores import save_scores
 from eaglenet_jax.retrieval.score_files import load_similarity, read_list, relevance_from_captions, relevance_from_ids
-from eaglenet_jax.retrieval.standalone import evaluate_files, evaluate_scores, format_report
+from eaglenet_jax.retrieval.standalone import measure_files, measure_scores
 
 COUNTS = [2, 1, 3, 1]
 TEXT_VIDEO = np.repeat(np.arange(4), COUNTS)
@@ -35,10 +36,10 @@ def test_relevance_given_in_every_way_is_the_same(tmp_path, matrix) -> None:
     (tmp_path / "videos.json").write_text(json.dumps([f"video{v}" for v in range(4)]))
     save_scores(tmp_path / "saved", SCORES, [str(i) for i in range(7)], list("abcd"), TEXT_VIDEO)
     for captions in ("2,1,3,1", str(tmp_path / "counts.json"), str(tmp_path / "counts.npy")):
-        assert evaluate_files(matrix, captions_per_video=captions, **FAST)["metrics"] == expected
+        assert measure_files(matrix, captions_per_video=captions, **FAST).summary["metrics"] == expected
     ids = {"text_ids": tmp_path / "texts.txt", "video_ids": tmp_path / "videos.json"}
-    assert evaluate_files(matrix, **ids, **FAST)["metrics"] == expected
-    assert evaluate_files(tmp_path / "saved", **FAST)["metrics"] == expected
+    assert measure_files(matrix, **ids, **FAST).summary["metrics"] == expected
+    assert measure_files(tmp_path / "saved", **FAST).summary["metrics"] == expected
 
 
 def test_ids_in_any_order_and_ids_with_a_hash_in_them() -> None:
@@ -52,14 +53,14 @@ def test_report_is_json_and_its_text_shows_what_matters(tmp_path) -> None:
     np.save(tmp_path / "ours.npy", scores)
     np.save(tmp_path / "theirs.npy", rng.normal(size=(40, 40)))
     np.save(tmp_path / "bank.npy", rng.normal(size=(9, 40)))
-    report = evaluate_files(
+    report = measure_files(
         tmp_path / "ours.npy",
         baseline=tmp_path / "theirs.npy",
         query_bank=tmp_path / "bank.npy",
         postprocess=["dual_softmax", "sinkhorn", "qb_norm"],
         temperature=5.0,
         **FAST,
-    )
+    ).summary
     assert json.loads(json.dumps(report))["name"] == "ours"
     assert report["metrics"] == retrieval_metrics(scores)
     dual = report["postprocessed"]["dual_softmax"]
@@ -77,7 +78,7 @@ def test_report_is_json_and_its_text_shows_what_matters(tmp_path) -> None:
 
 def test_no_ties_no_rows_about_them() -> None:
     scores = np.random.default_rng(0).normal(size=(10, 10))
-    report = evaluate_scores(scores, **FAST)
+    report = measure_scores(scores, **FAST).summary
     assert list(report["by_tie_rule"]) == ["mean"] and "ties" not in format_report(report)
 
 
@@ -139,14 +140,14 @@ def test_other_arrays_are_refused(tmp_path, array) -> None:
 )
 def test_what_does_not_fit_is_refused(matrix, options, message) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        evaluate_files(matrix, **options, **FAST)
+        measure_files(matrix, **options, **FAST)
     assert "\n" not in str(caught.value)
 
 
 def test_bad_files_of_ids_and_baselines_are_refused(tmp_path, matrix) -> None:
     def refused(message: str, **options: object) -> None:
         with pytest.raises(UserError, match=message):
-            evaluate_files(matrix, **options, **FAST)
+            measure_files(matrix, **options, **FAST)
 
     (tmp_path / "words.txt").write_text("one\ntwo\n")
     (tmp_path / "dict.json").write_text("{}")
@@ -157,7 +158,7 @@ def test_bad_files_of_ids_and_baselines_are_refused(tmp_path, matrix) -> None:
     np.save(tmp_path / "square.npy", np.eye(4))
     refused(r"shape \(4, 4\), sims \(7, 4\)", captions_per_video="2,1,3,1", baseline=tmp_path / "square.npy")
     with pytest.raises(UserError, match=r"cannot read scores from .*absent\.npy: No such file"):
-        evaluate_files(tmp_path / "absent.npy")
+        measure_files(tmp_path / "absent.npy")
     with pytest.raises(UserError, match=r"'x' \(row 1\) names no video"):
         relevance_from_ids(["a", "x"], ["a", "b"], (2, 2))
     with pytest.raises(UserError, match="'a' occurs twice"):

@@ -1,0 +1,25 @@
+"""A comparison of runs as a markdown file and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_prep.atomic import write_atomically
+from eaglenet_jax.comparison import Comparison, comparison_markdown
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.pages.template import render
+
+
+def write_tables(out: Path, comparison: Comparison, title: str, split: str) -> list[Path]:
+    """Writes OUT.md and OUT.html → both. Raises UserError if they cannot be written."""
+    out = out.with_suffix("") if out.suffix in (".md", ".html") else out
+    page = render("table_page.html", comparison=comparison, title=title, split=split)
+    contents = {".md": f"{comparison_markdown(comparison)}\n", ".html": page}
+    files = [out.with_name(out.name + suffix) for suffix in contents]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for file, content in zip(files, contents.values(), strict=True):
+            write_atomically(file, content.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}; give another --out") from error
+    return files

@@ -1,0 +1,34 @@
+"""Puts finished runs into one table: python -m eaglenet_jax.report runs/* --out=tables/siblings"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eaglenet_jax.command import Parser, run_command
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Flags → runs → markdown and HTML."""
+    parser = Parser(
+        prog="python -m eaglenet_jax.report",
+        description="One table of finished runs: mean and standard deviation over the runs that differ by their seed.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="work directories, or folders of them")
+    parser.add_argument("--out", type=Path, required=True, help="written are OUT.md and OUT.html")
+    parser.add_argument("--split", default="test", help="default %(default)s")
+    parser.add_argument("--title", default="Runs compared", help="of the page")
+    given = parser.parse_args(arguments)
+
+    from eaglenet_jax.comparison import compare, comparison_text  # late, so that --help answers at once
+    from eaglenet_jax.comparison_files import write_tables
+    from eaglenet_jax.run_families import families, find_runs
+
+    comparison = compare(families(find_runs(given.runs), given.split), given.split)
+    print(comparison_text(comparison))
+    for file in write_tables(given.out, comparison, given.title, given.split):
+        print(f"  {file}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,86 @@
+"""Runs found in folders, put together where nothing but the seed tells them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eaglenet_jax.configuration import FIRST_STAGES, as_plain, is_free, saved_config
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.initial_parameters import CONFIG_FILE, PRETRAIN
+from eaglenet_jax.results import RESULT_FILE, StageResult, read_result
+
+EARLIER_STAGES = (PRETRAIN, FIRST_STAGES)  # folders inside others that hold what a run started from
+
+
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """Work directories of finished runs at or below the folders, in order; stages before others are left out.
+
+    Raises UserError for a folder that is not there, or if there is no finished run at all.
+    """
+    found: dict[Path, None] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            if folder.is_file():  # runs/* may match files beside the runs
+                continue
+            raise UserError(f"{folder} is no folder; give work directories of runs, as runs/*")
+        if (folder / RESULT_FILE).is_file():
+            found[folder] = None
+            continue
+        for file in sorted(folder.rglob(RESULT_FILE)):
+            inside = file.parent.relative_to(folder).parts
+            if not any(part in EARLIER_STAGES for part in inside):
+                found[file.parent] = None
+    if not found:
+        raise UserError(f"no finished run in {', '.join(map(str, folders))}: none has a {RESULT_FILE}")
+    return list(found)
+
+
+def families(workdirs: Sequence[Path], split: str) -> list[tuple[str, list[StageResult]]]:
+    """(label, results) of runs that differ in their seed alone, in the order of their first run.
+
+    The label is the name of the folder, or of the one above for folders called seed_N. Runs without the split are
+    skipped. Raises UserError if none has it.
+    """
+    groups: dict[str, tuple[str, list[StageResult]]] = {}
+    for workdir in workdirs:
+        result = read_result(workdir)
+        if result is None or split not in result.metrics:
+            continue
+        name = workdir.absolute()
+        label = name.parent.name if re.fullmatch(r"seed_\d+", name.name) else name.name
+        groups.setdefault(_family(saved_config(workdir / CONFIG_FILE)), (label, []))[1].append(result)
+    if not groups:
+        raise UserError(f"no run has results on the split {split!r}; give another --split")
+    labels = [label for label, _ in groups.values()]
+    return [
+        (label if labels.count(label) == 1 else f"{label} ({results[0].config_hash})", results)
+        for label, results in groups.values()
+    ]
+
+
+def _family(config: Any) -> str:
+    """A hash of everything in a config that changes what is computed, but for seeds of training."""
+    text = json.dumps(_without_seeds(config), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _without_seeds(config: Any) -> dict[str, Any]:
+    def kept(part: Any, prefix: str = "") -> Any:
+        if not isinstance(part, dict):
+            return part
+        return {key: kept(value, f"{prefix}{key}.") for key, value in part.items() if not is_free(f"{prefix}{key}")}
+
+    plain = {key: value for key, value in kept(as_plain(config)).items() if key not in ("seed", "name", "pretrain")}
+    if config.pretrain:
+        plain["starts_from"] = _without_seeds(config.pretrain)
+    elif config.init_from and (Path(config.init_from) / CONFIG_FILE).is_file():
+        # The first stage of a sweep: a folder of its own a seed.
+        plain["starts_from"] = _without_seeds(saved_config(Path(config.init_from) / CONFIG_FILE))
+    if "starts_from" in plain:
+        plain["init_from"] = ""
+    return plain

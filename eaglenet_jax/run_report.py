@@ -1,0 +1,127 @@
+"""What an evaluated run says of itself: intervals and post-processing of its scores, and its report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.evaluating import EvaluatedStage, evaluate_run, query_bank, scores_of
+from eaglenet_jax.evaluation import Evaluation, Told, evaluation_draws, silent
+from eaglenet_jax.experiment import Experiment
+from eaglenet_jax.initial_parameters import CONFIG_FILE
+from eaglenet_jax.pages.explained import explainer
+from eaglenet_jax.pages.score_page import Context, Gallery, write_score_page
+from eaglenet_jax.results import StageResult, noise_rows, result_rows
+from eaglenet_jax.retrieval.score_files import read_scores
+from eaglenet_jax.retrieval.standalone import ScoreReport, measure_scores
+
+
+def measure_stage(
+    stage: EvaluatedStage,
+    *,
+    baseline: tuple[str, np.ndarray] | None = None,
+    postprocess: Sequence[str] = (),
+    temperature: float | None = None,
+    told: Told = silent,
+) -> ScoreReport:
+    """`measure_scores` of a stage, the temperature from its validation split, the query bank from training captions."""
+    evaluation, settings = stage.evaluation, stage.experiment.config.evaluation
+    validation = None
+    if "dual_softmax" in postprocess and temperature is None:
+        validation = scores_of(stage, "val", told)
+    return measure_scores(
+        evaluation.scores,
+        evaluation.encoded.text_video,
+        baseline=None if baseline is None else baseline[1],
+        baseline_name="baseline" if baseline is None else baseline[0],
+        query_bank=query_bank(stage, told) if "qb_norm" in postprocess else None,
+        validation=validation,
+        postprocess=postprocess,
+        temperature=temperature,
+        # Under "released" a query counts as often as it ties, which no interval knows.
+        ties="mean" if settings.ties == "released" else settings.ties,
+        missing=evaluation.missing,
+        name=f"{stage.result.name} ({stage.result.system})",
+    )
+
+
+def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> tuple[str, np.ndarray]:
+    """(name, scores) of another run on a stage's split: a work directory, a folder that --save wrote, or a .npy file.
+
+    Raises UserError if it is none of these, or of other queries.
+    """
+    encoded = stage.evaluation.encoded
+    if not (Path(path) / CONFIG_FILE).is_file():
+        return Path(path).stem, read_scores(path)[0]
+    other = evaluate_run(path, encoded.split.name, told=told)[-1]
+    if other.evaluation.encoded.captions.ids != encoded.captions.ids:
+        raise UserError(f"--baseline={path} has other queries than the run; compare runs on the same data")
+    name = f"{other.result.name} ({other.result.system})"
+    return (name if name != f"{stage.result.name} ({stage.result.system})" else str(path)), other.evaluation.scores
+
+
+def write_run_page(file: Path, results: Sequence[StageResult], stage: EvaluatedStage, report: ScoreReport) -> Path:
+    """report.html of the last stage of a run. results: of all its stages."""
+    result, split = stage.result, stage.evaluation.encoded.split.name
+    context = Context(
+        title=f"{result.name} ({result.system}), {split} split",
+        before=result_rows(results, split)[:-1],
+        after=noise_rows(result, split),
+        notes=_notes(results[-1], split, stage.evaluation),
+        facts=_facts(results[-1], split, stage.experiment),
+    )
+    return write_score_page(file, report, context, _gallery(stage))
+
+
+def _gallery(stage: EvaluatedStage) -> Gallery:
+    experiment, encoded = stage.experiment, stage.evaluation.encoded
+
+    def frames_of(video: int) -> np.ndarray:
+        frames, mask = encoded.split.frames(video, experiment.config.max_frames)
+        return frames[mask]
+
+    explain = explainer(
+        experiment.system.head,
+        stage.params["head"],
+        encoded.texts,
+        encoded.videos,
+        evaluation_draws(experiment),
+        frames_of,
+    )
+    return Gallery(encoded.captions.texts, encoded.split.video_ids, frames_of, explain)
+
+
+def _notes(result: StageResult, split: str, evaluation: Evaluation) -> list[str]:
+    notes = []
+    if result.selection == "test":
+        notes.append(
+            "The best checkpoint was chosen on the test split itself, as the papers and released programs do: "
+            "its test numbers are optimistic."
+        )
+    elif split == "val":
+        notes.append("The best checkpoint was chosen on this very split; only the test split is untouched.")
+    texts, videos = evaluation.missing
+    if texts or videos:
+        notes.append(f"{texts} captions and {videos} videos are lost; as queries they count as misses.")
+    noise = result.noise.get(split)
+    if noise and noise["same"]:
+        notes.append(f"The system draws no noise: {noise['seeds']} seeds give the same scores.")
+    return notes
+
+
+def _facts(result: StageResult, split: str, experiment: Experiment) -> list[tuple[str, str]]:
+    missing: Any = result.missing.get(split, [0, 0])
+    facts = [
+        ("config", f"{result.name}, preset {result.preset}, hash {result.config_hash}"),
+        ("checkpoint", f"step {result.best_step}, chosen on {result.selection}"),
+        ("seeds", f"{result.seed} in training, {result.noise_seed} of the evaluation's noise"),
+        ("split", f"{split}, hash {result.split_hash.get(split, 'unknown')}"),
+        ("missing", f"{missing[0]} captions, {missing[1]} videos"),
+        ("data", f"{experiment.config.data.dataset}, fingerprint {experiment.dataset.fingerprint}"),
+        ("versions", ", ".join(f"{name} {number}" for name, number in result.versions.items())),
+    ]
+    return [(name, value) for name, value in facts if value]

@@ -53,7 +53,7 @@ class Reading:
     folder: Path
     batch: int = 8
     frames: int = 12
-    batches: int = 12
+    batches: int = 100
 
 
 def read_speeds(reading: Reading, workers: Sequence[int], rounds: int) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="compute type of the step")
     found.add_argument("--batch", type=int, default=8, help="default %(default)s")
     found.add_argument("--frames", type=int, default=12, help="default %(default)s")
-    found.add_argument("--batches", type=int, default=12, help="batches read in a round, default %(default)s")
+    found.add_argument("--batches", type=int, default=100, help="batches read in a round, default %(default)s")
     found.add_argument("--rounds", type=int, default=3, help="of reading, default %(default)s")
     found.add_argument("--steps", type=int, default=3, help="training steps that are timed, default %(default)s")
     found.add_argument("--json", action="store_true", help="print one JSON object")

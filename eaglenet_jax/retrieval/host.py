@@ -23,6 +23,16 @@ def _leaf_to_host(leaf: Any) -> np.ndarray:
     return np.asarray(leaf)
 
 
+def smallest_anywhere(number: int) -> int:
+    """The smallest of a number that every process gives, so that all of them decide alike. All must call this."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    # In kilobytes: 64-bit integers are not enabled everywhere.
+    return 1024 * int(np.min(multihost_utils.process_allgather(np.int32(number >> 10))))
+
+
 def to_all_devices(tree: Any, mesh: Mesh) -> Any:
     """The tree whole on every device of the mesh. With several processes each gives the same values."""
     everywhere = NamedSharding(mesh, PartitionSpec())

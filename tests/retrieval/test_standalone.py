@@ -10,7 +10,7 @@ import pytest
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.retrieval.metrics import retrieval_metrics
-from eaglenet_jax.retrieval.postprocess import dual_softmax, qb_norm
+from eaglenet_jax.retrieval.postprocess import choose_temperature, dual_softmax, qb_norm
 from eaglenet_jax.retrieval.report_text import format_report
 from eaglenet_jax.retrieval.saved_scores import save_scores
 from eaglenet_jax.retrieval.score_files import load_similarity, read_list, relevance_from_captions, relevance_from_ids
@@ -74,6 +74,31 @@ def test_report_is_json_and_its_text_shows_what_matters(tmp_path) -> None:
     for expected in ("chance", "theirs", "ours", "ties pessimistic", "(transductive)", "95 %", "paired by query", "–"):
         assert expected in text
     assert text.count("(transductive)") == 2
+
+
+def test_the_temperature_is_chosen_on_validation_scores(tmp_path) -> None:
+    rng = np.random.default_rng(1)
+    for name in ("val", "test"):
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(30, 30)) / 20 + np.eye(30) / 10)
+    chosen = measure_files(
+        tmp_path / "test.npy", validation=tmp_path / "val.npy", postprocess=["dual_softmax"], **FAST
+    ).summary
+    found = chosen["temperatures"]["dual_softmax"]
+    for side in ("t2v", "v2t"):
+        assert found[side] == choose_temperature(np.load(tmp_path / "val.npy"), None, side)
+        expected = retrieval_metrics(dual_softmax(np.load(tmp_path / "test.npy"), found[side], side))[side]
+        assert chosen["postprocessed"]["dual_softmax"][side] == expected
+    assert "chosen on the validation scores" in format_report(chosen)
+    default = measure_files(tmp_path / "test.npy", postprocess=["dual_softmax"], **FAST).summary
+    assert default["temperatures"]["dual_softmax"]["t2v"] == 100.0
+
+
+def test_lost_queries_are_misses_in_every_row() -> None:
+    scores = np.eye(4) + np.random.default_rng(0).normal(size=(4, 4)) / 100
+    summary = measure_scores(scores, missing=(2, 1), postprocess=["sinkhorn"], **FAST).summary
+    assert summary["metrics"]["t2v"]["R@1"] == summary["postprocessed"]["sinkhorn"]["t2v"]["R@1"]
+    assert summary["metrics"]["t2v"]["R@1"] == pytest.approx(400 / 6)
+    assert summary["metrics"]["v2t"]["R@1"] == 80.0 and summary["metrics"]["t2v"]["queries"] == 6
 
 
 def test_no_ties_no_rows_about_them() -> None:

@@ -1,6 +1,7 @@
 """Search your own videos:
 python -m eaglenet_jax.search index VIDEOS --index=FOLDER --checkpoint=runs/demo
 python -m eaglenet_jax.search query "a dog runs up the stairs" --index=FOLDER --rerank=100
+python -m eaglenet_jax.search serve --index=FOLDER
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from eaglenet_jax.command import Parser, run_command
 COMMANDS = {
     "index": "bring an index up to date with files and folders of videos",
     "query": "find the moments that a sentence, a picture or a video describes",
+    "serve": "a page to search on, at this machine's own address",
     "demo": "make clips, index them and answer three queries; offline, in a minute",
     "export": "write a run's best checkpoint as a small folder to share",
 }
@@ -56,6 +58,15 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--merge", action="store_true", help="one result of windows of a video that overlap")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--html", metavar="FILE", help="also write a page with thumbnails and players")
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--index", required=True, metavar="URI", help=INDEX)
+    parser.add_argument("--checkpoint", help=CHECKPOINT)
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on, default %(default)s: this machine alone"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="default %(default)s")
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,20 +10,22 @@ from pathlib import Path
 from eaglenet_jax.search.query import Moment
 
 STYLE = """
-.moments { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.25rem 1rem; padding: 0;
+.moments { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.5rem 1.25rem; padding: 0;
   margin: 0; list-style: none; }
-.moment { min-width: 0; }
-.moment video, .moment .still { width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: #16181d;
-  border-radius: 4px; display: block; }
-.moment .what { margin: .4rem 0 0; overflow-wrap: anywhere; font-weight: 600; }
-.moment .when { margin: .1rem 0 0; font-size: .875rem; opacity: .8; font-variant-numeric: tabular-nums; }
-.frames { display: flex; gap: 2px; margin: .5rem 0 0; padding: 0; list-style: none; align-items: flex-end; }
-.frames li { flex: 1 1 0; min-width: 0; }
-.frames .bar { background: #2f6fde; border-radius: 2px 2px 0 0; display: block; min-height: 1px; }
-.frames .column { height: 2rem; display: flex; flex-direction: column; justify-content: flex-end; }
-.frames img { width: 100%; display: block; }
-.frames .share { display: block; text-align: center; font-size: .625rem; font-variant-numeric: tabular-nums; }
-.seen { margin: .5rem 0 0; font-size: .75rem; opacity: .8; }
+.moments .moment { min-width: 0; margin: 0; }
+.moments video { width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: #16181d; border-radius: 4px;
+  display: block; }
+.moments p { display: block; margin: .15rem 0 0; font-size: .875rem; }
+.moments p.what { margin-top: .5rem; font-size: 1rem; font-weight: 600; overflow-wrap: anywhere; }
+.moments p.when { opacity: .8; font-variant-numeric: tabular-nums; }
+.moments p.seen { margin-top: .6rem; font-size: .75rem; opacity: .8; }
+.moments .frames { display: flex; gap: 2px; margin: .25rem 0 0; padding: 0; list-style: none; align-items: flex-start; }
+.moments .frames li { flex: 1 1 0; min-width: 0; margin: 0; }
+.moments .share { display: block; text-align: center; font-size: .625rem; line-height: 1rem;
+  font-variant-numeric: tabular-nums; }
+.moments .column { display: flex; height: 1.75rem; align-items: flex-end; }
+.moments .bar { display: block; width: 100%; background: #2f6fde; border-radius: 2px 2px 0 0; }
+.moments img { display: block; width: 100%; margin: 0; border-radius: 0; }
 """
 
 PAGE_STYLE = """
@@ -47,8 +49,7 @@ def results_page(answers: Sequence[tuple[str, Sequence[Moment]]]) -> str:
     are.
     """
     sections = "".join(
-        f"<section><h1>{escape(query)}</h1>{cards(moments, lambda moment: Path(moment.path).as_uri())}</section>"
-        for query, moments in answers
+        f"<section><h1>{escape(query)}</h1>{cards(moments, _file_url)}</section>" for query, moments in answers
     )
     title = escape(", ".join(query for query, _ in answers))
     return (
@@ -58,15 +59,19 @@ def results_page(answers: Sequence[tuple[str, Sequence[Moment]]]) -> str:
     )
 
 
+def _file_url(moment: Moment) -> str:
+    return f"{Path(moment.path).as_uri()}#t={moment.start:.2f},{moment.end:.2f}"
+
+
 def cards(
     moments: Sequence[Moment],
     video_url: Callable[[Moment], str],
     frame_url: Callable[[Moment, int], str] | None = None,
 ) -> str:
-    """A list of moments. Players begin at a moment's start and stop at its end.
+    """A list of moments, each with a player.
 
-    video_url: where a moment's video is. frame_url: where the picture of one of its frames is; None: the weights of
-    frames are shown without pictures.
+    video_url: where a moment's video is, and from when to when it is played (#t=start,end). frame_url: where the
+    picture of one of its frames is; None: the weights of frames are shown without pictures.
     """
     if not moments:
         return NOTHING
@@ -77,7 +82,7 @@ def _card(moment: Moment, url: str, frame_url: Callable[[Moment, int], str] | No
     name = escape(Path(moment.path).name)
     when = f"{clock(moment.start)}–{clock(moment.end)}"
     poster = f"data:image/jpeg;base64,{base64.b64encode(moment.thumbnail).decode()}"
-    source = f"{escape(url, quote=True)}#t={moment.start:.2f},{moment.end:.2f}"
+    source = escape(url, quote=True)
     kind = "reranked" if moment.reranked else "cosine"
     return (
         f'<li class="moment" data-rank="{moment.rank}">'
@@ -98,8 +103,7 @@ def _frames(moment: Moment, frame_url: Callable[[Moment, int], str] | None) -> s
             url = escape(frame_url(moment, number), quote=True)
             picture = f'<img src="{url}" loading="lazy" alt="the frame at {clock(time)}">'
         items.append(
-            f'<li title="{clock(time)}: {weight:.1%}"><span class="column">'
-            f'<span class="share">{weight:.0%}</span>'
+            f'<li title="{clock(time)}: {weight:.1%}"><span class="share">{weight:.0%}</span><span class="column">'
             f'<span class="bar" style="height:{100 * weight / most:.0f}%"></span></span>{picture}</li>'
         )
     return f'<p class="seen">How much each frame counted</p><ul class="frames">{"".join(items)}</ul>'

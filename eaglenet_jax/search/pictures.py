@@ -99,12 +99,8 @@ class VideoReader:
 
     def at(self, times: Sequence[float]) -> list[np.ndarray]:
         """The pictures [H, W, 3] uint8 RGB shown at `times` in seconds, ascending, as many as can be decoded."""
-        start = self._stream.start_time
-        if times and times[0] > 1 and start is not None and self._stream.time_base:
-            # Back to the key picture before; decoded from there.
-            self._first = start * Fraction(self._stream.time_base)
-            self._container.seek(int(start + Fraction(times[0]) / self._stream.time_base), stream=self._stream)
         wanted, found = list(times), []
+        self._seek(times[0] if times else 0.0)
         for time, frame in self._timed():
             while wanted and time + CLOCK_TICK >= wanted[0]:
                 found.append(_upright(frame))
@@ -112,6 +108,22 @@ class VideoReader:
             if not wanted:
                 break
         return found
+
+    def between(self, start: float, end: float) -> Iterator[tuple[float, av.VideoFrame]]:
+        """(seconds, frame) of every frame shown from `start` to `end`."""
+        self._seek(start)
+        for time, frame in self._timed():
+            if time + CLOCK_TICK >= end:
+                return
+            if time + CLOCK_TICK >= start:
+                yield float(time), frame
+
+    def _seek(self, time: float) -> None:
+        """To the key picture before `time`, where the file can do that; it is decoded from there."""
+        start = self._stream.start_time
+        if time > 1 and start is not None and self._stream.time_base:
+            self._first = start * Fraction(self._stream.time_base)
+            self._container.seek(int(start + Fraction(time) / self._stream.time_base), stream=self._stream)
 
     def _timed(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         try:

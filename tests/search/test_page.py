@@ -1,0 +1,189 @@
+"""The page: what it serves, and a visit in headless Chromium. `PAGE_PICTURES=DIR` keeps the screenshots."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.commands.serve import _listen
+from eaglenet_jax.search.index import SearchIndex
+from tests.search.clips import write_shapes
+
+pytest.importorskip("lancedb")
+pytest.importorskip("gradio")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """Six clips, one of them in a form that browsers do not play, one under a name that is meant badly."""
+    folder = tmp_path_factory.mktemp("page")
+    videos = folder / "videos"
+    captions = write_shapes(videos, 6)
+    with av.open(str(videos / "test_0001.mp4")) as source, av.open(str(videos / "test_0001.avi"), "w") as copy:
+        stream = copy.add_stream("mpeg4", rate=12)
+        shown = source.streams.video[0]
+        stream.width, stream.height, stream.pix_fmt = shown.width, shown.height, "yuv420p"
+        for frame in source.decode(video=0):
+            copy.mux(stream.encode(av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")))
+        copy.mux(stream.encode())
+    (videos / "test_0001.mp4").unlink()
+    (videos / "test_0002.mp4").rename(videos / "<img src=x onerror='document.title=1'>${1+1}.mp4")
+    index = SearchIndex.create(folder / "index", "demo")
+    assert index.add(videos).new == 6
+    (folder / "secret.mp4").write_bytes(b"not of the index")
+    return index, captions, folder
+
+
+# What is served -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client(index):
+    from starlette.testclient import TestClient
+
+    from eaglenet_jax.search.page import make_app
+
+    with TestClient(make_app(index[0]), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def moments(index):
+    return index[0].query("a star", top=6)
+
+
+@pytest.mark.extras
+@pytest.mark.filterwarnings("default")
+def test_files_of_the_index_are_served_in_pieces(client, moments):
+    (best, *_) = (moment for moment in moments if moment.path.endswith("0000.mp4"))
+    content = Path(best.path).read_bytes()
+    assert client.get(f"/media/{best.id}").content == content
+    part = client.get(f"/media/{best.id}", headers={"Range": "bytes=10-19"})
+    assert part.status_code == 206 and part.content == content[10:20]
+    picture = client.get(f"/frames/{best.id}/0")
+    assert picture.headers["content-type"] == "image/jpeg" and picture.content.startswith(b"\xff\xd8")
+
+
+@pytest.mark.extras
+@pytest.mark.filterwarnings("default")
+def test_no_other_file_is_served(client, index, moments):
+    secret, (some, *_) = index[2] / "secret.mp4", moments
+    tricks = [
+        f"/media/{secret}",
+        f"/media/..%2f..%2f{str(secret).strip('/').replace('/', '%2f')}",
+        "/media/..%2fsecret.mp4",
+        "/media/%2e%2e/%2e%2e/etc/passwd",
+        "/media/' OR path != '",
+        f"/media/{some.id}/../../secret.mp4",
+        f"/media/{some.id}%00",
+        f"/moments/{secret}",
+        f"/frames/{some.id}/99",
+        f"/frames/{some.id}/-1",
+        f"/gradio_api/file={secret}",
+        f"/gradio_api/file={some.path}",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=setup.py",
+        f"/file={secret}",
+        "/static/..%2f..%2f..%2f..%2f..%2fetc/passwd",
+    ]
+    for path in tricks:
+        answer = client.get(path)
+        assert answer.status_code in (403, 404, 422), (path, answer.status_code)
+        assert b"not of the index" not in answer.content and b"root:" not in answer.content
+
+
+@pytest.mark.extras
+@pytest.mark.filterwarnings("default")
+def test_another_name_for_this_machine_is_refused(client):
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/").status_code == 200
+
+
+@pytest.mark.extras
+def test_moments_that_browsers_do_not_play_are_copied(client, moments):
+    (avi,) = (moment for moment in moments if moment.path.endswith(".avi"))
+    answer = client.get(f"/moments/{avi.id}")
+    assert answer.headers["content-type"] == "video/mp4" and b"ftyp" in answer.content[:16]
+
+
+@pytest.mark.extras
+def test_a_port_that_is_taken_and_an_address_that_is_not_here():
+    with _listen("127.0.0.1", 0) as taken, pytest.raises(UserError, match="another --host or --port"):
+        _listen("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(UserError, match="cannot listen"):
+        _listen("203.0.113.7", 0)
+
+
+# A visit ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def address(index):
+    command = [sys.executable, "-m", "eaglenet_jax.search", "serve", f"--index={index[0].store.uri}", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            (address,) = re.findall(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
+            yield address
+        finally:
+            server.terminate()
+
+
+@pytest.mark.browser
+@pytest.mark.filterwarnings("default")
+def test_a_visit_with_the_keyboard(index, address, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    pictures = Path(os.environ.get("PAGE_PICTURES", tmp_path))
+    captions = index[1]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        asked, errors = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.get_by_label("What is to be seen").wait_for()
+        page.keyboard.type(captions["test_0000.mp4"])  # the cursor is there already
+        page.keyboard.press("Enter")
+        page.locator(".moment").first.wait_for(timeout=60_000)
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=pictures / "page.png")
+        assert page.locator(".moment").count() == 6
+        names = page.locator(".what").all_inner_texts()
+        assert any(name.endswith("test_0000.mp4") for name in names[:3])
+        # A file's name is text, whatever it looks like.
+        assert any("<img" in name and "${1+1}" in name for name in names)
+        assert page.title() == "Search your videos" and page.locator(".what img").count() == 0
+
+        first = page.locator(".moment", has_text="test_0000.mp4")
+        assert first.locator(".frames li").count() == 6
+        shares = [float(text.strip("%")) for text in first.locator(".share").all_inner_texts()]
+        assert sum(shares) == pytest.approx(100, abs=4)
+        assert first.locator(".frames img").first.evaluate("image => image.complete && image.naturalWidth > 0")
+        for moment in (first, page.locator(".moment", has_text=".avi")):
+            video = moment.locator("video")
+            video.focus()
+            page.keyboard.press("Space")
+            page.wait_for_function("video => video.currentTime > 0.2", arg=video.element_handle())
+
+        box = page.get_by_label("What is to be seen")
+        box.fill("  ")
+        box.press("Enter")
+        page.get_by_role("alert").wait_for()
+        assert "no words" in page.get_by_role("alert").inner_text()
+        page.set_viewport_size({"width": 390, "height": 844})
+        box.fill("a star")
+        box.press("Enter")
+        page.locator(".moment").first.wait_for()
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=pictures / "page_small.png")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert not errors and not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+        browser.close()

@@ -97,6 +97,24 @@ HEADS: dict[str, dict[str, Any]] = {
     },
 }
 
+# Its first stage is the head of the run that it starts from, filled in by `set_system`.
+HEADS["crosstvr"] = {
+    "first": {"system": "clip4clip", "head": HEADS["clip4clip"]},
+    # Of a vision encoder of its own: a CLIP as in `init_from`, and how many tokens of which width it gives of a frame
+    # (python -m eaglenet_jax.vision_tokens makes them). "": those of the first stage's encoder.
+    "tokens": {"source": "", "count": 0, "width": 0},
+    "transformer": {"width": 768, "layers": 12, "heads": 12, "hidden": 3072, "cross_every": 2, "dropout_rate": 0.1},
+    "queries": 32,
+    "selected": 4,
+    "spatial": True,
+    "temporal": True,
+    "shared_weights": True,
+    "negative_scale": 100.0,
+    "top_k": 15,
+    "mask_padding": True,
+    "mask_repeated_videos": True,
+}
+
 # What each preset changes in a head; `ours` is the table above. docs/DIFFERENCES.md has a row for each.
 _UNMASKED = {"mask_padding": False, "mask_repeated_videos": False}
 PRESET_HEADS: dict[str, dict[str, dict[str, Any]]] = {
@@ -104,7 +122,9 @@ PRESET_HEADS: dict[str, dict[str, dict[str, Any]]] = {
         "clip4clip": {"mask_repeated_videos": False},  # the released CLIP4Clip leaves padding frames out
         "xpool": _UNMASKED,
         "tmass": _UNMASKED,
-        "shenet": _UNMASKED,  # no program is public; this is what those of its siblings do
+        # No program of these two is public; this is what those of their siblings do.
+        "shenet": _UNMASKED,
+        "crosstvr": _UNMASKED,
         "eaglenet": {**_UNMASKED, "sampler": {"start": "released"}},
     },
     "paper": {
@@ -129,7 +149,11 @@ PRESET_HEADS: dict[str, dict[str, dict[str, Any]]] = {
 SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in HEADS},
     "seqtransf": ("clip4clip", {"temporal": "transformer"}),
+    "crosstvr_xpool": ("crosstvr", {}),
+    "crosstvr_eaglenet": ("crosstvr", {}),
 }
+# What is trained first, for a system of two stages.
+FIRST_STAGES = {"crosstvr": "clip4clip", "crosstvr_xpool": "xpool", "crosstvr_eaglenet": "eaglenet"}
 
 # How the siblings were trained, where that is not as EagleNet was (SYSTEMS.md section 4).
 _POOLING_OPTIMIZER = {
@@ -145,6 +169,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "xpool": {"batch_size": 32, "optimizer": _POOLING_OPTIMIZER},
     "tmass": {"batch_size": 32, "optimizer": _POOLING_OPTIMIZER},
     "shenet": {"batch_size": 96},
+    "crosstvr": {"batch_size": 128},
+}
+
+# Tokens of a frame by OpenAI's CLIPs, class token first.
+CLIP_TOKENS = {
+    "b32": {"count": 50, "width": 512},
+    "b16": {"count": 197, "width": 512},
+    "l14": {"count": 257, "width": 768},
 }
 
 # Token shift is part of the released EagleNet alone: blocks 10 and 11 of B/32 and B/16.
@@ -260,6 +292,15 @@ def set_system(config: ConfigDict, system: str, preset: str, **changes: Any) -> 
             config.optimizer.clip_storage = "float16"
 
 
+def set_first_stage(config: ConfigDict, first: ConfigDict) -> None:
+    """Makes a config of two stages start from `first`, whose encoders and head stay as they are then."""
+    config.pretrain = first
+    config.init_from = ""
+    config.clip = ConfigDict(first.clip.to_dict())
+    config.head.first = ConfigDict({"system": first.system, "head": first.head.to_dict()})
+    config.optimizer.freeze = "(clip|head/first)/.*"
+
+
 def set_clip(config: ConfigDict, size: str, preset: str) -> None:
     """One of OpenAI's CLIPs and where its weights come from."""
     config.clip.name = CLIP_SIZES[size]
@@ -291,7 +332,8 @@ class Dataset:
         """argument: a preset, a system and a CLIP size, such as "b32,released"."""
         words = split_argument(argument, (*PRESETS, *SYSTEMS, *CLIP_SIZES))
         preset = chosen(words, PRESETS, "ours")
-        system, changes = SYSTEMS[chosen(words, tuple(SYSTEMS), "eaglenet")]
+        asked = chosen(words, tuple(SYSTEMS), "eaglenet")
+        system, changes = SYSTEMS[asked]
         size = chosen(words, tuple(CLIP_SIZES), self.default_size)
         config = defaults()
         config.name = self.name
@@ -307,6 +349,8 @@ class Dataset:
         config.update(merged(self.recipes.get(system, {}), {}))
         set_system(config, system, preset, **changes)
         set_clip(config, size, preset)
-        asked = next((word for word in SYSTEMS if word in words), system)
+        if asked in FIRST_STAGES:
+            set_first_stage(config, self.config(",".join([FIRST_STAGES[asked], size, preset])))
+            config.head.tokens = ConfigDict({"source": CLIP_WEIGHTS["b32"], **CLIP_TOKENS["b32"]})
         config.claimed = ConfigDict(claim(self.name, size, asked))
         return config

@@ -88,11 +88,20 @@ def _base(words: set[str]) -> ConfigDict:
     return config
 
 
+# A second stage of the demo's size; it shares the first stage's vision encoder, since there is no other.
+CROSSTVR = {
+    "transformer": {"width": 64, "layers": 2, "heads": 4, "hidden": 256, "cross_every": 1},
+    "queries": 8,
+    "negative_scale": 20.0,  # near what the logit scale of stage 1 becomes
+}
+
+
 def get_config(argument: str = "") -> ConfigDict:
     """argument: a preset, a system, and "tiny" for a run of seconds that learns nothing."""
     words = common.split_argument(argument, (*common.PRESETS, *common.SYSTEMS, "tiny"))
     preset = common.chosen(words, common.PRESETS, "ours")
-    system, changes = common.SYSTEMS[common.chosen(words, tuple(common.SYSTEMS), "eaglenet")]
+    asked = common.chosen(words, tuple(common.SYSTEMS), "eaglenet")
+    system, changes = common.SYSTEMS[asked]
     tiny = "tiny" in words
 
     first = _base(words)
@@ -108,7 +117,13 @@ def get_config(argument: str = "") -> ConfigDict:
     config.optimizer.clip_lr = 4e-4
     config.evaluation.every = 3 if tiny else 50
     config.pretrain = first
-    common.set_system(config, system, preset, **(EAGLENET if system == "eaglenet" else changes))
+    common.set_system(config, system, preset, **{"eaglenet": EAGLENET, "crosstvr": CROSSTVR}.get(system, changes))
     if preset == "paper":
         config.clip.shift_blocks = first.clip.shift_blocks = ()
+    if asked in common.FIRST_STAGES and asked != "crosstvr":
+        rest = [word for word in words if word != asked]
+        first = get_config(",".join([*rest, common.FIRST_STAGES[asked]]))
+        first.name = f"demo_{common.FIRST_STAGES[asked]}"
+    if asked in common.FIRST_STAGES:
+        common.set_first_stage(config, first)
     return config

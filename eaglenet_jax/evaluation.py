@@ -16,8 +16,8 @@ from eaglenet_jax.experiment import Experiment
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.retrieval.encoding import encode_all, make_encode_text, make_encode_video
 from eaglenet_jax.retrieval.host import to_all_devices
-from eaglenet_jax.retrieval.metrics import place, placement_metrics, with_misses
-from eaglenet_jax.retrieval.scoring import score_gallery
+from eaglenet_jax.retrieval.metrics import placement_metrics, with_misses
+from eaglenet_jax.retrieval.two_stages import place_both_ways, score_both_ways
 from eaglenet_jax.training.sharding import Devices
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
@@ -47,8 +47,8 @@ class EncodedSplit:
 class Evaluation:
     """Scores of a split and what follows from them.
 
-    scores: [Nt, Nv]. metrics: {"t2v": …, "v2t": …, "Rsum": …} in percent. missing: queries without a video, both ways,
-    that are counted as misses in them.
+    scores: [Nt, Nv]; of a system that reranks, those of text-to-video. metrics: {"t2v": …, "v2t": …, "Rsum": …} in
+    percent. missing: queries without a video, both ways, that are counted as misses in them.
     """
 
     encoded: EncodedSplit
@@ -133,7 +133,7 @@ def score_split(
 ) -> Evaluation:
     """Scores and metrics of encoded queries and videos. seed: of the noise, instead of the config's."""
     config = experiment.config
-    scores = score_gallery(
+    scores = score_both_ways(
         experiment.system.head,
         params["head"],
         encoded.texts,
@@ -146,8 +146,8 @@ def score_split(
     missing = (0, 0)
     if config.evaluation.count_missing:
         missing = experiment.dataset.left_out(encoded.split.name, config.queries)
-    placement = with_misses(place(scores, encoded.text_video), *missing)
-    return Evaluation(encoded, scores, placement_metrics(placement, config.evaluation.ties), missing)
+    placement = with_misses(place_both_ways(scores, encoded.text_video), *missing)
+    return Evaluation(encoded, scores.t2v, placement_metrics(placement, config.evaluation.ties), missing)
 
 
 def _shuffled(batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:

@@ -18,11 +18,13 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.matching import SamplerSettings
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.clip4clip import Clip4Clip
+from eaglenet_jax.heads.crosstvr import CrossTvr, TokenShape
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import Head, Pairwise, TextFeatures, VideoFeatures, whole
 from eaglenet_jax.heads.shenet import SheNet
 from eaglenet_jax.heads.tmass import TMass
 from eaglenet_jax.heads.xpool import XPool
+from eaglenet_jax.layers.query_transformer import QueryShape
 from eaglenet_jax.layers.rgat import GraphShape
 
 Params = Mapping[str, Any]
@@ -54,6 +56,14 @@ def _shenet(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
     return SheNet(clip.embed_dim, temporal_positions=frames, temporal_heads=clip.text_heads, **options)
 
 
+def _crosstvr(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
+    first, tokens, shape = options.pop("first"), options.pop("tokens"), options.pop("transformer", {})
+    seen = TokenShape(clip.patches + 1, clip.embed_dim)
+    if tokens["source"]:
+        seen = TokenShape(tokens["count"], tokens["width"], shared=False)
+    return CrossTvr(HEADS[first["system"]](clip, frames, first["head"]), frames, seen, QueryShape(**shape), **options)
+
+
 # Builders of heads, from the CLIP's sizes, M and the config's options.
 HEADS: dict[str, Callable[[ClipConfig, int, dict[str, Any]], Head]] = {
     "clip4clip": _clip4clip,
@@ -61,6 +71,7 @@ HEADS: dict[str, Callable[[ClipConfig, int, dict[str, Any]], Head]] = {
     "tmass": _tmass,
     "eaglenet": _eaglenet,
     "shenet": _shenet,
+    "crosstvr": _crosstvr,
 }
 
 

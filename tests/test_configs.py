@@ -37,6 +37,7 @@ def test_config_builds_with_every_preset(name):
         changing = {name: options.get(name) for name in SHAPING} | {
             name: options.get("graph", {}).get(name) for name in SHAPING_GRAPH
         }
+        changing["first"] = options.get("first", {}).get("system")
         key = (config.system, config.clip.name, config.max_frames, str(changing))
         if key not in SHAPES:
             SHAPES[key] = jax.eval_shape(system.init, jax.random.key(0))

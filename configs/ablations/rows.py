@@ -15,8 +15,11 @@ DATASETS = ("demo", "msrvtt", "didemo", "msvd", "vatex", "activitynet", "lsmdc",
 Rows = Mapping[str, Mapping[str, Any]]  # name of a row → changes of the config
 
 
-def ablated(table: str, rows: Rows, argument: str) -> ConfigDict:
-    """The config of one row.
+NAMES = {"eaglenet": "EagleNet", "shenet": "SHE-Net", "crosstvr": "CrossTVR"}
+
+
+def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet") -> ConfigDict:
+    """The config of one row of a table about a system.
 
     argument: the row, a dataset (default: msrvtt) and the words that the dataset takes, by comma: "frl,didemo,b16".
     """
@@ -28,9 +31,11 @@ def ablated(table: str, rows: Rows, argument: str) -> ConfigDict:
     if len(datasets) > 1:
         raise UserError(f"--config: {' and '.join(datasets)} exclude each other; give one of them")
     rest = [word for word in words if word != row and word not in datasets]
-    config = importlib.import_module(f"configs.{datasets[0]}").get_config(",".join(rest))
-    if config.system != "eaglenet":
-        raise UserError(f"--config: the table {table} is about EagleNet, not {config.system}")
+    asked = [word for word in rest if word in common.SYSTEMS] or [system]
+    if common.SYSTEMS[asked[0]][0] != system:
+        raise UserError(f"--config: the table {table} is about {NAMES[system]}, not {asked[0]}")
+    words = [*(word for word in rest if word not in asked), *asked]
+    config = importlib.import_module(f"configs.{datasets[0]}").get_config(",".join(words))
     config.update(common.merged(rows[row], {}))
     if rows[row]:
         config.claimed = ConfigDict({})  # a paper's number is that of the whole system

@@ -8,7 +8,7 @@ against this file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 from flax import struct
@@ -68,6 +68,14 @@ class PairScores:
     aux: dict[str, Any] = struct.field(default_factory=dict)
 
 
+class FirstStage(NamedTuple):
+    """What chooses the candidates of a head that scores few pairs: a head, its parameters, and how many candidates."""
+
+    head: Head
+    params: Mapping[str, Any]
+    top_k: int
+
+
 @runtime_checkable
 class Pairwise(Protocol):
     """Runs a bound head method over all rows of texts, given by the training layer.
@@ -122,6 +130,24 @@ class Head(nn.Module):
         """Parameters of the head before the first step, given those of a trained CLIP. Default: as they are."""
         del clip
         return dict(params)
+
+    def start_from_head(
+        self, params: Mapping[str, Any], head: Head, trained: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Parameters before the first step, given another head and its trained ones; None to take nothing of it.
+
+        Default: the parts that both have, of a head of the same kind.
+        """
+        if type(head) is not type(self):
+            return None
+        return {name: trained.get(name, start) for name, start in params.items()}
+
+    def first_stage(self, params: Mapping[str, Any]) -> FirstStage | None:
+        """For a head whose scores are added to those of another on a few candidates: that other. Default: none, all
+        pairs are scored. params: of this head.
+        """
+        del params
+        return None
 
     def prepare_text(self, text: TextFeatures) -> Any:
         """The work that needs only the texts → a pytree whose leaves have the text as leading axis."""

@@ -12,11 +12,13 @@ import numpy as np
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.matching import SamplerSettings
 from eaglenet_jax.heads.clip4clip import Clip4Clip
+from eaglenet_jax.heads.crosstvr import CrossTvr, TokenShape
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
 from eaglenet_jax.heads.shenet import SheNet
 from eaglenet_jax.heads.tmass import TMass
 from eaglenet_jax.heads.xpool import XPool
+from eaglenet_jax.layers.query_transformer import QueryShape
 from eaglenet_jax.layers.rgat import GraphShape
 from eaglenet_jax.layers.text_hierarchy import empty_syntax
 
@@ -56,6 +58,14 @@ HEADS = {
         eam_negatives=False,
         eam_support_weight=0.0,
         sampler=SamplerSettings(steps=2, buffer_rows=6, start="paper"),
+    ),
+    "crosstvr": CrossTvr(
+        Clip4Clip(WIDTH),
+        FRAMES,
+        TokenShape(PATCHES + 1, WIDTH),
+        QueryShape(width=8, layers=2, heads=2, hidden=8, cross_every=2),
+        queries=2,
+        selected=2,
     ),
     "shenet": SheNet(WIDTH, **SYNTAX, temporal_positions=FRAMES, temporal_layers=1, temporal_heads=2),
 }

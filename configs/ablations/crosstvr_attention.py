@@ -1,0 +1,24 @@
+"""Spatial and temporal attention.
+
+Paper: CrossTVR (Dai et al.), table 6.
+Command: python -m eaglenet_jax.sweep --config=configs/ablations/crosstvr_attention.py:msrvtt,b32 --seeds=0,1,2
+Expected: the paper's table; never run here on real data. With :demo instead of :msrvtt,b32 it runs on MovingShapes.
+The table's baseline is the first stage, which every run of two stages reports beside its own result.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.ablations.rows import Rows, ablated
+
+ROWS: Rows = {
+    "spatial": {"head": {"temporal": False}},
+    "temporal": {"head": {"spatial": False}},
+    "both": {},
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """argument: a row, a dataset and the words that it takes, such as "spatial,didemo,b32"."""
+    return ablated("crosstvr_attention", ROWS, argument, "crosstvr")

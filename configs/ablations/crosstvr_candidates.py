@@ -1,0 +1,20 @@
+"""Candidates that are scored again.
+
+Paper: CrossTVR (Dai et al.), figure 4.
+Command: python -m eaglenet_jax.sweep --config=configs/ablations/crosstvr_candidates.py:msrvtt,b32 --seeds=0,1,2
+Expected: the paper's curve; never run here on real data. With :demo instead of :msrvtt,b32 it runs on MovingShapes.
+K changes evaluation alone; python -m benchmarks.rerank measures the curve of one trained run.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.ablations.rows import Rows, ablated
+
+ROWS: Rows = {f"k{count}": {"head": {"top_k": count}} for count in (2, 4, 6, 8, 10, 12, 15, 17, 19)}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """argument: a row, a dataset and the words that it takes, such as "k2,didemo,b32"."""
+    return ablated("crosstvr_candidates", ROWS, argument, "crosstvr")

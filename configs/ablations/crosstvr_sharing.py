@@ -1,0 +1,24 @@
+"""One set of weights for both attentions, or two.
+
+Paper: CrossTVR (Dai et al.), table 9.
+Command: python -m eaglenet_jax.sweep --config=configs/ablations/crosstvr_sharing.py:msrvtt,b32 --seeds=0,1,2
+Expected: the paper's table; never run here on real data. With :demo instead of :msrvtt,b32 it runs on MovingShapes.
+The last row is not the paper's: about as many weights as the shared ones.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.ablations.rows import Rows, ablated
+
+ROWS: Rows = {
+    "shared": {},
+    "unshared": {"head": {"shared_weights": False}},
+    "unshared_half": {"head": {"shared_weights": False, "transformer": {"layers": 6}}},
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """argument: a row, a dataset and the words that it takes, such as "shared,didemo,b32"."""
+    return ablated("crosstvr_sharing", ROWS, argument, "crosstvr")

@@ -1,0 +1,242 @@
+"""CrossTVR: a second stage that looks at the patches of the few videos that a first stage chose (SYSTEMS.md section 4).
+
+Dai et al., Fine-grained Text-Video Retrieval with Frozen Image Encoders (eq. 1–7). There is no public code; what the
+paper leaves open is listed as assumed in docs/DIFFERENCES.md. The first stage is any other head, trained before and
+kept as it is; its scores choose candidates and negatives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.interface import FirstStage, Head, PairScores, Pairwise, TextFeatures, VideoFeatures
+from eaglenet_jax.layers.losses import repeated_video
+from eaglenet_jax.layers.negatives import drawn_negatives
+from eaglenet_jax.layers.query_transformer import SMALL, Dropout, QueryShape, QueryTransformer, Tokens, bert_norm
+from eaglenet_jax.layers.selection import top_positions
+from eaglenet_jax.layers.similarity import at_least_float32
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenShape:
+    """What the second stage sees of a frame: `count` tokens of `width`, class token first.
+
+    shared: those of the first stage's own vision encoder; else of another, in VideoFeatures.extra["tokens"] [B, M,
+    count, width].
+    """
+
+    count: int
+    width: int
+    shared: bool = True
+
+
+@struct.dataclass
+class MatchText:
+    """id: [Bt]. words: [Bt, L, w]. mask: [Bt, L]."""
+
+    id: Array
+    words: Array
+    mask: Array
+
+
+@struct.dataclass
+class MatchVideo:
+    """id: [Bv]. tokens: [Bv, M, n, e]. selected: [Bv, M, k, e], the most important tokens of every frame, and
+    importance: [Bv, M, k], the logarithms of theirs. mask: [Bv, M].
+    """
+
+    id: Array
+    tokens: Array
+    selected: Array
+    importance: Array
+    mask: Array
+
+
+class CrossTvr(Head):
+    """Queries and words attend to each frame's tokens, then the frames' queries to the selected tokens of all frames.
+
+    first: the head of the first stage. frames: M. tokens: what is seen of a frame. queries: N_Q. selected: tokens that
+    are kept of each frame for the temporal attention. spatial, temporal: the two attentions (table 6). shared_weights:
+    both have the same (table 9). negative_scale: of the first stage's similarity where negatives are drawn. top_k: K,
+    candidates that are scored again. mask_repeated_videos: another caption of the same video is no negative.
+    """
+
+    first: Head
+    frames: int
+    tokens: TokenShape
+    transformer: QueryShape = QueryShape()
+    queries: int = 32
+    selected: int = 4
+    spatial: bool = True
+    temporal: bool = True
+    shared_weights: bool = True
+    negative_scale: float = 100.0
+    top_k: int = 15
+    mask_padding: bool = True
+    mask_repeated_videos: bool = True
+    dtype: DTypeLike | None = None
+
+    uses_words = True
+
+    @property
+    def uses_patches(self) -> bool:  # type: ignore[override]
+        """Where it shares the first stage's encoder, or that reads them."""
+        return self.tokens.shared or self.first.uses_patches
+
+    def setup(self) -> None:
+        """Parts, under the names that the parameter tree shows."""
+        if not (self.spatial or self.temporal):
+            raise ValueError("CrossTvr.spatial and CrossTvr.temporal are both off; switch one of them on")
+        if self.top_k < 1:
+            raise ValueError(f"CrossTvr.top_k is {self.top_k}; at least one candidate is scored again")
+        width = self.transformer.width
+        self.query_tokens = self.param("query_tokens", SMALL, (self.queries, width))
+        self.word_projection = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype)
+        self.embedding_norm = bert_norm("embedding_norm")
+        self.layers = QueryTransformer(self.transformer, self.dtype)
+        if self.spatial and self.temporal and not self.shared_weights:
+            self.temporal_layers = QueryTransformer(self.transformer, self.dtype)
+        if self.temporal:
+            self.selector_up = nn.Dense(self.tokens.width, kernel_init=SMALL, dtype=self.dtype)
+            self.selector_down = nn.Dense(1, kernel_init=SMALL, dtype=self.dtype)
+        self.classifier = nn.Dense(2, kernel_init=SMALL)
+
+    def text_extra(self, texts: int) -> dict[str, Any]:
+        """What the first stage needs."""
+        return self.first.text_extra(texts)
+
+    def video_extra(self, videos: int) -> dict[str, Any]:
+        """The tokens of another encoder, and what the first stage needs."""
+        extra = self.first.video_extra(videos)
+        if not self.tokens.shared:
+            shape = (videos, self.frames, self.tokens.count, self.tokens.width)
+            extra["tokens"] = np.zeros(shape, np.float16)
+        return extra
+
+    def first_stage(self, params: Mapping[str, Any]) -> FirstStage:
+        """The head that chooses the candidates."""
+        return FirstStage(self.first, params.get("first", {}), self.top_k)
+
+    def start_from_head(
+        self, params: Mapping[str, Any], head: Head, trained: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """All of it from another CrossTVR; else the first stage from a head of its kind."""
+        if type(head) is type(self):
+            return super().start_from_head(params, head, trained)
+        if type(head) is not type(self.first):
+            raise UserError(
+                f"CrossTVR's first stage is a {type(self.first).__name__}, the run that it starts from trained a "
+                f"{type(head).__name__}; start from a run of the first stage"
+            )
+        first = {name: trained.get(name, start) for name, start in params.get("first", {}).items()}
+        return {**params, "first": first} if first else dict(params)
+
+    def prepare_text(self, text: TextFeatures) -> MatchText:
+        """Word states in the width of the queries."""
+        assert text.words is not None  # uses_words
+        words = jax.lax.stop_gradient(at_least_float32(text.words))  # the encoders stay as they are
+        return MatchText(text.id, at_least_float32(self.word_projection(words)), text.mask)
+
+    def prepare_video(self, video: VideoFeatures) -> MatchVideo:
+        """Tokens, and the most important ones of every frame (eq. 4). UserError where tokens are missing."""
+        if self.tokens.shared:
+            assert video.patches is not None  # uses_patches
+            tokens = jnp.concatenate([video.frames[:, :, None], video.patches], axis=2)
+        elif "tokens" in video.extra:
+            tokens = video.extra["tokens"]
+        else:
+            raise UserError(
+                "CrossTVR needs the tokens of its own vision encoder, VideoFeatures.extra['tokens']; "
+                "python -m eaglenet_jax.vision_tokens makes them for a prepared dataset"
+            )
+        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
+        tokens = jnp.where(mask[..., None, None], jax.lax.stop_gradient(at_least_float32(tokens)), 0)
+        if not self.temporal:
+            return MatchVideo(video.id, tokens, tokens[:, :, :0], tokens[:, :, :0, 0], mask)
+        hidden = jax.nn.gelu(self.selector_up(tokens), approximate=False)
+        importance = jax.nn.log_softmax(at_least_float32(self.selector_down(hidden))[..., 0], axis=-1)
+        positions, _ = top_positions(importance, self.selected, jnp.ones((), bool))
+        chosen = jnp.take_along_axis(importance, positions, axis=-1)
+        return MatchVideo(video.id, tokens, jnp.take_along_axis(tokens, positions[..., None], axis=2), chosen, mask)
+
+    def match_logits(self, text: MatchText, video: MatchVideo, draws: Draws) -> Float[Array, "N 2"]:
+        """(no match, match) of pairs: row i of both sides is pair i. Eq. 1–3, 5 and 6."""
+        pairs, frames = video.mask.shape
+
+        def dropout(name: str) -> Dropout:
+            return Dropout(draws, (text.id, video.id), self.transformer.dropout_rate, name)
+
+        start = jnp.broadcast_to(self.query_tokens, (pairs, *self.query_tokens.shape))
+        queries = Tokens(self.embedding_norm(start), jnp.ones(start.shape[:2], bool))
+        words: Tokens | None = Tokens(self.embedding_norm(text.words), text.mask)
+        if self.spatial:
+
+            def by_frame(x: Array) -> Array:
+                return jnp.broadcast_to(x[:, None], (pairs, frames, *x.shape[1:]))
+
+            seen = Tokens(video.tokens, jnp.ones(video.tokens.shape[:-1], bool))
+            queries, words = jax.tree.map(by_frame, (queries, words))
+            each = self.layers(queries, words, seen, dropout("spatial"))
+            queries, words = Tokens(jnp.mean(each, axis=2), video.mask), None  # eq. 3: one query a frame
+        if self.temporal:
+            flat = (pairs, frames * video.selected.shape[2])
+            chosen = jnp.broadcast_to(video.mask[..., None], video.importance.shape).reshape(flat)
+            seen = Tokens(video.selected.reshape(*flat, -1), chosen, video.importance.reshape(flat))
+            layers = self.layers if self.shared_weights or not self.spatial else self.temporal_layers
+            queries = Tokens(layers(queries, words, seen, dropout("temporal")), queries.mask)
+        share = queries.mask / jnp.maximum(jnp.sum(queries.mask, axis=1, keepdims=True), 1)
+        return self.classifier(jnp.einsum("nq,nqw->nw", share.astype(queries.states.dtype), queries.states))
+
+    def match_rows(
+        self, rows: tuple[Int[Array, " N"], Int[Array, " N"]], sides: tuple[MatchText, MatchVideo], draws: Draws
+    ) -> Float[Array, "N 2"]:
+        """`match_logits` of pairs given as rows of texts and of videos."""
+        text, video = (
+            jax.tree.map(lambda leaf, row=row: leaf[row], side) for row, side in zip(rows, sides, strict=True)
+        )
+        return self.match_logits(text, video, draws)
+
+    def score(self, text: MatchText, video: MatchVideo, draws: Draws, aux: bool = False) -> PairScores:
+        """Probability that a pair matches, by the second stage alone."""
+        counts = text.id.shape[0], video.id.shape[0]
+        rows = jnp.repeat(jnp.arange(counts[0]), counts[1]), jnp.tile(jnp.arange(counts[1]), counts[0])
+        logits = self.match_rows(rows, (text, video), draws)
+        return PairScores(jax.nn.softmax(logits, axis=-1)[:, 1].reshape(counts))
+
+    def first_scores(self, text: Any, video: Any, draws: Draws) -> Float[Array, "Bt Bv"]:
+        """Similarity by the first stage."""
+        return self.first.score(text, video, draws).similarity
+
+    def loss(
+        self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
+    ) -> tuple[Array, dict[str, Array], Any]:
+        """Cross-entropy of the matching pairs, and of a hard negative video a text and a hard negative text a video."""
+        prepared = self.first.prepare_text(text), self.first.prepare_video(video)
+        evaluation = dataclasses.replace(draws, train=False)
+        similarity = jax.lax.stop_gradient(pairwise(self.first_scores, *prepared, evaluation))
+        count = similarity.shape[0]
+        allowed = ~jnp.eye(count, dtype=bool) & ~(repeated_video(video.id) & self.mask_repeated_videos)
+        videos, texts = drawn_negatives(similarity, allowed, self.negative_scale, draws, text.id, video.id)
+        own = jnp.arange(count)
+        rows = jnp.concatenate([own, own, texts]), jnp.concatenate([own, videos, own])
+        sides = self.prepare_text(text), self.prepare_video(video)
+        logits = pairwise(self.match_rows, rows, sides, draws)
+        # A text or a video that has no negative in the batch gives none.
+        there = jnp.concatenate([own >= 0, jnp.any(allowed, axis=1), jnp.any(allowed, axis=0)])
+        right = (jnp.arange(3 * count) < count).astype(jnp.int32)
+        surprise = -jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), right[:, None], axis=1)[:, 0]
+        loss = jnp.sum(jnp.where(there, surprise, 0)) / jnp.sum(there)
+        guessed = (logits[:, 1] > logits[:, 0]) == (right == 1)
+        return loss, {"match_loss": loss, "pairs_right": jnp.sum(guessed & there) / jnp.sum(there)}, head_state

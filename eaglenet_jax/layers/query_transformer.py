@@ -1,0 +1,136 @@
+"""The query transformer of BLIP-2 (Q-Former): learned queries that look at words beside them and at visual tokens.
+
+A layer, normalised after each sum as in BERT: self-attention of queries and words together; in every `cross_every`-th
+layer, cross-attention of the queries to the tokens; a feed-forward network of the queries and one of the words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.layers.similarity import at_least_float32, masked_softmax
+
+NORM_EPS = 1e-12
+SMALL = nn.initializers.normal(0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryShape:
+    """width, layers, heads, hidden (of the feed-forward networks): BLIP-2's sizes by default. dropout_rate: of what is
+    added to the residual stream. cross_every: layers from one cross-attention to the next.
+    """
+
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    cross_every: int = 2
+    dropout_rate: float = 0.1
+
+
+@struct.dataclass
+class Tokens:
+    """What is attended to: states [*batch, n, e], mask [*batch, n] False where there is nothing, and what is added to
+    the attention logits [*batch, n], or None.
+    """
+
+    states: Array
+    mask: Array
+    bias: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropout:
+    """Dropout of pairs. ids: of the pairs, which lead every array. name: of the pass that asks."""
+
+    draws: Draws
+    ids: Sequence[Array]
+    rate: float
+    name: str
+
+    def __call__(self, part: str, x: Array) -> Array:
+        """`x` with entries left out, in training."""
+        return self.draws.dropout(f"{self.name}_{part}", self.ids, x, self.rate)
+
+
+def bert_norm(name: str) -> nn.LayerNorm:
+    """BERT's layer normalisation."""
+    return nn.LayerNorm(epsilon=NORM_EPS, use_fast_variance=False, name=name)
+
+
+class AddedAttention(nn.Module):
+    """norm(x + output(attention of x to tokens))."""
+
+    heads: int
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*batch q w"], tokens: Tokens, dropout: Dropout, part: str
+    ) -> Float[Array, "*batch q w"]:
+        width = x.shape[-1]
+
+        def projected(name: str, source: Array) -> Array:
+            made = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype, name=name)(source)
+            return made.reshape(*source.shape[:-1], self.heads, width // self.heads)
+
+        query, key, value = projected("query", x), projected("key", tokens.states), projected("value", tokens.states)
+        logits = at_least_float32(jnp.einsum("...qhc,...nhc->...hqn", query, key)) / (width // self.heads) ** 0.5
+        if tokens.bias is not None:
+            logits = logits + tokens.bias[..., None, None, :]
+        weights = masked_softmax(logits, tokens.mask[..., None, None, :]).astype(value.dtype)
+        seen = jnp.einsum("...hqn,...nhc->...qhc", weights, value).reshape(x.shape)
+        added = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype, name="output")(seen)
+        return bert_norm("norm")(x + dropout(part, at_least_float32(added)))
+
+
+class AddedFeedForward(nn.Module):
+    """norm(x + down(gelu(up(x))))."""
+
+    hidden: int
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch q w"], dropout: Dropout, part: str) -> Float[Array, "*batch q w"]:
+        up = nn.Dense(self.hidden, kernel_init=SMALL, dtype=self.dtype, name="up")(x)
+        down = nn.Dense(x.shape[-1], kernel_init=SMALL, dtype=self.dtype, name="down")
+        return bert_norm("norm")(x + dropout(part, at_least_float32(down(jax.nn.gelu(up, approximate=False)))))
+
+
+class QueryTransformer(nn.Module):
+    """All layers; queries in, queries out."""
+
+    shape: QueryShape
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, queries: Tokens, words: Tokens | None, visual: Tokens, dropout: Dropout) -> Array:
+        """queries: [*batch, q, w], masked ones are seen by none. words: beside them, [*batch, l, w], or None. visual:
+        [*batch, n, e]. Returns the queries [*batch, q, w], at least float32.
+        """
+        count = queries.states.shape[-2]
+        x = queries.states if words is None else jnp.concatenate([queries.states, words.states], axis=-2)
+        mask = queries.mask if words is None else jnp.concatenate([queries.mask, words.mask], axis=-1)
+        x = at_least_float32(x)
+        for layer in range(self.shape.layers):
+            self_attention = AddedAttention(self.shape.heads, self.dtype, name=f"self_attention_{layer}")
+            x = self_attention(x, Tokens(x, mask), dropout, f"self_{layer}")
+            asking, beside = x[..., :count, :], x[..., count:, :]
+            if layer % self.shape.cross_every == 0:
+                cross_attention = AddedAttention(self.shape.heads, self.dtype, name=f"cross_attention_{layer}")
+                asking = cross_attention(asking, visual, dropout, f"cross_{layer}")
+            feed = AddedFeedForward(self.shape.hidden, self.dtype, name=f"query_feed_{layer}")
+            x = feed(asking, dropout, f"query_feed_{layer}")
+            if words is not None and layer + 1 < self.shape.layers:  # of the last layer only the queries are read
+                feed = AddedFeedForward(self.shape.hidden, self.dtype, name=f"word_feed_{layer}")
+                x = jnp.concatenate([x, feed(beside, dropout, f"word_feed_{layer}")], axis=-2)
+        return x

@@ -1,0 +1,194 @@
+"""CrossTVR against its equations in loops; its negatives; its first stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.clip4clip import Clip4Clip
+from eaglenet_jax.heads.crosstvr import CrossTvr, TokenShape
+from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
+from eaglenet_jax.heads.xpool import XPool
+from eaglenet_jax.layers.negatives import drawn_negatives
+from eaglenet_jax.layers.query_transformer import QueryShape
+from eaglenet_jax.retrieval.rerank import rerank
+from eaglenet_jax.retrieval.scoring import score_gallery
+from eaglenet_jax.retrieval.two_stages import place_both_ways, score_both_ways
+from tests.heads.crosstvr_loops import Loops
+
+WIDTH, FRAMES, PATCHES, TOKENS = 6, 3, 4, 5
+SHAPE = QueryShape(width=8, layers=2, heads=2, hidden=10, cross_every=1, dropout_rate=0.0)
+CROSSTVR = CrossTvr(
+    Clip4Clip(WIDTH), FRAMES, TokenShape(PATCHES + 1, WIDTH), SHAPE, queries=2, selected=2, negative_scale=3.0, top_k=2
+)
+DRAWS = Draws(jax.random.key(0))
+
+
+def features(count: int = 3) -> tuple[TextFeatures, VideoFeatures]:
+    rng = np.random.default_rng(3)
+    ids = np.arange(count, dtype=np.uint32)
+    mask = np.arange(FRAMES) < np.resize([3, 1, 2], count)[:, None]
+    word_mask = np.arange(TOKENS) < np.resize([5, 2, 3], count)[:, None]  # of the second, start and end token alone
+    text = TextFeatures(ids, rng.normal(size=(count, WIDTH)), rng.normal(size=(count, TOKENS, WIDTH)), word_mask)
+    tokens = rng.normal(size=(count, FRAMES, 7, 9)) * mask[..., None, None]
+    video = VideoFeatures(
+        ids,
+        rng.normal(size=(count, FRAMES, WIDTH)),
+        rng.normal(size=(count, FRAMES, PATCHES, WIDTH)),
+        mask,
+        {"tokens": tokens},
+    )
+    return jax.tree.map(jnp.asarray, (text, video))
+
+
+def random_params(head):
+    text, video = features()
+    draws = Draws(jax.random.key(0), train=True)
+    shapes = jax.eval_shape(
+        lambda key, *sides: head.init(key, *sides, (), draws, whole, method="loss"), DRAWS.key, text, video
+    )
+    rng = np.random.default_rng(5)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape) * 0.5 + 0.1, shapes["params"])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def scores_of(head, params, text, video):
+    variables = {"params": params}
+    prepared = head.apply(variables, text, method="prepare_text"), head.apply(variables, video, method="prepare_video")
+    return head.apply(variables, *prepared, DRAWS, method="score").similarity
+
+
+SWITCHES = [
+    {"tokens": TokenShape(7, 9, shared=False), "shared_weights": False},
+    {"temporal": False, "transformer": dataclasses.replace(SHAPE, cross_every=2)},
+    {"spatial": False},
+]
+
+
+@pytest.mark.parametrize("changes", SWITCHES, ids=["own_encoder_unshared", "spatial", "temporal"])
+def test_scores_equal_the_equations_in_loops(changes):
+    head = CROSSTVR.clone(**changes)
+    with jax.enable_x64(True):
+        text, video = features()
+        params = random_params(head)
+        found = np.asarray(scores_of(head, params, text, video))
+    np.testing.assert_allclose(found, Loops(head, params, text, video).scores(), rtol=1e-9)
+
+
+def test_loss_and_gradient_equal_the_loops():
+    """As of SHE-Net; the encoders stay as they are, so by parameters alone. The first stage draws the negatives."""
+    step = 1e-6
+    with jax.enable_x64(True):
+        text, video = features()
+        start = random_params(CROSSTVR)
+
+        def loss(params):
+            draws = Draws(jax.random.key(4), train=True)
+            return CROSSTVR.apply({"params": params}, text, video, (), draws, whole, method="loss")[0]
+
+        found = jax.jit(jax.value_and_grad(loss))(start)
+        cosines = (
+            CROSSTVR.first.apply({}, text, method="prepare_text"),
+            CROSSTVR.first.apply({}, video, method="prepare_video"),
+        )
+        drawn = drawn_negatives(
+            cosines[0] @ cosines[1].T, ~jnp.eye(3, dtype=bool), 3.0, Draws(jax.random.key(4)), text.id, video.id
+        )
+        value, slopes, videos, texts = jax.tree.map(np.asarray, (*found, *drawn))
+    expected = Loops(CROSSTVR, start, text, video).loss(videos, texts)
+    np.testing.assert_allclose(value, expected, rtol=1e-9)
+    rng = np.random.default_rng(9)
+    for _ in range(2):
+        way = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), start)
+        ahead, back = (
+            Loops(CROSSTVR, jax.tree.map(lambda x, d: x + side * step * d, start, way), text, video).loss(videos, texts)
+            for side in (1, -1)
+        )
+        along = sum(float(np.sum(g * d)) for g, d in zip(jax.tree.leaves(slopes), jax.tree.leaves(way), strict=True))
+        np.testing.assert_allclose(along, (ahead - back) / (2 * step), rtol=1e-5)
+    frozen = jax.tree_util.keystr
+    still = {frozen(path) for path, g in jax.tree_util.tree_leaves_with_path(slopes) if np.abs(g).max() < 1e-12}
+    # Adding a number to every logit of an attention, or of the tokens' importance, changes nothing.
+    assert all("['key']['bias']" in name or "selector_down']['bias" in name for name in still)
+
+
+def test_negatives_follow_the_first_stage_and_are_never_matches():
+    rng = np.random.default_rng(0)
+    similarity = jnp.asarray(rng.normal(size=(4, 4)), jnp.float32)
+    allowed = ~jnp.eye(4, dtype=bool) & ~jnp.asarray([[0, 0, 0, 1], [0] * 4, [0] * 4, [1, 0, 0, 0]], bool)
+    ids = jnp.arange(4, dtype=jnp.uint32)
+
+    @jax.jit
+    @jax.vmap
+    def drawn(key):
+        return drawn_negatives(similarity, allowed, 2.0, Draws(key), ids, ids)
+
+    videos, texts = (np.asarray(one) for one in drawn(jax.random.split(jax.random.key(1), 4000)))
+    weights = np.where(allowed, np.exp(2.0 * np.asarray(similarity)), 0)
+    for row in range(4):
+        shares = np.bincount(videos[:, row], minlength=4) / 4000
+        np.testing.assert_allclose(shares, weights[row] / weights[row].sum(), atol=0.03)
+        shares = np.bincount(texts[:, row], minlength=4) / 4000
+        np.testing.assert_allclose(shares, weights[:, row] / weights[:, row].sum(), atol=0.03)
+
+
+def test_a_batch_of_one_video_has_no_negatives():
+    text, video = features(2)
+    video = dataclasses.replace(video, id=jnp.zeros(2, jnp.uint32))
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), random_params(CROSSTVR))
+    draws = Draws(jax.random.key(0), train=True)
+    loss = jax.jit(lambda p: CROSSTVR.apply({"params": p}, text, video, (), draws, whole, method="loss")[0])(params)
+    own = np.diagonal(np.asarray(scores_of(CROSSTVR, params, text, video)))
+    np.testing.assert_allclose(loss, -np.log(own).mean(), rtol=1e-4)
+
+
+def test_the_gallery_is_the_first_stage_and_a_rerank_both_ways():
+    text, video = features(5)
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), random_params(CROSSTVR))
+    both = score_both_ways(CROSSTVR, params, text, video, draws=DRAWS)
+    first = score_gallery(CROSSTVR.first, {}, text, video, draws=DRAWS)
+    match = np.asarray(scores_of(CROSSTVR, params, text, video))
+    for by_query, candidates, second in ((both.t2v, first, match), (both.v2t.T, first.T, match.T)):
+        for row in range(5):
+            best = np.argsort(-candidates[row])[:2]
+            np.testing.assert_allclose(by_query[row, best], (candidates + second)[row, best], rtol=1e-5)
+            others = np.setdiff1d(np.arange(5), best)
+            assert by_query[row, others].max() < by_query[row, best].min()
+    np.testing.assert_allclose(
+        both.t2v, rerank(first, CROSSTVR, params, text, video, draws=DRAWS, top_k=2, combine="add"), rtol=1e-6
+    )
+    placed = place_both_ways(both)
+    assert (placed.t2v.greater == (both.t2v > np.diagonal(both.t2v)[:, None]).sum(1)).all()
+    assert (placed.v2t.greater == (both.v2t > np.diagonal(both.v2t)).sum(0)).all()
+
+
+def test_it_starts_from_a_run_of_its_first_stage():
+    head = CROSSTVR.clone(first=XPool(WIDTH))
+    params = random_params(head)
+    trained = jax.tree.map(np.zeros_like, params["first"]) | {"matching_loss": {"logit_scale": np.float32(1)}}
+    started = head.start_from_head(params, XPool(WIDTH), trained)
+    assert set(started) == set(params) and set(started["first"]) == set(params["first"])
+    assert not any(leaf.any() for leaf in jax.tree.leaves(started["first"]))
+    assert started["layers"] is params["layers"]
+    assert head.start_from_head(params, head, params) == params
+    with pytest.raises(UserError, match=r"first stage is a XPool, .* trained a Clip4Clip"):
+        head.start_from_head(params, Clip4Clip(WIDTH), {})
+
+
+def test_what_is_missing_or_wrong_is_named():
+    _, video = features()
+    head = CROSSTVR.clone(tokens=TokenShape(7, 9, shared=False))
+    assert head.video_extra(2)["tokens"].shape == (2, FRAMES, 7, 9) and not head.uses_patches
+    assert not CROSSTVR.video_extra(2) and CROSSTVR.uses_patches
+    with pytest.raises(UserError, match=r"python -m eaglenet_jax\.vision_tokens"):
+        head.apply({"params": random_params(head)}, dataclasses.replace(video, extra={}), method="prepare_video")
+    for wrong, message in (({"spatial": False, "temporal": False}, "both off"), ({"top_k": 0}, "top_k is 0")):
+        with pytest.raises(ValueError, match=message):
+            random_params(CROSSTVR.clone(**wrong))

@@ -32,7 +32,7 @@ from eaglenet_jax.results import StageResult
 from eaglenet_jax.retrieval.encoding import encode_all, make_encode_text
 from eaglenet_jax.retrieval.leak import check_leak, leak_report, rows_of_gallery
 from eaglenet_jax.retrieval.saved_scores import save_scores
-from eaglenet_jax.retrieval.scoring import score_gallery
+from eaglenet_jax.retrieval.two_stages import score_both_ways
 from eaglenet_jax.training.checkpoints import Checkpoints, package_versions
 from eaglenet_jax.training.sharding import Devices
 from eaglenet_jax.zero_shot import zero_shot_clip
@@ -238,7 +238,7 @@ def query_bank(stage: EvaluatedStage, told: Told = silent) -> np.ndarray:
     )
     encode = make_encode_text(experiment.system)
     bank = encode_all(lambda batch: encode(stage.params, batch), itertools.islice(batches, QUERY_BANK // BANK_BATCH))
-    return score_gallery(
+    return score_both_ways(
         experiment.system.head,
         stage.params["head"],
         bank,
@@ -246,7 +246,7 @@ def query_bank(stage: EvaluatedStage, told: Told = silent) -> np.ndarray:
         draws=evaluation_draws(experiment),
         memory_budget=experiment.config.evaluation.memory_budget,
         progress=lambda done, total: told("scoring the query bank", done, total),
-    )
+    ).t2v
 
 
 LEAK_SIZE = 128  # most captions and videos of a leak check; a leak shows in a few

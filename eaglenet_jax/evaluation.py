@@ -47,12 +47,13 @@ class EncodedSplit:
 class Evaluation:
     """Scores of a split and what follows from them.
 
-    scores: [Nt, Nv]; of a system that reranks, those of text-to-video. metrics: {"t2v": …, "v2t": …, "Rsum": …} in
-    percent. missing: queries without a video, both ways, that are counted as misses in them.
+    scores, v2t_scores: [Nt, Nv]; one matrix unless the system reranks, which depends on who asks. metrics: {"t2v": …,
+    "v2t": …, "Rsum": …} in percent. missing: queries without a video, both ways, that are counted as misses in them.
     """
 
     encoded: EncodedSplit
     scores: np.ndarray
+    v2t_scores: np.ndarray
     metrics: Mapping[str, Any]
     missing: tuple[int, int] = (0, 0)
 
@@ -147,7 +148,7 @@ def score_split(
     if config.evaluation.count_missing:
         missing = experiment.dataset.left_out(encoded.split.name, config.queries)
     placement = with_misses(place_both_ways(scores, encoded.text_video), *missing)
-    return Evaluation(encoded, scores.t2v, placement_metrics(placement, config.evaluation.ties), missing)
+    return Evaluation(encoded, *scores, placement_metrics(placement, config.evaluation.ties), missing)
 
 
 def _shuffled(batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:

@@ -36,6 +36,7 @@ def measure_stage(
     return measure_scores(
         evaluation.scores,
         evaluation.encoded.text_video,
+        v2t_scores=evaluation.v2t_scores,
         baseline=None if baseline is None else baseline[1],
         baseline_name="baseline" if baseline is None else baseline[0],
         query_bank=query_bank(stage, told) if "qb_norm" in postprocess else None,

@@ -135,7 +135,7 @@ def scores_hash(scores: np.ndarray) -> str:
     """Ten hexadecimal digits of the scores, to tell two files apart."""
     digest = hashlib.blake2b(digest_size=5)
     for start in range(0, len(scores), 256):  # never a second copy of a large matrix
-        digest.update(np.ascontiguousarray(scores[start : start + 256]))
+        digest.update(scores[start : start + 256].tobytes())
     return digest.hexdigest()
 
 

@@ -95,6 +95,7 @@ def measure_scores(
     scores: np.ndarray,
     text_video: np.ndarray | None = None,
     *,
+    v2t_scores: np.ndarray | None = None,
     baseline: np.ndarray | None = None,
     query_bank: np.ndarray | None = None,
     validation: tuple[np.ndarray, np.ndarray | None] | None = None,
@@ -110,20 +111,26 @@ def measure_scores(
 ) -> ScoreReport:
     """Everything there is to say about a score matrix [Nt, Nv].
 
-    postprocess: of "dual_softmax", "sinkhorn", and "qb_norm", which needs `query_bank` and changes text→video only.
-    temperature: of the first two; by default the best on `validation`, scores and text_video of a validation split, for
-    dual softmax, else 100. missing: captions and videos that are lost and count as misses. The rest as in `place`,
-    `metric_intervals` and `paired_test` (baseline: [Nt, Nv] of another run on the same queries).
+    v2t_scores: [Nt, Nv] to rank texts by, where they are others. postprocess: of "dual_softmax", "sinkhorn", and
+    "qb_norm", which needs `query_bank` and changes text→video only. temperature: of the first two; by default the best
+    on `validation`, scores and text_video of a validation split, for dual softmax, else 100. missing: captions and
+    videos that are lost and count as misses. The rest as in `place`, `metric_intervals` and `paired_test` (baseline:
+    [Nt, Nv] of another run on the same queries).
     """
     if ties not in TIE_SHARE:
         # Under "released" a query counts as often as it ties, so queries of two runs cannot be paired.
         raise UserError(f"tie rule {ties!r} is unknown here: use one of {', '.join(TIE_SHARE)}")
     text_video = check_relevance(scores.shape, text_video)
 
-    def placed(scores: np.ndarray) -> RetrievalPlacement:
-        return with_misses(place(scores, text_video, v2t_among=v2t_among), *missing)
+    def placed(scores: np.ndarray, v2t_scores: np.ndarray | None = None) -> RetrievalPlacement:
+        placement = place(scores, text_video, v2t_among=v2t_among)
+        if v2t_scores is not None:
+            placement = dataclasses.replace(placement, v2t=place(v2t_scores, text_video, v2t_among=v2t_among).v2t)
+        return with_misses(placement, *missing)
 
-    placement = placed(scores)
+    if v2t_scores is scores:
+        v2t_scores = None
+    placement = placed(scores, v2t_scores)
     summary: dict[str, Any] = {
         "name": name,
         "texts": scores.shape[0],
@@ -148,7 +155,8 @@ def measure_scores(
         summary["temperatures"] = {method: found for method, found in temperatures.items() if found}
         summary["postprocessed"] = {}
         for method in postprocess:
-            changed = _postprocessed(scores, method, temperatures[method], query_bank)
+            both = {"t2v": scores, "v2t": scores if v2t_scores is None else v2t_scores}
+            changed = _postprocessed(both, method, temperatures[method], query_bank)
             sides = {side: placement_metrics(placed(matrix), ties)[side] for side, matrix in changed.items()}
             rsum = {"Rsum": recall_sum(**sides)} if len(sides) == 2 else {}
             summary["postprocessed"][method] = {**sides, **rsum}
@@ -186,15 +194,17 @@ def _temperatures(
 
 
 def _postprocessed(
-    scores: np.ndarray, method: str, temperatures: Mapping[str, Any], bank: np.ndarray | None
+    scores: Mapping[str, np.ndarray], method: str, temperatures: Mapping[str, Any], bank: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Scores of each direction that a method changes."""
+    """Scores of each direction that a method changes, from those of each direction."""
     if method == "dual_softmax":
-        return {side: dual_softmax(scores, temperatures[side], side) for side in SIDES}
+        return {side: dual_softmax(scores[side], temperatures[side], side) for side in SIDES}
     if method == "sinkhorn":
-        return dict.fromkeys(SIDES, sinkhorn(scores, temperatures["t2v"]))
+        if scores["t2v"] is scores["v2t"]:
+            return dict.fromkeys(SIDES, sinkhorn(scores["t2v"], temperatures["t2v"]))
+        return {side: sinkhorn(scores[side], temperatures[side]) for side in SIDES}
     if method == "qb_norm":
         if bank is None:
             raise UserError("qb_norm needs a query bank: scores of training texts (rows) against the same videos")
-        return {"t2v": qb_norm(scores, bank)}
+        return {"t2v": qb_norm(scores["t2v"], bank)}
     raise UserError(f"post-processing {method!r} is unknown: use dual_softmax, sinkhorn or qb_norm")

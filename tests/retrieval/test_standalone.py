@@ -190,3 +190,13 @@ def test_bad_files_of_ids_and_baselines_are_refused(tmp_path, matrix) -> None:
         relevance_from_ids(["a", "a"], ["a", "a"], (2, 2))
     with pytest.raises(UserError, match="1 text ids and 2 video ids for scores of 2 × 2"):
         relevance_from_ids(["a"], ["a", "b"], (2, 2))
+
+
+def test_a_reranked_system_has_scores_of_its_own_for_each_direction() -> None:
+    rng = np.random.default_rng(0)
+    t2v, v2t = rng.normal(size=(2, 12, 12))
+    summary = measure_scores(t2v, v2t_scores=v2t, postprocess=["dual_softmax"], temperature=5.0, **FAST).summary
+    assert summary["metrics"]["t2v"] == retrieval_metrics(t2v)["t2v"]
+    assert summary["metrics"]["v2t"] == retrieval_metrics(v2t)["v2t"]
+    dual = summary["postprocessed"]["dual_softmax"]["v2t"]
+    assert dual == retrieval_metrics(dual_softmax(v2t, 5.0, "v2t"))["v2t"]

@@ -151,11 +151,13 @@ def score_split(
     return Evaluation(encoded, *scores, placement_metrics(placement, config.evaluation.ties), missing)
 
 
-def _shuffled(batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+def _shuffled(batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Batches with the real frames of every video in a random order that depends on the video alone."""
     for batch in batches:
-        frames = batch["frames"].copy()
+        order = np.tile(np.arange(batch["frame_mask"].shape[1]), (len(batch["frame_mask"]), 1))
         for row, (video_id, mask) in enumerate(zip(batch["video_id"], batch["frame_mask"], strict=True)):
             real = np.flatnonzero(mask)
-            frames[row, real] = frames[row, np.random.default_rng(int(video_id)).permutation(real)]
-        yield {**batch, "frames": frames}
+            order[row, real] = np.random.default_rng(int(video_id)).permutation(real)
+        rows = np.arange(len(order))[:, None]
+        extra = {name: by_frame[rows, order] for name, by_frame in batch.get("video_extra", {}).items()}
+        yield {**batch, "frames": batch["frames"][rows, order]} | ({"video_extra": extra} if extra else {})

@@ -101,8 +101,9 @@ def open_experiment(config: Any) -> Experiment:
     """Builds the system and opens the data; the demo's data are rendered and prepared where they are missing."""
     system = build_system(config)
     text_extra = system.head.text_extra(1)
-    dataset = PreparedDataset.open(_prepared_folder(config.data, syntax="syntax" in text_extra))
-    dataset = dataset.with_extra(text_extra, config.max_words)
+    dataset = PreparedDataset.open(prepared_folder(config.data, syntax="syntax" in text_extra))
+    source = config.head.get("tokens", {}).get("source", "")  # of a vision encoder of its own
+    dataset = dataset.with_extra(text_extra, system.head.video_extra(1), config.max_words, source)
     if dataset.size != system.clip.config.image_size:
         raise UserError(
             f"the prepared frames are {dataset.size} pixels wide, this CLIP reads {system.clip.config.image_size}; "
@@ -117,7 +118,8 @@ def open_experiment(config: Any) -> Experiment:
     return experiment
 
 
-def _prepared_folder(data: Any, syntax: bool) -> Path:
+def prepared_folder(data: Any, syntax: bool = False) -> Path:
+    """The prepared folder of `config.data`; the demo's is made where it is missing. syntax: of its captions, too."""
     if data.dataset == "moving_shapes" and not data.prepared:
         return ensure_moving_shapes(
             Path(data.root),

@@ -25,6 +25,7 @@ from absl import flags
 from eaglenet_jax.data.records import example_ids
 from eaglenet_jax.data.sources import Captions, FrameReader, PreparedSplit, rows_of
 from eaglenet_jax.data.tokenizer import Tokenizer
+from eaglenet_jax.data.vision_tokens import TokenReader
 from eaglenet_jax.errors import UserError
 
 Batch = dict[str, Any]  # arrays; "text_extra" and "video_extra", where a system needs them, are dicts of arrays
@@ -42,6 +43,7 @@ class _VideoLoader:
     reader: FrameReader
     video_id: np.ndarray
     max_frames: int
+    tokens: TokenReader | None
 
     def __call__(self, rows: np.ndarray) -> Batch:
         size = self.reader.size
@@ -49,7 +51,8 @@ class _VideoLoader:
         mask = np.empty((len(rows), self.max_frames), bool)
         for slot, row in enumerate(rows):
             frames[slot], mask[slot] = self.reader.frames(int(row), self.max_frames)
-        return {"video_id": self.video_id[rows], "frames": frames, "frame_mask": mask}
+        batch = {"video_id": self.video_id[rows], "frames": frames, "frame_mask": mask}
+        return batch if self.tokens is None else {**batch, "video_extra": {"tokens": self.tokens(rows)}}
 
 
 @dataclass(frozen=True)
@@ -204,15 +207,17 @@ def video_batches(
     workers: int = 0,
     process_index: int = 0,
     process_count: int = 1,
+    between: tuple[int, int] | None = None,
 ) -> Generator[Batch, None, None]:
-    """The videos of a split once each, in order, read as by `batches`.
+    """The videos of a split once each, in order, read as by `batches`. between: the first and the one behind the last.
 
     Dicts of "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool and "valid" [B] bool,
     filled up as in `text_batches`.
     """
     mine = _process_slice(batch_size, process_index, process_count)
     loader = _FilledUp(_video_loader(split, max_frames), batch_size, mine)
-    return batches(grain.MapDataset.range(len(split.video_ids)).batch(batch_size).map(loader), workers=workers)
+    wanted = (0, len(split.video_ids)) if between is None else between
+    return batches(grain.MapDataset.range(*wanted).batch(batch_size).map(loader), workers=workers)
 
 
 @dataclass(frozen=True)
@@ -226,7 +231,7 @@ class _FilledUp:
     def __call__(self, rows: np.ndarray) -> Batch:
         filled, valid = (self.mine(each) for each in _filled_up(rows, self.batch_size))
         wanted, positions = np.unique(filled, return_inverse=True)
-        return {name: value[positions] for name, value in self.videos(wanted).items()} | {"valid": valid}
+        return rows_of(self.videos(wanted), positions) | {"valid": valid}
 
 
 def _filled_up(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -234,7 +239,7 @@ def _filled_up(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _video_loader(split: PreparedSplit, max_frames: int) -> _VideoLoader:
-    return _VideoLoader(split.reader, example_ids(split.video_ids), max_frames)
+    return _VideoLoader(split.reader, example_ids(split.video_ids), max_frames, split.tokens)
 
 
 def _process_slice(batch_size: int, process_index: int, process_count: int) -> _ProcessSlice:

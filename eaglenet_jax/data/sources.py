@@ -18,6 +18,7 @@ import simplejpeg
 
 from eaglenet_jax.data.frame_sampling import pick_frames
 from eaglenet_jax.data.syntax import read_syntax, syntax_arrays
+from eaglenet_jax.data.vision_tokens import TokenReader, TokensHeader, tokens_folder
 from eaglenet_jax.errors import UserError
 
 FORMAT = 1
@@ -105,12 +106,16 @@ def rows_of(extra: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """One split. Rows of `video_ids`, `frame_counts` [Nv] (stored frames) and `reader` are the same videos."""
+    """One split. Rows of `video_ids`, `frame_counts` [Nv] (stored frames), `reader` and `tokens` are the same videos.
+
+    tokens: of another vision encoder, where a system needs them.
+    """
 
     name: str
     captions: Captions
     frame_counts: np.ndarray
     reader: FrameReader
+    tokens: TokenReader | None = None
 
     @property
     def video_ids(self) -> tuple[str, ...]:
@@ -137,21 +142,28 @@ class PreparedSplit:
 class PreparedDataset:
     """A prepared directory. `manifest` is its manifest.json.
 
-    text_extra: what `Captions.extra` of its splits has to hold, arrays of the wanted form with any number of rows.
-    max_words: L, where that takes it.
+    extra: what `Captions.extra` and `PreparedSplit.tokens` of its splits have to hold, see `with_extra`.
     """
 
     directory: Path
     manifest: Mapping[str, Any]
-    text_extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     max_words: int = 0
+    token_source: str = ""
 
-    def with_extra(self, text_extra: Mapping[str, Any], max_words: int) -> PreparedDataset:
+    def with_extra(
+        self,
+        text_extra: Mapping[str, Any],
+        video_extra: Mapping[str, Any],
+        max_words: int,
+        token_source: str = "",
+    ) -> PreparedDataset:
         """The same data, whose splits also give what a system needs beside words and frames.
 
-        text_extra: of the head (heads/interface.py). UserError, at each split, for what was not prepared.
+        text_extra, video_extra: of the head (heads/interface.py), arrays of the wanted form with any number of rows.
+        max_words: L. token_source: the encoder of "tokens". UserError, at each split, for what was not prepared.
         """
-        return replace(self, text_extra=text_extra, max_words=max_words)
+        return replace(self, extra={**text_extra, **video_extra}, max_words=max_words, token_source=token_source)
 
     @classmethod
     def open(cls, directory: str | Path) -> PreparedDataset:
@@ -214,13 +226,20 @@ class PreparedDataset:
             ),
             np.array([row["frames"] for row in rows], np.int64),
             FrameReader(self.directory / "shards", name, tuple(row["video_id"] for row in rows), self.size),
+            self._tokens(name, len(rows)),
         )
 
     def _caption_extra(self, split: str, captions: int) -> dict[str, Any]:
-        if "syntax" not in self.text_extra:
+        if "syntax" not in self.extra:
             return {}
         parses = read_syntax(self.directory, split, self.fingerprint, captions)
-        return {"syntax": syntax_arrays(parses, self.text_extra["syntax"], self.max_words)}
+        return {"syntax": syntax_arrays(parses, self.extra["syntax"], self.max_words)}
+
+    def _tokens(self, split: str, videos: int) -> TokenReader | None:
+        if "tokens" not in self.extra:
+            return None
+        wanted = TokensHeader(self.fingerprint, self.token_source, videos, *self.extra["tokens"].shape[1:])
+        return TokenReader.open(tokens_folder(self.directory, self.token_source, split), wanted)
 
 
 def _read_json(path: Path, otherwise: str) -> Any:

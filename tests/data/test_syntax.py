@@ -71,7 +71,7 @@ def parsed(prepared):
     parses = [Syntax(verbs=((1, 2),), nouns=((i % 3, i % 3 + 1),), noun_verb=(0,)) for i in range(14)]
     write(prepared, "train", parses)
     write(prepared, "test", parses[:8])
-    return prepared.with_extra({"syntax": empty_syntax(1, 2, 3, 2)}, max_words=8)
+    return prepared.with_extra({"syntax": empty_syntax(1, 2, 3, 2)}, {}, max_words=8)
 
 
 def test_syntax_travels_with_its_captions(parsed, prepared):

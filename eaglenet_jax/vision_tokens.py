@@ -1,0 +1,120 @@
+"""Tokens of a second stage's own vision encoder, computed once for all videos of a prepared dataset:
+python -m eaglenet_jax.vision_tokens --config=configs/msrvtt.py:crosstvr
+
+Reads `config.head.tokens`: the encoder (a Hugging Face CLIP or a work directory of ours) and what it gives of a frame.
+Interrupted, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_prep.atomic import write_atomically
+from eaglenet_jax.clip.config import ClipConfig
+from eaglenet_jax.clip.model import Clip
+from eaglenet_jax.command import run_command
+from eaglenet_jax.configuration import load_config, saved_config
+from eaglenet_jax.data.pipeline import video_batches
+from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.vision_tokens import (
+    SHARD_VIDEOS,
+    TokensHeader,
+    header_content,
+    shard_content,
+    shard_file,
+    tokens_folder,
+)
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.experiment import prepared_folder
+from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE
+from eaglenet_jax.port.load import load_clip
+from eaglenet_jax.system import build_clip_config
+from eaglenet_jax.training.checkpoints import Checkpoints
+
+
+def load_encoder(source: str) -> tuple[ClipConfig, Any]:
+    """A CLIP and its parameters, from a work directory of ours or from Hugging Face's folder or name."""
+    folder = Path(source)
+    if not (folder / CHECKPOINTS).is_dir():
+        config, params, _ = load_clip(source)
+        return config, params["clip"]
+    with Checkpoints(folder / CHECKPOINTS) as checkpoints:
+        params = checkpoints.restore_params("best")["clip"]
+    return build_clip_config(saved_config(folder / CONFIG_FILE)["clip"]), params
+
+
+def make_tokens(config: Any, batch_size: int = 16) -> dict[str, Path]:
+    """Writes the tokens of all splits where they are missing → the folder of each split.
+
+    UserError for a config without an encoder of its own, and for one that gives other tokens than the config says.
+    """
+    wanted = config.head.get("tokens")
+    if not wanted or not wanted.source:
+        raise UserError("the config has no vision encoder of its own: config.head.tokens.source is not set")
+    dataset = PreparedDataset.open(prepared_folder(config.data))
+    clip_config, params = load_encoder(wanted.source)
+    given = clip_config.patches + 1, clip_config.embed_dim
+    if given != (wanted.count, wanted.width) or clip_config.image_size != dataset.size:
+        raise UserError(
+            f"{wanted.source} gives {given[0]} tokens of {given[1]} from frames of {clip_config.image_size} pixels; "
+            f"config.head.tokens says {wanted.count} of {wanted.width}, and the prepared frames have {dataset.size}"
+        )
+    clip = Clip(dataclasses.replace(clip_config, shift_blocks=(), mask_padding=True))
+
+    @jax.jit
+    def encode(frames: Any, mask: Any) -> jax.Array:
+        found: Any = clip.apply({"params": params}, frames, mask, patches=True, method="encode_video")
+        features, patches = found
+        return jax.numpy.concatenate([features[:, :, None], patches], axis=2)
+
+    folders = {}
+    for name in dataset.manifest["splits"]:
+        split = dataset.split(name)
+        folder = folders[name] = tokens_folder(dataset.directory, wanted.source, name)
+        header = TokensHeader(
+            dataset.fingerprint, wanted.source, len(split.video_ids), config.max_frames, wanted.count, wanted.width
+        )
+        content = header_content(header)
+        if (folder / "header.json").is_file() and (folder / "header.json").read_bytes() == content:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "begun.json").is_file() or (folder / "begun.json").read_bytes() != content:
+            for old in folder.glob("*.npy"):  # of other data, another encoder or other frames
+                old.unlink()
+            write_atomically(folder / "begun.json", content)
+        for index in range(header.shards):
+            if not shard_file(folder, index).is_file():
+                batches = video_batches(
+                    split, batch_size=batch_size, max_frames=config.max_frames, between=header.shard(index)
+                )
+                parts = [np.asarray(encode(b["frames"], b["frame_mask"]))[b["valid"]] for b in batches]
+                write_atomically(shard_file(folder, index), shard_content(np.concatenate(parts)))
+            print(f"{name}: {header.shard(index)[1]} of {header.videos} videos", file=sys.stderr)
+        write_atomically(folder / "header.json", content)
+        (folder / "begun.json").unlink()
+    return folders
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Flags → tokens."""
+    parser = argparse.ArgumentParser(
+        "python -m eaglenet_jax.vision_tokens", description=__doc__.split("\n\n")[1], allow_abbrev=False
+    )
+    parser.add_argument("--config", required=True, help="a config of two stages, as configs/msrvtt.py:crosstvr")
+    parser.add_argument("--batch_size", type=int, default=16, help="videos at a time (default: %(default)s)")
+    flags, overrides = parser.parse_known_args(arguments)
+    for split, folder in make_tokens(load_config(flags.config, overrides), flags.batch_size).items():
+        print(f"{split}: {folder}, shards of {SHARD_VIDEOS} videos")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -111,6 +111,7 @@ HEADS["crosstvr"] = {
     "shared_weights": True,
     "negative_scale": 100.0,
     "top_k": 15,
+    "blip2": "",  # folder of a BLIP-2 checkpoint (Hugging Face's form) whose Q-Former is the start
     "mask_padding": True,
     "mask_repeated_videos": True,
 }

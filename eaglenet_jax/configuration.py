@@ -64,9 +64,9 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv, lock_config=True)
     try:
         values(argv)
-        if values.config.get("pretrain"):
+        if stages := _stages_before(values.config):
             values = flags.FlagValues()
-            argv += _for_pretrain(overrides)
+            argv += [line for number in range(stages) for line in _for_pretrain(overrides, "pretrain." * (number + 1))]
             config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv, lock_config=True)
             values(argv)
         config = values.config
@@ -86,7 +86,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
     return config
 
 
-# What both stages of a run share: an override of one of these holds for the stage before as well.
+# What the stages of a run share: an override of one of these holds for the stages before as well.
 SHARED_FIELDS = ("seed", "data", "clip", "max_words", "max_frames", "queries", "selection")
 # What a word behind the config's colon decides, with everything that follows from it.
 ARGUMENT_FIELDS = ("name", "system", "preset")
@@ -107,13 +107,19 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
-def _for_pretrain(overrides: Sequence[str]) -> list[str]:
-    """The overrides of shared fields, said again for `pretrain` where nothing else was said for it."""
+def _stages_before(config: Any) -> int:
+    """How many runs are trained before this one."""
+    before = config.get("pretrain")
+    return 1 + _stages_before(before) if before else 0
+
+
+def _for_pretrain(overrides: Sequence[str], prefix: str) -> list[str]:
+    """The overrides of shared fields, said again for the stage at `prefix` where nothing else was said for it."""
     given = {_field(override) for override in overrides}
     return [
-        f"--config.pretrain.{override.removeprefix('--config.')}"
+        f"--config.{prefix}{override.removeprefix('--config.')}"
         for override in overrides
-        if _field(override).split(".")[0] in SHARED_FIELDS and f"pretrain.{_field(override)}" not in given
+        if _field(override).split(".")[0] in SHARED_FIELDS and f"{prefix}{_field(override)}" not in given
     ]
 
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from eaglenet_jax.configuration import saved_config
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.crosstvr import CrossTvr
+from eaglenet_jax.port.blip2 import start_from_blip2
 from eaglenet_jax.port.load import load_clip
 from eaglenet_jax.system import System, build_clip_config, build_system
 from eaglenet_jax.training.checkpoints import Checkpoints
@@ -27,6 +29,8 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
     cannot be read.
     """
     params = dict(jax.jit(system.init)(jax.random.key(seed)))
+    if isinstance(system.head, CrossTvr) and system.head.blip2:
+        params["head"] = start_from_blip2(params["head"], system.head.transformer, system.head.blip2)
     if not source:
         return params
     folder = Path(source)

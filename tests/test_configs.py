@@ -104,3 +104,16 @@ def test_a_saved_config_comes_back_as_it_was(tmp_path):
     found.data.root, found.pretrain.data.root = config.data.root, config.pretrain.data.root
     assert as_plain(found) == as_plain(config)
     assert build_system(found) == build_system(config)
+
+
+def test_a_second_stage_follows_its_first():
+    config = load_config("demo:tiny,crosstvr_eaglenet", ["--config.seed=3", "--config.data.root=elsewhere"])
+    stages = [config, config.pretrain, config.pretrain.pretrain]
+    assert [stage.system for stage in stages] == ["crosstvr", "eaglenet", "clip4clip"]
+    assert {stage.seed for stage in stages} == {3} and {stage.data.root for stage in stages} == {"elsewhere"}
+    assert as_plain(config.head.first.head) == as_plain(config.pretrain.head)
+    assert as_plain(config.clip) == as_plain(config.pretrain.clip)
+    real = load_config("msrvtt:b32,crosstvr_eaglenet,paper")
+    assert real.pretrain.preset == "paper" and real.head.first.head.support == "own" and not real.init_from
+    assert real.pretrain.init_from and real.head.tokens.count == 50
+    assert type(build_system(real).head.first).__name__ == "EagleNet"

@@ -70,7 +70,8 @@ class CrossTvr(Head):
     first: the head of the first stage. frames: M. tokens: what is seen of a frame. queries: N_Q. selected: tokens that
     are kept of each frame for the temporal attention. spatial, temporal: the two attentions (table 6). shared_weights:
     both have the same (table 9). negative_scale: of the first stage's similarity where negatives are drawn. top_k: K,
-    candidates that are scored again. mask_repeated_videos: another caption of the same video is no negative.
+    candidates that are scored again. blip2: folder of a BLIP-2 checkpoint whose query transformer is the start
+    (port/blip2.py), "" for random numbers. mask_repeated_videos: another caption of the same video is no negative.
     """
 
     first: Head
@@ -84,6 +85,7 @@ class CrossTvr(Head):
     shared_weights: bool = True
     negative_scale: float = 100.0
     top_k: int = 15
+    blip2: str = ""
     mask_padding: bool = True
     mask_repeated_videos: bool = True
     dtype: DTypeLike | None = None

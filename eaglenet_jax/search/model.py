@@ -69,6 +69,12 @@ class SearchModel:
         """Pixels of a picture's side."""
         return self.system.clip.config.image_size
 
+    @property
+    def reranks(self) -> bool:
+        """Whether the head needs nothing but the query's words and the frame features that an index keeps."""
+        head = self.system.head
+        return not (head.uses_patches or head.text_extra(1) or head.video_extra(1))
+
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
         """CLIP's, with the length of row that the model was trained with."""
@@ -88,7 +94,8 @@ class SearchModel:
         """
         mask = np.arange(frames.shape[1]) < np.asarray(counts)[:, None]
         batch = {"video_id": np.arange(len(frames), dtype=np.uint32), "frames": frames, "frame_mask": mask}
-        return make_encode_video(self.system)(self.params, batch)
+        # An index keeps no patches; a head that needs them searches by its encoders alone.
+        return dataclasses.replace(make_encode_video(self.system)(self.params, batch), patches=None)
 
     def encode_query(self, text: str) -> TextFeatures:
         """Features of one query, rows [1, …]. UserError for one without a word."""

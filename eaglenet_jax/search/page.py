@@ -100,7 +100,7 @@ def make_app(index: SearchIndex, host: str = "127.0.0.1") -> FastAPI:
 def _form(index: SearchIndex) -> gradio.Blocks:
     import gradio as gr
 
-    head = index.model.system.head
+    model = index.model
     with gr.Blocks(title="Search your videos", analytics_enabled=False) as form:
         gr.Markdown("# Search your videos")
         with gr.Row(equal_height=True):
@@ -112,9 +112,9 @@ def _form(index: SearchIndex) -> gradio.Blocks:
             top = gr.Slider(1, 60, value=12, step=1, label="Moments")
             depth = gr.Radio(
                 RERANK_DEPTHS,
-                value=0 if head.uses_patches else RERANK_DEPTHS[2],
-                label=f"Nearest windows that {type(head).__name__} scores again",
-                interactive=not head.uses_patches,
+                value=RERANK_DEPTHS[2] if model.reranks else 0,
+                label=f"Nearest windows that {type(model.system.head).__name__} scores again",
+                interactive=model.reranks,
             )
             merge = gr.Checkbox(label="Join windows that overlap", value=True)
         summary = gr.HTML()

@@ -108,10 +108,10 @@ def find(
         raise UserError(
             "reranking compares a sentence with videos; a picture or video as the query has none (rerank=0)"
         )
-    if rerank and model.system.head.uses_patches:
+    if rerank and not model.reranks:
         raise UserError(
-            f"{type(model.system.head).__name__} needs the patches of every frame, which an index does not keep; "
-            "search without reranking (rerank=0)"
+            f"{type(model.system.head).__name__} needs patches or other features that an index does not keep; search "
+            "without reranking (rerank=0)"
         )
     wanted = top * (store.settings.rule.overlapping if merge else 1)
     found = store.nearest(query.vector, max(wanted, rerank), frames=bool(rerank))

@@ -24,11 +24,13 @@ TABLE = "windows"
 METADATA = b"eaglenet_jax.search"
 FORMAT = 1
 # Up to here every query compares all pooled vectors, which is exact; above, an index of LanceDB's finds them.
-EXACT_ROWS = 100_000
+EXACT_ROWS = 200_000
 ROWS_A_PARTITION = 1000
-DIMENSIONS_A_BYTE = 8  # of the product quantisation
-PARTITIONS_PROBED = 30
+KMEANS_ROUNDS = 15  # more made no difference that was seen
+PARTITIONS_PROBED = 50
 REFINED = 10  # times as many candidates are compared again by their full vectors
+PIECES, UNINDEXED_ROWS = 64, 50_000  # more of either are joined
+KEPT_FOR = timedelta(hours=1)  # what was replaced, for those who are reading it
 DESCRIBED = ("id", "path", "start", "end", "times", "thumbnail")
 
 
@@ -150,6 +152,18 @@ class Store:
         with _reported(self.uri):
             return self._table.count_rows()
 
+    @property
+    def size(self) -> int:
+        """Bytes of all rows, without what was replaced and is not yet deleted."""
+        with _reported(self.uri):
+            return self._table.stats()["total_bytes"]
+
+    @property
+    def indexed(self) -> bool:
+        """Whether a vector index finds what is near, instead of comparing all rows."""
+        with _reported(self.uri):
+            return bool(self._table.list_indices())
+
     def files(self, folder: str) -> dict[str, list[FileState]]:
         """What is indexed of the files in a folder, or of one file, by path: one state, or several where a file
         changed and the process that replaced its rows was killed.
@@ -198,23 +212,30 @@ class Store:
             rows = self._table.search().where(f"id = {_quoted(identifier)}").select(list(DESCRIBED)).limit(1).to_arrow()
         return next((self._window(row) for row in _rows(rows)), None)
 
-    def tidy(self) -> None:
-        """Joins the small pieces that many commits leave, and makes or extends the vector index of a large table.
+    def tidy(self, exact_rows: int = EXACT_ROWS) -> None:
+        """Makes the vector index of a large table. Where many commits have left many pieces, or many rows are not in
+        that index, joins and indexes them; that writes the pieces anew, so it is not done for a few.
 
-        Another process may be doing the same; then this one leaves it to that.
+        exact_rows: up to how many rows there is no index. Another process may be doing the same; then this one leaves
+        it to that.
         """
-        from lancedb.index import IvfPq
+        from lancedb.index import IvfRq
 
         with contextlib.suppress(RuntimeError, OSError):  # a commit of another process came first
-            self._table.optimize()
+            pieces = self._table.stats()["fragment_stats"]["num_small_fragments"]
+            new = [self._table.index_stats(index.name).num_unindexed_rows for index in self._table.list_indices()]
+            if pieces > PIECES or any(rows > UNINDEXED_ROWS for rows in new):
+                self._table.optimize(cleanup_older_than=KEPT_FOR)
             rows = self._table.count_rows()
-            if rows >= EXACT_ROWS and not self._table.list_indices():
-                config = IvfPq(
+            if rows > exact_rows and not self.indexed:
+                # RaBitQ keeps a bit a dimension and needs no training of codes, which took ten times as long as the
+                # rest with product quantisation. Full vectors of REFINED times as many rows decide.
+                config = IvfRq(
                     distance_type="cosine",
                     num_partitions=max(1, rows // ROWS_A_PARTITION),
-                    num_sub_vectors=max(1, self.settings.width // DIMENSIONS_A_BYTE),
+                    max_iterations=KMEANS_ROUNDS,
                 )
-                self._table.create_index(vector_column_name="pooled", config=config)
+                self._table.create_index("pooled", config=config)
 
     def _window(self, row: dict[str, Any]) -> StoredWindow:
         frames = row.get("frames")

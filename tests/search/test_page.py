@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import re
 import shutil
@@ -46,13 +48,30 @@ def index(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(index):
-    from starlette.testclient import TestClient
+def address(index):
+    command = [sys.executable, "-m", "eaglenet_jax.search", "serve", f"--index={index[0].store.uri}", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            (address,) = re.findall(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
+            yield address
+        finally:
+            server.terminate()
 
-    from eaglenet_jax.search.page import make_app
 
-    with TestClient(make_app(index[0]), base_url="http://127.0.0.1") as client:
-        yield client
+@pytest.fixture(scope="module")
+def get(address):
+    """get(path, headers) → status, headers and content, the path sent as it is. The server has its own process: Gradio
+    leaves an event loop open.
+    """
+
+    def ask(path, headers=None):
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+
+    return ask
 
 
 @pytest.fixture(scope="module")
@@ -61,27 +80,26 @@ def moments(index):
 
 
 @pytest.mark.extras
-@pytest.mark.filterwarnings("default")
-def test_files_of_the_index_are_served_in_pieces(client, moments):
+def test_files_of_the_index_are_served_in_pieces(get, moments):
     (best, *_) = (moment for moment in moments if moment.path.endswith("0000.mp4"))
     content = Path(best.path).read_bytes()
-    assert client.get(f"/media/{best.id}").content == content
-    part = client.get(f"/media/{best.id}", headers={"Range": "bytes=10-19"})
-    assert part.status_code == 206 and part.content == content[10:20]
-    picture = client.get(f"/frames/{best.id}/0")
-    assert picture.headers["content-type"] == "image/jpeg" and picture.content.startswith(b"\xff\xd8")
+    assert get(f"/media/{best.id}")[2] == content
+    status, _, part = get(f"/media/{best.id}", {"Range": "bytes=10-19"})
+    assert status == 206 and part == content[10:20]
+    _, headers, picture = get(f"/frames/{best.id}/0")
+    assert headers["content-type"] == "image/jpeg" and picture.startswith(b"\xff\xd8")
 
 
 @pytest.mark.extras
-@pytest.mark.filterwarnings("default")
-def test_no_other_file_is_served(client, index, moments):
+def test_no_other_file_is_served(get, index, moments):
     secret, (some, *_) = index[2] / "secret.mp4", moments
     tricks = [
         f"/media/{secret}",
         f"/media/..%2f..%2f{str(secret).strip('/').replace('/', '%2f')}",
         "/media/..%2fsecret.mp4",
         "/media/%2e%2e/%2e%2e/etc/passwd",
-        "/media/' OR path != '",
+        "/media/../../../../../../etc/passwd",
+        "/media/'%20OR%20path%20!=%20'",
         f"/media/{some.id}/../../secret.mp4",
         f"/media/{some.id}%00",
         f"/moments/{secret}",
@@ -95,23 +113,22 @@ def test_no_other_file_is_served(client, index, moments):
         "/static/..%2f..%2f..%2f..%2f..%2fetc/passwd",
     ]
     for path in tricks:
-        answer = client.get(path)
-        assert answer.status_code in (403, 404, 422), (path, answer.status_code)
-        assert b"not of the index" not in answer.content and b"root:" not in answer.content
+        status, _, content = get(path)
+        assert status in (400, 403, 404, 422), (path, status)
+        assert b"not of the index" not in content and b"root:" not in content
 
 
 @pytest.mark.extras
-@pytest.mark.filterwarnings("default")
-def test_another_name_for_this_machine_is_refused(client):
-    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
-    assert client.get("/").status_code == 200
+def test_another_name_for_this_machine_is_refused(get):
+    assert get("/", {"Host": "evil.example"})[0] == 400
+    assert get("/")[0] == 200
 
 
 @pytest.mark.extras
-def test_moments_that_browsers_do_not_play_are_copied(client, moments):
+def test_moments_that_browsers_do_not_play_are_copied(get, moments):
     (avi,) = (moment for moment in moments if moment.path.endswith(".avi"))
-    answer = client.get(f"/moments/{avi.id}")
-    assert answer.headers["content-type"] == "video/mp4" and b"ftyp" in answer.content[:16]
+    _, headers, content = get(f"/moments/{avi.id}")
+    assert headers["content-type"] == "video/mp4" and b"ftyp" in content[:16]
 
 
 @pytest.mark.extras
@@ -125,19 +142,7 @@ def test_a_port_that_is_taken_and_an_address_that_is_not_here():
 # A visit ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def address(index):
-    command = [sys.executable, "-m", "eaglenet_jax.search", "serve", f"--index={index[0].store.uri}", "--port=0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            (address,) = re.findall(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
-            yield address
-        finally:
-            server.terminate()
-
-
 @pytest.mark.browser
-@pytest.mark.filterwarnings("default")
 def test_a_visit_with_the_keyboard(index, address, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")
     pictures = Path(os.environ.get("PAGE_PICTURES", tmp_path))

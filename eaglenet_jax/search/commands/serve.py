@@ -18,7 +18,7 @@ def run(given: argparse.Namespace) -> int:
 
     listening = _listen(given.host, given.port)
     if len(index):
-        index.query("a", top=1, rerank=0 if index.model.system.head.uses_patches else 1)  # compiles
+        index.query("a", top=1, rerank=int(index.model.reranks))  # compiles
     host, port = listening.getsockname()[:2]
     shown = "127.0.0.1" if host in EVERYWHERE else host
     print(f"{len(index)} windows to search at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from configs import demo
+from eaglenet_jax.clip import Clip
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import VideoFeatures
+from eaglenet_jax.port.load import save_clip
 from eaglenet_jax.retrieval.rerank import mean_pooled_cosine
 from eaglenet_jax.retrieval.scoring import score_gallery
 from eaglenet_jax.search import model as models
@@ -21,6 +23,7 @@ from eaglenet_jax.search.query import find, image_query, text_query, video_query
 from eaglenet_jax.search.store import StoredWindow, StoreSettings
 from eaglenet_jax.search.windows import WindowRule
 from eaglenet_jax.system import build_system
+from tests.clip.sizes import TINY, random_params
 from tests.search.clips import write_shapes
 
 SENTENCE = "a large red circle moves left on a black background"
@@ -164,3 +167,16 @@ def test_damaged_exports_say_so(tmp_path):
         read_export(tmp_path)
     with pytest.raises(UserError):
         models.open_model(tmp_path / "nowhere")
+
+
+def test_any_clip_searches_by_the_mean_of_frames(tmp_path):
+    clip = Clip(dataclasses.replace(TINY, vocab_size=49408, shift_blocks=()))
+    save_clip(tmp_path, clip.config, {"clip": random_params(clip)}, np.float32(1.5))
+    model = models.open_model(tmp_path)
+    assert model.identity.startswith("clip4clip-") and model.system.max_frames == models.CLIP_FRAMES
+    frames = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, 3), np.uint8)
+    features = model.encode_windows(frames, [12, 3])
+    query = model.encode_query("a dog")
+    scores, weights = model.score(query, features)
+    pooled = models.mean_of_frames(np.asarray(features.frames), np.asarray(features.mask))
+    assert weights is None and np.allclose(scores, pooled @ models.unit(np.asarray(query.pooled[0])), atol=1e-5)

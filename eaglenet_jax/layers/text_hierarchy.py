@@ -16,7 +16,6 @@ from flax import struct
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from eaglenet_jax.clip.layers import layer_norm, quick_gelu
 from eaglenet_jax.layers.similarity import at_least_float32, masked_softmax, unit
 
 SMALL = nn.initializers.normal(0.02)
@@ -81,7 +80,8 @@ class TwoLayers(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch e"]) -> Float[Array, "*batch d"]:
         """The result in the compute type."""
-        hidden = quick_gelu(nn.Dense(self.width, kernel_init=SMALL, dtype=self.dtype, name="up")(x))
+        hidden = nn.Dense(self.width, kernel_init=SMALL, dtype=self.dtype, name="up")(x)
+        hidden = hidden * jax.nn.sigmoid(1.702 * hidden)
         return nn.Dense(self.width, kernel_init=SMALL, dtype=self.dtype, name="down")(hidden)
 
 
@@ -96,7 +96,7 @@ class ResidualNorm(nn.Module):
         """At least float32."""
         x = at_least_float32(x)
         moved = at_least_float32(TwoLayers(self.width, self.dtype, name="mlp")(x))
-        return layer_norm(x.dtype, "norm")(x + moved)
+        return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x + moved)
 
 
 class TextHierarchy(nn.Module):

@@ -15,11 +15,11 @@ LOWER_IS_BETTER = ("MdR", "MnR")
 
 @dataclass(frozen=True)
 class Cell:
-    """A metric of a row. mean, deviation: of its runs, None for a single run. claimed: by a paper, None without."""
+    """A metric of a row. mean, deviation: of its runs, None for a single run. claimed: by a paper, as it writes it."""
 
     mean: float
     deviation: float | None
-    claimed: float | None
+    claimed: str
     best: bool
     digits: int
 
@@ -53,23 +53,52 @@ class Comparison:
 
 
 def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Comparison:
-    """rows: (label, results of its seeds). The best mean of every column is marked where there are several rows."""
+    """rows: (label, results of its seeds), all on the same queries. The best mean of every column is marked where there
+    are several rows. Before them stands CLIP before training, once for each that the runs started from.
+    """
     means = [[_mean(results, split, *column) for column in COLUMNS] for _, results in rows]
-    found = []
+    found = _zero_shot_rows([result for _, results in rows for result in results], split)
     for (label, results), values in zip(rows, means, strict=True):
+        claim = results[0].claimed if _claim_applies(results[0], split) else {}
         cells = [
             Cell(
                 value,
                 statistics.stdev(_values(results, split, side, name)) if len(results) > 1 else None,
-                _metric(results[0].claimed, side, name),
+                f"{_metric(claim, side, name):g}" if _metric(claim, side, name) is not None else "",
                 len(rows) > 1 and value == _best(name)(row[column] for row in means),
-                2 if name == "MnR" else 1,
+                _digits(name),
             )
             for column, (value, (side, name)) in enumerate(zip(values, COLUMNS, strict=True))
         ]
         seconds = statistics.mean(result.seconds for result in results)
-        found.append(Row(label, cells, len(results), seconds, results[0].claimed.get("source", "")))
+        on_test = any(result.selection == "test" for result in results)
+        label = f"{label} (chosen on test)" if on_test else label
+        found.append(Row(label, cells, len(results), seconds, claim.get("source", "")))
     return Comparison([f"{side} {name}".strip() for side, name in COLUMNS], found)
+
+
+def _zero_shot_rows(results: Sequence[StageResult], split: str) -> list[Row]:
+    rows: dict[str, Row] = {}
+    for before in (result.zero_shot for result in results if split in result.zero_shot):
+        values = [_metric(before[split], side, name) for side, name in COLUMNS]
+        cells = [
+            Cell(value, None, "", False, _digits(name))
+            for value, (_, name) in zip(values, COLUMNS, strict=True)
+            if value is not None
+        ]
+        if len(cells) == len(COLUMNS):
+            rows.setdefault(str(values), Row(before["name"], cells, 1, 0.0, ""))
+    return list(rows.values())
+
+
+def _claim_applies(result: StageResult, split: str) -> bool:
+    """A claim is about the test split, whole or as much of it as can still be had."""
+    videos = result.gallery[split][1] + result.missing.get(split, [0, 0])[1]
+    return split == "test" and videos == result.claimed.get("videos", videos)
+
+
+def _digits(name: str) -> int:
+    return 2 if name == "MnR" else 1
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -92,13 +121,13 @@ def comparison_markdown(comparison: Comparison) -> str:
             _with_claim(cell).replace(str(cell), f"**{cell}**", 1) if cell.best else _with_claim(cell)
             for cell in row.cells
         ]
-        lines.append([row.label, *cells, str(row.runs), f"{row.seconds:.0f}"])
+        lines.append([row.label.replace("|", "\\|"), *cells, str(row.runs), f"{row.seconds:.0f}"])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return "\n\n".join([table, *_below(comparison)])
 
 
 def _with_claim(cell: Cell) -> str:
-    return str(cell) + ("" if cell.claimed is None else f" [{cell.claimed:.{cell.digits}f}]")
+    return str(cell) + (f" [{cell.claimed}]" if cell.claimed else "")
 
 
 def _below(comparison: Comparison) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.atomic import write_atomically
@@ -10,11 +11,11 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.pages.template import render
 
 
-def write_tables(out: Path, comparison: Comparison, title: str, split: str) -> list[Path]:
-    """Writes OUT.md and OUT.html → both. Raises UserError if they cannot be written."""
+def write_tables(out: Path, comparisons: Sequence[Comparison], title: str, split: str) -> list[Path]:
+    """Writes OUT.md and OUT.html, a table for each comparison → both. Raises UserError if they cannot be written."""
     out = out.with_suffix("") if out.suffix in (".md", ".html") else out
-    page = render("table_page.html", comparison=comparison, title=title, split=split)
-    contents = {".md": f"{comparison_markdown(comparison)}\n", ".html": page}
+    page = render("table_page.html", comparisons=comparisons, title=title, split=split)
+    contents = {".md": "\n\n".join(map(comparison_markdown, comparisons)) + "\n", ".html": page}
     files = [out.with_name(out.name + suffix) for suffix in contents]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -129,6 +129,8 @@ def _matrix(given: dict[str, Any]) -> int:
 
     as_json, page = given.pop("json", False), given.pop("report", None)
     captions, videos = given.pop("captions", None), given.get("video_ids")
+    if captions is not None and page is None:
+        raise UserError("--captions are for the report: give --report=FILE as well")
     path = given.pop("similarity")
     found = measure_files(path, **given)
     print(json.dumps(found.summary, indent=1) if as_json else format_report(found.summary))
@@ -147,6 +149,8 @@ def _matrix(given: dict[str, Any]) -> int:
 def _leak(given: dict[str, Any]) -> int:
     from eaglenet_jax.evaluating import check_run_leak
 
+    if "workdir" not in given:
+        raise UserError("--check-leak needs the work directory of a run: --workdir=DIR")
     for flag in set(given) - {"workdir", "split", "step"}:
         raise UserError(f"--check-leak and --{flag.replace('_', '-')} are two evaluations; give one of them")
     text, leaks = check_run_leak(given["workdir"], given.get("split"), given.get("step"))
@@ -160,11 +164,13 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
     from eaglenet_jax.evaluation_progress import EvaluationProgress
     from eaglenet_jax.results import print_results
     from eaglenet_jax.retrieval.report_text import detail_lines, extra_rows
-    from eaglenet_jax.run_report import baseline_scores, measure_stage, write_run_page
+    from eaglenet_jax.run_report import baseline_scores, check_baseline, measure_stage, run_notes, write_run_page
 
     as_json, page, save = given.pop("json", False), given.pop("report", None), given.pop("save", None)
     baseline, postprocess = given.pop("baseline", None), given.pop("postprocess", [])
     temperature = given.pop("temperature", None)
+    if baseline is not None:
+        check_baseline(baseline)
     with EvaluationProgress() as told:
         if "checkpoint" in given:
             config = load_config(given.pop("config"), overrides)
@@ -176,17 +182,19 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
         found = measure_stage(last, baseline=other, postprocess=postprocess, temperature=temperature, told=told)
     results = [stage.result for stage in stages]
     split = last.evaluation.encoded.split.name
+    if save is not None:
+        save_stage(last, save)
+    written = None if page is None else write_run_page(page, results, last, found)
     if as_json:
         stage_values = [dataclasses.asdict(result) for result in results]
         print(json.dumps({"split": split, "stages": stage_values, "scores": found.summary}, indent=1))
     else:
         rows = [] if other is None else [(other[0], found.summary["baseline"]["metrics"])]
-        print_results(results, split, [*rows, *extra_rows(found.summary)], ["", *detail_lines(found.summary)])
-    if save is not None:
-        save_stage(last, save)
-    if page is not None:
-        written = write_run_page(page, results, last, found)
-        if not as_json:
+        notes = run_notes(results[-1], split, last)
+        print_results(
+            results, split, [*rows, *extra_rows(found.summary)], ["", *detail_lines(found.summary), "", *notes]
+        )
+        if written is not None:
             print(f"  {written}")
     return 0
 

@@ -30,12 +30,19 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class EncodedSplit:
-    """Features of a split's queries [Nt, ...] and videos [Nv, ...]. text_video: [Nt], the right video of each text."""
+    """Features of a split's queries [Nt, ...] and videos [Nv, ...]. shuffled: the frames were put in random order."""
 
     split: PreparedSplit
     captions: Captions
     texts: TextFeatures
     videos: VideoFeatures
+    shuffled: bool = False
+
+    def frames_of(self, video: int, max_frames: int) -> np.ndarray:
+        """Real frames [M, H, W, 3] uint8 of a video, in the order that was encoded."""
+        frames, mask = self.split.frames(video, max_frames)
+        real = frames[mask]
+        return real[_random_order(self.videos.id[video], len(real))] if self.shuffled else real
 
     @property
     def text_video(self) -> np.ndarray:
@@ -114,7 +121,7 @@ def encode_split(
         map(devices.batch, _shuffled(clips) if shuffle_frames else clips),
         progress=lambda rows, _: told("encoding videos", rows, len(split.video_ids)),
     )
-    return EncodedSplit(split, captions, texts, videos)
+    return EncodedSplit(split, captions, texts, videos, shuffle_frames)
 
 
 def evaluation_draws(experiment: Experiment, seed: int | None = None) -> Draws:
@@ -157,7 +164,12 @@ def _shuffled(batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         order = np.tile(np.arange(batch["frame_mask"].shape[1]), (len(batch["frame_mask"]), 1))
         for row, (video_id, mask) in enumerate(zip(batch["video_id"], batch["frame_mask"], strict=True)):
             real = np.flatnonzero(mask)
-            order[row, real] = np.random.default_rng(int(video_id)).permutation(real)
+            order[row, real] = real[_random_order(video_id, len(real))]
         rows = np.arange(len(order))[:, None]
         extra = {name: by_frame[rows, order] for name, by_frame in batch.get("video_extra", {}).items()}
         yield {**batch, "frames": batch["frames"][rows, order]} | ({"video_extra": extra} if extra else {})
+
+
+def _random_order(video_id: Any, frames: int) -> np.ndarray:
+    """A random order of a video's frames that depends on the video alone."""
+    return np.random.default_rng(int(video_id)).permutation(frames)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eaglenet_jax.command import Parser, run_command
+
+if TYPE_CHECKING:
+    from eaglenet_jax.results import StageResult
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -24,9 +28,12 @@ def main(arguments: Sequence[str]) -> None:
     from eaglenet_jax.comparison_files import write_tables
     from eaglenet_jax.run_families import families, find_runs
 
-    comparison = compare(families(find_runs(given.runs), given.split), given.split)
-    print(comparison_text(comparison))
-    for file in write_tables(given.out, comparison, given.title, given.split):
+    by_data: dict[str, list[tuple[str, Sequence[StageResult]]]] = {}
+    for family in families(find_runs(given.runs), given.split):
+        by_data.setdefault(family.data, []).append((family.label, family.results))
+    comparisons = [compare(rows, given.split) for rows in by_data.values()]
+    print("\n\n".join(map(comparison_text, comparisons)))
+    for file in write_tables(given.out, comparisons, given.title, given.split):
         print(f"  {file}")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from data_prep.atomic import write_atomically
 from eaglenet_jax.evaluation import Evaluation
@@ -27,9 +26,11 @@ class StageResult:
 
     metrics: by split, {"t2v": {"R@1": percent, …}, "v2t": …, "Rsum": …}. gallery: by split, [texts, videos].
     missing: by split, [captions, videos] that are lost and counted as misses. best_step: of the checkpoint that was
-    evaluated, chosen on `selection`. seed, noise_seed: of training, of the evaluation's noise. split_hash: by split, of
-    its ids and captions. versions: of packages, at the evaluation. zero_shot: {"name": …, split: metrics} of the CLIP
-    before training. noise: by split, mean and deviation over seeds of the noise. claimed: by a paper, see the config.
+    evaluated. selection: the split that chose it, "validation" or "test", or a sentence where that is not known. seed,
+    noise_seed: of training, of the evaluation's noise. split_hash: by split, of its ids and captions. versions: of
+    packages, at the evaluation. zero_shot: {"name": …, split: metrics} of the CLIP before training. noise: by split,
+    mean and deviation over seeds of the noise. chance: by split, metrics of random scores. claimed: by a paper, see the
+    config.
     """
 
     name: str
@@ -49,6 +50,7 @@ class StageResult:
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     zero_shot: dict[str, Any] = dataclasses.field(default_factory=dict)
     noise: dict[str, Any] = dataclasses.field(default_factory=dict)
+    chance: dict[str, Any] = dataclasses.field(default_factory=dict)
     claimed: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -72,10 +74,22 @@ def read_result(workdir: Path) -> StageResult | None:
 
 
 def result_rows(results: Sequence[StageResult], split: str) -> list[tuple[str, dict[str, Any]]]:
-    """Rows of a table: CLIP before training, and every stage."""
+    """Rows of a table: chance, CLIP before training, and every stage."""
     rows = [(f"{result.name} ({result.system})", result.metrics[split]) for result in results]
+    chance = results[-1].chance.get(split)
+    if chance:
+        rows = [("chance", chance), *rows]
     before = next((result.zero_shot for result in reversed(results) if split in result.zero_shot), None)
-    return [(before["name"], before[split]), *rows] if before else rows
+    return [*rows[: bool(chance)], (before["name"], before[split]), *rows[bool(chance) :]] if before else rows
+
+
+def chosen_on(result: StageResult) -> str:
+    """What chose the checkpoint, as a sentence without its end."""
+    if result.selection == "test":
+        return "best checkpoint chosen on the test split itself, as the released programs do"
+    if result.selection == "validation":
+        return "best checkpoint chosen on validation"
+    return f"what chose the checkpoint is {result.selection}"
 
 
 def noise_rows(result: StageResult, split: str) -> list[tuple[str, dict[str, Any]]]:
@@ -93,10 +107,10 @@ def print_results(
     if jax.process_index():
         return  # the first process speaks for all
     last = results[-1]
+    split = split if split in last.metrics else next(iter(last.metrics))  # data without a test split
     texts, videos = last.gallery[split]
-    chosen = "the test split itself, as the released programs do" if last.selection == "test" else last.selection
-    print(f"\n{split} split: {texts} texts, {videos} videos, percent; best checkpoint chosen on {chosen}")
-    print(results_table([*result_rows(results, split), *noise_rows(last, split), *more], shape=(texts, videos)))
+    print(f"\n{split} split: {texts} texts, {videos} videos, percent; {chosen_on(last)}")
+    print(results_table([*result_rows(results, split), *noise_rows(last, split), *more]))
     for line in below:
         print(line)
     if last.noise.get(split, {}).get("same"):
@@ -116,10 +130,10 @@ def print_results(
 def draw_strips(file: Path, evaluation: Evaluation, config: Any) -> None:
     """retrieval.png: for a dozen queries spread over the split, the five best videos as strips of frames."""
     encoded = evaluation.encoded
-
-    def frames_of(video: int) -> np.ndarray:
-        frames, mask = encoded.split.frames(video, config.max_frames)
-        return frames[mask]
-
-    queries = query_results(evaluation.scores, encoded.captions.texts, frames_of, text_video=encoded.text_video)
+    queries = query_results(
+        evaluation.scores,
+        encoded.captions.texts,
+        lambda video: encoded.frames_of(video, config.max_frames),
+        text_video=encoded.text_video,
+    )
     draw_retrieval(file, queries, title=f"{config.name}: text-to-video retrieval, {encoded.split.name} split")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,15 +124,19 @@ def _finish(
     experiment: Experiment, workdir: Path, best: Best, seconds: float, earlier: Sequence[StageResult]
 ) -> StageResult:
     """Evaluates the best checkpoint on validation and test, and writes metrics.json, retrieval.png and report.html."""
-    params, _ = saved_parameters(experiment, workdir / CHECKPOINTS, best.step)
+    loaded = saved_parameters(experiment, workdir / CHECKPOINTS, best.step)
     mesh = Devices.of_all(experiment.config.sharding.params).mesh
     splits = [split for split in ("val", "test") if split in experiment.dataset.manifest["splits"]]
-    evaluations = {split: evaluate_split(experiment, params, split, mesh=mesh) for split in splits}
-    result = stage_result(experiment, str(workdir), evaluations, best.step, seconds)
-    result = dataclasses.replace(result, zero_shot=zero_shot_metrics(experiment, splits))
+    evaluations = {split: evaluate_split(experiment, loaded.params, split, mesh=mesh) for split in splits}
+    result = stage_result(experiment, str(workdir), evaluations, loaded, seconds)
+    result = dataclasses.replace(result, zero_shot=zero_shot_metrics(experiment, loaded, splits))
     if jax.process_index() == 0:
-        draw_strips(workdir / "retrieval.png", evaluations["test"], experiment.config)
-        stage = EvaluatedStage(result, experiment, params, evaluations["test"])
-        write_run_page(workdir / REPORT_FILE, [*earlier, result], stage, measure_stage(stage))
         write_result(result, workdir)
+        stage = EvaluatedStage(result, experiment, loaded.params, evaluations[splits[-1]])
+        try:
+            draw_strips(workdir / "retrieval.png", stage.evaluation, experiment.config)
+            write_run_page(workdir / REPORT_FILE, [*earlier, result], stage, measure_stage(stage))
+        except Exception as error:  # whatever a picture fails of, the training is done and its numbers are written
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            print(f"warning: no {REPORT_FILE} or picture: {reason}", file=sys.stderr)
     return result

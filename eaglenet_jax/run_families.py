@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,26 +42,45 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def families(workdirs: Sequence[Path], split: str) -> list[tuple[str, list[StageResult]]]:
-    """(label, results) of runs that differ in their seed alone, in the order of their first run.
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Runs that differ in their seed alone, on one split of one dataset. data: tells that split from others."""
+
+    label: str
+    results: Sequence[StageResult]
+    data: str
+
+
+def families(workdirs: Sequence[Path], split: str) -> list[Family]:
+    """Runs that differ in their seed alone together, in the order of their first run.
 
     The label is the name of the folder, or of the one above for folders called seed_N. Runs without the split are
-    skipped. Raises UserError if none has it.
+    skipped; of two runs of one config and seed the first counts, and a warning says so. Raises UserError if no run has
+    the split.
     """
-    groups: dict[str, tuple[str, list[StageResult]]] = {}
+    groups: dict[tuple[str, str], tuple[str, dict[int, StageResult]]] = {}
     for workdir in workdirs:
         result = read_result(workdir)
         if result is None or split not in result.metrics:
             continue
+        config = saved_config(workdir / CONFIG_FILE)
         name = workdir.absolute()
         label = name.parent.name if re.fullmatch(r"seed_\d+", name.name) else name.name
-        groups.setdefault(_family(saved_config(workdir / CONFIG_FILE)), (label, []))[1].append(result)
+        data = result.split_hash.get(split) or f"{config.data.dataset} {result.gallery[split]}"
+        by_seed = groups.setdefault((_family(config), data), (label, {}))[1]
+        if config.seed in by_seed:
+            print(f"warning: {workdir} is left out: another run of this config and seed is there", file=sys.stderr)
+        by_seed.setdefault(config.seed, result)
     if not groups:
         raise UserError(f"no run has results on the split {split!r}; give another --split")
     labels = [label for label, _ in groups.values()]
     return [
-        (label if labels.count(label) == 1 else f"{label} ({results[0].config_hash})", results)
-        for label, results in groups.values()
+        Family(
+            label if labels.count(label) == 1 else f"{label} ({next(iter(results.values())).config_hash})",
+            list(results.values()),
+            data,
+        )
+        for (_, data), (label, results) in groups.items()
     ]
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.evaluating import EvaluatedStage, evaluate_run, query_bank, scores_of
-from eaglenet_jax.evaluation import Evaluation, Told, evaluation_draws, silent
+from eaglenet_jax.evaluating import EvaluatedStage, evaluate_run, query_bank, validation_scores
+from eaglenet_jax.evaluation import Told, evaluation_draws, silent
 from eaglenet_jax.experiment import Experiment
 from eaglenet_jax.initial_parameters import CONFIG_FILE
 from eaglenet_jax.pages.explained import explainer
 from eaglenet_jax.pages.score_page import Context, Gallery, write_score_page
-from eaglenet_jax.results import StageResult, noise_rows, result_rows
+from eaglenet_jax.results import StageResult, chosen_on, noise_rows, result_rows
+from eaglenet_jax.retrieval.saved_scores import load_scores
 from eaglenet_jax.retrieval.score_files import read_scores
 from eaglenet_jax.retrieval.standalone import ScoreReport, measure_scores
 
@@ -32,7 +33,7 @@ def measure_stage(
     evaluation, settings = stage.evaluation, stage.experiment.config.evaluation
     validation = None
     if "dual_softmax" in postprocess and temperature is None:
-        validation = scores_of(stage, "val", told)
+        validation = validation_scores(stage, told)
     return measure_scores(
         evaluation.scores,
         evaluation.encoded.text_video,
@@ -46,33 +47,55 @@ def measure_stage(
         # Under "released" a query counts as often as it ties, which no interval knows.
         ties="mean" if settings.ties == "released" else settings.ties,
         missing=evaluation.missing,
-        name=f"{stage.result.name} ({stage.result.system})",
+        name=stage_name(stage.result),
     )
+
+
+def stage_name(result: StageResult) -> str:
+    """A stage as tables call it."""
+    return f"{result.name} ({result.system})"
+
+
+def check_baseline(path: Path) -> None:
+    """UserError for a baseline that is not there, before hours are spent on what is to be compared with it."""
+    if not (Path(path) / CONFIG_FILE).is_file():
+        read_scores(path)
 
 
 def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> tuple[str, np.ndarray]:
     """(name, scores) of another run on a stage's split: a work directory, a folder that --save wrote, or a .npy file.
 
-    Raises UserError if it is none of these, or of other queries.
+    Raises UserError if it is none of these, or of other queries as far as that can be told.
     """
     encoded = stage.evaluation.encoded
-    if not (Path(path) / CONFIG_FILE).is_file():
-        return Path(path).stem, read_scores(path)[0]
-    other = evaluate_run(path, encoded.split.name, told=told)[-1]
-    if other.evaluation.encoded.captions.ids != encoded.captions.ids:
-        raise UserError(f"--baseline={path} has other queries than the run; compare runs on the same data")
-    name = f"{other.result.name} ({other.result.system})"
-    return (name if name != f"{stage.result.name} ({stage.result.system})" else str(path)), other.evaluation.scores
+    ours = list(encoded.captions.ids), list(encoded.split.video_ids)
+    if (Path(path) / CONFIG_FILE).is_file():
+        other = evaluate_run(
+            path, encoded.split.name, shuffle_frames=encoded.shuffled, told=told, earlier=False, zero_shot=False
+        )[-1]
+        theirs = other.evaluation.encoded
+        _check_same(path, ours, (list(theirs.captions.ids), list(theirs.split.video_ids)))
+        name = stage_name(other.result)
+        return (name if name != stage_name(stage.result) else str(path)), other.evaluation.scores
+    if Path(path).is_dir():
+        saved = load_scores(path)
+        _check_same(path, ours, (list(saved.text_ids), list(saved.video_ids)))
+    return Path(path).stem, read_scores(path)[0]
+
+
+def _check_same(path: Path, ours: tuple[list[str], list[str]], theirs: tuple[list[str], list[str]]) -> None:
+    if ours != theirs:
+        raise UserError(f"--baseline={path} is of other texts or videos than the run; compare both on the same split")
 
 
 def write_run_page(file: Path, results: Sequence[StageResult], stage: EvaluatedStage, report: ScoreReport) -> Path:
     """report.html of the last stage of a run. results: of all its stages."""
     result, split = stage.result, stage.evaluation.encoded.split.name
     context = Context(
-        title=f"{result.name} ({result.system}), {split} split",
-        before=result_rows(results, split)[:-1],
+        title=f"{stage_name(result)}, {split} split",
+        before=[row for row in result_rows(results, split)[:-1] if row[0] != "chance"],
         after=noise_rows(result, split),
-        notes=_notes(results[-1], split, stage.evaluation),
+        notes=run_notes(result, split, stage),
         facts=_facts(results[-1], split, stage.experiment),
     )
     return write_score_page(file, report, context, _gallery(stage))
@@ -82,8 +105,7 @@ def _gallery(stage: EvaluatedStage) -> Gallery:
     experiment, encoded = stage.experiment, stage.evaluation.encoded
 
     def frames_of(video: int) -> np.ndarray:
-        frames, mask = encoded.split.frames(video, experiment.config.max_frames)
-        return frames[mask]
+        return encoded.frames_of(video, experiment.config.max_frames)
 
     explain = explainer(
         experiment.system.head,
@@ -96,16 +118,26 @@ def _gallery(stage: EvaluatedStage) -> Gallery:
     return Gallery(encoded.captions.texts, encoded.split.video_ids, frames_of, explain)
 
 
-def _notes(result: StageResult, split: str, evaluation: Evaluation) -> list[str]:
+def run_notes(result: StageResult, split: str, stage: EvaluatedStage) -> list[str]:
+    """What a reader must know before the numbers."""
     notes = []
     if result.selection == "test":
         notes.append(
             "The best checkpoint was chosen on the test split itself, as the papers and released programs do: "
             "its test numbers are optimistic."
         )
+    elif result.selection != "validation":
+        notes.append(f"{chosen_on(result).capitalize()}.")
     elif split == "val":
         notes.append("The best checkpoint was chosen on this very split; only the test split is untouched.")
-    texts, videos = evaluation.missing
+    if stage.evaluation.encoded.shuffled:
+        notes.append("The frames of every video are in random order: this shows what their order is worth.")
+    if stage.experiment.config.evaluation.ties == "released":
+        notes.append(
+            "Rows of stages count a tied query several times, as the released programs do; intervals, comparisons and "
+            "everything else by the rule 'mean'."
+        )
+    texts, videos = stage.evaluation.missing
     if texts or videos:
         notes.append(f"{texts} captions and {videos} videos are lost; as queries they count as misses.")
     noise = result.noise.get(split)
@@ -118,7 +150,7 @@ def _facts(result: StageResult, split: str, experiment: Experiment) -> list[tupl
     missing: Any = result.missing.get(split, [0, 0])
     facts = [
         ("config", f"{result.name}, preset {result.preset}, hash {result.config_hash}"),
-        ("checkpoint", f"step {result.best_step}, chosen on {result.selection}"),
+        ("checkpoint", f"step {result.best_step}; {chosen_on(result)}"),
         ("seeds", f"{result.seed} in training, {result.noise_seed} of the evaluation's noise"),
         ("split", f"{split}, hash {result.split_hash.get(split, 'unknown')}"),
         ("missing", f"{missing[0]} captions, {missing[1]} videos"),

@@ -85,7 +85,7 @@ def run_sweep(
     comparison = compare(list(found.items()), "test")
     file = workdir / "table.md"
     if jax.process_index() == 0:
-        write_tables(file, comparison, workdir.name, "test")
+        write_tables(file, [comparison], workdir.name, "test")
     return comparison_text(comparison), file
 
 

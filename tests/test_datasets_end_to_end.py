@@ -16,6 +16,7 @@ from data_prep.datasets import DATASETS, SEVERAL
 from data_prep.fake import fake
 from eaglenet_jax.configuration import load_config
 from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.results import print_results
 from eaglenet_jax.run import train_run
 
 pytestmark = pytest.mark.slow
@@ -64,6 +65,10 @@ def test_from_the_download_folder_to_numbers(name: str, tmp_path: Path, capsys: 
     test_videos, captions = QUERIES[name]
     (result,) = train_run(tiny_config(name, prepared), tmp_path / "run")
     assert result.gallery["test"] == [test_videos * captions, test_videos]
+    print_results([result], "test")
+    printed, errors = capsys.readouterr()
+    assert f"test split: {test_videos * captions} texts, {test_videos} videos" in printed and "warning" not in errors
+    assert (tmp_path / "run/report.html").is_file()
     assert result.selection == "validation" and set(result.metrics) >= {"val", "test"}
     ranks = result.metrics["test"]["t2v"]
     assert 0 <= ranks["R@1"] <= ranks["R@5"] <= ranks["R@10"] <= 100 and 1 <= ranks["MdR"] <= test_videos

@@ -14,7 +14,7 @@ from eaglenet_jax.results import StageResult, write_result
 from eaglenet_jax.run_families import families, find_runs
 
 
-def _run(folder: Path, config: str, seed: int, recall: float, **changes: object) -> Path:
+def _run(folder: Path, config: str, seed: int, recall: float, videos: int = 1000, **changes: object) -> Path:
     loaded = load_config(
         config, [f"--config.seed={seed}", *(f"--config.{name}={value}" for name, value in changes.items())]
     )
@@ -22,8 +22,13 @@ def _run(folder: Path, config: str, seed: int, recall: float, **changes: object)
     side = {"R@1": recall, "R@5": 80.0, "R@10": 90.0, "MdR": 1.0, "MnR": 2.0}
     metrics = {"test": {"t2v": side, "v2t": side, "Rsum": 300.0 + recall}}
     claimed = loaded.claimed.to_dict()
-    result = StageResult("x", loaded.system, "w", metrics, {"test": [4, 4]}, 1, "validation", "ours", "0", 9.0)
-    write_result(StageResult(**{**result.__dict__, "claimed": claimed, "seed": seed}), folder)
+    result = StageResult(
+        "x", loaded.system, "w", metrics, {"test": [videos, videos]}, 1, "validation", "ours", "0", 9.0
+    )
+    zero_shot = {"name": "zero-shot CLIP", "test": {"t2v": {**side, "R@1": 30.5}, "v2t": side, "Rsum": 250.0}}
+    selection = {"validation": "validation", "test": "test"}[loaded.selection]
+    changed = {"claimed": claimed, "seed": seed, "zero_shot": zero_shot, "selection": selection}
+    write_result(StageResult(**{**result.__dict__, **changed}), folder)
     return folder
 
 
@@ -36,12 +41,31 @@ def test_seeds_come_together_and_claims_stand_beside(tmp_path, capsys) -> None:
     (tmp_path / "runs/table.md").write_text("a file beside the runs")
     report.main([*map(str, sorted((tmp_path / "runs").iterdir())), f"--out={tmp_path / 'out/table.html'}"])
     printed = capsys.readouterr().out
-    assert "51.0 ± 1.4 [51.0]" in printed and "49.0 [49.2]" in printed and "seed_1" not in printed
+    assert "51.0 ± 1.4 [51]" in printed and "49.0 [49.2]" in printed and "seed_1" not in printed
     markdown = (tmp_path / "out/table.md").read_text()
-    assert "| msrvtt_b16 | **51.0 ± 1.4** [51.0] |" in markdown and "| fewer_steps | 40.0 [51.0] |" in markdown
+    assert "| msrvtt_b16 | **51.0 ± 1.4** [51] |" in markdown and "| fewer_steps | 40.0 [51] |" in markdown
     assert "In brackets: claimed by EagleNet (CVPR 2026), table 1." in markdown
     page = (tmp_path / "out/table.html").read_text()
-    assert '<td class="best">51.0 ± 1.4<small>claimed 51.0</small></td>' in page
+    assert '<td class="best">51.0 ± 1.4<small>claimed 51</small></td>' in page
+
+
+def test_what_cannot_be_compared_is_kept_apart(tmp_path, capsys) -> None:
+    """Other queries: a table of their own, without claims of the 1,000. A seed twice: one run. Chosen on test: said."""
+    _run(tmp_path / "one", "msrvtt:b16", 0, 50.0)
+    _run(tmp_path / "again", "msrvtt:b16", 0, 60.0)
+    _run(tmp_path / "full", "msrvtt:b16", 0, 55.0, videos=2990)
+    _run(tmp_path / "on_test", "msrvtt:b16", 0, 70.0, selection="test")
+    report.main(
+        [*(str(tmp_path / name) for name in ("one", "again", "full", "on_test")), f"--out={tmp_path / 'table'}"]
+    )
+    out, err = capsys.readouterr()
+    assert "again is left out" in err and "60.0" not in out
+    tables = (tmp_path / "table.md").read_text().split("\n\n")
+    assert "| zero-shot CLIP | 30.5 |" in tables[0] and "| one | 50.0 [51] |" in tables[0]
+    assert "| on_test (chosen on test) | **70.0** [51] |" in tables[0] and "55.0" not in tables[0]
+    other = next(table for table in tables if "| full | 55.0 |" in table)
+    assert "[" not in other
+    assert (tmp_path / "table.html").read_text().count("<table>") == 2
 
 
 def test_first_stages_of_a_moved_sweep_are_found_and_their_seed_does_not_count(tmp_path) -> None:
@@ -51,7 +75,7 @@ def test_first_stages_of_a_moved_sweep_are_found_and_their_seed_does_not_count(t
     (tmp_path / "old").rename(tmp_path / "new")
     runs = find_runs([tmp_path / "new"])
     assert [run.parent.name for run in runs] == ["row", "row"]
-    assert [(label, len(results)) for label, results in families(runs, "test")] == [("row", 2)]
+    assert [(family.label, len(family.results)) for family in families(runs, "test")] == [("row", 2)]
 
 
 def test_nothing_to_show_is_one_line(tmp_path) -> None:

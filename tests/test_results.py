@@ -33,6 +33,24 @@ def test_lost_videos_and_the_split_that_chose_are_said(capsys) -> None:
     assert "lost" not in capsys.readouterr().out
 
 
+def test_what_chose_a_checkpoint_is_said_only_where_it_is_known(capsys) -> None:
+    for selection, said in (
+        ("validation", "best checkpoint chosen on validation"),
+        ("unknown: it was converted from eaglenet", "what chose the checkpoint is unknown: it was converted from"),
+    ):
+        print_results([dataclasses.replace(RESULT, selection=selection)], "test")
+        assert said in capsys.readouterr().out
+
+
+def test_galleries_with_several_captions_a_video_and_data_without_a_test_split(capsys) -> None:
+    several = dataclasses.replace(RESULT, gallery={"test": [20, 8]}, chance={"test": chance_metrics((8, 8))})
+    print_results([several], "test")
+    assert "20 texts, 8 videos" in capsys.readouterr().out
+    no_test = dataclasses.replace(RESULT, metrics={"val": chance_metrics((8, 8))}, gallery={"val": [8, 8]})
+    print_results([no_test], "test")
+    assert "val split: 8 texts" in capsys.readouterr().out
+
+
 def test_a_result_comes_back_as_it_was(tmp_path: Path) -> None:
     write_result(RESULT, tmp_path)
     assert read_result(tmp_path) == dataclasses.replace(RESULT, workdir=str(tmp_path))

@@ -28,10 +28,10 @@ def test_the_table_has_mean_and_deviation_over_seeds():
     comparison = compare(rows, "test")
     text = comparison_text(comparison).splitlines()
     assert "12.0 ± 2.8" in text[2] and "72.0 ± 17.0" in text[2] and text[2].split()[-2:] == ["2", "10"]
-    assert "20.0 [21.0]" in text[3] and "±" not in text[3] and text[4] == "In brackets: claimed by a paper."
+    assert "20.0 [21]" in text[3] and "±" not in text[3] and text[4] == "In brackets: claimed by a paper."
     markdown = comparison_markdown(comparison).splitlines()
     assert len({line.count("|") for line in markdown[:4]}) == 1 and markdown[2].startswith("| one | 12.0 ± 2.8 |")
-    assert markdown[3].startswith("| two | **20.0** [21.0] |") and markdown[-1] == text[4]
+    assert markdown[3].startswith("| two | **20.0** [21] |") and markdown[-1] == text[4]
     # A lower mean rank is better; both have the same here, so both are best.
     assert markdown[2].count("**1.50 ± 0.00**") == 1 and markdown[3].count("**1.50**") == 1
 

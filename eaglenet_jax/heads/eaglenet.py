@@ -182,7 +182,9 @@ class EagleNet(Head):
         return cosine(toward(text.pooled[:, None], target, radius), pooled)
 
     def explain(self, text: TextFeatures, video: VideoFeatures, draws: Draws) -> dict[str, Array]:
-        """Weights of the scored candidates and frames, and the energies of the texts with the videos."""
+        """Weights of the scored candidates and frames, and, if it was trained, the energies of texts with videos."""
+        if not (self.eam_weight or self.eam_support_weight):
+            return super().explain(text, video, draws)
         mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
         energy = self.pair_energies(text.pooled, dataclasses.replace(video, mask=mask))
         return {**super().explain(text, video, draws), "energy": energy}

@@ -79,7 +79,7 @@ def answered(
                 float(row[video]),
                 rank_name(ranks[text]) if video == right else str(place + 1),
                 video == right,
-                strip(frames_of(video)) if frames_of else (),
+                strip(frames_of(video)) if frames_of and not explained else (),
                 explained,
             )
             for place, (video, explained) in enumerate(zip(shown, said, strict=True))
@@ -114,12 +114,19 @@ def moved_most(ranks: np.ndarray, before: np.ndarray, most: int) -> tuple[list[i
 def duplicates(
     captions: Sequence[str], text_video: np.ndarray, ranks: np.ndarray, video_names: Sequence[str]
 ) -> list[Duplicate]:
-    """Captions that several videos have, spelling of letters and spaces aside, the most frequent first."""
+    """Captions that several videos have, capitals and spaces aside, with the best rank of each video; the most frequent
+    first.
+    """
     rows = defaultdict(list)
     for row, caption in enumerate(captions):
         rows[" ".join(caption.casefold().split())].append(row)
-    several = [same for same in rows.values() if len({int(text_video[row]) for row in same}) > 1]
-    return [
-        Duplicate(captions[same[0]], [(str(video_names[text_video[row]]), rank_name(ranks[row])) for row in same])
-        for same in sorted(several, key=len, reverse=True)
-    ]
+    found = []
+    for same in rows.values():
+        best: dict[int, float] = {}
+        for row in same:
+            video = int(text_video[row])
+            best[video] = min(best.get(video, np.inf), float(ranks[row]))
+        if len(best) > 1:
+            videos = [(str(video_names[video]), rank_name(rank)) for video, rank in best.items()]
+            found.append(Duplicate(captions[same[0]], videos))
+    return sorted(found, key=lambda each: len(each.videos), reverse=True)

@@ -59,7 +59,8 @@ def read_list(path: str | Path) -> list[Any]:
             return array.tolist()
         text = path.read_text(encoding="utf-8")
         if path.suffix != ".json":
-            return text.splitlines()
+            # Not splitlines: a caption may hold one of the rarer characters that it takes for the end of a line.
+            return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
         entries = json.loads(text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def measure_files(
         text_video,
         baseline=None if baseline is None else read_scores(baseline)[0],
         query_bank=None if query_bank is None else load_similarity(query_bank),
-        validation=None if validation is None else read_scores(validation),
+        validation=None if validation is None else _validation(validation),
         name=_display_name(similarity),
         baseline_name="baseline" if baseline is None else _display_name(baseline),
         **options,
@@ -151,13 +151,13 @@ def measure_scores(
     if v2t_among == "captions":  # chance is counted among videos
         summary["chance"] = {"t2v": summary["chance"]["t2v"]}
     if postprocess:
-        temperatures = {method: _temperatures(method, temperature, validation) for method in postprocess}
+        temperatures = {method: _temperatures(scores, method, temperature, validation) for method in postprocess}
         summary["temperatures"] = {method: found for method, found in temperatures.items() if found}
         summary["postprocessed"] = {}
         for method in postprocess:
             both = {"t2v": scores, "v2t": scores if v2t_scores is None else v2t_scores}
             changed = _postprocessed(both, method, temperatures[method], query_bank)
-            sides = {side: placement_metrics(placed(matrix), ties)[side] for side, matrix in changed.items()}
+            sides = {side: placement_metrics(placed(matrix), ties)[side] for side, matrix in changed}
             rsum = {"Rsum": recall_sum(**sides)} if len(sides) == 2 else {}
             summary["postprocessed"][method] = {**sides, **rsum}
     other = None
@@ -175,36 +175,55 @@ def measure_scores(
     return ScoreReport(summary, scores, placement, other)
 
 
+def _validation(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    scores, text_video = read_scores(path)
+    try:
+        return scores, check_relevance(scores.shape, text_video)
+    except UserError as error:
+        raise UserError(f"validation scores {path}: {error}, in a folder that evaluate --save wrote") from error
+
+
 def _display_name(path: str | Path) -> str:
     return Path(path).stem or str(path)
 
 
 def _temperatures(
-    method: str, given: float | None, validation: tuple[np.ndarray, np.ndarray | None] | None
+    scores: np.ndarray,
+    method: str,
+    given: float | None,
+    validation: tuple[np.ndarray, np.ndarray | None] | None,
 ) -> dict[str, Any]:
     """Temperature of a method in each direction, and where it is from. Empty for QB-Norm: it has its published one."""
     if method == "qb_norm":
         return {}
     if given is not None:
         return {"t2v": given, "v2t": given, "from": "as given"}
-    if method == "dual_softmax" and validation is not None:
-        chosen = {side: choose_temperature(*validation, side) for side in SIDES}
-        return {**chosen, "from": "chosen on the validation scores"}
-    return {"t2v": 100.0, "v2t": 100.0, "from": "the default; give validation scores to choose it"}
+    if method == "sinkhorn":
+        return {"t2v": 100.0, "v2t": 100.0, "from": "the default"}
+    if validation is None:
+        return {"t2v": 100.0, "v2t": 100.0, "from": "the default, without validation scores to choose it on"}
+    chosen = {side: choose_temperature(*validation, side) for side in SIDES}
+    where = "these very scores, which flatters the row" if validation[0] is scores else "the validation scores"
+    return {**chosen, "from": f"chosen on {where}"}
 
 
 def _postprocessed(
     scores: Mapping[str, np.ndarray], method: str, temperatures: Mapping[str, Any], bank: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    """Scores of each direction that a method changes, from those of each direction."""
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(direction, scores) of each direction that a method changes, one matrix at a time."""
     if method == "dual_softmax":
-        return {side: dual_softmax(scores[side], temperatures[side], side) for side in SIDES}
+        yield from ((side, dual_softmax(scores[side], temperatures[side], side)) for side in SIDES)
+        return
     if method == "sinkhorn":
-        if scores["t2v"] is scores["v2t"]:
-            return dict.fromkeys(SIDES, sinkhorn(scores["t2v"], temperatures["t2v"]))
-        return {side: sinkhorn(scores[side], temperatures[side]) for side in SIDES}
+        matrix = None
+        for side in SIDES:
+            if matrix is None or scores["t2v"] is not scores["v2t"]:
+                matrix = sinkhorn(scores[side], temperatures[side])
+            yield side, matrix
+        return
     if method == "qb_norm":
         if bank is None:
             raise UserError("qb_norm needs a query bank: scores of training texts (rows) against the same videos")
-        return {"t2v": qb_norm(scores["t2v"], bank)}
+        yield "t2v", qb_norm(scores["t2v"], bank)
+        return
     raise UserError(f"post-processing {method!r} is unknown: use dual_softmax, sinkhorn or qb_norm")

@@ -50,6 +50,24 @@ def _taken(tree, rows):
     return jax.tree.map(lambda leaf: leaf[np.asarray(rows)], tree)
 
 
+def test_what_a_head_explains_belongs_to_its_pairs(case):
+    """Weights sum to 1 over real frames and over candidates; an energy is there only if it was trained."""
+    head, params, _, _ = case
+    text, video = features(3)
+    said = head.apply({"params": params}, text, video, EVALUATION, method="explain")
+    assert ("energy" in said) == bool(getattr(head, "eam_weight", 0) or getattr(head, "eam_support_weight", 0))
+    for name, values in said.items():
+        assert values.shape[:2] == (3, 3), name
+        if name != "energy":
+            np.testing.assert_allclose(np.sum(values, axis=-1), 1, atol=1e-5)
+
+
+def test_without_energy_aware_matching_there_is_no_energy_to_explain():
+    head = HEADS["eaglenet"].clone(eam_weight=0.0, eam_support_weight=0.0)
+    said = head.apply({"params": head_params(head)}, *features(2), EVALUATION, method="explain")
+    assert set(said) == {"frame_weights", "candidate_weights"}
+
+
 def test_permuting_texts_and_videos_permutes_the_matrix(case):
     _, params, score, _ = case
     text, video = features(5)

@@ -23,7 +23,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> str:
-    return f"file://{write_made_page(tmp_path_factory.mktemp('page') / 'report.html')}"
+    return write_made_page(tmp_path_factory.mktemp("page") / "report.html").as_uri()
 
 
 def _contrast(page, selector: str) -> float:

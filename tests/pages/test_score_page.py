@@ -46,5 +46,5 @@ def test_queries_are_chosen_as_said() -> None:
     assert hardest(ranks, 2) == [1, 3] and hardest(np.ones(4), 3) == []
     assert moved_most(ranks, before, 2) == ([0, 3], [1])
     assert spread(100, 3) == [0, 49, 99] and spread(2, 6) == [0, 1]
-    same = duplicates(["A b", "c", "a  B", "c"], np.array([0, 1, 2, 1]), ranks, ["v", "w", "x"])
-    assert [(each.caption, list(each.videos)) for each in same] == [("A b", [("v", "1"), ("x", "3")])]
+    same = duplicates(["A b", "c", "a  B", "a b"], np.array([0, 1, 2, 0]), np.array([9.0, 1, 3, 2]), ["v", "w", "x"])
+    assert [(each.caption, list(each.videos)) for each in same] == [("A b", [("v", "2"), ("x", "3")])]

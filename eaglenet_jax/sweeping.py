@@ -93,7 +93,7 @@ def _on_shared_stage(config: ConfigDict, workdir: Path) -> ConfigDict:
     """The config, starting from a first stage that is trained where no other run has done it."""
     if not config.pretrain:
         return config
-    stage: Any = config.pretrain
+    stage: Any = _on_shared_stage(config.pretrain, workdir)  # which may have a stage before it as well
     folder = workdir / FIRST_STAGES / f"{stage.name}_{config_hash(stage)}"
     train_run(stage, folder)
     config = config.copy_and_resolve_references()

@@ -22,10 +22,11 @@ class IndexingLine:
         self._total = max(1, sum(self._sizes.values()))
         self._reached: dict[Path, float] = {}
         self._files = self._windows = 0
+        self._done = 0.0
         self._shown = shown and bool(files)
         self._started = self._said = time.monotonic()
         console = Console(stderr=True)
-        self._terminal = console.is_terminal
+        terminal = console.is_terminal
         columns = (
             TextColumn("Indexing"),
             BarColumn(),
@@ -34,37 +35,45 @@ class IndexingLine:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        self._bar = Progress(*columns, console=console, disable=not (self._shown and self._terminal))
+        self._drawn = self._shown and terminal
+        self._bar = Progress(*columns, console=console, disable=not self._drawn)
         self._task = self._bar.add_task("", total=self._total, files=0, of=len(files), windows=0)
 
     def __enter__(self) -> IndexingLine:
-        self._bar.start()
+        if self._drawn:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._drawn:
+            self._bar.stop()
 
     def reached(self, file: Path, share: float) -> None:
         """A window of a file is encoded; share: of the file, between 0 and 1."""
         self._windows += 1
-        self._reached[file] = max(self._reached.get(file, 0.0), share)
-        self._show()
+        self._reach(file, share)
 
     def finished(self, file: Path, trouble: str | None) -> None:
         """A file is read. trouble: what was wrong with it."""
         self._files += 1
-        self._reached[file] = 1.0
         if trouble and self._shown:
             self._bar.console.print(f"{file}: {trouble}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-        self._show()
+        self._reach(file, 1.0)
 
-    def _show(self) -> None:
-        done = sum(share * self._sizes.get(file, 0) for file, share in self._reached.items())
-        self._bar.update(self._task, completed=done, files=self._files, windows=self._windows)
+    def _reach(self, file: Path, share: float) -> None:
+        before = self._reached.get(file, 0.0)
+        if share > before:
+            self._reached[file] = share
+            self._done += (share - before) * self._sizes.get(file, 0)
+        self._show(self._done)
+
+    def _show(self, done: float) -> None:
+        if self._drawn:
+            self._bar.update(self._task, completed=done, files=self._files, windows=self._windows)
         now = time.monotonic()
-        if self._shown and not self._terminal and now - self._said >= SECONDS_BETWEEN_LINES and done:
+        if self._shown and not self._drawn and now - self._said >= SECONDS_BETWEEN_LINES and done:
             self._said = now
             left = (now - self._started) * (self._total - done) / done
             print(

@@ -254,9 +254,11 @@ def test_two_processes_at_once(shapes, index, tmp_path):
 
 def test_commands_of_a_first_session(shapes, videos, tmp_path):
     uri, page = tmp_path / "index", tmp_path / "found.html"
+    (videos / "bad.mp4").write_text("no video")
     made = search("index", videos, f"--index={uri}", "--checkpoint=demo")
-    assert made.returncode == 0 and "4 new" in made.stdout, made.stderr
-    caption = shapes[1][sorted(videos.iterdir())[0].name]
+    assert made.returncode == 0 and "4 new" in made.stdout and "1 could not be read" in made.stdout, made.stderr
+    assert made.stderr.count("bad.mp4") == 1
+    caption = shapes[1]["test_0000.mp4"]
     asked = search("query", caption, "a star", f"--index={uri}", "--rerank=4", "--json", f"--html={page}")
     answer = json.loads(asked.stdout)
     assert [query["query"] for query in answer["queries"]] == [caption, "a star"]

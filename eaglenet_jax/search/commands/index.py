@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.index import SearchIndex
@@ -17,9 +16,6 @@ def run(given: argparse.Namespace) -> int:
     """Indexes, and says what was done. Exit code 1 if there were files and none could be read."""
     index = _open(given)
     added = index.add(given.videos, progress=True)
-    if not sys.stderr.isatty():
-        for path, reason in {**added.failed, **added.warnings}.items():
-            print(f"{path}: {reason}", file=sys.stderr)
     parts = [
         f"{added.new} new",
         f"{added.changed} changed",

@@ -1,0 +1,37 @@
+"""The notebooks run from top to bottom, in an empty folder, at the sizes that learn nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_there_are_notebooks_without_outputs():
+    nbformat = pytest.importorskip("nbformat")
+    assert [file.stem for file in NOTEBOOKS] == ["jitted_steps", "own_dataset", "quickstart"]
+    for file in NOTEBOOKS:
+        cells = nbformat.read(file, as_version=4).cells
+        assert not [cell for cell in cells if cell.get("outputs")], f"{file.name}: clear the outputs"
+        assert "colab-badge.svg" in cells[0].source
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_a_notebook_runs(file, tmp_path, monkeypatch):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("lancedb")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    notebook = nbformat.read(file, as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('CONFIG = "demo"', 'CONFIG = "demo:tiny"')
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    assert "error:" not in printed and "Traceback" not in printed, printed
+    if "NOTEBOOKS_RUN" in os.environ:
+        nbformat.write(notebook, Path(os.environ["NOTEBOOKS_RUN"]) / file.name)

@@ -120,6 +120,7 @@ class _Writing:
         self._rows: dict[str, list[StoredWindow]] = {}
         self._expected: dict[str, int] = {}
         self._committed = time.monotonic()
+        self._size = len(store)
         self.finished: set[str] = set()
         self.written = self.elsewhere = 0
         self.failed: dict[str, str] = {}
@@ -170,5 +171,7 @@ class _Writing:
         self.finished |= set(complete)
         self.written += len(rows)
         self._committed = time.monotonic()
-        for place in self._places:
-            self._indexed |= self._store.files(str(place.absolute()))
+        before, self._size = self._size, len(self._store)
+        if self._size != before + len(rows):
+            for place in self._places:
+                self._indexed |= self._store.files(str(place.absolute()))

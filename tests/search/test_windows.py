@@ -25,9 +25,11 @@ def test_long_videos_overlap_by_seconds():
     assert [window.items for window in found][:2] == [tuple(range(8)), tuple(range(5, 13))]
 
 
-def test_a_last_window_with_nothing_new_is_left_out():
-    # The second window would hold 5, 6 and 7 s, all of which are in the first.
+def test_a_window_with_nothing_new_is_left_out():
     assert [(w.start, w.end) for w in windows_of(np.arange(8.0), WindowRule(8, 3), 8.0)] == [(0, 8)]
+    # The second window would hold 5, 6 and 7 s, all of which are in the first.
+    found = windows_of([*range(8), 100], WindowRule(8, 3), 101.0)
+    assert [window.items for window in found] == [tuple(range(8)), (8,)]
 
 
 def test_a_stretch_without_pictures_gives_no_window():

@@ -17,52 +17,55 @@ from eaglenet_jax.evaluation import _shuffled
 from eaglenet_jax.experiment import open_experiment
 from eaglenet_jax.port.load import save_clip
 from eaglenet_jax.system import build_clip_config
+from tests.data.prepared import write_prepared
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("tokens")
     overrides = [
-        f"--config.data.root={root}",
+        f"--config.data.prepared={write_prepared(root / 'prepared')}",
+        "--config.selection=test",
+        "--config.clip.image_size=16",
+        "--config.clip.patch_size=4",
         f"--config.head.tokens.source={root / 'encoder'}",
-        "--config.head.tokens.count=10",
+        "--config.head.tokens.count=17",
         "--config.head.tokens.width=16",
     ]
     config = load_config("demo:tiny,crosstvr", overrides)
     clip_config = build_clip_config(config.clip)
     clip = Clip(clip_config)
     tokens, mask = np.zeros((1, 20), np.int32), np.ones((1, 1), bool)
-    params = jax.jit(clip.init)(jax.random.key(1), tokens, np.zeros((1, 1, 48, 48, 3), np.uint8), mask)["params"]
+    params = jax.jit(clip.init)(jax.random.key(1), tokens, np.zeros((1, 1, 16, 16, 3), np.uint8), mask)["params"]
     save_clip(root / "encoder", clip_config, {"clip": params}, np.float32(1))
-    folders = vision_tokens.make_tokens(config, batch_size=12)
-    return config, overrides, clip, params, folders
+    return config, overrides, clip, params, vision_tokens.make_tokens(config, batch_size=3)
 
 
 def test_tokens_are_those_of_the_encoder(made):
     config, _, clip, params, folders = made
     split = open_experiment(config).dataset.split("test")
-    assert set(folders) == {"train", "val", "test"} and len(split.tokens(np.arange(16))) == 16
-    frames, mask = split.frames(5, config.max_frames)
+    assert set(folders) == {"train", "test"} and len(split.tokens(np.arange(5))) == 5
+    frames, mask = split.frames(4, config.max_frames)
     clip = Clip(build_clip_config(config.clip.to_dict() | {"shift_blocks": ()}))
     features, patches = clip.apply(
         {"params": params}, jnp.asarray(frames[None]), jnp.asarray(mask[None]), patches=True, method="encode_video"
     )
     expected = np.concatenate([features[:, :, None], patches], axis=2)
-    np.testing.assert_allclose(split.tokens([5]), expected, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(split.tokens([4]), expected, rtol=2e-3, atol=2e-3)
 
 
 def test_a_second_call_makes_what_is_missing_alone(made):
     config, overrides, *_, folders = made
-    shard = folders["val"] / "00000.npy"
+    shard = folders["train"] / "00000.npy"
     before = {file: file.stat().st_mtime_ns for folder in folders.values() for file in folder.iterdir()}
     vision_tokens.main(["--config=demo:tiny,crosstvr", *overrides])
     assert {file: file.stat().st_mtime_ns for file in before} == before
     content = shard.read_bytes()
-    (folders["val"] / "header.json").rename(folders["val"] / "begun.json")  # as if it had been killed
+    (folders["train"] / "header.json").rename(folders["train"] / "begun.json")  # as if it had been killed
     shard.unlink()
-    vision_tokens.make_tokens(config, batch_size=5)
+    vision_tokens.make_tokens(config, batch_size=2)
     np.testing.assert_allclose(np.load(shard), np.load(io.BytesIO(content)), atol=2e-3)
-    assert sorted(file.name for file in folders["val"].iterdir()) == ["00000.npy", "header.json"]
+    assert sorted(file.name for file in folders["train"].iterdir()) == ["00000.npy", "header.json"]
 
 
 def test_frames_and_their_tokens_are_shuffled_together():
@@ -77,10 +80,10 @@ def test_frames_and_their_tokens_are_shuffled_together():
 
 def test_what_does_not_fit_is_named(made):
     _, overrides, *_ = made
-    with pytest.raises(UserError, match=r"10 tokens of 16 from frames of 48 pixels; .* 10 of 512"):
+    with pytest.raises(UserError, match=r"17 tokens of 16 from frames of 16 pixels; .* 17 of 512"):
         vision_tokens.make_tokens(load_config("demo:tiny,crosstvr", [*overrides, "--config.head.tokens.width=512"]))
     with pytest.raises(UserError, match=r"tokens\.source is not set"):
-        vision_tokens.make_tokens(load_config("demo:tiny,crosstvr", overrides[:1]))
+        vision_tokens.make_tokens(load_config("demo:tiny,crosstvr", overrides[:4]))
     other = load_config("demo:tiny,crosstvr", [*overrides, "--config.max_frames=3"])
     with pytest.raises(UserError, match=r"frames is 6 there and 3 here|holds no tokens"):
-        open_experiment(other).dataset.split("val")
+        open_experiment(other).dataset.split("train")

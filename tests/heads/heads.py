@@ -63,7 +63,7 @@ HEADS = {
         Clip4Clip(WIDTH),
         FRAMES,
         TokenShape(PATCHES + 1, WIDTH),
-        QueryShape(width=8, layers=2, heads=2, hidden=8, cross_every=2),
+        QueryShape(width=8, layers=1, heads=2, hidden=8),
         queries=2,
         selected=2,
     ),

@@ -23,7 +23,10 @@ setup(
     packages=find_packages(
         include=["eaglenet_jax", "eaglenet_jax.*", "configs", "configs.*", "data_prep", "data_prep.*"]
     ),
-    package_data={"": ["py.typed", "*.html", "*.css", "*.js"]},
+    package_data={
+        "": ["py.typed", "*.html", "*.css", "*.js"],
+        "eaglenet_jax.search": ["demo_model/*"],
+    },
     install_requires=[
         "absl-py>=2.1,<3",
         "array_record>=0.8.1,<0.9",
@@ -64,6 +67,8 @@ setup(
         "parity": ["torch>=2.5,<3"],
         "browser": ["playwright>=1.50,<2"],
         "search": ["lancedb>=0.30,<1"],
+        # What the tests of search and of the notebooks need beside `search`, `app` and `browser`.
+        "search_test": ["ipykernel>=6.29,<8", "moto[server]>=5,<6", "nbclient>=0.10,<1", "nbformat>=5.10,<6"],
         "app": ["gradio>=6,<7"],
         "syntax": ["spacy>=3.8,<4"],
         "beam": ["apache-beam>=2.65,<3"],

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import search
 
 pytest.importorskip("lancedb")
-pytestmark = pytest.mark.extras
+pytestmark = pytest.mark.search
 
 
 def test_the_report_at_a_tiny_size(tmp_path, capsys, monkeypatch):

@@ -21,7 +21,7 @@ from eaglenet_jax.search.windows import WindowRule
 from tests.search.clips import COLORS, write_colours, write_shapes
 
 pytest.importorskip("lancedb")
-pytestmark = pytest.mark.extras
+pytestmark = pytest.mark.search
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ def test_there_are_notebooks_without_outputs():
         assert "colab-badge.svg" in cells[0].source
 
 
-@pytest.mark.extras
+@pytest.mark.search
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_a_notebook_runs(file, tmp_path, monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")

@@ -10,7 +10,7 @@ from tests.search.clips import write_shapes
 
 pytest.importorskip("lancedb")
 pytest.importorskip("moto")
-pytestmark = pytest.mark.extras
+pytestmark = pytest.mark.search
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def moments(index):
     return index[0].query("a star", top=6)
 
 
-@pytest.mark.extras
+@pytest.mark.search
 def test_files_of_the_index_are_served_in_pieces(get, moments):
     (best, *_) = (moment for moment in moments if moment.path.endswith("0000.mp4"))
     content = Path(best.path).read_bytes()
@@ -90,7 +90,7 @@ def test_files_of_the_index_are_served_in_pieces(get, moments):
     assert headers["content-type"] == "image/jpeg" and picture.startswith(b"\xff\xd8")
 
 
-@pytest.mark.extras
+@pytest.mark.search
 def test_no_other_file_is_served(get, index, moments):
     secret, (some, *_) = index[2] / "secret.mp4", moments
     tricks = [
@@ -118,20 +118,20 @@ def test_no_other_file_is_served(get, index, moments):
         assert b"not of the index" not in content and b"root:" not in content
 
 
-@pytest.mark.extras
+@pytest.mark.search
 def test_another_name_for_this_machine_is_refused(get):
     assert get("/", {"Host": "evil.example"})[0] == 400
     assert get("/")[0] == 200
 
 
-@pytest.mark.extras
+@pytest.mark.search
 def test_moments_that_browsers_do_not_play_are_copied(get, moments):
     (avi,) = (moment for moment in moments if moment.path.endswith(".avi"))
     _, headers, content = get(f"/moments/{avi.id}")
     assert headers["content-type"] == "video/mp4" and b"ftyp" in content[:16]
 
 
-@pytest.mark.extras
+@pytest.mark.search
 def test_a_port_that_is_taken_and_an_address_that_is_not_here():
     with _listen("127.0.0.1", 0) as taken, pytest.raises(UserError, match="another --host or --port"):
         _listen("127.0.0.1", taken.getsockname()[1])

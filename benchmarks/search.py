@@ -4,7 +4,7 @@
 
 Rows come from 10,000 seeded clusters of unit vectors, cosine 0.8 within a cluster, with the frame features of 12 frames
 of width 512 beside them, through the same functions that `search index` and `search query` use. Queries are new members
-of clusters; recall is against exact cosines of all rows, computed apart. 1,000,000 rows take 15 GB of disk.
+of clusters; recall is against exact cosines of all rows, computed apart. 1,000,000 rows take 20 GB of disk.
 """
 
 from __future__ import annotations

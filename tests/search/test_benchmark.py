@@ -7,7 +7,6 @@ import pytest
 
 from benchmarks import search
 
-pytest.importorskip("lancedb")
 pytestmark = pytest.mark.search
 
 

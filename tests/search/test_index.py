@@ -20,7 +20,6 @@ from eaglenet_jax.search.store import Store
 from eaglenet_jax.search.windows import WindowRule
 from tests.search.clips import COLORS, write_colours, write_shapes
 
-pytest.importorskip("lancedb")
 pytestmark = pytest.mark.search
 
 

@@ -6,14 +6,16 @@ import os
 import sys
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 
+pytestmark = pytest.mark.search
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks_without_outputs():
-    nbformat = pytest.importorskip("nbformat")
     assert [file.stem for file in NOTEBOOKS] == ["jitted_steps", "own_dataset", "quickstart"]
     for file in NOTEBOOKS:
         cells = nbformat.read(file, as_version=4).cells
@@ -21,11 +23,8 @@ def test_there_are_notebooks_without_outputs():
         assert "colab-badge.svg" in cells[0].source
 
 
-@pytest.mark.search
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_a_notebook_runs(file, tmp_path, monkeypatch):
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    pytest.importorskip("lancedb")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     notebook = nbformat.read(file, as_version=4)
     for cell in notebook.cells:

@@ -8,8 +8,6 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.index import SearchIndex
 from tests.search.clips import write_shapes
 
-pytest.importorskip("lancedb")
-pytest.importorskip("moto")
 pytestmark = pytest.mark.search
 
 

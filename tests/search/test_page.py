@@ -13,14 +13,12 @@ from pathlib import Path
 
 import av
 import pytest
+from playwright.sync_api import sync_playwright
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.commands.serve import _listen
 from eaglenet_jax.search.index import SearchIndex
 from tests.search.clips import write_shapes
-
-pytest.importorskip("lancedb")
-pytest.importorskip("gradio")
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +142,9 @@ def test_a_port_that_is_taken_and_an_address_that_is_not_here():
 
 @pytest.mark.browser
 def test_a_visit_with_the_keyboard(index, address, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
     pictures = Path(os.environ.get("PAGE_PICTURES", tmp_path))
     captions = index[1]
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         asked, errors = [], []

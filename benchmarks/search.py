@@ -131,7 +131,7 @@ def _recall(exact: list[list[str]], found: list[list[str]], best: int) -> float:
 
 def _full_size_model(encoders: bool) -> SearchModel:
     """EagleNet on ViT-B/32 with random parameters; without the encoders' where only the head is measured."""
-    settings = {**model_settings(msrvtt.get_config("b32")), "fps": 1.0}
+    settings = model_settings(msrvtt.get_config("b32"))
     system = build_system(settings)
     ids = jnp.zeros(2, jnp.uint32)
     text = TextFeatures(ids, jnp.ones((2, WIDTH)), None, jnp.ones((2, 4), bool))

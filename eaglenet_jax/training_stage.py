@@ -119,6 +119,7 @@ def train_stage(experiment: Experiment, workdir: Path, source: str) -> tuple[Bes
             saves=saves.with_metadata(
                 lambda: {
                     "data_fingerprint": experiment.dataset.fingerprint,
+                    "fps": experiment.dataset.manifest["settings"]["fps"],
                     "seconds": earlier + time.monotonic() - started,
                     "config": as_plain(config),
                 }

@@ -16,6 +16,7 @@ from eaglenet_jax import evaluate, train
 from eaglenet_jax.configuration import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.initial_parameters import initial_parameters
+from eaglenet_jax.search.model import read_workdir
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.checkpoints import Checkpoints
 
@@ -212,6 +213,14 @@ def test_a_config_that_does_not_fit_the_checkpoint_is_refused(finished, tmp_path
     (tmp_path / "run/config.json").write_text("[]")
     with pytest.raises(UserError, match=r"config\.json is damaged"):
         evaluate.main([f"--workdir={tmp_path / 'run'}"])
+
+
+def test_search_samples_videos_as_a_run_was_trained(finished):
+    with Checkpoints(finished[0] / "checkpoints") as checkpoints:
+        assert checkpoints.metadata(checkpoints.best())["fps"] == 3.0
+    config = json.loads((finished[0] / "config.json").read_text())
+    settings, _ = read_workdir(finished[0])
+    assert settings["fps"] == 3.0 and settings["head"] == config["head"]
 
 
 def test_a_head_of_the_same_kind_gives_the_parts_that_both_have(finished):

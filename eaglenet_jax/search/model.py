@@ -158,12 +158,11 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.where(length > 0, length, 1)
 
 
-def model_settings(config: Any) -> dict[str, Any]:
-    """What search keeps of a run's config, as JSON holds it."""
+def model_settings(config: Any, fps: float = 1.0) -> dict[str, Any]:
+    """What search keeps of a run's config, as JSON holds it. fps: frames a second of the data it was trained on."""
     plain = as_plain(config)
     evaluation = {name: plain["evaluation"][name] for name in ("noise", "seed")}
-    # Only the demo's config says how its data were sampled; prepared data have one frame a second unless told.
-    return {**{name: plain[name] for name in SETTINGS}, "evaluation": evaluation, "fps": plain["data"].get("fps", 1.0)}
+    return {**{name: plain[name] for name in SETTINGS}, "evaluation": evaluation, "fps": fps}
 
 
 def open_model(source: str | os.PathLike[str]) -> SearchModel:
@@ -192,7 +191,11 @@ def read_workdir(folder: Path) -> tuple[dict[str, Any], Any]:
     """Settings and parameters of a run's best checkpoint."""
     config = saved_config(folder / CONFIG_FILE)
     with Checkpoints(folder / CHECKPOINTS) as saves:
-        return model_settings(config), saves.restore_params("best", bool(config.ema_decay))
+        params = saves.restore_params("best", bool(config.ema_decay))
+        best = saves.best()
+        noted = {} if best is None else saves.metadata(best)
+    # Runs of before this was noted: the demo's config has it, other data have one frame a second unless told.
+    return model_settings(config, noted.get("fps", config.data.get("fps", 1.0))), params
 
 
 def _clip_alone(source: str) -> tuple[dict[str, Any], Any]:

@@ -258,13 +258,15 @@ def stage_result(
 
 def save_stage(stage: EvaluatedStage, folder: Path) -> None:
     """Writes scores, ids and features of a stage into a folder, see `save_scores`."""
-    encoded = stage.evaluation.encoded
+    evaluation = stage.evaluation
+    encoded = evaluation.encoded
     save_scores(
         folder,
-        stage.evaluation.scores,
+        evaluation.scores,
         encoded.captions.ids,
         encoded.split.video_ids,
         encoded.text_video,
+        v2t_scores=None if evaluation.v2t_scores is evaluation.scores else evaluation.v2t_scores,
         texts=encoded.texts,
         videos=encoded.videos,
     )

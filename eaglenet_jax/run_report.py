@@ -17,14 +17,14 @@ from eaglenet_jax.pages.explained import explainer
 from eaglenet_jax.pages.score_page import Context, Gallery, write_score_page
 from eaglenet_jax.results import StageResult, chosen_on, noise_rows, result_rows
 from eaglenet_jax.retrieval.saved_scores import load_scores
-from eaglenet_jax.retrieval.score_files import read_scores
+from eaglenet_jax.retrieval.score_files import FileScores, read_scores
 from eaglenet_jax.retrieval.standalone import ScoreReport, measure_scores
 
 
 def measure_stage(
     stage: EvaluatedStage,
     *,
-    baseline: tuple[str, np.ndarray] | None = None,
+    baseline: tuple[str, FileScores] | None = None,
     postprocess: Sequence[str] = (),
     temperature: float | None = None,
     told: Told = silent,
@@ -62,7 +62,7 @@ def check_baseline(path: Path) -> None:
         read_scores(path)
 
 
-def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> tuple[str, np.ndarray]:
+def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> tuple[str, FileScores]:
     """(name, scores) of another run on a stage's split: a work directory, a folder that --save wrote, or a .npy file.
 
     Raises UserError if it is none of these, or of other queries as far as that can be told.
@@ -76,11 +76,13 @@ def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> t
         theirs = other.evaluation.encoded
         _check_same(path, ours, (list(theirs.captions.ids), list(theirs.split.video_ids)))
         name = stage_name(other.result)
-        return (name if name != stage_name(stage.result) else str(path)), other.evaluation.scores
+        return (name if name != stage_name(stage.result) else str(path)), FileScores(
+            other.evaluation.scores, theirs.text_video, other.evaluation.v2t_scores
+        )
     if Path(path).is_dir():
         saved = load_scores(path)
         _check_same(path, ours, (list(saved.text_ids), list(saved.video_ids)))
-    return Path(path).stem, read_scores(path)[0]
+    return Path(path).stem, read_scores(path)
 
 
 def _check_same(path: Path, ours: tuple[list[str], list[str]], theirs: tuple[list[str], list[str]]) -> None:

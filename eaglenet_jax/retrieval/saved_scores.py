@@ -14,17 +14,20 @@ import numpy as np
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 
-SCORES, IDS, FEATURES = "scores.npy", "ids.json", "features.npz"
+SCORES, V2T_SCORES, IDS, FEATURES = "scores.npy", "scores_v2t.npy", "ids.json", "features.npz"
 
 
 @dataclass(frozen=True)
 class SavedScores:
-    """scores: [Nt, Nv], mapped from the file. text_ids: Nt, video_ids: Nv strings. text_video: [Nt] int64."""
+    """scores: [Nt, Nv], mapped from the file. text_ids: Nt, video_ids: Nv strings. text_video: [Nt] int64. v2t_scores:
+    [Nt, Nv] to rank texts by, where a system that reranks has others.
+    """
 
     scores: np.ndarray
     text_ids: list[str]
     video_ids: list[str]
     text_video: np.ndarray
+    v2t_scores: np.ndarray | None = None
 
 
 def save_scores(
@@ -34,10 +37,11 @@ def save_scores(
     video_ids: Sequence[str],
     text_video: np.ndarray,
     *,
+    v2t_scores: np.ndarray | None = None,
     texts: TextFeatures | None = None,
     videos: VideoFeatures | None = None,
 ) -> list[Path]:
-    """Writes scores.npy, ids.json and, of the features given, features.npz. Returns the paths.
+    """Writes scores.npy, ids.json, scores_v2t.npy if given and, of the features given, features.npz. Returns the paths.
 
     features.npz: text/id, text/pooled, text/mask, video/id, video/frames, video/mask, as in heads/interface.py (word
     and patch states are left out: they are large and can be made again). Each file is complete or not there. Raises
@@ -55,10 +59,14 @@ def save_scores(
         SCORES: lambda file: np.save(file, _plain(scores)),
         IDS: lambda file: file.write(json.dumps(ids, indent=1, ensure_ascii=False).encode()),
     }
+    if v2t_scores is not None:
+        writers[V2T_SCORES] = lambda file: np.save(file, _plain(v2t_scores))
     if features:
         writers[FEATURES] = lambda file: np.savez(file, **features)
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if v2t_scores is None:
+            (directory / V2T_SCORES).unlink(missing_ok=True)  # of another system that was saved here before
         for name, write in writers.items():
             _write_whole(directory / name, write)
     except OSError as error:
@@ -72,11 +80,20 @@ def load_scores(directory: str | Path) -> SavedScores:
     try:
         ids = json.loads((directory / IDS).read_text(encoding="utf-8"))
         scores = np.load(directory / SCORES, mmap_mode="r", allow_pickle=False)
-        saved = SavedScores(scores, list(ids["texts"]), list(ids["videos"]), np.asarray(ids["text_video"], np.int64))
+        v2t = directory / V2T_SCORES
+        saved = SavedScores(
+            scores,
+            list(ids["texts"]),
+            list(ids["videos"]),
+            np.asarray(ids["text_video"], np.int64),
+            np.load(v2t, mmap_mode="r", allow_pickle=False) if v2t.exists() else None,
+        )
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         raise UserError(
             f"{directory} does not hold saved scores ({SCORES} and {IDS}, written by evaluate --save): {error}"
         ) from error
+    if saved.v2t_scores is not None and saved.v2t_scores.shape != scores.shape:
+        raise UserError(f"{directory}: {V2T_SCORES} has shape {saved.v2t_scores.shape}, {SCORES} {scores.shape}")
     if scores.shape != (len(saved.text_ids), len(saved.video_ids)) or len(saved.text_video) != len(saved.text_ids):
         raise UserError(
             f"{directory}: {SCORES} has shape {scores.shape}, which does not fit {IDS}: save the scores again"

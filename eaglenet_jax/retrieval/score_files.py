@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,12 +40,20 @@ def load_similarity(path: str | Path) -> np.ndarray:
     return scores
 
 
-def read_scores(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Scores [Nt, Nv] of a .npy file or a folder that `evaluate --save` wrote, and text_video [Nt] if it is known."""
+class FileScores(NamedTuple):
+    """scores: [Nt, Nv]. text_video: [Nt], None if it is not known. v2t_scores: [Nt, Nv], None if they are the same."""
+
+    scores: np.ndarray
+    text_video: np.ndarray | None = None
+    v2t_scores: np.ndarray | None = None
+
+
+def read_scores(path: str | Path) -> FileScores:
+    """Scores of a .npy file or of a folder that `evaluate --save` wrote, which knows more."""
     if Path(path).is_dir() and (Path(path) / IDS).exists():
         saved = load_scores(path)
-        return saved.scores, saved.text_video
-    return load_similarity(path), None
+        return FileScores(saved.scores, saved.text_video, saved.v2t_scores)
+    return FileScores(load_similarity(path))
 
 
 def read_list(path: str | Path) -> list[Any]:

@@ -25,6 +25,7 @@ from eaglenet_jax.retrieval.metrics import (
 )
 from eaglenet_jax.retrieval.postprocess import choose_temperature, dual_softmax, qb_norm, sinkhorn
 from eaglenet_jax.retrieval.score_files import (
+    FileScores,
     load_similarity,
     read_list,
     read_scores,
@@ -65,7 +66,7 @@ def measure_files(
     else it is the diagonal. query_bank: .npy of training texts × the same videos. validation: as similarity, square
     where it is a file. Raises UserError on anything that does not fit.
     """
-    scores, text_video = read_scores(similarity)
+    scores, text_video, v2t_scores = read_scores(similarity)
     if captions_per_video is not None and (text_ids is not None or video_ids is not None):
         raise UserError("give either captions per video or text and video ids, not both")
     if (text_ids is None) != (video_ids is None):
@@ -82,7 +83,8 @@ def measure_files(
     return measure_scores(
         scores,
         text_video,
-        baseline=None if baseline is None else read_scores(baseline)[0],
+        v2t_scores=v2t_scores,
+        baseline=None if baseline is None else read_scores(baseline),
         query_bank=None if query_bank is None else load_similarity(query_bank),
         validation=None if validation is None else _validation(validation),
         name=_display_name(similarity),
@@ -96,7 +98,7 @@ def measure_scores(
     text_video: np.ndarray | None = None,
     *,
     v2t_scores: np.ndarray | None = None,
-    baseline: np.ndarray | None = None,
+    baseline: np.ndarray | FileScores | None = None,
     query_bank: np.ndarray | None = None,
     validation: tuple[np.ndarray, np.ndarray | None] | None = None,
     postprocess: Sequence[str] = (),
@@ -115,7 +117,7 @@ def measure_scores(
     "qb_norm", which needs `query_bank` and changes text→video only. temperature: of the first two; by default the best
     on `validation`, scores and text_video of a validation split, for dual softmax, else 100. missing: captions and
     videos that are lost and count as misses. The rest as in `place`, `metric_intervals` and `paired_test` (baseline:
-    [Nt, Nv] of another run on the same queries).
+    [Nt, Nv] of another run on the same queries, or one matrix for each direction).
     """
     if ties not in TIE_SHARE:
         # Under "released" a query counts as often as it ties, so queries of two runs cannot be paired.
@@ -162,11 +164,12 @@ def measure_scores(
             summary["postprocessed"][method] = {**sides, **rsum}
     other = None
     if baseline is not None:
-        if baseline.shape != scores.shape:
+        theirs = baseline if isinstance(baseline, FileScores) else FileScores(baseline)
+        if theirs.scores.shape != scores.shape:
             raise UserError(
-                f"{baseline_name} has shape {baseline.shape}, {name} {scores.shape}: compare the same queries"
+                f"{baseline_name} has shape {theirs.scores.shape}, {name} {scores.shape}: compare the same queries"
             )
-        other = placed(baseline)
+        other = placed(theirs.scores, theirs.v2t_scores)
         summary["baseline"] = {
             "name": baseline_name,
             "metrics": placement_metrics(other, ties),
@@ -176,7 +179,7 @@ def measure_scores(
 
 
 def _validation(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    scores, text_video = read_scores(path)
+    scores, text_video, _ = read_scores(path)
     try:
         return scores, check_relevance(scores.shape, text_video)
     except UserError as error:

@@ -192,11 +192,20 @@ def test_bad_files_of_ids_and_baselines_are_refused(tmp_path, matrix) -> None:
         relevance_from_ids(["a"], ["a", "b"], (2, 2))
 
 
-def test_a_reranked_system_has_scores_of_its_own_for_each_direction() -> None:
+def test_a_reranked_system_has_scores_of_its_own_for_each_direction(tmp_path) -> None:
     rng = np.random.default_rng(0)
     t2v, v2t = rng.normal(size=(2, 12, 12))
     summary = measure_scores(t2v, v2t_scores=v2t, postprocess=["dual_softmax"], temperature=5.0, **FAST).summary
     assert summary["metrics"]["t2v"] == retrieval_metrics(t2v)["t2v"]
     assert summary["metrics"]["v2t"] == retrieval_metrics(v2t)["v2t"]
+    ids = [str(row) for row in range(12)]
+    save_scores(tmp_path / "both", t2v, ids, ids, np.arange(12), v2t_scores=v2t)
+    np.save(tmp_path / "plain.npy", t2v)
+    found = measure_files(tmp_path / "both", baseline=tmp_path / "plain.npy", **FAST).summary
+    assert found["metrics"] == summary["metrics"] and found["baseline"]["metrics"] == retrieval_metrics(t2v)
+    turned = measure_files(tmp_path / "plain.npy", baseline=tmp_path / "both", **FAST).summary
+    assert turned["baseline"]["metrics"] == summary["metrics"]
+    save_scores(tmp_path / "both", t2v, ids, ids, np.arange(12))
+    assert measure_files(tmp_path / "both", **FAST).summary["metrics"] == retrieval_metrics(t2v)
     dual = summary["postprocessed"]["dual_softmax"]["v2t"]
     assert dual == retrieval_metrics(dual_softmax(v2t, 5.0, "v2t"))["v2t"]

@@ -1,0 +1,73 @@
+"""Seconds to encode and to score a split, for finished runs side by side.
+
+    python -m benchmarks.gallery runs/siblings/*/seed_0 [--split=test] [--rounds=5] [--json]
+
+Scores are those of `evaluate`: of all pairs, or of a first stage and its best candidates again. The best checkpoint of
+every run, everything compiled before, the runs in turn in every round.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import interleaved, machine, median
+from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.configuration import saved_config
+from eaglenet_jax.evaluating import saved_parameters
+from eaglenet_jax.evaluation import encode_split, score_split
+from eaglenet_jax.experiment import open_experiment
+from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE
+
+SUMMARY = "Seconds to encode and to score a split, for finished runs side by side."
+
+
+def measured(workdirs: Sequence[Path], split: str, rounds: int) -> list[dict[str, Any]]:
+    """One row a run: its folder, texts, videos, and median seconds of encoding and of scoring."""
+    runs: dict[str, Callable[[], Any]] = {}
+    sizes = {}
+    for workdir in workdirs:
+        experiment = open_experiment(saved_config(workdir / CONFIG_FILE))
+        params = saved_parameters(experiment, workdir / CHECKPOINTS, None).params
+        encode = functools.partial(encode_split, experiment, params, split)
+        encoded = encode()
+        runs[f"{workdir} encode"] = encode
+        runs[f"{workdir} score"] = functools.partial(score_split, experiment, params, encoded)
+        sizes[workdir] = len(encoded.captions), len(encoded.split.video_ids)
+    seconds = {name: median(times) for name, times in interleaved(runs, rounds).items()}
+    return [
+        {
+            "run": str(workdir),
+            "texts": sizes[workdir][0],
+            "videos": sizes[workdir][1],
+            "encode_seconds": seconds[f"{workdir} encode"],
+            "score_seconds": seconds[f"{workdir} score"],
+        }
+        for workdir in workdirs
+    ]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measures and prints."""
+    parser = Parser(prog="python -m benchmarks.gallery", description=SUMMARY)
+    parser.add_argument("runs", nargs="+", type=Path, help="work directories")
+    parser.add_argument("--split", default="test", help="default %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="default %(default)s")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    rows = measured(given.runs, given.split, given.rounds)
+    if given.json:
+        print(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+        return
+    width = max(len(row["run"]) for row in rows)
+    print(f"{'':{width}}{'texts':>8}{'videos':>8}{'encoding, s':>13}{'scoring, s':>12}")
+    for row in rows:
+        numbers = f"{row['texts']:8}{row['videos']:8}{row['encode_seconds']:13.2f}{row['score_seconds']:12.3f}"
+        print(f"{row['run']:{width}}{numbers}")
+
+
+if __name__ == "__main__":
+    run_command(main)

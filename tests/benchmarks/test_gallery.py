@@ -1,0 +1,33 @@
+"""The benchmark of galleries with runs whose parts are given."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import gallery
+
+pytestmark = pytest.mark.long
+
+
+def test_every_run_is_encoded_and_scored_in_turn(monkeypatch, capsys, tmp_path) -> None:
+    encoded = SimpleNamespace(captions=range(6), split=SimpleNamespace(video_ids=range(3)))
+    calls = []
+    for name, value in {
+        "saved_config": lambda file: file.parent.name,
+        "open_experiment": lambda config: config,
+        "saved_parameters": lambda experiment, folder, step: SimpleNamespace(params=0),
+        "encode_split": lambda experiment, params, split: calls.append(f"encode {experiment}") or encoded,
+        "score_split": lambda experiment, params, encoded: calls.append(f"score {experiment}"),
+    }.items():
+        monkeypatch.setattr(gallery, name, value)
+    runs = [str(tmp_path / name) for name in ("one", "two")]
+    gallery.main([*runs, "--rounds=2", "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["run"], row["texts"], row["videos"]) for row in rows] == [(runs[0], 6, 3), (runs[1], 6, 3)]
+    turn = ["encode one", "score one", "encode two", "score two"]
+    assert calls == ["encode one", "encode two", *3 * turn]
+    gallery.main([*runs, "--rounds=1"])
+    assert "scoring, s" in capsys.readouterr().out

@@ -78,17 +78,28 @@ def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Co
 
 
 def _zero_shot_rows(results: Sequence[StageResult], split: str) -> list[Row]:
-    rows: dict[str, Row] = {}
+    """One row for each name; a CLIP that several runs started from counts once, random ones have their deviation."""
+    by_name: dict[str, dict[str, list[float]]] = {}
     for before in (result.zero_shot for result in results if split in result.zero_shot):
         values = [_metric(before[split], side, name) for side, name in COLUMNS]
+        known = [value for value in values if value is not None]
+        if len(known) == len(COLUMNS):
+            by_name.setdefault(before["name"], {})[str(known)] = known
+    rows = []
+    for name, distinct in by_name.items():
+        columns = list(zip(*distinct.values(), strict=True))
         cells = [
-            Cell(value, None, "", False, _digits(name))
-            for value, (_, name) in zip(values, COLUMNS, strict=True)
-            if value is not None
+            Cell(
+                statistics.mean(column),
+                statistics.stdev(column) if len(column) > 1 else None,
+                "",
+                False,
+                _digits(metric),
+            )
+            for column, (_, metric) in zip(columns, COLUMNS, strict=True)
         ]
-        if len(cells) == len(COLUMNS):
-            rows.setdefault(str(values), Row(before["name"], cells, 1, 0.0, ""))
-    return list(rows.values())
+        rows.append(Row(name, cells, len(distinct), 0.0, ""))
+    return rows
 
 
 def _claim_applies(result: StageResult, split: str) -> bool:

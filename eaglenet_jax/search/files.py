@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,13 +27,19 @@ class Plan:
 
 
 def find_videos(place: Path) -> list[Path]:
-    """A file itself, or all files below a folder with a suffix that videos go by; absolute, sorted. UserError for a
+    """A file itself, or all files below a folder with a suffix that videos go by; as `named`, sorted. UserError for a
     place that is not there.
     """
+    place = named(place)
     if place.is_file():
-        return [place.absolute()]
+        return [place]
     files = [file for files in VideoFolder(place).by_stem.values() for file in files]
-    return sorted(file.absolute() for file in files if file.suffix[1:].lower() in SUFFIXES)
+    return sorted(file for file in files if file.suffix[1:].lower() in SUFFIXES)
+
+
+def named(place: Path) -> Path:
+    """The one name that an index has for a file or folder: absolute, without "..". Links keep their names."""
+    return Path(os.path.abspath(place))
 
 
 def make_plan(place: Path, files: Sequence[Path], indexed: Mapping[str, Sequence[FileState]]) -> Plan:
@@ -41,7 +48,10 @@ def make_plan(place: Path, files: Sequence[Path], indexed: Mapping[str, Sequence
     A file of the same size and time of change counts as unchanged without being read; else its content's hash decides.
     UserError where a folder holds no videos any more and the index still has some of it: a disk may not be there.
     """
-    if indexed and not files:
+    there = {str(file) for file in files}
+    # A file that was named itself is indexed whatever it is called; a listing of its folder may leave it out.
+    gone = tuple(sorted(path for path in indexed if path not in there and not Path(path).is_file()))
+    if not files and gone and len(gone) == len(indexed):
         raise UserError(
             f"{place} holds no videos now, the index has {len(indexed)} files of it; is a disk missing? To drop them "
             "make a new index"
@@ -59,8 +69,6 @@ def make_plan(place: Path, files: Sequence[Path], indexed: Mapping[str, Sequence
                 replaced[str(file)] = current.hash
         else:
             (changed if states else new).append(file)
-    there = {str(file) for file in files}
-    gone = tuple(sorted(path for path in indexed if path not in there))
     return Plan(tuple(new), tuple(changed), tuple(unchanged), gone, replaced)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.retrieval.host import to_host
-from eaglenet_jax.search.files import Plan, find_videos, is_current, make_plan
+from eaglenet_jax.search.files import Plan, find_videos, is_current, make_plan, named
 from eaglenet_jax.search.model import SearchModel, mean_of_frames
 from eaglenet_jax.search.progress import IndexingLine
 from eaglenet_jax.search.reading import FileEnd, ReadWindow, read_files
@@ -21,11 +21,13 @@ from eaglenet_jax.search.store import FileState, Store, StoredWindow
 BATCH = 8  # windows that are encoded at a time
 COMMIT_SECONDS = 20.0
 COMMIT_WINDOWS = 2000
+NOT_FINITE = "the model's features of it are not finite, or too large for the index (65504)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Added:
-    """What `add_videos` did. new, changed, unchanged, dropped: files. windows: rows that were written. elsewhere: files
+    """What `add_videos` did. new, changed, unchanged, dropped: files; dropped are also those whose new content cannot
+    be read, which are in `failed` too. windows: rows that were written. elsewhere: files
     that another process indexed meanwhile. failed: by path, why a file could not be read. warnings: by path, what is
     wrong with a file that was indexed all the same. seconds: that it took.
     """
@@ -50,10 +52,8 @@ def add_videos(store: Store, model: SearchModel, places: Sequence[Path], progres
     written.
     """
     started = time.monotonic()
-    plans = []
-    for place in places:
-        files = find_videos(place)
-        plans.append(make_plan(place, files, store.files(str(place.absolute()))))
+    places = list(dict.fromkeys(map(named, places)))
+    plans = [make_plan(place, find_videos(place), store.files(str(place))) for place in places]
     changed = {str(file) for plan in plans for file in plan.changed}
     todo = list(dict.fromkeys(file for plan in plans for file in (*plan.new, *plan.changed)))
     dropped = _drop(store, plans)
@@ -64,7 +64,8 @@ def add_videos(store: Store, model: SearchModel, places: Sequence[Path], progres
         stream = read_files(todo, model, store.settings.rule, ahead=2 * BATCH, done=writing.is_done)
         try:
             for batch in _batches(stream, writing, line):
-                writing.encode(batch)
+                for file, reason in writing.encode(batch):
+                    line.trouble(file, reason)
                 for read in batch:
                     line.reached(read.file, read.share)
         finally:
@@ -76,7 +77,7 @@ def add_videos(store: Store, model: SearchModel, places: Sequence[Path], progres
         new=new,
         changed=len(writing.finished & changed),
         unchanged=len({file for plan in plans for file in plan.unchanged}),
-        dropped=dropped,
+        dropped=dropped + writing.dropped,
         windows=writing.written,
         elsewhere=writing.elsewhere,
         failed=writing.failed,
@@ -100,8 +101,7 @@ def _batches(
     batch: list[ReadWindow] = []
     for result in stream:
         if isinstance(result, FileEnd):
-            writing.end(result)
-            line.finished(result.file, result.reason or result.warning)
+            line.finished(result.file, writing.end(result))
             continue
         batch.append(result)
         if len(batch) == BATCH:
@@ -122,7 +122,7 @@ class _Writing:
         self._committed = time.monotonic()
         self._size = len(store)
         self.finished: set[str] = set()
-        self.written = self.elsewhere = 0
+        self.written = self.elsewhere = self.dropped = 0
         self.failed: dict[str, str] = {}
         self.warnings: dict[str, str] = {}
 
@@ -130,34 +130,55 @@ class _Writing:
         """Whether another process has indexed a file since this one looked."""
         return any(is_current(file, state) for state in self._indexed.get(str(file), ()))
 
-    def end(self, end: FileEnd) -> None:
-        """A file has given all of its windows."""
+    def end(self, end: FileEnd) -> str | None:
+        """A file has given all of its windows. What is to be said about it."""
         path = str(end.file)
+        if path in self.failed:
+            return None  # by its features, which has been said
         if end.reason is not None:
-            self.failed[path] = end.reason
-            self._rows.pop(path, None)
-        elif not end.windows:
+            return self._fail(path, end.reason)
+        if not end.windows:
             self.elsewhere += 1
-        else:
-            self._expected[path] = end.windows
-            if end.warning:
-                self.warnings[path] = end.warning
+            return None
+        self._expected[path] = end.windows
+        if end.warning:
+            self.warnings[path] = end.warning
+        return end.warning
 
-    def encode(self, batch: Sequence[ReadWindow]) -> None:
-        """Features of windows; commits when it is time."""
+    def _fail(self, path: str, reason: str) -> str:
+        """A file gives no rows, and loses those of an older content."""
+        self._rows.pop(path, None)
+        self._expected.pop(path, None)
+        self.warnings.pop(path, None)
+        if path in self._changed:
+            self._store.drop([path])
+            self.dropped += 1
+            reason += "; it has changed, and what was indexed of it before is dropped"
+        self.failed[path] = reason
+        return reason
+
+    def encode(self, batch: Sequence[ReadWindow]) -> list[tuple[Path, str]]:
+        """Features of windows; commits when it is time. Files whose features are of no use, and why."""
         rows = [*batch, *[batch[-1]] * (BATCH - len(batch))]  # one size, one compiled program
         features = to_host(
             self._model.encode_windows(np.stack([read.frames for read in rows]), [read.count for read in rows])
         )
         pooled = mean_of_frames(features.frames, features.mask)
+        with np.errstate(over="ignore"):
+            stored = features.frames.astype(np.float16)
+        unusable: list[tuple[Path, str]] = []
         for number, read in enumerate(batch):
             if read.window.path in self.failed:
                 continue  # it broke while this window was waiting
-            vectors: dict[str, Any] = {"pooled": pooled[number], "frames": features.frames[number].astype(np.float16)}
+            if not (np.isfinite(stored[number]).all() and np.isfinite(pooled[number]).all()):
+                unusable.append((read.file, self._fail(read.window.path, NOT_FINITE)))
+                continue
+            vectors: dict[str, Any] = {"pooled": pooled[number], "frames": stored[number]}
             self._rows.setdefault(read.window.path, []).append(dataclasses.replace(read.window, **vectors))
         waiting = sum(map(len, self._rows.values()))
         if waiting >= COMMIT_WINDOWS or time.monotonic() - self._committed >= COMMIT_SECONDS:
             self.commit()
+        return unusable
 
     def commit(self) -> None:
         """Writes the files that are complete, and looks at what other processes have written."""
@@ -174,4 +195,4 @@ class _Writing:
         before, self._size = self._size, len(self._store)
         if self._size != before + len(rows):
             for place in self._places:
-                self._indexed |= self._store.files(str(place.absolute()))
+                self._indexed |= self._store.files(str(place))

@@ -58,9 +58,14 @@ class IndexingLine:
     def finished(self, file: Path, trouble: str | None) -> None:
         """A file is read. trouble: what was wrong with it."""
         self._files += 1
-        if trouble and self._shown:
-            self._bar.console.print(f"{file}: {trouble}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        if trouble:
+            self.trouble(file, trouble)
         self._reach(file, 1.0)
+
+    def trouble(self, file: Path, what: str) -> None:
+        """Something is wrong with a file."""
+        if self._shown:
+            self._bar.console.print(f"{file}: {what}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def _reach(self, file: Path, share: float) -> None:
         before = self._reached.get(file, 0.0)

@@ -108,6 +108,10 @@ class _Shot(Generic[Item]):
             self._number += 1
             while self.kept and self.kept[0][0] < self._start:
                 self.kept.popleft()
+            if not self.kept:
+                # Over a gap at once: a damaged file may say that its next picture is shown in a million years.
+                ended = int((time - self._first - self._rule.seconds) // self._rule.step)
+                self._number = max(self._number, ended)
 
     def rest(self, end: float) -> Iterator[Window[Item]]:
         """The last window, of a shot that ends at `end`."""

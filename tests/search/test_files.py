@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,23 @@ def test_new_changed_and_deleted_files(folder):
     assert plan.gone == (str(folder / "gone.mp4"),) and not plan.replaced
 
 
+def test_files_that_a_listing_leaves_out_are_not_gone(folder):
+    unlisted = [folder / "notes.txt", folder / ".hidden.mp4"]
+    state = indexed([*find_videos(folder), *unlisted])
+    assert not make_plan(folder, find_videos(folder), state).gone
+    assert not make_plan(folder, [], indexed(unlisted)).gone
+    unlisted[0].unlink()
+    assert make_plan(folder, find_videos(folder), state).gone == (str(unlisted[0]),)
+
+
+def test_a_place_has_one_name(folder, monkeypatch):
+    files = find_videos(folder)
+    monkeypatch.chdir(folder)
+    for place in (folder / "deep" / "..", Path("deep/.."), Path("../videos"), Path(".")):
+        assert find_videos(place) == files
+    assert find_videos(Path("deep/../a.mp4")) == [folder / "a.mp4"]
+
+
 def test_a_touched_file_is_unchanged_and_one_of_the_same_size_is_not(folder):
     files = find_videos(folder)
     state = indexed(files)
@@ -62,6 +80,8 @@ def test_rows_of_an_older_content_are_found(folder):
 
 def test_an_empty_folder_does_not_empty_the_index(folder, tmp_path):
     state = indexed(find_videos(folder))
+    for path in state:
+        os.unlink(path)
     with pytest.raises(UserError, match="disk"):
         make_plan(folder, [], state)
     assert make_plan(folder, [], {}).new == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -156,6 +157,36 @@ def test_bad_files_are_reported_and_passed_over(videos, tmp_path):
     assert all(reason for reason in added.failed.values())
     shutil.copy(whole, videos / "empty.mp4")
     assert index.add(videos).new == 1
+
+
+def test_a_changed_file_that_cannot_be_read_loses_its_rows(videos, tmp_path, capsys):
+    index = SearchIndex.create(tmp_path / "index", "demo")
+    index.add(videos)
+    damaged = sorted(videos.iterdir())[0]
+    damaged.write_bytes(b"no video any more")
+    added = index.add(videos, progress=True)
+    assert (added.dropped, added.changed, added.unchanged, len(index)) == (1, 0, 3, 3)
+    assert "dropped" in added.failed[str(damaged)] and "dropped" in capsys.readouterr().err
+
+
+def test_a_place_by_two_names_is_indexed_once(videos, tmp_path):
+    index = SearchIndex.create(tmp_path / "index", "demo")
+    assert index.add([videos, videos / ".." / videos.name]).new == 4 == len(index)
+    assert index.add(videos / ".." / videos.name).unchanged == 4
+
+
+def test_features_that_do_not_fit_are_reported(videos, tmp_path, monkeypatch):
+    index = SearchIndex.create(tmp_path / "index", "demo")
+    encode = type(index.model).encode_windows
+
+    def too_large(model, frames, counts):
+        features = encode(model, frames, counts)
+        return dataclasses.replace(features, frames=features.frames.at[0].multiply(1e9))
+
+    monkeypatch.setattr(type(index.model), "encode_windows", too_large)
+    added = index.add(videos)
+    (reason,) = added.failed.values()
+    assert "finite" in reason and added.new == 3 == len(index)
 
 
 def test_long_videos_are_cut_into_windows(tmp_path):

@@ -38,6 +38,27 @@ def test_a_stretch_without_pictures_gives_no_window():
     assert found[1].start <= 100 < found[1].end
 
 
+def test_a_gap_of_a_million_years_is_passed_at_once():
+    found = windows_of([0.0, 1.0, 1e12, 1e12 + 1], WindowRule(5, 2), 1e12 + 2)
+    assert found[0].items == (0, 1)
+    assert {item for window in found for item in window.items} == {0, 1, 2, 3} and len(found) <= 3
+
+
+@given(gaps=st.lists(st.floats(0.05, 300), min_size=1, max_size=20), seconds=st.floats(1, 20), share=st.floats(0, 0.9))
+def test_windows_start_on_one_grid_and_the_first_that_holds_a_picture_is_taken(gaps, seconds, share):
+    times, rule = np.cumsum([0.0, *gaps]), WindowRule(seconds, share * seconds)
+    found = windows_of(times, rule, times[-1] + 0.5)
+    expected = []
+    covered = -np.inf
+    for number in range(int(times[-1] // rule.step) + 2):
+        start = number * rule.step
+        items = [int(i) for i in np.flatnonzero((times >= start) & (times < start + rule.seconds))]
+        if items and times[items[-1]] >= covered:
+            expected.append((start, tuple(items)))
+            covered = start + rule.seconds
+    assert [(window.start, window.items) for window in found] == expected
+
+
 def test_windows_end_with_their_shots():
     found = windows_of(np.arange(10.0), WindowRule(4, 0), 10.0, cuts=(3, 9))
     assert [(w.start, w.end) for w in found] == [(0, 3), (3, 7), (7, 9), (9, 10)]

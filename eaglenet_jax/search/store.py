@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -28,7 +29,8 @@ EXACT_ROWS = 200_000
 ROWS_A_PARTITION = 1000
 KMEANS_ROUNDS = 15  # more made no difference that was seen
 PARTITIONS_PROBED = 50
-REFINED = 10  # times as many candidates are compared again by their full vectors
+# Candidates that are compared again by their full vectors: so many, and so many times what is asked for.
+REFINED_ROWS, REFINED = 1000, 10
 PIECES, UNINDEXED_ROWS = 64, 50_000  # more of either are joined
 KEPT_FOR = timedelta(hours=1)  # what was replaced, for those who are reading it
 DESCRIBED = ("id", "path", "start", "end", "times", "thumbnail")
@@ -201,7 +203,8 @@ class Store:
         names = [*DESCRIBED, *(("frames",) if frames else ()), "_distance"]
         with _reported(self.uri):
             query = self._table.search(np.asarray(vector, np.float32), vector_column_name="pooled")
-            query = query.distance_type("cosine").nprobes(PARTITIONS_PROBED).refine_factor(REFINED)
+            refined = max(REFINED, math.ceil(REFINED_ROWS / limit))
+            query = query.distance_type("cosine").nprobes(PARTITIONS_PROBED).refine_factor(refined)
             rows = query.select(names).limit(limit).to_arrow()
         found = [self._window(row) for row in _rows(rows)]
         return sorted(found, key=lambda window: (-window.score, window.id))

@@ -170,7 +170,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "xpool": {"batch_size": 32, "optimizer": _POOLING_OPTIMIZER},
     "tmass": {"batch_size": 32, "optimizer": _POOLING_OPTIMIZER},
     "shenet": {"batch_size": 96},
-    "crosstvr": {"batch_size": 128},
+    "crosstvr": {"batch_size": 128, "pairwise_block": 16},
 }
 
 # Tokens of a frame by OpenAI's CLIPs, class token first.

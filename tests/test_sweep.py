@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import runpy
 
 import pytest
 
+from configs.common import CLIP_SIZES
 from eaglenet_jax import sweep, sweeping
 from eaglenet_jax.comparison import compare, comparison_markdown, comparison_text
-from eaglenet_jax.configuration import config_names, load_config
+from eaglenet_jax.configuration import config_folder, config_names, load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.results import StageResult
 
@@ -44,6 +47,15 @@ def test_every_row_of_every_table_is_a_config_and_they_differ(table):
     assert len({config.name for config in configs}) == len(rows)
     assert len({str(config.head) for config in configs}) == len(rows)
     assert load_config(f"{table}:{rows[0][0]},didemo,released").data.dataset == "didemo"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_command_of_a_heading_trains_every_row_on_the_clip_that_it_names(table):
+    path = config_folder() / f"{table}.py"
+    (command,) = re.findall(r"^Command: .* --config=(\S+)", path.read_text(), re.MULTILINE)
+    rows = sweeping.expand([command])
+    assert [label for label, _ in rows] == list(runpy.run_path(str(path))["ROWS"])
+    assert {load_config(config).clip.name for _, config in rows} == {CLIP_SIZES[command.rpartition(",")[2]]}
 
 
 def test_rows_of_a_table_and_plain_configs_are_told_apart():

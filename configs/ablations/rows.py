@@ -30,7 +30,8 @@ def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet") -> 
     datasets = [word for word in words if word in DATASETS] or ["msrvtt"]
     if len(datasets) > 1:
         raise UserError(f"--config: {' and '.join(datasets)} exclude each other; give one of them")
-    rest = [word for word in words if word != row and word not in datasets]
+    words.remove(row)  # once: what comes behind it is for the dataset
+    rest = [word for word in words if word not in datasets]
     asked = [word for word in rest if word in common.SYSTEMS] or [system]
     if common.SYSTEMS[asked[0]][0] != system:
         raise UserError(f"--config: the table {table} is about {NAMES[system]}, not {asked[0]}")

@@ -46,9 +46,10 @@ def load_encoder(source: str) -> tuple[ClipConfig, Any]:
     if not (folder / CHECKPOINTS).is_dir():
         config, params, _ = load_clip(source)
         return config, params["clip"]
+    saved: Any = saved_config(folder / CONFIG_FILE)
     with Checkpoints(folder / CHECKPOINTS) as checkpoints:
-        params = checkpoints.restore_params("best")["clip"]
-    return build_clip_config(saved_config(folder / CONFIG_FILE)["clip"]), params
+        params = checkpoints.restore_params("best", bool(saved.ema_decay))["clip"]
+    return build_clip_config(saved.clip), params
 
 
 def make_tokens(config: Any, batch_size: int = 16) -> dict[str, Path]:
@@ -83,13 +84,17 @@ def make_tokens(config: Any, batch_size: int = 16) -> dict[str, Path]:
             dataset.fingerprint, wanted.source, len(split.video_ids), config.max_frames, wanted.count, wanted.width
         )
         content = header_content(header)
-        if (folder / "header.json").is_file() and (folder / "header.json").read_bytes() == content:
+        whole, begun = folder / "header.json", folder / "begun.json"
+        last = begun if begun.is_file() else whole
+        ours = last.is_file() and last.read_bytes() == content
+        if ours and last is whole and all(shard_file(folder, index).is_file() for index in range(header.shards)):
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "begun.json").is_file() or (folder / "begun.json").read_bytes() != content:
+        if not ours:
+            whole.unlink(missing_ok=True)  # first: it says that all shards are there
             for old in folder.glob("*.npy"):  # of other data, another encoder or other frames
-                old.unlink()
-            write_atomically(folder / "begun.json", content)
+                old.unlink(missing_ok=True)
+            write_atomically(begun, content)
         for index in range(header.shards):
             if not shard_file(folder, index).is_file():
                 batches = video_batches(
@@ -98,8 +103,8 @@ def make_tokens(config: Any, batch_size: int = 16) -> dict[str, Path]:
                 parts = [np.asarray(encode(b["frames"], b["frame_mask"]))[b["valid"]] for b in batches]
                 write_atomically(shard_file(folder, index), shard_content(np.concatenate(parts)))
             print(f"{name}: {header.shard(index)[1]} of {header.videos} videos", file=sys.stderr)
-        write_atomically(folder / "header.json", content)
-        (folder / "begun.json").unlink()
+        write_atomically(whole, content)
+        begun.unlink(missing_ok=True)
     return folders
 
 

@@ -68,6 +68,21 @@ def test_a_second_call_makes_what_is_missing_alone(made):
     assert sorted(file.name for file in folders["train"].iterdir()) == ["00000.npy", "header.json"]
 
 
+def test_a_lost_shard_is_made_again_and_shards_of_another_config_are_not_taken(made):
+    config, *_, folders = made
+    shard = folders["train"] / "00000.npy"
+    content = np.load(shard)
+    shard.unlink()
+    vision_tokens.make_tokens(config)
+    np.testing.assert_allclose(np.load(shard), content, atol=2e-3)
+    # A header of this config over shards of another, as if the call for the other had been killed.
+    (folders["train"] / "begun.json").write_text("{}")
+    np.save(shard, np.zeros_like(content))
+    vision_tokens.make_tokens(config)
+    np.testing.assert_allclose(np.load(shard), content, atol=2e-3)
+    assert sorted(file.name for file in folders["train"].iterdir()) == ["00000.npy", "header.json"]
+
+
 def test_frames_and_their_tokens_are_shuffled_together():
     mask = np.arange(4) < np.array([4, 2])[:, None]
     frames = np.arange(8).reshape(2, 4)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from data_prep.decode import DecodeError
+from data_prep.video_files import SUFFIXES
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.html import STYLE, cards
 from eaglenet_jax.search.index import SearchIndex
-from eaglenet_jax.search.pictures import THUMBNAIL, VideoReader, as_jpeg
-from eaglenet_jax.search.playing import copy_of_moment, plays_in_browsers
+from eaglenet_jax.search.playing import copy_of_moment, picture_of, plays_in_browsers
 from eaglenet_jax.search.query import Moment
+from eaglenet_jax.search.store import StoredWindow
 
 if TYPE_CHECKING:
     import gradio
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RERANK_DEPTHS = [0, 15, 100, 500]
 EVERYWHERE = ("0.0.0.0", "::")
+NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}  # a file is what its name says, whatever is in it
 PAGE_STYLE = """
 .gradio-container .fillable { max-width: 88rem !important; }
 .trouble { border-left: 4px solid #b3261e; padding: .5rem .75rem; margin: 0; }
@@ -46,24 +47,28 @@ def make_app(index: SearchIndex, host: str = "127.0.0.1") -> FastAPI:
         raise UserError("the page needs Gradio: pip install 'eaglenet_jax[app]'") from error
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    names = ["*"] if host in EVERYWHERE else [host, "localhost", "127.0.0.1"]
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed_names(host))
 
-    def row(identifier: str) -> Any:
+    def row(identifier: str) -> StoredWindow:
         window = index.store.window(identifier)
-        if window is None or not Path(window.path).is_file():
-            raise HTTPException(404, "the index has no such moment, or its file is gone")
+        if window is None or not _is_the_indexed_file(window):
+            raise HTTPException(404, "the index has no such moment, or its file is gone or another one")
         return window
 
     @app.get("/media/{identifier}")
     def media(identifier: str) -> Response:
-        return FileResponse(row(identifier).path)
+        path = Path(row(identifier).path)
+        if path.suffix[1:].lower() not in SUFFIXES:
+            raise HTTPException(404, "the moment's file does not go by a name of videos")
+        return FileResponse(path, headers=NO_SNIFFING)
 
     @app.get("/moments/{identifier}")
-    def moment(identifier: str) -> Response:
+    def moment(identifier: str, start: float | None = None, end: float | None = None) -> Response:
         window = row(identifier)
+        stretch = _stretch(window, start, end, index.store.settings.rule.seconds)
         try:
-            return Response(copy_of_moment(window.path, window.start, window.end), media_type="video/mp4")
+            content = copy_of_moment(window.path, *stretch)
+            return Response(content, media_type="video/mp4", headers=NO_SNIFFING)
         except DecodeError as error:
             raise HTTPException(404, str(error)) from error
 
@@ -72,13 +77,11 @@ def make_app(index: SearchIndex, host: str = "127.0.0.1") -> FastAPI:
         window = row(identifier)
         if not 0 <= number < len(window.times):
             raise HTTPException(404, "the moment has no such frame")
-        with VideoReader(Path(window.path)) as video:
-            found = video.at([window.times[number]])
-        if not found:
-            raise HTTPException(404, "the file has no such frame now")
-        small = Image.fromarray(found[0])
-        small.thumbnail((THUMBNAIL[0] // 2, THUMBNAIL[1] // 2))
-        return Response(as_jpeg(small), media_type="image/jpeg", headers={"Cache-Control": "max-age=3600"})
+        try:
+            picture = picture_of(window.path, window.times[number])
+        except DecodeError as error:
+            raise HTTPException(404, str(error)) from error
+        return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "max-age=3600", **NO_SNIFFING})
 
     # Fonts of this machine: the page asks no other for anything.
     theme = gradio.themes.Default(
@@ -95,6 +98,32 @@ def make_app(index: SearchIndex, host: str = "127.0.0.1") -> FastAPI:
         ssr_mode=False,
         show_error=True,
     )
+
+
+def allowed_names(host: str) -> list[str]:
+    """What a request may call the machine that listens at `host`; "*" for anything."""
+    if host in EVERYWHERE:
+        return ["*"]
+    # Browsers write an IPv6 address in brackets, which are the framework's to take off or not.
+    return [host, *([f"[{host}]"] if ":" in host else []), "localhost", "127.0.0.1", "::1", "[::1]"]
+
+
+def _is_the_indexed_file(window: StoredWindow) -> bool:
+    path = Path(window.path)
+    try:
+        return path.is_file() and window.file is not None and path.stat().st_size == window.file.size
+    except OSError:
+        return False
+
+
+def _stretch(window: StoredWindow, start: float | None, end: float | None, seconds: float) -> tuple[float, float]:
+    """What is shown of a moment: as asked for, as far as a merged moment can reach, which is a window's length
+    further than its best window on both sides.
+    """
+    if start is None or end is None or not (math.isfinite(start) and math.isfinite(end)):
+        return window.start, window.end
+    first, last = max(0.0, window.start - seconds), window.end + seconds
+    return min(max(start, first), last), min(max(end, first), last)
 
 
 def _form(index: SearchIndex) -> gradio.Blocks:
@@ -146,7 +175,7 @@ def answer_html(index: SearchIndex, text: str, top: int, rerank: int, merge: boo
 def _video_url(moment: Moment) -> str:
     if plays_in_browsers(moment.path):
         return f"/media/{moment.id}#t={moment.start:.2f},{moment.end:.2f}"
-    return f"/moments/{moment.id}"
+    return f"/moments/{moment.id}?start={moment.start:.2f}&end={moment.end:.2f}"
 
 
 def _frame_url(moment: Moment, number: int) -> str:

@@ -123,7 +123,10 @@ class VideoReader:
         start = self._stream.start_time
         if time > 1 and start is not None and self._stream.time_base:
             self._first = start * Fraction(self._stream.time_base)
-            self._container.seek(int(start + Fraction(time) / self._stream.time_base), stream=self._stream)
+            try:
+                self._container.seek(int(start + Fraction(time) / self._stream.time_base), stream=self._stream)
+            except av.error.FFmpegError as error:
+                raise DecodeError(f"it has nothing at {time:.1f} s: {error.strerror}") from error
 
     def _timed(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         try:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
 from av.stream import Disposition
+from PIL import Image
 
 from data_prep.decode import DecodeError
-from eaglenet_jax.search.pictures import VideoReader
+from eaglenet_jax.search.pictures import THUMBNAIL, VideoReader, as_jpeg
 
 # What Chromium, Firefox and Safari all play, by container and codec.
 PLAYABLE = {
@@ -21,14 +25,52 @@ PLAYABLE = {
 }
 MOST_HEIGHT = 360  # of a copy
 MOST_SECONDS = 60.0
+Version = tuple[int, int]
+"""Of a file: its time of change in nanoseconds, and its bytes. What is remembered of a file is of one version."""
 
 
-@functools.lru_cache(maxsize=1024)
 def plays_in_browsers(path: str) -> bool:
     """Whether a file needs no copy. False also for one that cannot be opened."""
     codecs = PLAYABLE.get(Path(path).suffix.lower(), ())
-    if not codecs:
+    try:
+        return bool(codecs) and _has_codec(path, codecs, _version(path))
+    except OSError:
         return False
+
+
+def picture_of(path: str, time: float) -> bytes:
+    """A small JPEG of what a video shows at `time` in seconds. `DecodeError` if there is nothing."""
+    with _reported(path), VideoReader(Path(path)) as video:
+        found = video.at([time])
+        if not found:
+            raise DecodeError(f"{path} has no picture at {time:.1f} s now")
+        small = Image.fromarray(found[0])
+    small.thumbnail((THUMBNAIL[0] // 2, THUMBNAIL[1] // 2))
+    return as_jpeg(small)
+
+
+def copy_of_moment(path: str, start: float, end: float) -> bytes:
+    """An MP4 file (H.264, no sound) of a stretch of a video, which begins at 0. `DecodeError` if there is none."""
+    with _reported(path):
+        return _copied(path, start, min(end, start + MOST_SECONDS), _version(path))
+
+
+def _version(path: str) -> Version:
+    found = os.stat(path)
+    return found.st_mtime_ns, found.st_size
+
+
+@contextlib.contextmanager
+def _reported(path: str) -> Iterator[None]:
+    """Whatever a file that has changed meanwhile makes the libraries raise, as `DecodeError`."""
+    try:
+        yield
+    except (OSError, ValueError, av.error.FFmpegError) as error:
+        raise DecodeError(f"{path} cannot be shown: {getattr(error, 'strerror', None) or error}") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _has_codec(path: str, codecs: tuple[str, ...], version: Version) -> bool:
     try:
         with av.open(path) as container:
             streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -38,9 +80,7 @@ def plays_in_browsers(path: str) -> bool:
 
 
 @functools.lru_cache(maxsize=32)
-def copy_of_moment(path: str, start: float, end: float) -> bytes:
-    """An MP4 file (H.264, no sound) of a stretch of a video, which begins at 0. `DecodeError` if there is none."""
-    end = min(end, start + MOST_SECONDS)
+def _copied(path: str, start: float, end: float, version: Version) -> bytes:
     content = io.BytesIO()
     with VideoReader(Path(path)) as video, av.open(content, "w", format="mp4") as copy:
         stream = None

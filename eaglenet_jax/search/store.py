@@ -34,6 +34,7 @@ REFINED_ROWS, REFINED = 1000, 10
 PIECES, UNINDEXED_ROWS = 64, 50_000  # more of either are joined
 KEPT_FOR = timedelta(hours=1)  # what was replaced, for those who are reading it
 DESCRIBED = ("id", "path", "start", "end", "times", "thumbnail")
+FILE = ("file_hash", "file_size", "file_time")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,13 +172,12 @@ class Store:
         changed and the process that replaced its rows was killed.
         """
         under = f"path = {_quoted(folder)} OR starts_with(path, {_quoted(folder.rstrip('/') + '/')})"
-        names = ("path", "file_hash", "file_size", "file_time")
+        names = ("path", *FILE)
         with _reported(self.uri):
             rows = self._table.search().where(under).select(list(names)).limit(None).to_arrow()
         found: dict[str, list[FileState]] = {}
         for row in rows.group_by(list(names)).aggregate([]).to_pylist():
-            state = FileState(row["file_hash"], row["file_size"], row["file_time"])
-            found.setdefault(row["path"], []).append(state)
+            found.setdefault(row["path"], []).append(_file_state(row))
         return found
 
     def add(self, windows: Sequence[StoredWindow]) -> None:
@@ -210,9 +210,10 @@ class Store:
         return sorted(found, key=lambda window: (-window.score, window.id))
 
     def window(self, identifier: str) -> StoredWindow | None:
-        """The row of an id."""
+        """The row of an id, with the state of its file."""
         with _reported(self.uri):
-            rows = self._table.search().where(f"id = {_quoted(identifier)}").select(list(DESCRIBED)).limit(1).to_arrow()
+            rows = self._table.search().where(f"id = {_quoted(identifier)}").select([*DESCRIBED, *FILE]).limit(1)
+            rows = rows.to_arrow()
         return next((self._window(row) for row in _rows(rows)), None)
 
     def tidy(self, exact_rows: int = EXACT_ROWS) -> None:
@@ -246,8 +247,13 @@ class Store:
             **{name: row[name] for name in ("id", "path", "start", "end", "thumbnail")},
             times=tuple(row["times"]),
             frames=None if frames is None else frames.reshape(self.settings.frames, self.settings.width),
+            file=_file_state(row) if FILE[0] in row else None,
             score=1.0 - row.get("_distance", 1.0),
         )
+
+
+def _file_state(row: Mapping[str, Any]) -> FileState:
+    return FileState(*(row[name] for name in FILE))
 
 
 def _connect(uri: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import os
 import re
 import shutil
@@ -15,10 +16,13 @@ import av
 import pytest
 from playwright.sync_api import sync_playwright
 
+from data_prep.decode import DecodeError
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.commands.serve import _listen
 from eaglenet_jax.search.index import SearchIndex
-from tests.search.clips import write_shapes
+from eaglenet_jax.search.page import allowed_names
+from eaglenet_jax.search.playing import copy_of_moment, picture_of, plays_in_browsers
+from tests.search.clips import COLORS, write_colours, write_shapes
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +131,79 @@ def test_moments_that_browsers_do_not_play_are_copied(get, moments):
     (avi,) = (moment for moment in moments if moment.path.endswith(".avi"))
     _, headers, content = get(f"/moments/{avi.id}")
     assert headers["content-type"] == "video/mp4" and b"ftyp" in content[:16]
+
+
+@pytest.mark.search
+def test_a_merged_moment_is_copied_as_far_as_it_reaches(get, moments):
+    (avi,) = (moment for moment in moments if moment.path.endswith(".avi"))
+    whole = seconds_of(get(f"/moments/{avi.id}")[2])
+    assert seconds_of(get(f"/moments/{avi.id}?start=0.5&end=1.0")[2]) == pytest.approx(0.5, abs=0.2)
+    assert whole > 1
+    for far in ("start=-9e9&end=9e9", "start=nan&end=inf"):
+        assert seconds_of(get(f"/moments/{avi.id}?{far}")[2]) == pytest.approx(whole)
+    assert get(f"/moments/{avi.id}?start=3e5&end=4e5")[0] == 404
+
+
+def seconds_of(video):
+    with av.open(io.BytesIO(video)) as container:
+        return container.duration / av.time_base
+
+
+def test_copies_are_of_the_file_as_it_is_now(tmp_path):
+    file = tmp_path / "colours.mp4"
+    write_colours(file, COLORS[:2])
+    assert plays_in_browsers(str(file)) and (first := copy_of_moment(str(file), 0, 1))
+    write_colours(file, COLORS[2:4])
+    assert copy_of_moment(str(file), 0, 1) != first
+    file.write_bytes(b"no video any more")
+    assert not plays_in_browsers(str(file))
+    for show in (lambda: copy_of_moment(str(file), 0, 1), lambda: picture_of(str(file), 0.0)):
+        with pytest.raises(DecodeError):
+            show()
+
+
+@pytest.mark.search
+def test_files_that_are_others_now_are_not_found(get, moments):
+    moment = next(moment for moment in moments if moment.path.endswith("0003.mp4"))
+    file, nosniff = Path(moment.path), get(f"/media/{moment.id}")[1]["X-Content-Type-Options"]
+    content = file.read_bytes()
+    paths = [f"/media/{moment.id}", f"/moments/{moment.id}", f"/frames/{moment.id}/0"]
+    try:
+        file.write_bytes(bytes(len(content)))  # of the same size, and nothing in it
+        assert [get(path)[0] for path in paths] == [200, 404, 404]
+        file.write_bytes(b"something else")
+        assert [get(path)[0] for path in paths] == [404, 404, 404]
+    finally:
+        file.write_bytes(content)
+    assert nosniff == "nosniff" and [get(path)[0] for path in paths] == [200, 200, 200]
+
+
+@pytest.mark.search
+def test_files_under_no_name_of_videos_are_not_served(index, get):
+    searched, _, folder = index
+    secret = folder / "notes.txt"
+    secret.write_bytes((folder / "videos" / "test_0000.mp4").read_bytes())
+    searched.add(secret)
+    (identifier,) = (moment.id for moment in searched.query("a star", top=20) if moment.path == str(secret))
+    assert get(f"/media/{identifier}")[0] == 404 and get(f"/moments/{identifier}")[0] == 200
+    searched.store.drop([str(secret)])
+
+
+@pytest.mark.search
+@pytest.mark.parametrize("host", ["::1", "fe80::2", "127.0.0.1"])
+def test_names_that_are_answered(host):
+    from starlette.applications import Starlette
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+    from starlette.testclient import TestClient
+
+    app = Starlette(routes=[Route("/", lambda request: PlainTextResponse("here"))])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed_names(host))
+    client = TestClient(app)
+    shown = f"[{host}]" if ":" in host else host
+    for name, status in {f"{shown}:7860": 200, shown: 200, "localhost:7860": 200, "[fe80::9]:7860": 400}.items():
+        assert client.get("/", headers={"Host": name}).status_code == status, name
 
 
 @pytest.mark.search

@@ -11,9 +11,16 @@ import numpy as np
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
-from eaglenet_jax.retrieval.host import padded_rows, row_count, to_host
+from eaglenet_jax.retrieval.host import padded_rows, row_count, smallest_anywhere, to_host
 from eaglenet_jax.retrieval.metrics import Placement
-from eaglenet_jax.retrieval.scoring import Progress, chosen_block, make_score, prepare_all, temporary_bytes
+from eaglenet_jax.retrieval.scoring import (
+    Progress,
+    chosen_block,
+    default_memory_budget,
+    make_score,
+    prepare_all,
+    temporary_bytes,
+)
 
 MOST_QUERIES = 64  # scored at a time
 
@@ -30,6 +37,7 @@ def rerank(
     direction: str = "t2v",
     combine: str = "replace",
     batch: int | None = None,
+    memory_budget: int | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Scores [Nt, Nv] float64 in which each query's `top_k` candidates, ranked by the head, stand before all others.
@@ -39,7 +47,7 @@ def rerank(
     is meant to be ranked in that direction. combine: "replace", the head's score; "add", the sum of both stages'
     scores. The others keep the first stage's order, shifted so that the best of them is 1 below the query's last
     reranked candidate. With top_k = all and "replace" this is full scoring, whose pairs have the same scores here.
-    batch: queries scored at a time, by default as many as fit the memory that `score_gallery` allows a block.
+    batch: queries scored at a time, by default as many as fit `memory_budget` (bytes, as of `score_gallery`).
     progress(done, total): told the number of queries after each batch. Raises UserError on candidates of another shape
     or not finite, and on an unknown direction, combine or top_k.
     """
@@ -63,7 +71,8 @@ def rerank(
         return temporary_bytes(score_pairs.lower(head_params, *prepared, draws, *some))
 
     if batch is None:
-        batch, _ = chosen_block((min(MOST_QUERIES, queries), top_k), (True, False), needed_bytes)
+        budget = smallest_anywhere(default_memory_budget()) if memory_budget is None else memory_budget
+        batch, _ = chosen_block((min(MOST_QUERIES, queries), top_k), (True, False), needed_bytes, budget)
     for start in range(0, queries, batch):
         rows = padded_rows(start, batch, queries)
         best = np.stack([best_items(by_query[row], top_k) for row in rows])

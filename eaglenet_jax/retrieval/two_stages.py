@@ -46,7 +46,17 @@ def score_both_ways(
     if first is None:
         return BothWays(scores, scores)
     t2v, v2t = (
-        rerank(scores, head, head_params, *gallery, draws=draws, top_k=first.top_k, direction=direction, combine="add")
+        rerank(
+            scores,
+            head,
+            head_params,
+            *gallery,
+            draws=draws,
+            top_k=first.top_k,
+            direction=direction,
+            combine="add",
+            memory_budget=memory_budget,
+        )
         for direction in ("t2v", "v2t")
     )
     return BothWays(t2v, v2t)

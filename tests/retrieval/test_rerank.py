@@ -69,6 +69,19 @@ def test_one_compilation_serves_all_batches() -> None:
     assert Traced.traces == 1
 
 
+def test_the_memory_budget_decides_how_many_queries_are_scored_at_a_time() -> None:
+    params, scores = full()
+    done: list[int] = []
+    arguments = {"draws": DRAWS, "top_k": 9, "progress": lambda count, _: done.append(count)}
+    result = rerank(None, HEAD, params, TEXTS, VIDEOS, **arguments)
+    assert done == [13]
+    result = rerank(None, HEAD, params, TEXTS, VIDEOS, memory_budget=20_000, **arguments)
+    assert len(done) > 2 and done[-1] == 13
+    np.testing.assert_allclose(result, scores, atol=1e-5)
+    with pytest.raises(UserError, match="more than the memory budget of 10:"):
+        rerank(None, HEAD, params, TEXTS, VIDEOS, memory_budget=10, **arguments)
+
+
 def test_default_candidates_are_mean_pooled_cosines() -> None:
     expected = np.empty((13, 9))
     for i in range(13):

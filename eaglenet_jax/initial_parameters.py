@@ -50,10 +50,10 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
 
 def _from_workdir(system: System, folder: Path, head: Any) -> dict[str, Any]:
     """The CLIP of a work directory, and `head` with what it takes of the head there, if anything."""
-    config = saved_config(folder / CONFIG_FILE)
+    config: Any = saved_config(folder / CONFIG_FILE)
     _check_clip(system, build_clip_config(config["clip"]), str(folder))
     with Checkpoints(folder / CHECKPOINTS) as checkpoints:
-        loaded = checkpoints.restore_params("best")
+        loaded = checkpoints.restore_params("best", bool(config.ema_decay))
     started = system.head.start_from_head(head, build_system(config).head, loaded["head"])
     return {"clip": loaded["clip"]} if started is None else {"clip": loaded["clip"], "head": started}
 

@@ -64,6 +64,12 @@ class MatchVideo:
     mask: Array
 
 
+def _settings(head: Head) -> dict[str, Any]:
+    """The fields of a head by name, but for what belongs to flax and the compute type."""
+    ours = {field.name for field in dataclasses.fields(head)} - {"parent", "name", "dtype"}
+    return {name: getattr(head, name) for name in sorted(ours)}
+
+
 class CrossTvr(Head):
     """Queries and words attend to each frame's tokens, then the frames' queries to the selected tokens of all frames.
 
@@ -134,14 +140,26 @@ class CrossTvr(Head):
     def start_from_head(
         self, params: Mapping[str, Any], head: Head, trained: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """All of it from another CrossTVR; else the first stage from a head of its kind."""
-        if type(head) is type(self):
-            return super().start_from_head(params, head, trained)
-        if type(head) is not type(self.first):
+        """All of it from another CrossTVR; else the first stage from a head of its kind.
+
+        UserError for a first stage of another kind or with other settings: it would choose other candidates.
+        """
+        found = head.first if isinstance(head, CrossTvr) else head
+        if type(found) is not type(self.first):
             raise UserError(
                 f"CrossTVR's first stage is a {type(self.first).__name__}, the run that it starts from trained a "
-                f"{type(head).__name__}; start from a run of the first stage"
+                f"{type(found).__name__}; start from a run of the first stage"
             )
+        own, theirs = _settings(self.first), _settings(found)
+        if different := [
+            f"{name} is {theirs[name]} there and {own[name]} here" for name in own if theirs[name] != own[name]
+        ]:
+            raise UserError(
+                f"CrossTVR's first stage is not that of the run that it starts from: {'; '.join(different)}; set "
+                "config.head.first.head as it is there"
+            )
+        if isinstance(head, CrossTvr):
+            return super().start_from_head(params, head, trained)
         first = {name: trained.get(name, start) for name, start in params.get("first", {}).items()}
         return {**params, "first": first} if first else dict(params)
 

@@ -24,9 +24,10 @@ def drawn_negatives(
     ids = text_id[:, None], video_id[None, :]
 
     def noise(name: str) -> Array:
-        return -jnp.log(-jnp.log(draws.uniform(name, ids, ()))).astype(similarity.dtype)
+        drawn = draws.uniform(name, ids, ())
+        drawn = jnp.maximum(drawn, jnp.finfo(drawn.dtype).tiny)  # of 0 the noise would be -inf, as of what is forbidden
+        return -jnp.log(-jnp.log(drawn)).astype(similarity.dtype)
 
-    lowest = jnp.finfo(similarity.dtype).min
-    videos = jnp.where(allowed, scale * similarity + noise("negative_videos"), lowest)
-    texts = jnp.where(allowed, scale * similarity + noise("negative_texts"), lowest)
+    videos = jnp.where(allowed, scale * similarity + noise("negative_videos"), -jnp.inf)
+    texts = jnp.where(allowed, scale * similarity + noise("negative_texts"), -jnp.inf)
     return jnp.argmax(videos, axis=1), jnp.argmax(texts, axis=0)

@@ -139,6 +139,16 @@ def test_negatives_follow_the_first_stage_and_are_never_matches():
         np.testing.assert_allclose(shares, weights[:, row] / weights[:, row].sum(), atol=0.03)
 
 
+def test_a_draw_of_zero_takes_no_forbidden_pair():
+    class Zeros(Draws):
+        def uniform(self, name, ids, shape):
+            return jnp.zeros((*jnp.broadcast_shapes(*(x.shape for x in ids)), *shape))
+
+    allowed = jnp.asarray([[False, False, True], [False, False, False], [True, False, False]])
+    drawn = drawn_negatives(-jnp.ones((3, 3)), allowed, 100.0, Zeros(DRAWS.key), jnp.arange(3), jnp.arange(3))
+    assert [one.tolist() for one in drawn] == [[2, 0, 0], [2, 0, 0]]
+
+
 def test_a_batch_of_one_video_has_no_negatives():
     text, video = features(2)
     video = dataclasses.replace(video, id=jnp.zeros(2, jnp.uint32))
@@ -169,6 +179,25 @@ def test_the_gallery_is_the_first_stage_and_a_rerank_both_ways():
     assert (placed.v2t.greater == (both.v2t > np.diagonal(both.v2t)).sum(0)).all()
 
 
+def test_dropout_is_of_what_is_added_alone():
+    asked: dict[str, tuple[int, ...]] = {}
+
+    class Recording(Draws):
+        def dropout(self, name, ids, x, rate):
+            asked[name] = x.shape[-2:]
+            return x
+
+    text, video = features()
+    draws = Recording(DRAWS.key, train=True)
+    jax.eval_shape(
+        lambda params: CROSSTVR.apply({"params": params}, text, video, (), draws, whole, method="loss"),
+        random_params(CROSSTVR),
+    )
+    parts = {name.removeprefix("spatial_").removeprefix("temporal_").rstrip("01") for name in asked}
+    assert parts == {"self_", "cross_", "query_feed_", "word_feed_"}
+    assert {width for _, width in asked.values()} == {SHAPE.width}  # not as wide as there are keys
+
+
 def test_it_starts_from_a_run_of_its_first_stage():
     head = CROSSTVR.clone(first=XPool(WIDTH))
     params = random_params(head)
@@ -180,6 +209,18 @@ def test_it_starts_from_a_run_of_its_first_stage():
     assert head.start_from_head(params, head, params) == params
     with pytest.raises(UserError, match=r"first stage is a XPool, .* trained a Clip4Clip"):
         head.start_from_head(params, Clip4Clip(WIDTH), {})
+
+
+def test_a_first_stage_with_other_settings_is_refused():
+    params = random_params(CROSSTVR)
+    assert CROSSTVR.start_from_head(params, Clip4Clip(WIDTH), {}) == params
+    other = Clip4Clip(WIDTH, temporal="transformer", mask_padding=False)
+    message = "mask_padding is False there and True here; temporal is transformer there and mean here; .*first.head"
+    for head in (other, CROSSTVR.clone(first=other)):
+        with pytest.raises(UserError, match=message):
+            CROSSTVR.start_from_head(params, head, {})
+    compute = XPool(WIDTH, dtype=jnp.bfloat16)  # scores the same
+    CROSSTVR.clone(first=XPool(WIDTH)).start_from_head(params, compute, {})
 
 
 def test_what_is_missing_or_wrong_is_named():

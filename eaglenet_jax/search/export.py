@@ -53,6 +53,7 @@ def read_export(folder: Path) -> tuple[dict[str, Any], Any]:
     try:
         settings = json.loads(file.read_text())
         found = settings.pop("format")
+        rows, width = settings["clip"].get("vocab_size", 49408), settings["clip"].get("text_width")
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{file} is missing or damaged; write {folder} again with `search export`") from error
     if found != FORMAT:
@@ -60,12 +61,16 @@ def read_export(folder: Path) -> tuple[dict[str, Any], Any]:
             f"{folder} has format {found}, this program reads {FORMAT}; write it again with `search export`"
         )
     tensors = read_tensors(folder / PARAMETER_FILE)
-    shape = (settings["clip"].get("vocab_size", 49408), settings["clip"].get("text_width"))
     flat = {name: values for name, values in tensors.items() if not name.endswith((ROWS, VALUES))}
     if VOCABULARY + ROWS in tensors:
-        values = tensors[VOCABULARY + VALUES]
-        table = np.zeros(shape if shape[1] else (shape[0], values.shape[1]), values.dtype)
-        table[tensors[VOCABULARY + ROWS]] = values
+        try:
+            values = tensors[VOCABULARY + VALUES]
+            table = np.zeros((rows, width or values.shape[1]), values.dtype)
+            table[tensors[VOCABULARY + ROWS]] = values
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{folder / PARAMETER_FILE} has a damaged {VOCABULARY}; write {folder} again with `search export`"
+            ) from error
         flat[VOCABULARY] = table
     return settings, traverse_util.unflatten_dict(flat, sep="/")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.indexing import Added, add_videos
-from eaglenet_jax.search.model import SearchModel, open_model
+from eaglenet_jax.search.model import DEMO, DEMO_MODEL, SearchModel, open_model
 from eaglenet_jax.search.query import Moment, find, image_query, text_query, video_query
 from eaglenet_jax.search.store import Store, StoreSettings
 from eaglenet_jax.search.windows import WindowRule
@@ -33,7 +33,9 @@ class SearchIndex:
         one than the index was made with. UserError for what is not there.
         """
         store = Store.open(str(uri))
-        return cls(store, str(checkpoint or store.settings.checkpoint))
+        known = store.settings.checkpoint
+        # A folder is noted by its absolute path, so "demo" is the model that ships, whatever folders are here now.
+        return cls(store, str(checkpoint or (DEMO_MODEL if known == DEMO else known)))
 
     @classmethod
     def create(cls, uri: Place, checkpoint: Place, rule: WindowRule | None = None) -> SearchIndex:

@@ -181,7 +181,8 @@ def open_model(source: str | os.PathLike[str]) -> SearchModel:
         settings, params = _clip_alone(str(source))
     system = build_system(settings)
     check_shapes(jax.eval_shape(system.init, jax.random.key(0)), params, f"--checkpoint={source}")
-    where = str(folder.absolute()) if Path(source).exists() else str(source)
+    where = str(folder.absolute()) if folder.exists() else str(source)
+    where = DEMO if folder == DEMO_MODEL else where
     identity = _identity(settings, params)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
     return SearchModel(settings, system, params, where, identity)

@@ -84,6 +84,8 @@ def image_query(model: SearchModel, file: Path) -> Query:
         raise UserError(f"the query {file} is no picture that can be read; give a JPEG or PNG file") from error
     except OSError as error:
         raise UserError(f"the query {file} cannot be read: {error.strerror or error}") from error
+    except (Image.DecompressionBombError, SyntaxError, ValueError) as error:  # what Pillow makes of a damaged file
+        raise UserError(f"the query {file} cannot be read as a picture: {error}") from error
     return _of_pictures(model, [resize_and_crop(picture, model.size)])
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -221,25 +222,30 @@ class Store:
         that index, joins and indexes them; that writes the pieces anew, so it is not done for a few.
 
         exact_rows: up to how many rows there is no index. Another process may be doing the same; then this one leaves
-        it to that.
+        it to that. Anything else that goes wrong is a warning: the rows are there all the same.
         """
+        try:
+            self._tidy(exact_rows)
+        except (RuntimeError, OSError, ValueError) as error:
+            if "conflict" not in str(error).lower():
+                print(f"warning: {self.uri} was not tidied, queries may be slow: {_reason(error)}", file=sys.stderr)
+
+    def _tidy(self, exact_rows: int) -> None:
         from lancedb.index import IvfRq
 
-        with contextlib.suppress(RuntimeError, OSError):  # a commit of another process came first
-            pieces = self._table.stats()["fragment_stats"]["num_small_fragments"]
-            new = [self._table.index_stats(index.name).num_unindexed_rows for index in self._table.list_indices()]
-            if pieces > PIECES or any(rows > UNINDEXED_ROWS for rows in new):
-                self._table.optimize(cleanup_older_than=KEPT_FOR)
-            rows = self._table.count_rows()
-            if rows > exact_rows and not self.indexed:
-                # RaBitQ keeps a bit a dimension and needs no training of codes, which took ten times as long as the
-                # rest with product quantisation. Full vectors of REFINED times as many rows decide.
-                config = IvfRq(
-                    distance_type="cosine",
-                    num_partitions=max(1, rows // ROWS_A_PARTITION),
-                    max_iterations=KMEANS_ROUNDS,
-                )
-                self._table.create_index("pooled", config=config)
+        indices = self._table.list_indices()
+        pieces = self._table.stats()["fragment_stats"]["num_small_fragments"]
+        new = [self._table.index_stats(index.name).num_unindexed_rows for index in indices]
+        if pieces > PIECES or any(rows > UNINDEXED_ROWS for rows in new):
+            self._table.optimize(cleanup_older_than=KEPT_FOR)
+        rows = self._table.count_rows()
+        if rows > exact_rows and not self._table.list_indices():
+            # RaBitQ keeps a bit a dimension and needs no training of codes, which took ten times as long as the rest
+            # with product quantisation. Full vectors of more rows than are asked for decide.
+            config = IvfRq(
+                distance_type="cosine", num_partitions=max(1, rows // ROWS_A_PARTITION), max_iterations=KMEANS_ROUNDS
+            )
+            self._table.create_index("pooled", config=config)
 
     def _window(self, row: dict[str, Any]) -> StoredWindow:
         frames = row.get("frames")
@@ -275,9 +281,12 @@ def _reported(uri: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        reason = re.sub(r", \S+\.rs:\d+:\d+$", "", first)  # where in LanceDB's own source
-        raise UserError(f"the index {uri} cannot be used: {reason[:300]}") from error
+        raise UserError(f"the index {uri} cannot be used: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return re.sub(r", \S+\.rs:\d+:\d+$", "", first)[:300]  # without the place in LanceDB's own source
 
 
 def _settings(uri: str, schema: pa.Schema) -> StoreSettings:

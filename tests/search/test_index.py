@@ -217,6 +217,36 @@ def test_another_model_is_refused(index, tmp_path, videos):
         SearchIndex.create(index.store.uri, "demo", WindowRule(5, 1))
 
 
+def test_a_folder_called_demo_does_not_hide_the_model_of_an_index(index, tmp_path, monkeypatch):
+    assert index.store.settings.checkpoint == "demo"
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert SearchIndex.open(index.store.uri).model.source == "demo"
+
+
+@pytest.mark.parametrize(("message", "said"), [("Retryable commit conflict for version 4", 0), ("disk is full", 1)])
+def test_only_rivals_keep_a_table_from_being_tidied_in_silence(index, monkeypatch, capsys, message, said):
+    def fail():
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(index.store._table, "list_indices", fail)
+    index.store.tidy()
+    assert capsys.readouterr().err.count("\n") == said
+
+
+@pytest.mark.parametrize("limit", [1, 7, 300])
+def test_an_answer_is_refined_from_a_thousand_rows_or_more(index, monkeypatch, limit):
+    from lancedb.query import LanceVectorQueryBuilder
+
+    factors = []
+    refine = LanceVectorQueryBuilder.refine_factor
+    monkeypatch.setattr(
+        LanceVectorQueryBuilder, "refine_factor", lambda query, factor: factors.append(factor) or refine(query, factor)
+    )
+    index.store.nearest(np.ones(index.model.width), limit)
+    assert factors[0] * limit >= 1000 and factors[0] >= 10
+
+
 def test_what_is_no_index_is_refused(tmp_path):
     import lancedb
     import pyarrow as pa

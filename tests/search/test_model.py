@@ -14,6 +14,7 @@ from eaglenet_jax.clip import Clip
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import VideoFeatures
+from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.load import save_clip
 from eaglenet_jax.retrieval.rerank import mean_pooled_cosine
 from eaglenet_jax.retrieval.scoring import score_gallery
@@ -167,6 +168,37 @@ def test_damaged_exports_say_so(tmp_path):
         read_export(tmp_path)
     with pytest.raises(UserError):
         models.open_model(tmp_path / "nowhere")
+
+
+def test_damaged_tables_of_words_say_so(tmp_path):
+    settings = models.model_settings(demo.get_config("clip4clip,tiny"))
+    params, file = some_params(settings), tmp_path / "parameters.safetensors"
+    write_export(tmp_path, settings, params, "", "float16", {0, 5})
+    tensors = read_tensors(file)
+    rows, values = (f"clip/text/token_embedding@{part}" for part in ("rows", "values"))
+    for damaged in (
+        {name: tensor for name, tensor in tensors.items() if name != values},
+        {**tensors, rows: tensors[rows] + 49407},
+        {**tensors, values: tensors[values][:, :3]},
+    ):
+        write_tensors(file, damaged)
+        with pytest.raises(UserError, match="damaged"):
+            read_export(tmp_path)
+    (tmp_path / "config.json").write_text('{"format": 1}')
+    with pytest.raises(UserError, match="is missing or damaged"):
+        read_export(tmp_path)
+
+
+@pytest.mark.parametrize("error", [Image.DecompressionBombError("large"), SyntaxError("broken"), ValueError("odd")])
+def test_whatever_pillow_makes_of_a_damaged_picture_is_one_line(model, tmp_path, monkeypatch, error):
+    Image.new("RGB", (9, 9)).save(tmp_path / "picture.png")
+
+    def fail(*unused):
+        raise error
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(UserError, match="cannot be read as a picture"):
+        image_query(model, tmp_path / "picture.png")
 
 
 def test_any_clip_searches_by_the_mean_of_frames(tmp_path):

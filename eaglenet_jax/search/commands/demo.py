@@ -13,7 +13,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.commands.query import as_text
 from eaglenet_jax.search.html import results_page
 from eaglenet_jax.search.index import SearchIndex
-from eaglenet_jax.search.model import DEMO, DEMO_MODEL
+from eaglenet_jax.search.model import DEMO_MODEL
 
 SPLIT = "test"  # no clip that the model was trained on
 QUERIES = 3
@@ -27,7 +27,7 @@ def run(given: argparse.Namespace) -> int:
     out = Path(given.out)
     clips = out / f"clips_{given.clips}"
     annotations = json.loads(render(clips, splits={SPLIT: given.clips}).read_text())
-    index = SearchIndex.create(out / f"index_{given.clips}", DEMO)
+    index = SearchIndex.create(out / f"index_{given.clips}", DEMO_MODEL)
     index.add(clips / "videos", progress=True)
     sentences = annotations["sentences"][:: len(annotations["sentences"]) // QUERIES][:QUERIES]
     answers = []

@@ -64,7 +64,10 @@ def test_what_a_head_explains_belongs_to_its_pairs(case):
 
 def test_without_energy_aware_matching_there_is_no_energy_to_explain():
     head = HEADS["eaglenet"].clone(eam_weight=0.0, eam_support_weight=0.0)
-    said = head.apply({"params": head_params(head)}, *features(2), EVALUATION, method="explain")
+    params = jax.eval_shape(lambda: head_params(head))
+    said = jax.eval_shape(
+        lambda params: head.apply({"params": params}, *features(2), EVALUATION, method="explain"), params
+    )
     assert set(said) == {"frame_weights", "candidate_weights"}
 
 

@@ -19,6 +19,7 @@ from eaglenet_jax.initial_parameters import initial_parameters
 from eaglenet_jax.search.model import read_workdir
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.checkpoints import Checkpoints
+from eaglenet_jax.vision_tokens import load_encoder
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -237,6 +238,17 @@ def test_a_head_of_the_same_kind_gives_the_parts_that_both_have(finished):
     assert np.abs(other["pooling"]["query"]["kernel"] - saved["pooling"]["query"]["kernel"]).max() > 0
 
 
+def test_what_starts_from_a_run_with_a_moving_average_takes_that(finished, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    content = json.loads((run / "config.json").read_text()) | {"ema_decay": 0.5}
+    (run / "config.json").write_text(json.dumps(content))
+    # The run has none, so who asks for it is told.
+    with pytest.raises(UserError, match="the run kept no moving average"):
+        initial_parameters(build_system(load_config("demo:tiny")), str(run), seed=0)
+    with pytest.raises(UserError, match="the run kept no moving average"):
+        load_encoder(str(run))
+
+
 def test_damaged_results_are_made_again(finished, root, capsys):
     workdir = finished[0]
     whole = _metrics(workdir)
@@ -258,3 +270,24 @@ def test_a_checkpoint_of_another_config_is_refused(finished, root):
     arguments = _arguments(root, "other", f"--config.pretrain.init_from={source}", "--config.clip.embed_dim=32")
     with pytest.raises(UserError, match=r"embed_dim is 16 there and 32 in config\.clip"):
         train.main(arguments)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("system", "stages"),
+    [("shenet", ["demo_clip", "demo"]), ("crosstvr_eaglenet", ["demo_clip", "demo_eaglenet", "demo"])],
+)
+def test_the_other_systems_train_to_the_end(root, system, stages, capsys):
+    depth = len(stages)
+    data = [f"--config.{'pretrain.' * stage}data.root={root / 'datasets'}" for stage in range(depth)]
+    workdir = root / system
+    train.main([f"--config=demo:tiny,{system}", f"--workdir={workdir}", *data])
+    _, chance, table = capsys.readouterr().out.partition("\nchance")
+    assert chance and [line.split()[0] for line in table.splitlines() if line.split(" ")[0] in stages] == stages
+    metrics = _metrics(workdir)
+    assert metrics["run"]["system"] == system.partition("_")[0]
+    for split in ("val", "test"):
+        recalls = [metrics[split][side][f"R@{k}"] for side in ("t2v", "v2t") for k in (1, 5, 10)]
+        assert metrics[split]["Rsum"] == pytest.approx(sum(recalls)) and max(recalls) > 0
+    page = (workdir / "report.html").read_text()
+    assert page.rstrip().endswith("</html>") and all(stage in page for stage in stages)

@@ -85,7 +85,7 @@ def to_pytorch_file(workdir: Path, output: Path, name: str | None = None) -> str
     source = source_called(name)
     if source.released and source.system != config.system:
         raise UserError(f"{workdir} holds a {config.system}, not a {source.system}; give another --from")
-    tree = _saved(workdir, build_system(config).head.initial_state())
+    tree = _saved(workdir, build_system(config).head.initial_state(), bool(config.ema_decay))
     if not source.released:
         scale = tree["head"].get("matching_loss", {}).get("logit_scale", np.float32(math.log(1 / 0.07)))
         tree = {"clip": tree["clip"], "head": {"matching_loss": {"logit_scale": scale}}}
@@ -157,10 +157,10 @@ def _buffers(head_state: Any) -> dict[str, Any]:
     return {name: getattr(head_state, name) for name in ("text", "video") if hasattr(head_state, name)}
 
 
-def _saved(workdir: Path, head_state: Any) -> dict[str, Any]:
-    """Parameters and buffers of the best checkpoint."""
+def _saved(workdir: Path, head_state: Any, averaged: bool) -> dict[str, Any]:
+    """Parameters, or their moving average, and buffers of the best checkpoint."""
     with Checkpoints(workdir / CHECKPOINTS) as checkpoints:
-        tree = dict(checkpoints.restore_params("best"))
+        tree = dict(checkpoints.restore_params("best", averaged))
         step = checkpoints.best()
     names = [f"head_state/{name}" for name in _buffers(head_state)]
     if names:

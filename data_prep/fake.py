@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
@@ -17,9 +17,10 @@ from data_prep.assemble import FAKE_MARK
 from data_prep.atomic import write_atomically
 from data_prep.command import run_command
 from data_prep.datasets import DATASETS, dataset_spec, is_held_out
-from data_prep.fake_formats import CONTAINERS, WRITERS, file_name, video_id
+from data_prep.fake_clips import draw_clip
+from data_prep.fake_formats import WRITERS, file_name, video_id
 from data_prep.moving_shapes.captions import captions
-from data_prep.moving_shapes.render import clip_of, write_video
+from data_prep.moving_shapes.render import clip_of
 from data_prep.moving_shapes.scenes import Scene, draw_splits
 from data_prep.parallel import map_in_processes
 from eaglenet_jax.errors import UserError
@@ -55,13 +56,6 @@ def draw_ids(dataset: str, split: str, count: int, seed: int) -> list[str]:
     return sorted(found) if dataset == "charades" else list(found)
 
 
-def _draw_one(job: tuple[str, str, Scene], videos_dir: Path, seed: int) -> None:
-    name, file, scene = job
-    path = videos_dir / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, scene, clip_of(name, seed)[0], CONTAINERS.get(PurePath(file).suffix, "mp4"))
-
-
 def fake(
     dataset: str, out: Path, *, videos: int = 40, seed: int = 0, workers: int | None = None, progress: bool = True
 ) -> tuple[Path, Path]:
@@ -85,7 +79,7 @@ def fake(
         jobs += [(name, file_name(dataset, name, i), s) for i, (name, s) in enumerate(zip(names, drawn, strict=True))]
     WRITERS[dataset](annotations_dir, splits)
     missing = [job for job in jobs if not (videos_dir / job[1]).is_file()]
-    task = functools.partial(_draw_one, videos_dir=videos_dir, seed=seed)
+    task = functools.partial(draw_clip, videos_dir=videos_dir, seed=seed)
     for _ in map_in_processes(task, missing, workers=workers, title="Drawing clips", progress=progress):
         pass
     return annotations_dir, videos_dir

@@ -35,6 +35,9 @@ def map_in_processes(
     `task` must be importable (no lambda). `workers` defaults to the cores; processes are spawned, since forking a
     process that runs JAX can hang. A worker that dies raises `concurrent.futures.process.BrokenProcessPool`.
     """
+    function = getattr(task, "func", task)  # of a functools.partial
+    if getattr(function, "__module__", "") == "__main__":
+        raise ValueError(f"{function} is of the program itself; move it into a module that processes can import")
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     columns = (
         TextColumn("{task.description}"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,14 @@ def test_every_made_up_dataset_is_read_in_every_variant(name: str, tmp_path: Pat
         without = assemble(name, annotations, videos, variant, hold_out=False)
         assert ("val" in without.splits) != found.variant.holds_out
         assert len(without.entries) == len(found.entries)
+
+
+def test_the_command_of_the_readme_draws_with_several_processes(tmp_path: Path) -> None:
+    """As a program of its own: functions of `__main__` cannot be sent to the processes that draw."""
+    command = [sys.executable, "-m", "data_prep.fake", "--dataset=msrvtt", "--videos=24", "--workers=2"]
+    run = subprocess.run([*command, f"--out={tmp_path}"], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert len(list((tmp_path / "videos").iterdir())) == 24 and "python -m data_prep.build" in run.stdout
 
 
 def test_fake_says_what_to_do_next_and_keeps_out_of_other_folders(

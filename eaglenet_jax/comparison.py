@@ -116,7 +116,7 @@ def comparison_text(comparison: Comparison) -> str:
     """As plain text in columns."""
     lines = [
         ["", *comparison.columns, "runs", "seconds a run"],
-        *([row.label, *map(_with_claim, row.cells), str(row.runs), f"{row.seconds:.0f}"] for row in comparison.rows),
+        *([row.label, *map(_with_claim, row.cells), str(row.runs), _seconds(row)] for row in comparison.rows),
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
@@ -132,13 +132,17 @@ def comparison_markdown(comparison: Comparison) -> str:
             _with_claim(cell).replace(str(cell), f"**{cell}**", 1) if cell.best else _with_claim(cell)
             for cell in row.cells
         ]
-        lines.append([row.label.replace("|", "\\|"), *cells, str(row.runs), f"{row.seconds:.0f}"])
+        lines.append([row.label.replace("|", "\\|"), *cells, str(row.runs), _seconds(row)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return "\n\n".join([table, *_below(comparison)])
 
 
 def _with_claim(cell: Cell) -> str:
     return str(cell) + (f" [{cell.claimed}]" if cell.claimed else "")
+
+
+def _seconds(row: Row) -> str:
+    return f"{row.seconds:.0f}" if row.seconds else "–"
 
 
 def _below(comparison: Comparison) -> list[str]:

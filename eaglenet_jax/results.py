@@ -101,9 +101,11 @@ def noise_rows(result: StageResult, split: str) -> list[tuple[str, dict[str, Any
 
 
 def print_results(
-    results: Sequence[StageResult], split: str, more: Sequence[tuple[str, Any]] = (), below: Sequence[str] = ()
+    results: Sequence[StageResult], split: str, more: Sequence[tuple[str, Any]] = (), below: Sequence[str] | None = None
 ) -> None:
-    """The table of all stages beside chance, and where things were written. more: rows at its end, below: lines."""
+    """The table of all stages beside chance. more: rows at its end. below: lines of an evaluation; without them, of a
+    training, it says where things were written.
+    """
     if jax.process_index():
         return  # the first process speaks for all
     last = results[-1]
@@ -111,7 +113,7 @@ def print_results(
     texts, videos = last.gallery[split]
     print(f"\n{split} split: {texts} texts, {videos} videos, percent; {chosen_on(last)}")
     print(results_table([*result_rows(results, split), *noise_rows(last, split), *more]))
-    for line in below:
+    for line in below or ():
         print(line)
     if last.noise.get(split, {}).get("same"):
         print(f"{last.system} draws no noise: {last.noise[split]['seeds']} seeds give the same scores")
@@ -121,6 +123,8 @@ def print_results(
     for result in results:
         trained = f" of a run of {result.seconds:.0f} s" if result.seconds else ""
         print(f"{result.name}: checkpoint of step {result.best_step}{trained}, in {result.workdir}")
+    if below is not None:
+        return
     folder = Path(last.workdir)
     for file in ("metrics.json", REPORT_FILE, "retrieval.png", "config.json", "events", "checkpoints"):
         if (folder / file).exists():

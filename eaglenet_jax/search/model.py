@@ -33,6 +33,9 @@ from eaglenet_jax.system import System, build_system
 from eaglenet_jax.training.checkpoints import Checkpoints
 
 DEMO, DEMO_MODEL = "demo", Path(__file__).parent / "demo_model"  # its name as a checkpoint, and where it is
+DEMO_ONLY = (
+    "note: the demo model knows only MovingShapes (coloured shapes that move); what it finds in other videos is chance"
+)
 CLIP_FRAMES = 12  # a window, for a CLIP that was trained on pictures alone
 RERANK_BLOCK = 32  # candidates that the head scores at a time: one compiled program for every depth
 
@@ -63,6 +66,11 @@ class SearchModel:
     def fps(self) -> float:
         """Pictures a second that windows are sampled with."""
         return float(self.settings["fps"])
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it is the model of MovingShapes that ships with the package."""
+        return self.source == DEMO
 
     @property
     def size(self) -> int:

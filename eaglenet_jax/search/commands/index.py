@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.model import DEMO_ONLY
 from eaglenet_jax.search.store import Store
 from eaglenet_jax.search.windows import WindowRule
 
@@ -14,7 +17,12 @@ DEFAULT_CHECKPOINT = "openai/clip-vit-base-patch32"
 
 def run(given: argparse.Namespace) -> int:
     """Indexes, and says what was done. Exit code 1 if there were files and none could be read."""
+    for place in given.videos:
+        if not Path(place).exists():  # before an index is made for it
+            raise UserError(f"there is no file or folder {place}; give what holds the videos")
     index = _open(given)
+    if index.model.is_demo:
+        print(DEMO_ONLY, file=sys.stderr)
     added = index.add(given.videos, progress=True)
     parts = [
         f"{added.new} new",

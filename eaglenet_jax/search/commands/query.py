@@ -14,6 +14,7 @@ from data_prep.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.html import clock, results_page
 from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.model import DEMO_ONLY
 from eaglenet_jax.search.query import Moment
 
 
@@ -24,6 +25,8 @@ def run(given: argparse.Namespace) -> int:
     if not queries:
         raise UserError("nothing to search for; give a sentence in quotes, --video=FILE or --image=FILE")
     index = SearchIndex.open(given.index, given.checkpoint)
+    if index.model.is_demo:
+        print(DEMO_ONLY, file=sys.stderr)
     answers = []
     for query in queries:
         ((kind, content),) = query.items()

@@ -16,8 +16,8 @@ from eaglenet_jax.experiment import Experiment
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.retrieval.encoding import encode_all, make_encode_text, make_encode_video
 from eaglenet_jax.retrieval.host import to_all_devices
-from eaglenet_jax.retrieval.metrics import placement_metrics, with_misses
-from eaglenet_jax.retrieval.two_stages import place_both_ways, score_both_ways
+from eaglenet_jax.retrieval.metrics import place, placement_metrics, with_misses
+from eaglenet_jax.retrieval.two_stages import score_both_ways
 from eaglenet_jax.training.sharding import Devices
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
@@ -154,7 +154,7 @@ def score_split(
     missing = (0, 0)
     if config.evaluation.count_missing:
         missing = experiment.dataset.left_out(encoded.split.name, config.queries)
-    placement = with_misses(place_both_ways(scores, encoded.text_video), *missing)
+    placement = with_misses(place(scores.t2v, encoded.text_video, v2t_scores=scores.v2t), *missing)
     return Evaluation(encoded, *scores, placement_metrics(placement, config.evaluation.ties), missing)
 
 

@@ -75,12 +75,12 @@ def read_result(workdir: Path) -> StageResult | None:
 
 def result_rows(results: Sequence[StageResult], split: str) -> list[tuple[str, dict[str, Any]]]:
     """Rows of a table: chance, CLIP before training, and every stage."""
-    rows = [(f"{result.name} ({result.system})", result.metrics[split]) for result in results]
     chance = results[-1].chance.get(split)
-    if chance:
-        rows = [("chance", chance), *rows]
     before = next((result.zero_shot for result in reversed(results) if split in result.zero_shot), None)
-    return [*rows[: bool(chance)], (before["name"], before[split]), *rows[bool(chance) :]] if before else rows
+    rows = [("chance", chance)] if chance else []
+    if before:
+        rows.append((before["name"], before[split]))
+    return rows + [(f"{result.name} ({result.system})", result.metrics[split]) for result in results]
 
 
 def chosen_on(result: StageResult) -> str:
@@ -115,10 +115,8 @@ def print_results(
     print(results_table([*result_rows(results, split), *noise_rows(last, split), *more]))
     for line in below or ():
         print(line)
-    if last.noise.get(split, {}).get("same"):
-        print(f"{last.system} draws no noise: {last.noise[split]['seeds']} seeds give the same scores")
     texts, videos = last.missing.get(split, [0, 0])
-    if texts or videos:
+    if below is None and (texts or videos):  # the lines of an evaluation say it themselves
         print(f"{texts} more captions and {videos} more videos are lost; as queries they count as misses")
     for result in results:
         trained = f" of a run of {result.seconds:.0f} s" if result.seconds else ""

@@ -89,26 +89,38 @@ def check_relevance(shape: tuple[int, ...], text_video: np.ndarray | None) -> np
     return text_video.astype(np.int64)
 
 
-def place(scores: np.ndarray, text_video: np.ndarray | None = None, *, v2t_among: str = "videos") -> RetrievalPlacement:
+def place(
+    scores: np.ndarray,
+    text_video: np.ndarray | None = None,
+    *,
+    v2t_among: str = "videos",
+    v2t_scores: np.ndarray | None = None,
+) -> RetrievalPlacement:
     """Place the right items of every query of both directions.
 
     scores: [Nt, Nv], finite. text_video: [Nt] int, or None for the diagonal. Text→video: the one right video among all
     videos. Video→text: the video's best caption; a video without a caption is no query there, but stays in the gallery
     of the texts. `v2t_among` says what it is placed among: "videos", the best captions of the other videos, as the
     released programs count; or "captions", every caption of the other videos. Both are the same with one caption a
-    video, and R@1 is always the same. Memory: O(chunk), at least one video's captions.
+    video, and R@1 is always the same. v2t_scores: [Nt, Nv] to rank texts by, where a system that reranks has others.
+    Memory: O(chunk), at least one video's captions.
     Raises UserError on scores that are not finite real numbers, and on relevance that does not fit.
     """
     if v2t_among not in ("videos", "captions"):
         raise UserError(f"v2t_among={v2t_among!r} is unknown: use 'videos' or 'captions'")
     scores = np.asanyarray(scores)  # keeps a memory map a memory map
     text_video = check_relevance(scores.shape, text_video)
-    if not (np.issubdtype(scores.dtype, np.floating) or np.issubdtype(scores.dtype, np.integer)):
-        raise UserError(f"scores have type {scores.dtype}: expected real numbers")
-    right = scores[np.arange(len(text_video)), text_video]
+    by_video = scores if v2t_scores is None else np.asanyarray(v2t_scores)
+    if by_video.shape != scores.shape:
+        raise UserError(f"scores of texts to videos have shape {scores.shape}, of videos to texts {by_video.shape}")
+    for matrix in (scores, by_video):
+        if not (np.issubdtype(matrix.dtype, np.floating) or np.issubdtype(matrix.dtype, np.integer)):
+            raise UserError(f"scores have type {matrix.dtype}: expected real numbers")
+    rows = np.arange(len(text_video))
     videos, video_query = np.unique(text_video, return_inverse=True)
-    v2t = _place_videos(scores, right, videos, video_query, v2t_among)
-    return RetrievalPlacement(_place_texts(scores, right), v2t, text_video, videos)
+    t2v = _place_texts(scores, scores[rows, text_video])
+    v2t = _place_videos(by_video, by_video[rows, text_video], videos, video_query, v2t_among)
+    return RetrievalPlacement(t2v, v2t, text_video, videos)
 
 
 def _place_texts(scores: np.ndarray, right: np.ndarray) -> Placement:

@@ -125,9 +125,7 @@ def measure_scores(
     text_video = check_relevance(scores.shape, text_video)
 
     def placed(scores: np.ndarray, v2t_scores: np.ndarray | None = None) -> RetrievalPlacement:
-        placement = place(scores, text_video, v2t_among=v2t_among)
-        if v2t_scores is not None:
-            placement = dataclasses.replace(placement, v2t=place(v2t_scores, text_video, v2t_among=v2t_among).v2t)
+        placement = place(scores, text_video, v2t_among=v2t_among, v2t_scores=v2t_scores)
         return with_misses(placement, *missing)
 
     if v2t_scores is scores:

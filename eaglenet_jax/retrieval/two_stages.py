@@ -9,7 +9,6 @@ from jax.sharding import Mesh
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
-from eaglenet_jax.retrieval.metrics import RetrievalPlacement, place
 from eaglenet_jax.retrieval.rerank import rerank
 from eaglenet_jax.retrieval.scoring import Progress, score_gallery
 
@@ -60,12 +59,3 @@ def score_both_ways(
         for direction in ("t2v", "v2t")
     )
     return BothWays(t2v, v2t)
-
-
-def place_both_ways(scores: BothWays, text_video: np.ndarray | None = None) -> RetrievalPlacement:
-    """`place` of each direction by its own scores."""
-    t2v = place(scores.t2v, text_video)
-    if scores.v2t is scores.t2v:
-        return t2v
-    v2t = place(scores.v2t, text_video)
-    return RetrievalPlacement(t2v.t2v, v2t.v2t, t2v.text_video, t2v.videos)

@@ -18,9 +18,10 @@ from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
 from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.negatives import drawn_negatives
 from eaglenet_jax.layers.query_transformer import QueryShape
+from eaglenet_jax.retrieval.metrics import place
 from eaglenet_jax.retrieval.rerank import rerank
 from eaglenet_jax.retrieval.scoring import score_gallery
-from eaglenet_jax.retrieval.two_stages import place_both_ways, score_both_ways
+from eaglenet_jax.retrieval.two_stages import score_both_ways
 from tests.heads.crosstvr_loops import Loops
 
 WIDTH, FRAMES, PATCHES, TOKENS = 6, 3, 4, 5
@@ -174,7 +175,7 @@ def test_the_gallery_is_the_first_stage_and_a_rerank_both_ways():
     np.testing.assert_allclose(
         both.t2v, rerank(first, CROSSTVR, params, text, video, draws=DRAWS, top_k=2, combine="add"), rtol=1e-6
     )
-    placed = place_both_ways(both)
+    placed = place(both.t2v, v2t_scores=both.v2t)
     assert (placed.t2v.greater == (both.t2v > np.diagonal(both.t2v)[:, None]).sum(1)).all()
     assert (placed.v2t.greater == (both.v2t > np.diagonal(both.v2t)).sum(0)).all()
 

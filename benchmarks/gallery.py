@@ -16,11 +16,11 @@ from typing import Any
 
 from benchmarks.measure import interleaved, machine, median
 from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.configuration import saved_config
-from eaglenet_jax.evaluating import saved_parameters
-from eaglenet_jax.evaluation import encode_split, score_split
-from eaglenet_jax.experiment import open_experiment
-from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE
+from eaglenet_jax.config.loading import saved_config
+from eaglenet_jax.runs.evaluate import saved_parameters
+from eaglenet_jax.runs.experiment import open_experiment
+from eaglenet_jax.runs.split import encode_split, score_split
+from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE
 
 SUMMARY = "Seconds to encode and to score a split, for finished runs side by side."
 

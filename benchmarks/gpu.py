@@ -27,8 +27,8 @@ from benchmarks.scoring_ways import ALL_NODES, DENSE, OURS, TORCH, has_torch
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.eaglenet import EagleNet
-from eaglenet_jax.retrieval.metrics import retrieval_metrics
-from eaglenet_jax.retrieval.scoring import score_gallery
+from eaglenet_jax.metrics.ranks import retrieval_metrics
+from eaglenet_jax.scoring.gallery import score_gallery
 
 SUMMARY = "Everything that is to be known of scoring on a GPU."
 # name: compute type, precision of float32 products

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.configuration import saved_config
-from eaglenet_jax.evaluation import evaluate_split, evaluation_draws
-from eaglenet_jax.experiment import open_experiment
-from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE
-from eaglenet_jax.retrieval.rerank_report import format_rerank_report, rerank_report
+from eaglenet_jax.config.loading import saved_config
+from eaglenet_jax.runs.experiment import open_experiment
+from eaglenet_jax.runs.split import evaluate_split, evaluation_draws
+from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE
+from eaglenet_jax.scoring.rerank_report import format_rerank_report, rerank_report
 from eaglenet_jax.training.checkpoints import Checkpoints
 
 SUMMARY = "Recall and time of reranking a run's gallery against the full ranking."

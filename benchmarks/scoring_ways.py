@@ -19,7 +19,7 @@ from benchmarks.scoring_counts import dense_products, folded_products, mflop
 from benchmarks.scoring_torch import BLOCK, TorchDense
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.eaglenet import EagleNet
-from eaglenet_jax.retrieval.scoring import make_score, score_gallery
+from eaglenet_jax.scoring.gallery import make_score, score_gallery
 
 TORCH, ALL_NODES, DENSE, OURS = "torch_dense", "jax_dense_all_nodes", "jax_dense", "ours"
 TITLES = {

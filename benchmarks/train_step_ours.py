@@ -16,14 +16,14 @@ from jaxtyping import Array, PRNGKeyArray
 from benchmarks.inputs import Sizes, gallery
 from configs.demo import TINY_CLIP
 from eaglenet_jax.clip.config import ClipConfig
-from eaglenet_jax.configuration import as_plain, load_config
+from eaglenet_jax.config.loading import as_plain, load_config
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.matching import draw_samples
 from eaglenet_jax.heads.interface import Pairwise, whole
+from eaglenet_jax.runs.stage import optimizer_settings
 from eaglenet_jax.system import System, build_system
 from eaglenet_jax.training.optimizer import make_optimizer
 from eaglenet_jax.training.step import Trainable, initial_state, make_train_step
-from eaglenet_jax.training_stage import optimizer_settings
 
 CLIPS: dict[str, dict[str, Any]] = {"tiny": TINY_CLIP, "b32": {"name": "ViT-B/32"}, "b16": {"name": "ViT-B/16"}}
 TOTAL_STEPS = 1000  # of the learning-rate schedule

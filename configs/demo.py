@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
+from eaglenet_jax.config import defaults as common
 
 TINY_CLIP = {
     "name": "",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
+from eaglenet_jax.config import defaults as common
 
 DATASET = common.Dataset(
     name="didemo",

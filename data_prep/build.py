@@ -15,12 +15,12 @@ from typing import Any
 
 from data_prep.annotations import first_few
 from data_prep.assemble import Assembly, add_dataset_arguments, assemble, check_numbers
-from data_prep.atomic import write_atomically
 from data_prep.beam_decoding import fill_cache_on_beam
 from data_prep.cache import fill_cache
 from data_prep.command import run_command
 from data_prep.prepare import prepare
 from data_prep.report import report
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.assemble import FAKE_MARK
-from data_prep.atomic import write_atomically
 from data_prep.command import run_command
 from data_prep.datasets import DATASETS, dataset_spec, is_held_out
 from data_prep.fake_clips import draw_clip
@@ -23,6 +22,7 @@ from data_prep.moving_shapes.captions import captions
 from data_prep.moving_shapes.render import clip_of
 from data_prep.moving_shapes.scenes import Scene, draw_splits
 from data_prep.parallel import map_in_processes
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 
 LEAST_VIDEOS = 16

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     known, overrides = parser.parse_known_args(arguments)
 
-    from eaglenet_jax.conversion import to_pytorch_file, to_workdir  # imported late, so that --help answers at once
+    from eaglenet_jax.runs.convert import to_pytorch_file, to_workdir  # imported late, so that --help answers at once
 
     if known.to == "pytorch":
         if known.config or overrides:

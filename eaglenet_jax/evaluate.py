@@ -123,9 +123,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _matrix(given: dict[str, Any]) -> int:
-    from eaglenet_jax.retrieval.report_text import format_report  # late: --help answers at once
-    from eaglenet_jax.retrieval.score_files import read_list
-    from eaglenet_jax.retrieval.standalone import measure_files
+    from eaglenet_jax.metrics.measure import measure_files
+    from eaglenet_jax.metrics.score_files import read_list
+    from eaglenet_jax.reports.text import format_report  # late: --help answers at once
 
     as_json, page = given.pop("json", False), given.pop("report", None)
     captions, videos = given.pop("captions", None), given.get("video_ids")
@@ -135,7 +135,7 @@ def _matrix(given: dict[str, Any]) -> int:
     found = measure_files(path, **given)
     print(json.dumps(found.summary, indent=1) if as_json else format_report(found.summary))
     if page is not None:
-        from eaglenet_jax.pages.score_page import Context, Gallery, scores_hash, write_score_page
+        from eaglenet_jax.reports.score_page import Context, Gallery, scores_hash, write_score_page
 
         named = (None if file is None else list(map(str, read_list(file))) for file in (captions, videos))
         gallery = Gallery.numbered(found.scores.shape, *named)
@@ -147,7 +147,7 @@ def _matrix(given: dict[str, Any]) -> int:
 
 
 def _leak(given: dict[str, Any]) -> int:
-    from eaglenet_jax.evaluating import check_run_leak
+    from eaglenet_jax.runs.evaluate import check_run_leak
 
     if "workdir" not in given:
         raise UserError("--check-leak needs the work directory of a run: --workdir=DIR")
@@ -159,12 +159,12 @@ def _leak(given: dict[str, Any]) -> int:
 
 
 def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
-    from eaglenet_jax.configuration import load_config
-    from eaglenet_jax.evaluating import evaluate_checkpoint, evaluate_run, save_stage
-    from eaglenet_jax.evaluation_progress import EvaluationProgress
-    from eaglenet_jax.results import print_results
-    from eaglenet_jax.retrieval.report_text import detail_lines, extra_rows
-    from eaglenet_jax.run_report import baseline_scores, check_baseline, measure_stage, run_notes, write_run_page
+    from eaglenet_jax.config.loading import load_config
+    from eaglenet_jax.progress import EvaluationProgress
+    from eaglenet_jax.reports.results import print_results
+    from eaglenet_jax.reports.text import detail_lines, extra_rows
+    from eaglenet_jax.runs.evaluate import evaluate_checkpoint, evaluate_run, save_stage
+    from eaglenet_jax.runs.page import baseline_scores, check_baseline, measure_stage, run_notes, write_run_page
 
     as_json, page, save = given.pop("json", False), given.pop("report", None), given.pop("save", None)
     baseline, postprocess = given.pop("baseline", None), given.pop("postprocess", [])

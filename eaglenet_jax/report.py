@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from eaglenet_jax.command import Parser, run_command
 
 if TYPE_CHECKING:
-    from eaglenet_jax.results import StageResult
+    from eaglenet_jax.reports.results import StageResult
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -24,9 +24,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--title", default="Runs compared", help="of the page")
     given = parser.parse_args(arguments)
 
-    from eaglenet_jax.comparison import compare, comparison_text  # late, so that --help answers at once
-    from eaglenet_jax.comparison_files import write_tables
-    from eaglenet_jax.run_families import families, find_runs
+    from eaglenet_jax.reports.comparison import compare, comparison_text  # late, so that --help answers at once
+    from eaglenet_jax.reports.table_files import write_tables
+    from eaglenet_jax.runs.collect import families, find_runs
 
     by_data: dict[str, list[tuple[str, Sequence[StageResult]]]] = {}
     for family in families(find_runs(given.runs), given.split):

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--workdir", type=Path, help="where everything is written; runs/sweep_NAME by default")
     known, overrides = parser.parse_known_args(arguments)
 
-    from eaglenet_jax.sweeping import default_folder, expand, run_sweep  # late, so that --help answers at once
+    from eaglenet_jax.runs.sweep import default_folder, expand, run_sweep  # late, so that --help answers at once
 
     rows = expand(known.config)
     workdir = known.workdir or default_folder(known.config)

@@ -23,9 +23,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--workdir", type=Path, help="where everything is written; runs/NAME by default")
     known, overrides = parser.parse_known_args(arguments)
 
-    from eaglenet_jax.configuration import load_config  # imported late, so that --help answers at once
-    from eaglenet_jax.results import print_results
-    from eaglenet_jax.run import train_run
+    from eaglenet_jax.config.loading import load_config  # imported late, so that --help answers at once
+    from eaglenet_jax.reports.results import print_results
+    from eaglenet_jax.runs.train import train_run
 
     config = load_config(known.config, overrides)
     # Every variant of a config has a directory of its own: runs/demo, runs/demo_xpool, …

@@ -17,11 +17,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_prep.atomic import write_atomically
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.command import run_command
-from eaglenet_jax.configuration import load_config, saved_config
+from eaglenet_jax.config.loading import load_config, saved_config
 from eaglenet_jax.data.pipeline import video_batches
 from eaglenet_jax.data.sources import PreparedDataset
 from eaglenet_jax.data.vision_tokens import (
@@ -33,9 +33,9 @@ from eaglenet_jax.data.vision_tokens import (
     tokens_folder,
 )
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.experiment import prepared_folder
-from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE
 from eaglenet_jax.port.load import load_clip
+from eaglenet_jax.runs.experiment import prepared_folder
+from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE
 from eaglenet_jax.system import build_clip_config
 from eaglenet_jax.training.checkpoints import Checkpoints
 

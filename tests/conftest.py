@@ -29,7 +29,13 @@ import tests.typechecking  # noqa: F401  the hook below finds it by name
 
 GOLDEN = Path(__file__).parent / "golden"
 # heads/interface.py is left out: its dataclasses travel through vmap, eval_shape and sharding trees.
-CHECKED = ["eaglenet_jax.clip", "eaglenet_jax.layers", "eaglenet_jax.energy", "eaglenet_jax.retrieval"]
+CHECKED = [
+    "eaglenet_jax.clip",
+    "eaglenet_jax.layers",
+    "eaglenet_jax.energy",
+    "eaglenet_jax.scoring",
+    "eaglenet_jax.metrics",
+]
 CHECKED += [
     f"eaglenet_jax.heads.{path.stem}"
     for path in sorted((Path(__file__).parents[1] / "eaglenet_jax/heads").glob("[!_]*.py"))

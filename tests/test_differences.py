@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import common
+from eaglenet_jax.config import defaults as common
 
 ROOT = Path(__file__).parents[1]
 ROWS = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.ablations.rows import Rows, ablated
+from eaglenet_jax.config.ablation import Rows, ablated
 
 _NO_FRL = {"candidate_choice": "best"}
 _NO_EAM = {"eam_weight": 0.0, "eam_support_weight": 0.0}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.ablations.rows import Rows, ablated
+from eaglenet_jax.config.ablation import Rows, ablated
 
 ROWS: Rows = {f"k{count}": {"head": {"top_k": count}} for count in (2, 4, 6, 8, 10, 12, 15, 17, 19)}
 

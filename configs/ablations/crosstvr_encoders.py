@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
-from configs.ablations.rows import Rows, ablated
+from eaglenet_jax.config import defaults as common
+from eaglenet_jax.config.ablation import Rows, ablated
 
 ROWS: Rows = {
     "shared": {"head": {"tokens": {"source": "", "count": 0, "width": 0}}},

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.ablations.rows import Rows, ablated
-from configs.common import FIRST_STAGES
+from eaglenet_jax.config.ablation import Rows, ablated
+from eaglenet_jax.config.defaults import FIRST_STAGES
 
 ROWS: Rows = {first: {} for first in FIRST_STAGES.values()}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.ablations.rows import Rows, ablated
+from eaglenet_jax.config.ablation import Rows, ablated
 
 ROWS: Rows = {f"weight_{weight}": {"head": {"eam_weight": weight}} for weight in (0.1, 0.5, 1.0)}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.ablations.rows import Rows, ablated
+from eaglenet_jax.config.ablation import Rows, ablated
 
 ROWS: Rows = {
     "none": {"head": {"text_syntax": False, "video_syntax": False, "weighted_nodes": False}},

@@ -13,11 +13,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.atomic import write_atomically
 from data_prep.moving_shapes.captions import captions
 from data_prep.moving_shapes.drawing import Clip, draw_clip, draw_frames
 from data_prep.moving_shapes.scenes import Scene, draw_splits
 from data_prep.parallel import map_in_processes
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 
 DEFAULT_SPLITS = {"train": 2000, "validate": 200, "test": 200}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from data_prep.atomic import write_atomically
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.files import read_tensors, write_tensors
 

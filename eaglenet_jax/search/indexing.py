@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from eaglenet_jax.retrieval.host import to_host
+from eaglenet_jax.scoring.host import to_host
 from eaglenet_jax.search.files import Plan, find_videos, is_current, make_plan, named
 from eaglenet_jax.search.model import SearchModel, mean_of_frames
 from eaglenet_jax.search.progress import IndexingLine

@@ -16,18 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from configs.common import HEADS
-from eaglenet_jax.configuration import as_plain, saved_config
+from eaglenet_jax.config.defaults import HEADS
+from eaglenet_jax.config.loading import as_plain, saved_config
 from eaglenet_jax.data.frame_sampling import pick_frames
 from eaglenet_jax.data.records import token_id
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
-from eaglenet_jax.initial_parameters import CHECKPOINTS, CONFIG_FILE, check_shapes
 from eaglenet_jax.port.load import load_clip
-from eaglenet_jax.retrieval.encoding import make_encode_text, make_encode_video
-from eaglenet_jax.retrieval.host import padded_rows, row_count, to_host
+from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, check_shapes
+from eaglenet_jax.scoring.encoding import make_encode_text, make_encode_video
+from eaglenet_jax.scoring.host import padded_rows, row_count, to_host
 from eaglenet_jax.search.export import PARAMETER_FILE, read_export
 from eaglenet_jax.system import System, build_system
 from eaglenet_jax.training.checkpoints import Checkpoints

@@ -16,7 +16,7 @@ from eaglenet_jax.data.records import example_id
 from eaglenet_jax.data.transforms import resize_and_crop
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
-from eaglenet_jax.retrieval.host import to_host
+from eaglenet_jax.scoring.host import to_host
 from eaglenet_jax.search.model import SearchModel, mean_of_frames, unit
 from eaglenet_jax.search.pictures import VideoReader
 from eaglenet_jax.search.store import Store, StoredWindow

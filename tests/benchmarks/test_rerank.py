@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import rerank
-from tests.retrieval.fake_heads import Cosine, gallery
+from tests.scoring.fake_heads import Cosine, gallery
 
 pytestmark = pytest.mark.long
 

@@ -18,7 +18,7 @@ from benchmarks.scoring_ways import mflop_by_compiler, mflop_by_hand
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.eaglenet import EagleNet
-from eaglenet_jax.retrieval.scoring import score_gallery
+from eaglenet_jax.scoring.gallery import score_gallery
 
 pytestmark = pytest.mark.long
 

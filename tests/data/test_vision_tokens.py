@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from data_prep.atomic import write_atomically
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.data import pipeline, vision_tokens
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.data.vision_tokens import TokenReader, TokensHeader, header_content, shard_content, shard_file

@@ -160,7 +160,7 @@ def test_a_file_that_may_not_be_read_is_told_as_such(
         import os
         from pathlib import Path
         from data_prep.annotations import VideoEntry
-        from data_prep.atomic import write_atomically
+        from eaglenet_jax.atomic import write_atomically
         from data_prep.cache import FrameSettings, fill_cache
         from data_prep.probe import probe
         from eaglenet_jax.errors import UserError

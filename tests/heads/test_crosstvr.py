@@ -18,10 +18,10 @@ from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
 from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.negatives import drawn_negatives
 from eaglenet_jax.layers.query_transformer import QueryShape
-from eaglenet_jax.retrieval.metrics import place
-from eaglenet_jax.retrieval.rerank import rerank
-from eaglenet_jax.retrieval.scoring import score_gallery
-from eaglenet_jax.retrieval.two_stages import score_both_ways
+from eaglenet_jax.metrics.ranks import place
+from eaglenet_jax.scoring.gallery import score_gallery
+from eaglenet_jax.scoring.rerank import rerank
+from eaglenet_jax.scoring.two_stages import score_both_ways
 from tests.heads.crosstvr_loops import Loops
 
 WIDTH, FRAMES, PATCHES, TOKENS = 6, 3, 4, 5

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from configs import common
-from eaglenet_jax.configuration import load_config
+from eaglenet_jax.config import defaults as common
+from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.matching import SamplerSettings
 from eaglenet_jax.heads.clip4clip import Clip4Clip

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import common
 from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig
+from eaglenet_jax.config import defaults as common
 from eaglenet_jax.draws import Draws, RecordedDraws
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer
 from eaglenet_jax.heads.interface import Head, PreparedText, TextFeatures, VideoFeatures, whole

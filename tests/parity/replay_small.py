@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from eaglenet_jax.data.tokenizer import Tokenizer
-from eaglenet_jax.retrieval.metrics import retrieval_metrics
-from eaglenet_jax.retrieval.postprocess import dual_softmax
+from eaglenet_jax.metrics.postprocess import dual_softmax
+from eaglenet_jax.metrics.ranks import retrieval_metrics
 from eaglenet_jax.training.optimizer import make_optimizer
 
 Rows = Iterator[tuple[str, str, Any, Any]]

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from eaglenet_jax.conversion import to_pytorch_file, to_workdir
+from eaglenet_jax.runs.convert import to_pytorch_file, to_workdir
 from tests.port.released import MAKERS
 
 pytestmark = pytest.mark.parity

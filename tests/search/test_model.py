@@ -16,8 +16,8 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import VideoFeatures
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.load import save_clip
-from eaglenet_jax.retrieval.rerank import mean_pooled_cosine
-from eaglenet_jax.retrieval.scoring import score_gallery
+from eaglenet_jax.scoring.gallery import score_gallery
+from eaglenet_jax.scoring.rerank import mean_pooled_cosine
 from eaglenet_jax.search import model as models
 from eaglenet_jax.search.export import model_card, read_export, write_export
 from eaglenet_jax.search.query import find, image_query, text_query, video_query

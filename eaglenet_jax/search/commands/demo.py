@@ -7,8 +7,8 @@ import json
 import time
 from pathlib import Path
 
-from data_prep.atomic import write_atomically
 from data_prep.moving_shapes.render import render
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.commands.query import as_text
 from eaglenet_jax.search.html import results_page

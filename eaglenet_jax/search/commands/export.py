@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eaglenet_jax.configuration import saved_config
-from eaglenet_jax.experiment import open_experiment
-from eaglenet_jax.initial_parameters import CONFIG_FILE
-from eaglenet_jax.results import RESULT_FILE
+from eaglenet_jax.config.loading import saved_config
+from eaglenet_jax.reports.results import RESULT_FILE
+from eaglenet_jax.runs.experiment import open_experiment
+from eaglenet_jax.runs.start import CONFIG_FILE
 from eaglenet_jax.search.export import PARAMETER_FILE, model_card, write_export
 from eaglenet_jax.search.model import open_model, read_workdir
 

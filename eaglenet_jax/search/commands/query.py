@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.atomic import write_atomically
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.html import clock, results_page
 from eaglenet_jax.search.index import SearchIndex

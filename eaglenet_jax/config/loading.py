@@ -1,0 +1,242 @@
+"""Configs by name or path, with arguments and overrides: `--config=configs/msrvtt.py:b32,released
+--config.batch_size=32`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.config.defaults import defaults
+from eaglenet_jax.errors import UserError
+
+
+def config_folder() -> Path:
+    """Where the configs that ship with the package lie."""
+    spec = importlib.util.find_spec("configs")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            "the package `configs` is not installed; install eaglenet_jax or give --config the path of a file"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def config_names() -> list[str]:
+    """Names of the configs that ship with the package, as `demo` or `ablations/graph`."""
+    folder = config_folder()
+    files = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py"))
+    return sorted(path.as_posix() for path in files if path.stem != "__init__")
+
+
+def resolve(name: str) -> str:
+    """The file of a config, with its argument: `demo`, `demo:ours` and `configs/demo.py` all work, anywhere."""
+    path, colon, argument = name.partition(":")
+    if not Path(path).name:
+        raise UserError(
+            f"--config={name}: give the name or the file of a config; there are: {', '.join(config_names())}"
+        )
+    if Path(path).is_file():
+        return name
+    bare = Path(path).with_suffix("").as_posix().removeprefix("configs/")
+    shipped = config_folder() / f"{bare}.py"
+    if shipped.is_file() and bare in config_names():
+        return f"{shipped}{colon}{argument}"
+    close = difflib.get_close_matches(bare, config_names(), n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(config_names())}"
+    raise UserError(f"--config: no file {path!r} and no config of that name; {hint}")
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
+    """The config called `name`, with overrides as on the command line, such as "--config.batch_size=32"."""
+    _check_overrides(overrides)
+    argv = ["", f"--config={resolve(name)}", *overrides]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv, lock_config=True)
+    try:
+        values(argv)
+        if stages := _stages_before(values.config):
+            values = flags.FlagValues()
+            argv += [line for number in range(stages) for line in _for_pretrain(overrides, "pretrain." * (number + 1))]
+            config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv, lock_config=True)
+            values(argv)
+        config = values.config
+        # A file that fails to load gives an object that raises its error when it is first used.
+        config.lock()
+    except UserError:
+        raise
+    except AttributeError as error:
+        lines = str(error).strip("'\"").replace("\\n", "\n").replace("\\'", "").replace('\\"', '"').splitlines()
+        unknown = lines[0].strip("'\"")
+        hint = lines[1] if len(lines) > 1 else "eaglenet_jax/config/defaults.py lists them"
+        raise UserError(f"the config has no field {unknown!r}. {hint}") from error
+    except (flags.Error, ValueError, TypeError, KeyError, SyntaxError, ImportError) as error:
+        raise UserError(
+            f"--config={name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+    return config
+
+
+# What the stages of a run share: an override of one of these holds for the stages before as well.
+SHARED_FIELDS = ("seed", "data", "clip", "max_words", "max_frames", "queries", "selection")
+# What a word behind the config's colon decides, with everything that follows from it.
+ARGUMENT_FIELDS = ("name", "system", "preset")
+
+
+def _field(override: str) -> str:
+    return override.partition("=")[0].removeprefix("--config.")
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        if not override.startswith("--config.") or "=" not in override:
+            raise UserError(f"unknown argument {override!r}; fields of the config are set as --config.batch_size=32")
+        if _field(override).removeprefix("pretrain.") in ARGUMENT_FIELDS:
+            raise UserError(
+                f"{override}: other fields follow from this one; write it behind the config's colon, as in "
+                "--config=demo:xpool,released"
+            )
+
+
+def _stages_before(config: Any) -> int:
+    """How many runs are trained before this one."""
+    before = config.get("pretrain")
+    return 1 + _stages_before(before) if before else 0
+
+
+def _for_pretrain(overrides: Sequence[str], prefix: str) -> list[str]:
+    """The overrides of shared fields, said again for the stage at `prefix` where nothing else was said for it."""
+    given = {_field(override) for override in overrides}
+    return [
+        f"--config.{prefix}{override.removeprefix('--config.')}"
+        for override in overrides
+        if _field(override).split(".")[0] in SHARED_FIELDS and f"{prefix}{_field(override)}" not in given
+    ]
+
+
+def as_plain(config: Any) -> Any:
+    """A config as nested dicts and lists that JSON can hold."""
+    if isinstance(config, Mapping | ml_collections.ConfigDict):
+        return {key: as_plain(value) for key, value in config.items()}
+    if isinstance(config, tuple | list):
+        return [as_plain(value) for value in config]
+    return config
+
+
+# Fields that do not change what is computed. A stopped run may go on with other values of these.
+FREE_FIELDS = (
+    "claimed",
+    "data.workers",
+    "data.root",
+    "data.prepared",
+    "evaluation.memory_budget",
+    "checkpoints",
+    "profile",
+    "compilation_cache",
+    "sharding",
+    "distributed",
+)
+
+
+def is_free(field: str) -> bool:
+    """Whether a field, named with its dots, is one of `FREE_FIELDS` or within, of this stage or one before it."""
+    while field.startswith("pretrain."):
+        field = field.removeprefix("pretrain.")
+    return any(field == free or field.startswith(f"{free}.") for free in FREE_FIELDS)
+
+
+def config_hash(config: Any) -> str:
+    """Ten hexadecimal digits that change when any value of the config does that changes what is computed."""
+
+    def fixed(part: Any, prefix: str = "") -> Any:
+        if not isinstance(part, dict):
+            return part
+        return {key: fixed(value, f"{prefix}{key}.") for key, value in part.items() if not is_free(f"{prefix}{key}")}
+
+    text = json.dumps(fixed(as_plain(config)), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def save_config(config: Any, file: Path) -> None:
+    """Writes a config as JSON, whole or not at all. Folders of data become absolute, to be found from anywhere."""
+
+    def anchored(part: dict[str, Any]) -> dict[str, Any]:
+        data = {
+            key: str(Path(value).absolute()) if key in ("root", "prepared") and value else value
+            for key, value in part.get("data", {}).items()
+        }
+        pretrain = part.get("pretrain") or {}
+        return {**part, "data": data, "pretrain": anchored(pretrain) if pretrain else {}}
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json.dumps(anchored(as_plain(config)), indent=1).encode())
+
+
+def _with_defaults(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved config and its earlier stages with every field that a config has today."""
+    every_field = as_plain(defaults())
+
+    def filled(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        both = {**default, **given}
+        # What fills these dicts is the business of the system, the dataset or the stage.
+        open_fields = ("head", "clip", "data", "pretrain")
+        return {
+            key: filled(default[key], value)
+            if isinstance(value, dict) and isinstance(default.get(key), dict) and key not in open_fields
+            else value
+            for key, value in both.items()
+        }
+
+    config = filled(every_field, saved)
+    if config["pretrain"]:
+        config["pretrain"] = _with_defaults(config["pretrain"])
+    return config
+
+
+FIRST_STAGES = "first_stages"  # folder of a sweep with the runs that several of its runs start from
+
+
+def _found_again(init_from: str, workdir: Path) -> str:
+    """Where a shared first stage lies now, if the folder of its sweep was moved; else `init_from` as it is."""
+    name = Path(init_from).name
+    if not name or Path(init_from).exists():
+        return init_from
+    near = (folder / FIRST_STAGES / name for folder in workdir.absolute().parents)
+    return next((str(folder) for folder in near if folder.is_dir()), init_from)
+
+
+def saved_config(file: Path) -> ml_collections.ConfigDict:
+    """A config that `save_config` wrote. Lists come back as tuples, as they were.
+
+    A field that was added to the project since then gets its default, which is what the older program did. A first
+    stage that moved with its sweep is found where it is now.
+    """
+
+    def revived(value: Any) -> Any:
+        if isinstance(value, dict):
+            return ml_collections.ConfigDict({key: revived(item) for key, item in value.items()})
+        return tuple(revived(item) for item in value) if isinstance(value, list) else value
+
+    try:
+        content = json.loads(file.read_text())
+        if not isinstance(content, dict) or "system" not in content:
+            raise ValueError("it is no config")
+        config = _with_defaults(content)
+        return revived({**config, "init_from": _found_again(config["init_from"], file.parent)})
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; is {file.parent} a work directory?") from error
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{file} is damaged ({error}); restore it or train into a new --workdir") from error

@@ -1,0 +1,132 @@
+"""How far a result could be luck: bootstrap intervals, and a paired test between two runs on the same queries.
+
+The unit that is drawn is the video with its captions: captions of one video share their fate, so drawing them one by
+one would make the intervals too narrow. With one caption a video this is the ordinary bootstrap over queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.ranks import RECALL_DEPTHS, Metrics, RetrievalPlacement
+
+MEANS = (*(f"R@{k}" for k in RECALL_DEPTHS), "MnR", "MRR")
+RSUM_PARTS = ("R@1", "R@5", "R@10")
+
+
+def metric_intervals(
+    placement: RetrievalPlacement, ties: str = "mean", *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Metrics:
+    """Percentile bootstrap intervals (low, high), laid out as `placement_metrics`; both directions drawn together."""
+    drawn: dict[str, dict[str, list[float]]] = {side: {name: [] for name in (*MEANS, "MdR")} for side in ("t2v", "v2t")}
+    queries = {}
+    for side, (ranks, unit) in _sides(placement, ties).items():
+        order = np.argsort(ranks)  # the weighted median wants them sorted
+        queries[side] = ranks[order], _per_query(ranks[order]), unit[order]
+    rsum = []
+    rng, units = np.random.default_rng(seed), len(placement.videos)
+    for _ in range(resamples):
+        times_drawn = np.bincount(rng.integers(0, units, units), minlength=units)
+        for side, (ranks, contributions, unit) in queries.items():
+            weight = times_drawn[unit]
+            for name, value in zip(MEANS, contributions @ weight / weight.sum(), strict=True):
+                drawn[side][name].append(float(value))
+            drawn[side]["MdR"].append(weighted_median(ranks, weight))
+        rsum.append(sum(drawn[side][name][-1] for side in drawn for name in RSUM_PARTS))
+    tails = [50 * (1 - level), 50 * (1 + level)]
+
+    def interval(values: list[float]) -> tuple[float, float]:
+        low, high = np.percentile(values, tails)
+        return float(low), float(high)
+
+    result: Metrics = {side: {name: interval(values) for name, values in by.items()} for side, by in drawn.items()}
+    return result | {"Rsum": interval(rsum)}
+
+
+def paired_test(
+    run: RetrievalPlacement,
+    baseline: RetrievalPlacement,
+    ties: str = "mean",
+    *,
+    level: float = 0.95,
+    resamples: int = 10000,
+    seed: int = 0,
+) -> Metrics:
+    """Differences run − baseline on the same queries, each {"difference", "low", "high", "p"}.
+
+    p: two-sided paired randomisation test. If the two runs were equally good, swapping their results on any video would
+    be as likely as not; p is the share of random swaps whose difference is at least as large, (1 + hits) / (1 + draws).
+    low, high: paired bootstrap interval. For R@K, MnR, MRR and Rsum (all means over queries; MdR is not).
+    Raises UserError if the two have different queries.
+    """
+    if not np.array_equal(run.text_video, baseline.text_video):
+        raise UserError("the two runs have different queries: give both the same texts and videos in the same order")
+    gains, names = _gain_per_video(_sides(run, ties), _sides(baseline, ties), len(run.videos))
+    difference = gains.sum(0)
+    rng = np.random.default_rng(seed)
+    at_least, boot = np.zeros(len(names)), []
+    slack = 1e-9 * np.maximum(1.0, np.abs(gains).sum(0))  # sums of equal size differ in the last digits
+    for draws in _chunks(resamples, len(gains)):
+        signs = 1.0 - 2.0 * rng.integers(0, 2, (draws, len(gains)), dtype=np.int8)
+        at_least += np.count_nonzero(np.abs(signs @ gains) >= np.abs(difference) - slack, axis=0)
+        boot.append(rng.multinomial(len(gains), np.full(len(gains), 1 / len(gains)), size=draws) @ gains)
+    low, high = np.percentile(np.concatenate(boot), [50 * (1 - level), 50 * (1 + level)], axis=0)
+    result: Metrics = {"t2v": {}, "v2t": {}}
+    for i, (side, name) in enumerate(names):
+        entry = {
+            "difference": float(difference[i]),
+            "low": float(low[i]),
+            "high": float(high[i]),
+            "p": float((1 + at_least[i]) / (1 + resamples)),
+        }
+        if side:
+            result[side][name] = entry
+        else:
+            result[name] = entry
+    return result
+
+
+def weighted_median(ascending: np.ndarray, weight: np.ndarray) -> float:
+    """The median of the sorted values [N], each repeated `weight` [N] (whole numbers) times."""
+    reached = np.cumsum(weight)
+    middle = [(reached[-1] - 1) // 2, reached[-1] // 2]  # positions from 0; the same one if the count is odd
+    return float(ascending[np.searchsorted(reached, middle, side="right")].mean())
+
+
+def _sides(placement: RetrievalPlacement, ties: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Ranks of the queries of each direction, and the unit (index into `videos`) each belongs to."""
+    text_unit = np.searchsorted(placement.videos, placement.text_video)
+    return {
+        "t2v": (placement.t2v.ranks(ties), text_unit),
+        "v2t": (placement.v2t.ranks(ties), np.arange(len(placement.videos))),
+    }
+
+
+def _per_query(ranks: np.ndarray) -> np.ndarray:
+    """What each query adds to each of MEANS, [len(MEANS), N]."""
+    hits = [100.0 * (ranks < k + 1) for k in RECALL_DEPTHS]
+    return np.stack([*hits, ranks, 100.0 / ranks])
+
+
+def _gain_per_video(
+    run: dict[str, tuple[np.ndarray, np.ndarray]], baseline: dict[str, tuple[np.ndarray, np.ndarray]], units: int
+) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """What each video adds to the difference of each metric, [units, metrics], and the metrics as (direction, name)."""
+    columns, names = [], []
+    for side, (ranks, unit) in run.items():
+        change = (_per_query(ranks) - _per_query(baseline[side][0])) / len(ranks)
+        for name, values in zip(MEANS, change, strict=True):
+            columns.append(np.bincount(unit, values, minlength=units))
+            names.append((side, name))
+    rsum = sum(column for column, (_, name) in zip(columns, names, strict=True) if name in RSUM_PARTS)
+    return np.stack([*columns, rsum], axis=1), [*names, ("", "Rsum")]
+
+
+def _chunks(total: int, width: int) -> Iterator[int]:
+    """`total` draws in parts of at most about four million numbers."""
+    step = max(1, (1 << 22) // width)
+    for start in range(0, total, step):
+        yield min(step, total - start)

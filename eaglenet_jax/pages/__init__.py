@@ -1,1 +1,0 @@
-"""Pages to read in a browser: one HTML file each, nothing loaded from elsewhere."""

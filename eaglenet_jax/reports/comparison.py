@@ -1,0 +1,167 @@
+"""Several systems in one table: mean and standard deviation of their metrics over seeds, beside what papers claim."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eaglenet_jax.reports.results import StageResult
+
+COLUMNS = (("t2v", "R@1"), ("t2v", "R@5"), ("t2v", "R@10"), ("t2v", "MnR"), ("v2t", "R@1"), ("", "Rsum"))
+LOWER_IS_BETTER = ("MdR", "MnR")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric of a row. mean, deviation: of its runs, None for a single run. claimed: by a paper, as it writes it."""
+
+    mean: float
+    deviation: float | None
+    claimed: str
+    best: bool
+    digits: int
+
+    def __str__(self) -> str:
+        mean = f"{self.mean:.{self.digits}f}"
+        return mean if self.deviation is None else f"{mean} ± {self.deviation:.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system. cells: one a column. seconds: mean of training time. source: of the claimed numbers, or empty."""
+
+    label: str
+    cells: Sequence[Cell]
+    runs: int
+    seconds: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """columns: titles of the metrics. rows: systems in the order that was given."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
+
+    @property
+    def sources(self) -> list[str]:
+        """Where claimed numbers are from, each once."""
+        return list(dict.fromkeys(row.source for row in self.rows if row.source))
+
+
+def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Comparison:
+    """rows: (label, results of its seeds), all on the same queries. The best mean of every column is marked where there
+    are several rows. Before them stands CLIP before training, once for each that the runs started from.
+    """
+    means = [[_mean(results, split, *column) for column in COLUMNS] for _, results in rows]
+    found = _zero_shot_rows([result for _, results in rows for result in results], split)
+    for (label, results), values in zip(rows, means, strict=True):
+        claim = results[0].claimed if _claim_applies(results[0], split) else {}
+        cells = [
+            Cell(
+                value,
+                statistics.stdev(_values(results, split, side, name)) if len(results) > 1 else None,
+                f"{_metric(claim, side, name):g}" if _metric(claim, side, name) is not None else "",
+                len(rows) > 1 and value == _best(name)(row[column] for row in means),
+                _digits(name),
+            )
+            for column, (value, (side, name)) in enumerate(zip(values, COLUMNS, strict=True))
+        ]
+        seconds = statistics.mean(result.seconds for result in results)
+        on_test = any(result.selection == "test" for result in results)
+        label = f"{label} (chosen on test)" if on_test else label
+        found.append(Row(label, cells, len(results), seconds, claim.get("source", "")))
+    return Comparison([f"{side} {name}".strip() for side, name in COLUMNS], found)
+
+
+def _zero_shot_rows(results: Sequence[StageResult], split: str) -> list[Row]:
+    """One row for each name; a CLIP that several runs started from counts once, random ones have their deviation."""
+    by_name: dict[str, dict[str, list[float]]] = {}
+    for before in (result.zero_shot for result in results if split in result.zero_shot):
+        values = [_metric(before[split], side, name) for side, name in COLUMNS]
+        known = [value for value in values if value is not None]
+        if len(known) == len(COLUMNS):
+            by_name.setdefault(before["name"], {})[str(known)] = known
+    rows = []
+    for name, distinct in by_name.items():
+        columns = list(zip(*distinct.values(), strict=True))
+        cells = [
+            Cell(
+                statistics.mean(column),
+                statistics.stdev(column) if len(column) > 1 else None,
+                "",
+                False,
+                _digits(metric),
+            )
+            for column, (_, metric) in zip(columns, COLUMNS, strict=True)
+        ]
+        rows.append(Row(name, cells, len(distinct), 0.0, ""))
+    return rows
+
+
+def _claim_applies(result: StageResult, split: str) -> bool:
+    """A claim is about the test split, whole or as much of it as can still be had."""
+    videos = result.gallery[split][1] + result.missing.get(split, [0, 0])[1]
+    return split == "test" and videos == result.claimed.get("videos", videos)
+
+
+def _digits(name: str) -> int:
+    return 2 if name == "MnR" else 1
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """As plain text in columns."""
+    lines = [
+        ["", *comparison.columns, "runs", "seconds a run"],
+        *([row.label, *map(_with_claim, row.cells), str(row.runs), _seconds(row)] for row in comparison.rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
+    return "\n".join([text[0], "─" * len(text[0]), *text[1:], *_below(comparison)])
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """As a markdown table, the best of every column in bold."""
+    titles = ["", *comparison.columns, "runs", "seconds a run"]
+    lines = [titles, ["---"] * len(titles)]
+    for row in comparison.rows:
+        cells = [
+            _with_claim(cell).replace(str(cell), f"**{cell}**", 1) if cell.best else _with_claim(cell)
+            for cell in row.cells
+        ]
+        lines.append([row.label.replace("|", "\\|"), *cells, str(row.runs), _seconds(row)])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([table, *_below(comparison)])
+
+
+def _with_claim(cell: Cell) -> str:
+    return str(cell) + (f" [{cell.claimed}]" if cell.claimed else "")
+
+
+def _seconds(row: Row) -> str:
+    return f"{row.seconds:.0f}" if row.seconds else "–"
+
+
+def _below(comparison: Comparison) -> list[str]:
+    return [f"In brackets: claimed by {'; '.join(comparison.sources)}."] if comparison.sources else []
+
+
+def _values(results: Sequence[StageResult], split: str, side: str, name: str) -> list[float]:
+    values = [_metric(result.metrics[split], side, name) for result in results]
+    return [value for value in values if value is not None]
+
+
+def _mean(results: Sequence[StageResult], split: str, side: str, name: str) -> float:
+    return statistics.mean(_values(results, split, side, name))
+
+
+def _metric(metrics: Mapping[str, Any], side: str, name: str) -> float | None:
+    value = metrics.get(side, {}).get(name) if side else metrics.get(name)
+    return None if value is None else float(value)
+
+
+def _best(name: str) -> Callable[[Iterable[float]], float]:
+    return min if name in LOWER_IS_BETTER else max

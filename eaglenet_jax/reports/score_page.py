@@ -1,0 +1,184 @@
+"""report.html of a score matrix: the table with intervals, curves, ranks, and the queries worth a look."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.measure import ScoreReport
+from eaglenet_jax.reports import queries as chosen
+from eaglenet_jax.reports.charts import rank_histogram, recall_chart, recall_series
+from eaglenet_jax.reports.template import render
+from eaglenet_jax.reports.text import ARROWS, extra_rows
+
+COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
+SHOWN, HARDEST, MOVED, DUPLICATES = 6, 8, 8, 30
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What the rows and columns of scores [Nt, Nv] are.
+
+    captions: Nt texts, or names of rows if not `captioned`. videos: Nv names. frames_of(v): real frames of a video
+    [M, H, W, 3] uint8, None without frames. explain(text, videos): what the head says of each of these pairs, see
+    `Explained`; None where it says nothing.
+    """
+
+    captions: Sequence[str]
+    videos: Sequence[str]
+    frames_of: Callable[[int], np.ndarray] | None = None
+    explain: Callable[[int, Sequence[int]], Sequence[Any]] | None = None
+    captioned: bool = True
+
+    @classmethod
+    def numbered(cls, shape: tuple[int, int], captions: Sequence[str] | None, videos: Sequence[str] | None) -> Gallery:
+        """Rows and columns of scores of a shape, by their numbers where nothing better is known."""
+        return cls(
+            [f"text {row}" for row in range(shape[0])] if captions is None else captions,
+            [f"video {column}" for column in range(shape[1])] if videos is None else videos,
+            captioned=captions is not None,
+        )
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a report says beside the scores. before, after: rows of the table around the scores' own. facts: by name."""
+
+    title: str
+    before: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    after: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    notes: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+
+def write_score_page(file: str | Path, report: ScoreReport, context: Context, gallery: Gallery | None = None) -> Path:
+    """Writes report.html, whole or not at all. gallery: by default rows and columns have numbers alone.
+
+    Raises UserError if the file cannot be written or the gallery does not fit the scores.
+    """
+    page = score_page(report, context, gallery)
+    file = Path(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, page.encode())
+    except OSError as error:
+        raise UserError(f"cannot write the report {file}: {error.strerror or error}; give another --report") from error
+    return file
+
+
+def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = None) -> str:
+    """The page as a string, see `write_score_page`."""
+    summary, scores = report.summary, report.scores
+    ties = summary["ties"]
+    text_video = report.placement.text_video[: scores.shape[0]]  # lost queries stand behind
+    gallery = gallery or Gallery.numbered(scores.shape, None, None)
+    if (len(gallery.captions), len(gallery.videos)) != scores.shape:
+        raise UserError(
+            f"{len(gallery.captions)} captions and {len(gallery.videos)} videos for scores of {scores.shape[0]} × "
+            f"{scores.shape[1]}"
+        )
+    runs = [(summary["name"], report.placement)]
+    if report.baseline is not None:
+        runs.append((summary["baseline"]["name"], report.baseline))
+    ranks = report.placement.t2v.ranks(ties)[: len(gallery.captions)]
+
+    def answered(rows: Sequence[int], explain: bool = False) -> list[chosen.Query]:
+        return chosen.answered(
+            rows,
+            scores,
+            text_video,
+            ranks,
+            gallery.captions,
+            gallery.videos,
+            gallery.frames_of,
+            explain=gallery.explain if explain else None,
+        )
+
+    moved = None
+    if report.baseline is not None:
+        before = report.baseline.t2v.ranks(ties)[: len(ranks)]
+        moved = [
+            [(gallery.captions[row], chosen.rank_name(before[row]), chosen.rank_name(ranks[row])) for row in rows]
+            for rows in chosen.moved_most(ranks, before, MOVED)
+        ]
+    twice = chosen.duplicates(gallery.captions, text_video, ranks, gallery.videos) if gallery.captioned else []
+    return render(
+        "score_page.html",
+        context=context,
+        summary=summary,
+        arrows=ARROWS,
+        columns=COLUMNS,
+        rows=_rows(summary, context),
+        charts=[_charts(side, arrow, runs, ties) for side, arrow in ARROWS.items()],
+        names=[name for name, _ in runs],
+        moved=moved,
+        shown=answered(chosen.spread(len(gallery.captions), SHOWN), explain=True),
+        has_frames=gallery.frames_of is not None,
+        explains=gallery.explain is not None,
+        hardest=answered(chosen.hardest(ranks, HARDEST)),
+        duplicates=twice[:DUPLICATES],
+        duplicate_count=len(twice),
+        captioned=gallery.captioned,
+        shown_best=4,
+    )
+
+
+def scores_hash(scores: np.ndarray) -> str:
+    """Ten hexadecimal digits of the scores, to tell two files apart."""
+    digest = hashlib.blake2b(digest_size=5)
+    for start in range(0, len(scores), 256):  # never a second copy of a large matrix
+        digest.update(scores[start : start + 256].tobytes())
+    return digest.hexdigest()
+
+
+def _rows(summary: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
+    rows = [("chance", summary["chance"], ""), *((name, metrics, "") for name, metrics in context.before)]
+    if "baseline" in summary:
+        rows.append((summary["baseline"]["name"], summary["baseline"]["metrics"], ""))
+    rows.append((summary["name"], summary["metrics"], "own"))
+    rows += [(name, metrics, "") for name, metrics in (*context.after, *extra_rows(summary))]
+    return [
+        {
+            "name": name,
+            "own": kind == "own",
+            "cells": {
+                side: [_number(metrics.get(side, {}).get(column), column) for column in COLUMNS] for side in ARROWS
+            },
+            "rsum": _number(metrics.get("Rsum"), "Rsum"),
+            "intervals": {
+                side: [_interval(summary["intervals"][side][column], column) for column in COLUMNS] for side in ARROWS
+            }
+            if kind == "own"
+            else None,
+        }
+        for name, metrics, kind in rows
+    ]
+
+
+def _number(value: float | None, column: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.2f}" if column == "MnR" and value < 100 else f"{value:.1f}"
+
+
+def _interval(interval: Sequence[float], column: str) -> str:
+    return f"{_number(interval[0], column)} – {_number(interval[1], column)}"
+
+
+def _charts(side: str, arrow: str, runs: Sequence[tuple[str, Any]], ties: str) -> dict[str, Markup | str]:
+    ranks = [(name, getattr(placement, side).ranks(ties)) for name, placement in runs]
+    deepest = min(50, max(2, int(max(each.max() for _, each in ranks))))
+    said = "; ".join(f"{name}: R@1 {100 * np.mean(each < 2):.1f} %" for name, each in ranks)
+    return {
+        "title": arrow,
+        "recall": recall_chart([recall_series(name, each, deepest) for name, each in ranks], f"R@K {arrow}. {said}"),
+        "histogram": rank_histogram(ranks, f"Ranks of the right items, {arrow}. {said}"),
+    }

@@ -1,0 +1,171 @@
+"""Checkpoints of PyTorch programs as work directories of ours, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig
+from eaglenet_jax.config.loading import as_plain, load_config, save_config, saved_config
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.files import read_tensors, write_tensors
+from eaglenet_jax.port.sources import SOURCES, Source, source_called
+from eaglenet_jax.port.table import to_flax, to_pytorch, unused_tensors
+from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE
+from eaglenet_jax.system import System, build_clip_config, build_system
+from eaglenet_jax.training.checkpoint_files import read_arrays, saved_shapes
+from eaglenet_jax.training.checkpoints import Checkpoints
+from eaglenet_jax.training.loop import Best
+from eaglenet_jax.training.state import TrainState
+
+UNUSED_FILE = "unused.safetensors"  # what the source holds and nothing is computed from, kept for the way back
+DEFAULT_CONFIG = "msrvtt"
+# Named in a config; everything else of a ClipConfig is how it computes.
+SIZES = tuple(
+    field.name
+    for field in dataclasses.fields(ClipConfig)
+    if field.name not in ("shift_blocks", "mask_padding", "dtype", "remat")
+)
+
+
+def to_workdir(
+    name: str, given: str, output: Path, config_name: str | None = None, overrides: Sequence[str] = ()
+) -> str:
+    """Converts a checkpoint into a new work directory → a line that says what was done.
+
+    name: of a source. given: its file, folder or hub name. config_name, overrides: config of the work directory;
+    without a name the MSR-VTT config with the released behaviour, fitted to what the file tells, which goes before
+    overrides. UserError if the file cannot be read or does not fit the config, or if `output` exists.
+    """
+    source = source_called(name)
+    if output.exists() and any(output.iterdir() if output.is_dir() else [output]):
+        raise UserError(f"{output} is there already; give another --output, or delete it")
+    file, tensors = source.read(given)
+    sizes = source.sizes(file, tensors)
+    if config_name is None:
+        config = load_config(f"{DEFAULT_CONFIG}:{source.system}" + (",released" if source.released else ""), overrides)
+        _fit(config, sizes, source.settings(tensors))
+    else:
+        config = load_config(config_name, overrides)
+        _check(config, source, sizes, given)
+    config.init_from = ""
+    system = build_system(config)
+    params, head_state = _converted(source, system, as_plain(config.head), tensors)
+    save_config(config, output / CONFIG_FILE)
+    state = TrainState(np.zeros((), np.int32), params, (), head_state)
+    with Checkpoints(output / CHECKPOINTS) as checkpoints:
+        checkpoints.save(0, state, {"best": Best(0, 0.0).as_dict(), "converted_from": name}, best=True)
+    unused = unused_tensors(source.table(config.head), tensors)
+    if unused:
+        write_tensors(output / UNUSED_FILE, unused)
+    return (
+        f"{given}: {len(tensors)} tensors of {name} as {config.system} in {output}"
+        + (f" ({len(unused)} that nothing is computed from in {UNUSED_FILE})" if unused else "")
+        + f"; evaluate it with: python -m eaglenet_jax.evaluate --workdir={output}"
+    )
+
+
+def to_pytorch_file(workdir: Path, output: Path, name: str | None = None) -> str:
+    """Writes the best checkpoint of a work directory as a state dict → a line that says what was done.
+
+    output: .bin, .pt or .pth (needs PyTorch), or .safetensors. name: whose names, by default those of the system's
+    released program. UserError for a work directory that is not there, or of a system without a released program.
+    """
+    config = saved_config(workdir / CONFIG_FILE)
+    name = name or config.system
+    if name not in SOURCES:
+        raise UserError(f"{workdir} holds a {name}, which has no released program; give the CLIP's names with --from")
+    source = source_called(name)
+    if source.released and source.system != config.system:
+        raise UserError(f"{workdir} holds a {config.system}, not a {source.system}; give another --from")
+    tree = _saved(workdir, build_system(config).head.initial_state(), bool(config.ema_decay))
+    if not source.released:
+        scale = tree["head"].get("matching_loss", {}).get("logit_scale", np.float32(math.log(1 / 0.07)))
+        tree = {"clip": tree["clip"], "head": {"matching_loss": {"logit_scale": scale}}}
+    table = source.table(config.head)
+    tensors = to_pytorch(table, tree)
+    kept = workdir / UNUSED_FILE
+    # A program opens its checkpoint strictly, so what it never uses must be there as well.
+    tensors |= unused_tensors(table, read_tensors(kept)) if kept.is_file() else source.unused(tensors)
+    write_tensors(output, tensors)
+    return f"{workdir}: {len(tensors)} tensors with the names of {name} in {output}"
+
+
+def converted_parameters(name: str, given: str, config: Any) -> Any:
+    """Parameters of a config's system from a checkpoint of another program, kept in memory; as in `to_workdir`."""
+    source = source_called(name)
+    file, tensors = source.read(given)
+    _check(config, source, source.sizes(file, tensors), given)
+    params, _ = _converted(source, build_system(config), as_plain(config.head), tensors)
+    return params
+
+
+def _fit(config: ConfigDict, sizes: ClipConfig, settings: Mapping[str, Any]) -> None:
+    """Writes into a config what the file tells: the CLIP's sizes, the head's options, the number of frames."""
+    named = [name for name, known in NAMED_SIZES.items() if known == sizes]
+    how = {name: config.clip[name] for name in ("mask_padding", "dtype", "remat", "shift_blocks")}
+    last = sizes.vision_layers - 1
+    if any(block > last for block in how["shift_blocks"]):
+        how["shift_blocks"] = (last - 1, last)  # as blocks 10 and 11 are of the released program's 12
+    with config.unlocked():
+        fields = {"name": named[0]} if named else {"name": "", **{name: getattr(sizes, name) for name in SIZES}}
+        config.clip = ConfigDict({**fields, **how})
+    config.max_words = min(config.max_words, sizes.context_length)
+    config.max_frames = settings.get("max_frames", config.max_frames)
+    config.head.update(settings.get("head", {}))
+
+
+def _check(config: ConfigDict, source: Source, sizes: ClipConfig, given: str) -> None:
+    if config.system != source.system:
+        raise UserError(f"--config is of the system {config.system}, {given} becomes a {source.system}")
+    wanted = build_clip_config(config.clip)
+    different = [
+        f"{name} is {getattr(sizes, name)} there and {getattr(wanted, name)} in --config"
+        for name in SIZES
+        if getattr(sizes, name) != getattr(wanted, name)
+    ]
+    if different:
+        raise UserError(f"{given} holds another CLIP: {'; '.join(different)}")
+
+
+def _converted(source: Source, system: System, head: Mapping[str, Any], tensors: Mapping[str, Any]) -> tuple[Any, Any]:
+    """(parameters, head state) of a system from a source's tensors."""
+    expected = dict(jax.eval_shape(system.init, jax.random.key(0)))
+    head_state = system.head.initial_state()
+    buffers = _buffers(head_state)
+    if buffers:
+        expected["head_state"] = buffers
+    tree = to_flax(source.table(head), tensors, expected)
+    if buffers:
+        rows = tree.pop("head_state")
+        # Rows behind the last one that holds numbers were never pushed.
+        filled = np.flatnonzero(rows["text"].any(axis=1))
+        valid_rows = np.int32(filled[-1] + 1 if len(filled) else 0)
+        head_state = dataclasses.replace(head_state, **rows, valid_rows=valid_rows)
+    return tree, head_state
+
+
+def _buffers(head_state: Any) -> dict[str, Any]:
+    """The arrays of a head's state that the released program has too: EagleNet's replay buffer."""
+    return {name: getattr(head_state, name) for name in ("text", "video") if hasattr(head_state, name)}
+
+
+def _saved(workdir: Path, head_state: Any, averaged: bool) -> dict[str, Any]:
+    """Parameters, or their moving average, and buffers of the best checkpoint."""
+    with Checkpoints(workdir / CHECKPOINTS) as checkpoints:
+        tree = dict(checkpoints.restore_params("best", averaged))
+        step = checkpoints.best()
+    names = [f"head_state/{name}" for name in _buffers(head_state)]
+    if names:
+        folder = (workdir / CHECKPOINTS / str(step)).absolute()
+        shapes = saved_shapes(folder)
+        arrays = read_arrays(folder, {name: shapes[name] for name in names})
+        tree["head_state"] = {name.removeprefix("head_state/"): array for name, array in arrays.items()}
+    return tree

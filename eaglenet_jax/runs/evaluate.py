@@ -1,0 +1,326 @@
+"""Checkpoints evaluated: of a work directory with the runs that it started from, or of a config and a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from eaglenet_jax.config.loading import as_plain, config_hash, saved_config
+from eaglenet_jax.data.pipeline import text_batches
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.saved_scores import save_scores
+from eaglenet_jax.metrics.summary import chance_metrics
+from eaglenet_jax.reports.results import StageResult
+from eaglenet_jax.runs.convert import converted_parameters
+from eaglenet_jax.runs.experiment import Experiment, check_config, open_experiment
+from eaglenet_jax.runs.split import (
+    Evaluation,
+    Told,
+    encode_split,
+    evaluate_split,
+    evaluation_draws,
+    score_split,
+    silent,
+)
+from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, PRETRAIN, check_shapes
+from eaglenet_jax.runs.zero_shot import zero_shot_clip
+from eaglenet_jax.scoring.encoding import encode_all, make_encode_text
+from eaglenet_jax.scoring.leak import check_leak, leak_report, rows_of_gallery
+from eaglenet_jax.scoring.two_stages import score_both_ways
+from eaglenet_jax.training.checkpoints import Checkpoints, package_versions
+from eaglenet_jax.training.sharding import Devices
+
+NOISE_METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A checkpoint. selection: the split that chose it, or a sentence where nothing is known. converted_from: the
+    program that wrote it, or empty.
+    """
+
+    params: Any
+    step: int
+    selection: str
+    seed: int
+    converted_from: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedStage:
+    """A stage of a run with what was made of it on one split. params: of the checkpoint."""
+
+    result: StageResult
+    experiment: Experiment
+    params: Any
+    evaluation: Evaluation
+
+
+def evaluate_run(
+    workdir: Path,
+    split: str | None = None,
+    *,
+    shuffle_frames: bool = False,
+    step: int | None = None,
+    noise_seeds: int = 1,
+    told: Told = silent,
+    earlier: bool = True,
+    zero_shot: bool = True,
+) -> list[EvaluatedStage]:
+    """Evaluates the best checkpoints of a run and of the runs it started from, anew, earlier stages first.
+
+    split: by default the validation split, where there is one. step: of the last stage's checkpoint, instead of the
+    best. noise_seeds: R, the last stage is scored with R seeds of its noise. earlier, zero_shot: with the stages
+    before, and with the metrics of CLIP before training. Raises UserError for what is not there.
+    """
+    workdir = Path(workdir)
+    config = saved_config(workdir / CONFIG_FILE)
+    experiment = open_experiment(config)
+    split = split or default_split(experiment)
+    stages = []
+    if config.pretrain and earlier:
+        stages = evaluate_run(workdir / PRETRAIN, split, shuffle_frames=shuffle_frames, told=told, zero_shot=False)
+    loaded = saved_parameters(experiment, workdir / CHECKPOINTS, step)
+    return [*stages, _evaluated(experiment, loaded, split, str(workdir), shuffle_frames, noise_seeds, told, zero_shot)]
+
+
+def evaluate_checkpoint(
+    config: Any,
+    checkpoint: Path,
+    split: str | None = None,
+    *,
+    source: str | None = None,
+    step: int | None = None,
+    shuffle_frames: bool = False,
+    noise_seeds: int = 1,
+    told: Told = silent,
+) -> list[EvaluatedStage]:
+    """Evaluates parameters that belong to no work directory, as `evaluate_run` does; nothing is written.
+
+    checkpoint: a folder of checkpoints of ours or one of them, or, with `source`, a file, folder or hub name that
+    `eaglenet_jax.convert` reads. Raises UserError if it cannot be read or does not fit the config.
+    """
+    check_config(config)
+    experiment = open_experiment(config)
+    path = Path(checkpoint)
+    if source is not None:
+        if step is not None:
+            raise UserError("--step goes with checkpoints of ours; a file of another program has none")
+        loaded = Loaded(converted_parameters(source, str(checkpoint), config), 0, _unknown(source), config.seed, source)
+    else:
+        path = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
+        if path.name.isdigit() and path.is_dir():
+            path, step = path.parent, int(path.name)
+        if not path.is_dir():
+            raise UserError(f"--checkpoint={checkpoint}: no folder of checkpoints; files of other programs need --from")
+        loaded = saved_parameters(experiment, path, step)
+    split = split or default_split(experiment)
+    return [_evaluated(experiment, loaded, split, str(checkpoint), shuffle_frames, noise_seeds, told, True)]
+
+
+def default_split(experiment: Experiment) -> str:
+    """The validation split; the test split, with a warning, where there is no other."""
+    if "val" in experiment.dataset.manifest["splits"]:
+        return "val"
+    print("warning: the data have no validation split; this is the test split", file=sys.stderr)
+    return "test"
+
+
+def _unknown(source: str) -> str:
+    return f"unknown: it was converted from {source}"
+
+
+def saved_parameters(experiment: Experiment, folder: Path, step: int | None) -> Loaded:
+    """The checkpoint of a step, by default the best, checked against the config."""
+    config = experiment.config
+    with Checkpoints(folder) as saves:
+        best = saves.best()
+        asked, step = step is not None and step != best, best if step is None else step
+        params = saves.restore_params("best" if step is None else step, bool(config.ema_decay))
+        assert step is not None  # else there was nothing to restore
+        metadata = saves.metadata(step)
+    if metadata.get("data_fingerprint") not in (None, experiment.dataset.fingerprint):
+        print(f"warning: {folder} was trained on other data than those that are there now", file=sys.stderr)
+    expected = jax.eval_shape(experiment.system.init, jax.random.key(0))
+    check_shapes(expected, params, f"{folder}: the checkpoint of step {step} is of another config")
+    # The config at hand may be another one than the checkpoint was trained with.
+    trained = metadata.get("config") or {}
+    source = metadata.get("converted_from", "")
+    selection = _unknown(source) if source else trained.get("selection", config.selection)
+    if asked and not source:
+        selection = "nothing: its step was asked for"
+    return Loaded(params, step, selection, trained.get("seed", config.seed), source)
+
+
+def _evaluated(
+    experiment: Experiment,
+    loaded: Loaded,
+    split: str,
+    where: str,
+    shuffle_frames: bool,
+    noise_seeds: int,
+    told: Told,
+    zero_shot: bool,
+) -> EvaluatedStage:
+    mesh = Devices.of_all(experiment.config.sharding.params).mesh
+    encoded = encode_split(experiment, loaded.params, split, shuffle_frames, mesh, told)
+    seed = experiment.config.evaluation.seed
+    each = (
+        score_split(experiment, loaded.params, encoded, seed=seed + number, mesh=mesh, told=told)
+        for number in range(noise_seeds)
+    )
+    evaluation = next(each)
+    result = stage_result(experiment, where, {split: evaluation}, loaded, seconds=0.0)
+    if noise_seeds > 1:
+        result = dataclasses.replace(result, noise={split: noise_spread(evaluation, each)})
+    if zero_shot:
+        result = dataclasses.replace(
+            result, zero_shot=zero_shot_metrics(experiment, loaded, [split], shuffle_frames, told)
+        )
+    return EvaluatedStage(result, experiment, loaded.params, evaluation)
+
+
+def zero_shot_metrics(
+    experiment: Experiment, loaded: Loaded, splits: Sequence[str], shuffle_frames: bool = False, told: Told = silent
+) -> dict[str, Any]:
+    """{"name": …, split: metrics} of CLIP before any training; empty, with a warning, where it cannot be had."""
+    try:
+        name, before, params = zero_shot_clip(experiment, loaded.converted_from, loaded.params)
+    except UserError as error:
+        if jax.process_index() == 0:
+            print(f"warning: no zero-shot row: {error}", file=sys.stderr)
+        return {}
+    mesh = Devices.of_all(experiment.config.sharding.params).mesh
+    metrics = {
+        split: dict(evaluate_split(before, params, split, shuffle_frames, mesh, told).metrics) for split in splits
+    }
+    return {"name": name, **metrics}
+
+
+def noise_spread(first: Evaluation, others: Iterable[Evaluation]) -> dict[str, Any]:
+    """Mean and standard deviation (n − 1) of metrics over seeds of the noise: {"seeds": R, "mean": …, "deviation": …}.
+
+    first, others: of one seed each, of which one at a time is kept. "same": the scores are those of the first seed for
+    every seed, so the system draws nothing.
+    """
+    metrics, same = [first.metrics], True
+    for evaluation in others:
+        metrics.append(evaluation.metrics)
+        same = same and np.array_equal(first.scores, evaluation.scores)
+
+    def over(function: Callable[[list[float]], float]) -> dict[str, Any]:
+        sides = {
+            side: {name: function([each[side][name] for each in metrics]) for name in NOISE_METRICS}
+            for side in ("t2v", "v2t")
+        }
+        return {**sides, "Rsum": function([each["Rsum"] for each in metrics])}
+
+    return {"seeds": len(metrics), "mean": over(statistics.fmean), "deviation": over(statistics.stdev), "same": same}
+
+
+def stage_result(
+    experiment: Experiment, where: str, evaluations: Mapping[str, Evaluation], loaded: Loaded, seconds: float
+) -> StageResult:
+    """The result of a stage whose checkpoint was evaluated on some splits. where: its work directory."""
+    config = experiment.config
+    hashes = experiment.dataset.manifest.get("split_hashes", {})
+    return StageResult(
+        name=config.name,
+        system=config.system,
+        workdir=where,
+        metrics={split: dict(evaluation.metrics) for split, evaluation in evaluations.items()},
+        missing={split: list(evaluation.missing) for split, evaluation in evaluations.items()},
+        gallery={split: list(evaluation.scores.shape) for split, evaluation in evaluations.items()},
+        chance={
+            split: chance_metrics(evaluation.scores.shape, evaluation.encoded.text_video)
+            for split, evaluation in evaluations.items()
+        },
+        best_step=loaded.step,
+        selection=loaded.selection,
+        preset=config.preset,
+        config_hash=config_hash(config),
+        seconds=seconds,
+        seed=loaded.seed,
+        noise_seed=config.evaluation.seed,
+        split_hash={split: hashes[split] for split in evaluations if split in hashes},
+        versions=package_versions(),
+        claimed=as_plain(config.claimed),
+    )
+
+
+def save_stage(stage: EvaluatedStage, folder: Path) -> None:
+    """Writes scores, ids and features of a stage into a folder, see `save_scores`."""
+    evaluation = stage.evaluation
+    encoded = evaluation.encoded
+    save_scores(
+        folder,
+        evaluation.scores,
+        encoded.captions.ids,
+        encoded.split.video_ids,
+        encoded.text_video,
+        v2t_scores=None if evaluation.v2t_scores is evaluation.scores else evaluation.v2t_scores,
+        texts=encoded.texts,
+        videos=encoded.videos,
+    )
+
+
+def validation_scores(stage: EvaluatedStage, told: Told = silent) -> tuple[np.ndarray, np.ndarray] | None:
+    """(scores [Nt, Nv], text_video [Nt]) of a stage's checkpoint on its validation split, None where there is none."""
+    encoded = stage.evaluation.encoded
+    if encoded.split.name == "val":
+        return stage.evaluation.scores, encoded.text_video
+    if "val" not in stage.experiment.dataset.manifest["splits"]:
+        return None
+    evaluation = evaluate_split(stage.experiment, stage.params, "val", encoded.shuffled, told=told)
+    return evaluation.scores, evaluation.encoded.text_video
+
+
+QUERY_BANK, BANK_BATCH = 2048, 64  # most training captions of a query bank, and how many are encoded at a time
+
+
+def query_bank(stage: EvaluatedStage, told: Told = silent) -> np.ndarray:
+    """Scores [Nb, Nv] of training captions, the first of each of at most QUERY_BANK videos, with the stage's videos."""
+    experiment = stage.experiment
+    batches = text_batches(
+        experiment.dataset.split("train"), experiment.tokenizer, batch_size=BANK_BATCH, queries="first"
+    )
+    encode = make_encode_text(experiment.system)
+    bank = encode_all(lambda batch: encode(stage.params, batch), itertools.islice(batches, QUERY_BANK // BANK_BATCH))
+    return score_both_ways(
+        experiment.system.head,
+        stage.params["head"],
+        bank,
+        stage.evaluation.encoded.videos,
+        draws=evaluation_draws(experiment),
+        memory_budget=experiment.config.evaluation.memory_budget,
+        progress=lambda done, total: told("scoring the query bank", done, total),
+    ).t2v
+
+
+LEAK_SIZE = 128  # most captions and videos of a leak check; a leak shows in a few
+
+
+def check_run_leak(workdir: Path, split: str | None = None, step: int | None = None) -> tuple[str, bool]:
+    """Whether a run's system scores a pair by what else is in the gallery → (report, whether it does).
+
+    The best checkpoint, or that of `step`, on the first captions and videos of a split. Raises UserError for what is
+    not there.
+    """
+    config = saved_config(Path(workdir) / CONFIG_FILE)
+    experiment = open_experiment(config)
+    params = saved_parameters(experiment, Path(workdir) / CHECKPOINTS, step).params
+    encoded = encode_split(experiment, params, split or default_split(experiment))
+    texts, videos = (
+        jax.tree.map(lambda leaf: leaf[:LEAK_SIZE], features) for features in (encoded.texts, encoded.videos)
+    )
+    rows = rows_of_gallery(experiment.system.head, params["head"], texts, videos, draws=evaluation_draws(experiment))
+    findings = check_leak(rows, len(texts.id), len(videos.id))
+    return leak_report(findings), not all(finding.ok for finding in findings)

@@ -1,0 +1,138 @@
+"""A config opened: its data, tokenizer and system."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from data_prep.demo import ensure_moving_shapes
+from eaglenet_jax.data.pipeline import batches_per_pass
+from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.tokenizer import Tokenizer
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.ranks import TIE_RULES
+from eaglenet_jax.system import System, build_system
+from eaglenet_jax.training.profile import StepProfile
+from eaglenet_jax.training.sharding import PARAMETER_SHARDINGS
+
+SPLIT_OF_SELECTION = {"validation": "val", "test": "test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a config describes. config: resolved. system: encoders and head. dataset: prepared videos and captions."""
+
+    config: Any
+    system: System
+    dataset: PreparedDataset
+    tokenizer: Tokenizer
+
+    @property
+    def selection_split(self) -> str:
+        """The split that chooses the best checkpoint."""
+        return SPLIT_OF_SELECTION[self.config.selection]
+
+    @property
+    def steps(self) -> int:
+        """Updates of the whole run."""
+        if self.config.steps:
+            return self.config.steps
+        return int(self.config.epochs * batches_per_pass(self.dataset.split("train"), self.config.batch_size))
+
+    @property
+    def evaluate_every(self) -> int:
+        """Updates between evaluations."""
+        every = self.config.evaluation.every
+        return every or batches_per_pass(self.dataset.split("train"), self.config.batch_size)
+
+
+CHOICES = {
+    "selection": tuple(SPLIT_OF_SELECTION),
+    "queries": ("all", "first"),
+    "sharding.params": PARAMETER_SHARDINGS,
+    "evaluation.noise": ("per_text", "per_pair"),
+    "evaluation.ties": TIE_RULES,
+}
+AT_LEAST = {
+    "batch_size": 1,
+    "accumulate": 1,
+    "steps": 0,
+    "encode_micro_batches": 1,
+    "pairwise_block": 0,
+    "early_stop": 0,
+    "data.workers": 0,
+    "evaluation.every": 0,
+    "evaluation.batch_size": 1,
+    "checkpoints.keep": 1,
+}
+
+
+def check_config(config: Any) -> None:
+    """UserError for what can be told to be wrong before any data are opened."""
+
+    def value(name: str) -> Any:
+        return functools.reduce(lambda part, key: part[key], name.split("."), config)
+
+    for name, choices in CHOICES.items():
+        if value(name) not in choices:
+            raise UserError(f"config.{name} is {value(name)!r}; choose {' or '.join(choices)}")
+    for name, least in AT_LEAST.items():
+        if value(name) < least:
+            raise UserError(f"config.{name} is {value(name)}; give {least} or more")
+    for parts in ("accumulate", "encode_micro_batches"):
+        if config.batch_size % config[parts]:
+            raise UserError(f"config.batch_size {config.batch_size} is no multiple of config.{parts} {config[parts]}")
+    if config.accumulate > 1 and config.encode_micro_batches > 1:
+        raise UserError("config.accumulate and config.encode_micro_batches exclude each other; set one of them to 1")
+    if not 0 <= config.ema_decay < 1:
+        raise UserError(f"config.ema_decay is {config.ema_decay}; give 0 (no average) or a number below 1")
+    StepProfile.of(config.profile, Path())
+    try:
+        jax.eval_shape(build_system(config).init, jax.random.key(0))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"the config describes no system: {str(error).splitlines()[0]}") from error
+
+
+def open_experiment(config: Any) -> Experiment:
+    """Builds the system and opens the data; the demo's data are rendered and prepared where they are missing."""
+    system = build_system(config)
+    text_extra = system.head.text_extra(1)
+    dataset = PreparedDataset.open(prepared_folder(config.data, syntax="syntax" in text_extra))
+    source = config.head.get("tokens", {}).get("source", "")  # of a vision encoder of its own
+    dataset = dataset.with_extra(text_extra, system.head.video_extra(1), config.max_words, source)
+    if dataset.size != system.clip.config.image_size:
+        raise UserError(
+            f"the prepared frames are {dataset.size} pixels wide, this CLIP reads {system.clip.config.image_size}; "
+            f"prepare the data again with --size={system.clip.config.image_size}"
+        )
+    experiment = Experiment(config, system, dataset, Tokenizer(config.max_words))
+    if experiment.selection_split not in dataset.manifest["splits"]:
+        raise UserError(
+            f"{dataset.directory} has no split {experiment.selection_split!r} to choose the best checkpoint on; "
+            "prepare the data with held-out videos, or give --config.selection=test"
+        )
+    return experiment
+
+
+def prepared_folder(data: Any, syntax: bool = False) -> Path:
+    """The prepared folder of `config.data`; the demo's is made where it is missing. syntax: of its captions, too."""
+    if data.dataset == "moving_shapes" and not data.prepared:
+        return ensure_moving_shapes(
+            Path(data.root),
+            splits=dict(data.splits.items()),
+            seed=data.seed,
+            fps=data.fps,
+            size=data.size,
+            syntax=syntax,
+        )
+    if not Path(data.prepared).is_dir():
+        raise UserError(
+            f"config.data.prepared: no folder {data.prepared!r}; make it with python -m data_prep.build "
+            f"--dataset={data.dataset} --videos=DIR --annotations=DIR --out={data.prepared}, or give another folder"
+            " with --config.data.prepared=DIR"
+        )
+    return Path(data.prepared)

@@ -1,0 +1,162 @@
+"""What an evaluated run says of itself: intervals and post-processing of its scores, and its report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.measure import ScoreReport, measure_scores
+from eaglenet_jax.metrics.saved_scores import load_scores
+from eaglenet_jax.metrics.score_files import FileScores, read_scores
+from eaglenet_jax.reports.explained import explainer
+from eaglenet_jax.reports.results import StageResult, chosen_on, noise_rows, result_rows
+from eaglenet_jax.reports.score_page import Context, Gallery, write_score_page
+from eaglenet_jax.runs.evaluate import EvaluatedStage, evaluate_run, query_bank, validation_scores
+from eaglenet_jax.runs.experiment import Experiment
+from eaglenet_jax.runs.split import Told, evaluation_draws, silent
+from eaglenet_jax.runs.start import CONFIG_FILE
+
+
+def measure_stage(
+    stage: EvaluatedStage,
+    *,
+    baseline: tuple[str, FileScores] | None = None,
+    postprocess: Sequence[str] = (),
+    temperature: float | None = None,
+    told: Told = silent,
+) -> ScoreReport:
+    """`measure_scores` of a stage, the temperature from its validation split, the query bank from training captions."""
+    evaluation, settings = stage.evaluation, stage.experiment.config.evaluation
+    validation = None
+    if "dual_softmax" in postprocess and temperature is None:
+        validation = validation_scores(stage, told)
+    return measure_scores(
+        evaluation.scores,
+        evaluation.encoded.text_video,
+        v2t_scores=evaluation.v2t_scores,
+        baseline=None if baseline is None else baseline[1],
+        baseline_name="baseline" if baseline is None else baseline[0],
+        query_bank=query_bank(stage, told) if "qb_norm" in postprocess else None,
+        validation=validation,
+        postprocess=postprocess,
+        temperature=temperature,
+        # Under "released" a query counts as often as it ties, which no interval knows.
+        ties="mean" if settings.ties == "released" else settings.ties,
+        missing=evaluation.missing,
+        name=stage_name(stage.result),
+    )
+
+
+def stage_name(result: StageResult) -> str:
+    """A stage as tables call it."""
+    return f"{result.name} ({result.system})"
+
+
+def check_baseline(path: Path) -> None:
+    """UserError for a baseline that is not there, before hours are spent on what is to be compared with it."""
+    if not (Path(path) / CONFIG_FILE).is_file():
+        read_scores(path)
+
+
+def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> tuple[str, FileScores]:
+    """(name, scores) of another run on a stage's split: a work directory, a folder that --save wrote, or a .npy file.
+
+    Raises UserError if it is none of these, or of other queries as far as that can be told.
+    """
+    encoded = stage.evaluation.encoded
+    ours = list(encoded.captions.ids), list(encoded.split.video_ids)
+    if (Path(path) / CONFIG_FILE).is_file():
+        other = evaluate_run(
+            path, encoded.split.name, shuffle_frames=encoded.shuffled, told=told, earlier=False, zero_shot=False
+        )[-1]
+        theirs = other.evaluation.encoded
+        _check_same(path, ours, (list(theirs.captions.ids), list(theirs.split.video_ids)))
+        name = stage_name(other.result)
+        return (name if name != stage_name(stage.result) else str(path)), FileScores(
+            other.evaluation.scores, theirs.text_video, other.evaluation.v2t_scores
+        )
+    if Path(path).is_dir():
+        saved = load_scores(path)
+        _check_same(path, ours, (list(saved.text_ids), list(saved.video_ids)))
+    return Path(path).stem, read_scores(path)
+
+
+def _check_same(path: Path, ours: tuple[list[str], list[str]], theirs: tuple[list[str], list[str]]) -> None:
+    if ours != theirs:
+        raise UserError(f"--baseline={path} is of other texts or videos than the run; compare both on the same split")
+
+
+def write_run_page(file: Path, results: Sequence[StageResult], stage: EvaluatedStage, report: ScoreReport) -> Path:
+    """report.html of the last stage of a run. results: of all its stages."""
+    result, split = stage.result, stage.evaluation.encoded.split.name
+    context = Context(
+        title=f"{stage_name(result)}, {split} split",
+        before=[row for row in result_rows(results, split)[:-1] if row[0] != "chance"],
+        after=noise_rows(result, split),
+        notes=run_notes(result, split, stage),
+        facts=_facts(results[-1], split, stage.experiment),
+    )
+    return write_score_page(file, report, context, _gallery(stage))
+
+
+def _gallery(stage: EvaluatedStage) -> Gallery:
+    experiment, encoded = stage.experiment, stage.evaluation.encoded
+
+    def frames_of(video: int) -> np.ndarray:
+        return encoded.frames_of(video, experiment.config.max_frames)
+
+    explain = explainer(
+        experiment.system.head,
+        stage.params["head"],
+        encoded.texts,
+        encoded.videos,
+        evaluation_draws(experiment),
+        frames_of,
+    )
+    return Gallery(encoded.captions.texts, encoded.split.video_ids, frames_of, explain)
+
+
+def run_notes(result: StageResult, split: str, stage: EvaluatedStage) -> list[str]:
+    """What a reader must know before the numbers."""
+    notes = []
+    if result.selection == "test":
+        notes.append(
+            "The best checkpoint was chosen on the test split itself, as the papers and released programs do: "
+            "its test numbers are optimistic."
+        )
+    elif result.selection != "validation":
+        notes.append(f"{chosen_on(result).capitalize()}.")
+    elif split == "val":
+        notes.append("The best checkpoint was chosen on this very split; only the test split is untouched.")
+    if stage.evaluation.encoded.shuffled:
+        notes.append("The frames of every video are in random order: this shows what their order is worth.")
+    if stage.experiment.config.evaluation.ties == "released":
+        notes.append(
+            "Rows of stages count a tied query several times, as the released programs do; intervals, comparisons and "
+            "everything else by the rule 'mean'."
+        )
+    texts, videos = stage.evaluation.missing
+    if texts or videos:
+        notes.append(f"{texts} captions and {videos} videos are lost; as queries they count as misses.")
+    noise = result.noise.get(split)
+    if noise and noise["same"]:
+        notes.append(f"The system draws no noise: {noise['seeds']} seeds give the same scores.")
+    return notes
+
+
+def _facts(result: StageResult, split: str, experiment: Experiment) -> list[tuple[str, str]]:
+    missing: Any = result.missing.get(split, [0, 0])
+    facts = [
+        ("config", f"{result.name}, preset {result.preset}, hash {result.config_hash}"),
+        ("checkpoint", f"step {result.best_step}; {chosen_on(result)}"),
+        ("seeds", f"{result.seed} in training, {result.noise_seed} of the evaluation's noise"),
+        ("split", f"{split}, hash {result.split_hash.get(split, 'unknown')}"),
+        ("missing", f"{missing[0]} captions, {missing[1]} videos"),
+        ("data", f"{experiment.config.data.dataset}, fingerprint {experiment.dataset.fingerprint}"),
+        ("versions", ", ".join(f"{name} {number}" for name, number in result.versions.items())),
+    ]
+    return [(name, value) for name, value in facts if value]

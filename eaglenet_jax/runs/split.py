@@ -1,0 +1,175 @@
+"""Parameters evaluated on a split of a config's data: features once, then scores and metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from eaglenet_jax.data.pipeline import text_batches, video_batches
+from eaglenet_jax.data.sources import Captions, PreparedSplit
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
+from eaglenet_jax.metrics.ranks import place, placement_metrics, with_misses
+from eaglenet_jax.runs.experiment import Experiment
+from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video
+from eaglenet_jax.scoring.host import to_all_devices
+from eaglenet_jax.scoring.two_stages import score_both_ways
+from eaglenet_jax.training.sharding import Devices
+
+Told = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """The `Told` that tells nobody."""
+    del what, done, total
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedSplit:
+    """Features of a split's queries [Nt, ...] and videos [Nv, ...]. shuffled: the frames were put in random order."""
+
+    split: PreparedSplit
+    captions: Captions
+    texts: TextFeatures
+    videos: VideoFeatures
+    shuffled: bool = False
+
+    def frames_of(self, video: int, max_frames: int) -> np.ndarray:
+        """Real frames [M, H, W, 3] uint8 of a video, in the order that was encoded."""
+        frames, mask = self.split.frames(video, max_frames)
+        real = frames[mask]
+        return real[_random_order(self.videos.id[video], len(real))] if self.shuffled else real
+
+    @property
+    def text_video(self) -> np.ndarray:
+        """[Nt], the right video of each text."""
+        return np.asarray(self.captions.text_video)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Scores of a split and what follows from them.
+
+    scores, v2t_scores: [Nt, Nv]; one matrix unless the system reranks, which depends on who asks. metrics: {"t2v": …,
+    "v2t": …, "Rsum": …} in percent. missing: queries without a video, both ways, that are counted as misses in them.
+    """
+
+    encoded: EncodedSplit
+    scores: np.ndarray
+    v2t_scores: np.ndarray
+    metrics: Mapping[str, Any]
+    missing: tuple[int, int] = (0, 0)
+
+    @property
+    def flat(self) -> dict[str, float]:
+        """Metrics as "t2v/R@1" and so on."""
+        sides = {f"{side}/{name}": value for side in ("t2v", "v2t") for name, value in self.metrics[side].items()}
+        return {**sides, "Rsum": self.metrics["Rsum"]}
+
+
+def evaluate_split(
+    experiment: Experiment,
+    params: Any,
+    name: str,
+    shuffle_frames: bool = False,
+    mesh: jax.sharding.Mesh | None = None,
+    told: Told = silent,
+) -> Evaluation:
+    """Scores every query of a split against all its videos and measures: `encode_split`, then `score_split`."""
+    encoded = encode_split(experiment, params, name, shuffle_frames, mesh, told)
+    return score_split(experiment, params, encoded, mesh=mesh, told=told)
+
+
+def encode_split(
+    experiment: Experiment,
+    params: Any,
+    name: str,
+    shuffle_frames: bool = False,
+    mesh: jax.sharding.Mesh | None = None,
+    told: Told = silent,
+) -> EncodedSplit:
+    """Features of the queries and videos of a split.
+
+    name: "val", "test" or another split. shuffle_frames: with the frames of every video in random order, to see what a
+    system makes of their order. mesh: devices that share the work; with several processes each reads its videos alone,
+    and all get the same features.
+    """
+    config, system = experiment.config, experiment.system
+    split = experiment.dataset.split(name)
+    captions = split.queries(config.queries)
+    devices = Devices(mesh)
+    parts = 1 if mesh is None else mesh.size
+    size = -(-config.evaluation.batch_size // parts) * parts
+    process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    params = params if mesh is None else to_all_devices(params, mesh)
+    encode_text, encode_video = make_encode_text(system), make_encode_video(system)
+    texts = encode_all(
+        lambda batch: encode_text(params, batch),
+        map(
+            devices.batch,
+            text_batches(split, experiment.tokenizer, batch_size=size, queries=config.queries, **process),
+        ),
+        progress=lambda rows, _: told("encoding captions", rows, len(captions)),
+    )
+    clips = video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers, **process)
+    videos = encode_all(
+        lambda batch: encode_video(params, batch),
+        map(devices.batch, _shuffled(clips) if shuffle_frames else clips),
+        progress=lambda rows, _: told("encoding videos", rows, len(split.video_ids)),
+    )
+    return EncodedSplit(split, captions, texts, videos, shuffle_frames)
+
+
+def evaluation_draws(experiment: Experiment, seed: int | None = None) -> Draws:
+    """The noise of an evaluation. seed: instead of the config's."""
+    settings = experiment.config.evaluation
+    return Draws(jax.random.key(settings.seed if seed is None else seed), noise=settings.noise)
+
+
+def score_split(
+    experiment: Experiment,
+    params: Any,
+    encoded: EncodedSplit,
+    *,
+    seed: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    told: Told = silent,
+) -> Evaluation:
+    """Scores and metrics of encoded queries and videos. seed: of the noise, instead of the config's."""
+    config = experiment.config
+    scores = score_both_ways(
+        experiment.system.head,
+        params["head"],
+        encoded.texts,
+        encoded.videos,
+        draws=evaluation_draws(experiment, seed),
+        memory_budget=config.evaluation.memory_budget,
+        mesh=mesh,
+        progress=lambda done, total: told("scoring pairs", done, total),
+    )
+    missing = (0, 0)
+    if config.evaluation.count_missing:
+        missing = experiment.dataset.left_out(encoded.split.name, config.queries)
+    placement = with_misses(place(scores.t2v, encoded.text_video, v2t_scores=scores.v2t), *missing)
+    return Evaluation(encoded, *scores, placement_metrics(placement, config.evaluation.ties), missing)
+
+
+def _shuffled(batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Batches with the real frames of every video in a random order that depends on the video alone."""
+    for batch in batches:
+        order = np.tile(np.arange(batch["frame_mask"].shape[1]), (len(batch["frame_mask"]), 1))
+        for row, (video_id, mask) in enumerate(zip(batch["video_id"], batch["frame_mask"], strict=True)):
+            real = np.flatnonzero(mask)
+            order[row, real] = real[_random_order(video_id, len(real))]
+        rows = np.arange(len(order))[:, None]
+        extra = {name: by_frame[rows, order] for name, by_frame in batch.get("video_extra", {}).items()}
+        yield {**batch, "frames": batch["frames"][rows, order]} | ({"video_extra": extra} if extra else {})
+
+
+def _random_order(video_id: Any, frames: int) -> np.ndarray:
+    """A random order of a video's frames that depends on the video alone."""
+    return np.random.default_rng(int(video_id)).permutation(frames)

@@ -1,0 +1,95 @@
+"""Where a run starts: random parameters, a pre-trained CLIP, or the best checkpoint of another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from eaglenet_jax.config.loading import saved_config
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.crosstvr import CrossTvr
+from eaglenet_jax.port.blip2 import start_from_blip2
+from eaglenet_jax.port.load import load_clip
+from eaglenet_jax.system import System, build_clip_config, build_system
+from eaglenet_jax.training.checkpoints import Checkpoints
+
+CONFIG_FILE = "config.json"
+CHECKPOINTS = "checkpoints"
+PRETRAIN = "pretrain"  # folder of the stage before, inside the work directory
+
+
+def initial_parameters(system: System, source: str, seed: int) -> Any:
+    """Parameters of a system before its first step.
+
+    source: "" for random ones; a work directory of ours, whose best checkpoint gives the CLIP and, for the same
+    system, the head; else a Hugging Face CLIP as folder or name. Raises UserError for a CLIP of another size and what
+    cannot be read.
+    """
+    params = dict(jax.jit(system.init)(jax.random.key(seed)))
+    if isinstance(system.head, CrossTvr) and system.head.blip2:
+        params["head"] = start_from_blip2(params["head"], system.head.transformer, system.head.blip2)
+    if not source:
+        return params
+    folder = Path(source)
+    if (folder / CHECKPOINTS).is_dir():
+        loaded = _from_workdir(system, folder, params["head"])
+    else:
+        clip_config, clip_params, logit_scale = load_clip(source)
+        _check_clip(system, clip_config, source)
+        loaded = dict(clip_params)
+        params["head"] = _with_logit_scale(params["head"], logit_scale)
+    check_shapes({name: params[name] for name in loaded}, loaded, f"init_from={source}")
+    if "head" not in loaded:
+        params["head"] = system.head.start_from_clip(params["head"], loaded["clip"])
+    # Parameters are float32, whatever type they were stored in.
+    return {**params, **jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), loaded)}
+
+
+def _from_workdir(system: System, folder: Path, head: Any) -> dict[str, Any]:
+    """The CLIP of a work directory, and `head` with what it takes of the head there, if anything."""
+    config: Any = saved_config(folder / CONFIG_FILE)
+    _check_clip(system, build_clip_config(config["clip"]), str(folder))
+    with Checkpoints(folder / CHECKPOINTS) as checkpoints:
+        loaded = checkpoints.restore_params("best", bool(config.ema_decay))
+    started = system.head.start_from_head(head, build_system(config).head, loaded["head"])
+    return {"clip": loaded["clip"]} if started is None else {"clip": loaded["clip"], "head": started}
+
+
+def _check_clip(system: System, found: Any, source: str) -> None:
+    """Token shift, masking, compute type and remat may differ; the sizes may not."""
+    wanted = system.clip.config
+    free = {"shift_blocks", "mask_padding", "dtype", "remat"}
+    different = [
+        f"{name} is {getattr(found, name)} there and {getattr(wanted, name)} in config.clip"
+        for name in wanted.__dataclass_fields__
+        if name not in free and getattr(found, name) != getattr(wanted, name)
+    ]
+    if different:
+        raise UserError(f"init_from={source}: another CLIP: {'; '.join(different)}")
+
+
+def _with_logit_scale(head: Any, logit_scale: Any) -> Any:
+    """A head with a softmax loss starts from the logit scale that CLIP was trained to."""
+    if logit_scale is None or "logit_scale" not in head.get("matching_loss", {}):
+        return head
+    return {**head, "matching_loss": {"logit_scale": jnp.asarray(logit_scale, jnp.float32).reshape(())}}
+
+
+def check_shapes(expected: Any, found: Any, what: str) -> None:
+    """UserError that begins with `what` and lists every parameter that is missing, left over or of another shape."""
+
+    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+
+    wanted, given = shapes(expected), shapes(found)
+    wrong = [
+        f"{name} {given.get(name, 'missing')} instead of {wanted.get(name, 'nothing')}"
+        for name in sorted(wanted.keys() | given.keys())
+        if wanted.get(name) != given.get(name)
+    ]
+    if wrong:
+        raise UserError(f"{what}, {len(wrong)} parameters do not fit: {'; '.join(wrong)}")

@@ -1,0 +1,103 @@
+"""Many runs under one folder: rows of configs times seeds, first stages shared, one table at the end."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from eaglenet_jax.config.loading import FIRST_STAGES, config_hash, load_config, resolve
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.reports.comparison import compare, comparison_text
+from eaglenet_jax.reports.results import StageResult
+from eaglenet_jax.reports.table_files import write_tables
+from eaglenet_jax.runs.train import check_run, train_run
+
+Row = tuple[str, str]  # (label in the table, config with its argument)
+
+
+def expand(configs: Sequence[str]) -> list[Row]:
+    """The rows of a table; an ablation (configs/ablations/) whose argument names no row stands for all its rows.
+
+    Raises UserError for a config that is not there.
+    """
+    rows: list[Row] = []
+    for config in configs:
+        file, _, argument = resolve(config).partition(":")
+        names = _rows_of(file)
+        words = [word.strip() for word in argument.split(",") if word.strip()]
+        if names and not set(words) & set(names):
+            # Several tables may have rows of one name.
+            table = f"{_label(config)} " if len(configs) > 1 else ""
+            rows += [(table + name, f"{file}:{','.join([name, *words])}") for name in names]
+        else:
+            rows.append((_label(config), config))
+    return rows
+
+
+def _rows_of(file: str) -> list[str]:
+    """Names of the rows that an ablation's file lists as ROWS; none for any other config."""
+    try:
+        return list(runpy.run_path(file).get("ROWS", {}))
+    except (SyntaxError, ImportError, NameError) as error:
+        raise UserError(f"--config={file}: {str(error).splitlines()[0]}") from error
+
+
+def _label(config: str) -> str:
+    path, _, argument = config.partition(":")
+    return " ".join(filter(None, [Path(path).stem, argument.replace(",", " ")]))
+
+
+def default_folder(configs: Sequence[str]) -> Path:
+    """runs/sweep_ and the names of the configs."""
+    names = dict.fromkeys(re.sub(r"\W+", "_", _label(config)) for config in configs)
+    return Path("runs") / "_".join(["sweep", *names])
+
+
+def run_sweep(
+    rows: Sequence[Row], seeds: Sequence[int], workdir: Path, overrides: Sequence[str] = ()
+) -> tuple[str, Path]:
+    """Trains every row with every seed → (table of the test split, the file that holds it as markdown).
+
+    A first stage that several runs share is trained once a seed, in a folder of its own. Finished runs are not trained
+    again. Every config is checked before the first is trained. Raises UserError and Stopped as `train_run`.
+    """
+    planned = [
+        (label, seed, load_config(config, [*overrides, f"--config.seed={seed}"]))
+        for label, config in rows
+        for seed in seeds
+    ]
+    folders = [(re.sub(r"\W+", "_", label), seed) for label, seed, _ in planned]
+    if len(set(folders)) < len(folders):
+        raise UserError("two rows of the sweep have the same name; give every --config once")
+    for _, _, config in planned:
+        check_run(config)
+    found: dict[str, list[StageResult]] = {}
+    for number, (label, seed, config) in enumerate(planned, start=1):
+        print(f"\n[{number}/{len(planned)}] {label}, seed {seed}", flush=True)
+        folder = workdir / re.sub(r"\W+", "_", label) / f"seed_{seed}"
+        found.setdefault(label, []).append(train_run(_on_shared_stage(config, workdir), folder)[-1])
+    comparison = compare(list(found.items()), "test")
+    file = workdir / "table.md"
+    if jax.process_index() == 0:
+        write_tables(file, [comparison], workdir.name, "test")
+    return comparison_text(comparison), file
+
+
+def _on_shared_stage(config: ConfigDict, workdir: Path) -> ConfigDict:
+    """The config, starting from a first stage that is trained where no other run has done it."""
+    if not config.pretrain:
+        return config
+    stage: Any = _on_shared_stage(config.pretrain, workdir)  # which may have a stage before it as well
+    folder = workdir / FIRST_STAGES / f"{stage.name}_{config_hash(stage)}"
+    train_run(stage, folder)
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.pretrain = ConfigDict({})
+    config.init_from = str(folder.absolute())
+    return config

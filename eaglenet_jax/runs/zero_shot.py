@@ -1,0 +1,56 @@
+"""The row that every table starts with: the CLIP that a run began with, mean pooling of its frames, no training."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from eaglenet_jax.clip.model import Clip
+from eaglenet_jax.config.loading import saved_config
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.clip4clip import Clip4Clip
+from eaglenet_jax.runs.experiment import Experiment
+from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, initial_parameters
+from eaglenet_jax.system import System
+from eaglenet_jax.training.checkpoints import Checkpoints
+
+PRE_TRAINED, UNTRAINED = "zero-shot CLIP", "untrained CLIP"
+
+
+CLIP_PROGRAMS = ("openai", "hf", "open_clip")  # sources of `convert` that hold a CLIP as it was published
+
+
+def zero_shot_clip(experiment: Experiment, converted_from: str, trained: Any) -> tuple[str, Experiment, Any]:
+    """(name of the row, experiment, parameters) of CLIP as it was before any training.
+
+    As published: without token shift, padding frames left out. A run that started from random parameters has no
+    pre-trained CLIP; the row then shows those and says so. converted_from: the program whose checkpoint `trained` is,
+    or empty. Raises UserError where the CLIP that training started from is not to be had.
+    """
+    clip = dataclasses.replace(experiment.system.clip.config, shift_blocks=(), mask_padding=True)
+    system = System(Clip(clip), Clip4Clip(clip.embed_dim), experiment.system.max_words, experiment.system.max_frames)
+    before = dataclasses.replace(experiment, system=system)
+    if converted_from in CLIP_PROGRAMS:
+        return PRE_TRAINED, before, {**initial_parameters(system, "", 0), "clip": trained["clip"]}
+    if converted_from:
+        raise UserError(f"a checkpoint of {converted_from} does not hold the CLIP that its training started from")
+    source, seed = _first_source(experiment.config)
+    return PRE_TRAINED if source else UNTRAINED, before, initial_parameters(system, source, seed)
+
+
+def _first_source(config: Any) -> tuple[str, int]:
+    """`init_from` and seed of the first stage, through `pretrain` and through the work directories of other runs."""
+    while config.pretrain:
+        config = config.pretrain
+    folder = Path(config.init_from) if config.init_from else None
+    if folder is None or not (folder / CHECKPOINTS).is_dir() or not (folder / CONFIG_FILE).is_file():
+        return config.init_from, config.seed
+    with Checkpoints(folder / CHECKPOINTS) as saves:
+        best = saves.best()
+        converted_from = "" if best is None else saves.metadata(best).get("converted_from", "")
+    if converted_from in CLIP_PROGRAMS:
+        return config.init_from, config.seed
+    if converted_from:
+        raise UserError(f"a checkpoint of {converted_from} does not hold the CLIP that its training started from")
+    return _first_source(saved_config(folder / CONFIG_FILE))

@@ -1,0 +1,261 @@
+"""Scores of all texts against all videos of a gallery, block by block on the device.
+
+Texts and videos are prepared once; then blocks of texts × videos are scored by one compiled program, the ragged last
+block included (its missing rows repeat a real one and are thrown away). Only the score matrix is kept of the pairs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
+from eaglenet_jax.scoring.host import padded_rows, row_count, smallest_anywhere, to_all_devices, to_host
+
+PREPARE_BATCH = 256
+# Texts × videos to begin with; an accelerator wants more at a time.
+CPU_BLOCK, ACCELERATOR_BLOCK = (32, 32), (64, 128)
+CPU_MEMORY_BUDGET = 1 << 30
+# On CPU a block's temporaries should stay below the 32 MiB from which the C library gives memory back to the system
+# after every call: touching fresh pages costs half as much again as EagleNet's arithmetic.
+CPU_AIM = 24 << 20
+Progress = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class GalleryScore:
+    """The jitted parts of scoring with one head. `params` are the head's own.
+
+    prepare_text(params, TextFeatures) → T and prepare_video(params, VideoFeatures) → V: the head's own pytrees,
+    example axis first. block(params, T, V, draws) → similarity [Bt, Bv]. take_texts(T, rows) and take_videos(V, rows)
+    select rows. On a mesh, rows of texts are spread over all devices, so Bt and batches to prepare must divide by
+    their number; prepared texts and videos are whole on every device.
+    """
+
+    prepare_text: Callable[[Any, TextFeatures], Any]
+    prepare_video: Callable[[Any, VideoFeatures], Any]
+    block: Any  # the jitted function itself, for its lower()
+    take_texts: Callable[[Any, np.ndarray], Any]
+    take_videos: Callable[[Any, np.ndarray], Any]
+    mesh: Mesh | None
+    chosen_blocks: dict[Any, tuple[int, int]] = field(default_factory=dict, compare=False)  # by all they depend on
+
+    @property
+    def devices(self) -> int:
+        """Over how many devices the texts are spread."""
+        return 1 if self.mesh is None else self.mesh.size
+
+
+@functools.lru_cache(maxsize=16)
+def make_score(head: Head, mesh: Mesh | None = None) -> GalleryScore:
+    """The jitted scoring of a head. The same head and mesh give the same object: repeated evaluation compiles once."""
+
+    def prepare(method: str) -> Callable[[Any, Any], Any]:
+        return lambda params, features: head.apply({"params": params}, features, method=method)
+
+    def score(params: Any, text: Any, video: Any, draws: Draws) -> jax.Array:
+        scores: Any = head.apply({"params": params}, text, video, draws, method="score")
+        return scores.similarity
+
+    def take(tree: Any, rows: jax.Array) -> Any:
+        return jax.tree.map(lambda leaf: leaf[rows], tree)
+
+    prepare_text, prepare_video = prepare("prepare_text"), prepare("prepare_video")
+    if mesh is None:
+        taken = jax.jit(take)
+        return GalleryScore(jax.jit(prepare_text), jax.jit(prepare_video), jax.jit(score), taken, taken, None)
+    whole, by_row = PartitionSpec(), PartitionSpec(mesh.axis_names)
+
+    def spread(function: Callable[..., Any], *specs: PartitionSpec) -> Callable[..., Any]:
+        # check_vma=False: a head may scan with a carry that starts as plain zeros, which the check would refuse.
+        return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=by_row, check_vma=False)
+
+    everywhere, over_rows = NamedSharding(mesh, whole), NamedSharding(mesh, by_row)
+    return GalleryScore(
+        prepare_text=jax.jit(spread(prepare_text, whole, by_row), out_shardings=everywhere),
+        prepare_video=jax.jit(spread(prepare_video, whole, by_row), out_shardings=everywhere),
+        block=jax.jit(spread(score, whole, by_row, whole, whole)),
+        take_texts=jax.jit(take, out_shardings=over_rows),
+        take_videos=jax.jit(take, out_shardings=everywhere),
+        mesh=mesh,
+    )
+
+
+def score_gallery(
+    head: Head,
+    head_params: Any,
+    texts: TextFeatures,
+    videos: VideoFeatures,
+    *,
+    draws: Draws,
+    block: int | None = None,
+    video_block: int | None = None,
+    memory_budget: int | None = None,
+    mesh: Mesh | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Scores of every text with every video, [Nt, Nv], in the dtype of the head's similarity.
+
+    texts: [Nt, ...], videos: [Nv, ...], any counts. block, video_block: texts and videos of a block, per device;
+    those not given are chosen so that the temporaries and scores of a block fit `memory_budget` (bytes per device; by
+    default half of what the device has free, 1 GiB on CPU), and on CPU 24 MiB if they can, by the compiler's own
+    analysis. mesh: texts are spread over its devices. progress(done, total): told the number of pairs after each
+    block. The result does not depend on block, video_block or mesh, to float tolerance (the sums of a matrix product
+    may be ordered differently). Raises UserError if there is nothing to score, or if not even one pair fits the budget.
+    """
+    counts = row_count(texts), row_count(videos)
+    if 0 in counts:
+        raise UserError(f"nothing to score: {counts[0]} texts and {counts[1]} videos")
+    if min(block or 1, video_block or 1) < 1:
+        raise UserError(f"block={block}, video_block={video_block}: a block holds at least one text and one video")
+    score = make_score(head, mesh)
+    if mesh is not None:
+        head_params, draws = to_all_devices((head_params, draws), mesh)
+    prepared_texts = prepare_all(score.prepare_text, head_params, texts, devices=score.devices)
+    prepared_videos = prepare_all(score.prepare_video, head_params, videos, devices=score.devices)
+
+    def texts_at(start: int, rows: int) -> Any:
+        return score.take_texts(prepared_texts, padded_rows(start, rows * score.devices, counts[0]))
+
+    def videos_at(start: int, columns: int) -> Any:
+        return score.take_videos(prepared_videos, padded_rows(start, columns, counts[1]))
+
+    def needed_bytes(size: tuple[int, int]) -> int:
+        return temporary_bytes(score.block.lower(head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws))
+
+    per_device = -(-counts[0] // score.devices)
+    largest = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
+    size = block or min(largest[0], per_device), video_block or min(largest[1], counts[1])
+    if block is None or video_block is None:
+        budget = smallest_anywhere(default_memory_budget()) if memory_budget is None else memory_budget
+        rows = [(leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves((prepared_texts, prepared_videos))]
+        case = (size, block, video_block, budget, tuple(rows), jax.tree.structure(draws))
+        if case not in score.chosen_blocks:
+            free = block is None, video_block is None
+            score.chosen_blocks[case] = chosen_block(size, free, needed_bytes, budget)
+        size = score.chosen_blocks[case]
+
+    def strip(start: int) -> Callable[[int], jax.Array]:
+        """The blocks of one strip of videos, by their first text."""
+        taken = videos_at(start, size[1])
+        return lambda row: score.block(head_params, texts_at(row, size[0]), taken, draws)
+
+    dtype = jax.eval_shape(score.block, head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws).dtype
+    return _score_blocks(strip, counts, (size[0] * score.devices, size[1]), dtype, progress)
+
+
+def prepare_all(
+    prepare: Callable[[Any, Any], Any], params: Any, features: Any, *, devices: int = 1, batch: int = PREPARE_BATCH
+) -> Any:
+    """Prepared examples of all rows, in batches of one size. The last batch is filled up: there may be more rows."""
+    features = to_host(features)
+    count = row_count(features)
+    batch = -(-min(batch, count) // devices) * devices
+    parts = []
+    for start in range(0, count, batch):
+        rows = padded_rows(start, batch, count)
+        parts.append(prepare(params, jax.tree.map(lambda leaf, rows=rows: leaf[rows], features)))
+    return parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def temporary_bytes(lowered: Any) -> int:
+    """What a program takes beside its arguments, in bytes, by the compiler's memory analysis."""
+    memory = lowered.compile().memory_analysis()
+    return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+
+def chosen_block(
+    size: tuple[int, int],
+    free: tuple[bool, bool],
+    needed_bytes: Callable[[tuple[int, int]], int],
+    memory_budget: int | None = None,
+) -> tuple[int, int]:
+    """`fitting_block` of the budget, by default that of the device; on CPU `CPU_AIM` is aimed at."""
+    budget = default_memory_budget() if memory_budget is None else memory_budget
+    aim = min(budget, CPU_AIM) if jax.default_backend() == "cpu" else budget
+    return fitting_block(size, free, needed_bytes, budget, aim)
+
+
+def fitting_block(
+    size: tuple[int, int],
+    free: tuple[bool, bool],
+    needed_bytes: Callable[[tuple[int, int]], int],
+    budget: int,
+    aim: int | None = None,
+) -> tuple[int, int]:
+    """The block size (texts, videos) if it fits `aim`, else a smaller one, cut in halves where it is free.
+
+    Where none fits, the smallest, or UserError if that is more than the budget. aim: the budget by default.
+    """
+    aim = budget if aim is None else aim
+    while (needed := needed_bytes(size)) > aim:
+        texts, videos = size
+        fitting_pairs = texts * videos * aim / needed  # memory is close to proportional; the next round checks
+        while texts * videos > fitting_pairs:
+            # Rather few texts: what belongs to a text alone, its noise for one, is computed anew for every block.
+            if free[0] and texts > 1 and (4 * texts >= videos or not free[1] or videos == 1):
+                texts = -(-texts // 2)
+            elif free[1] and videos > 1:
+                videos = -(-videos // 2)
+            else:
+                break
+        if (texts, videos) == size:
+            if needed <= budget:
+                return size
+            raise UserError(
+                f"a block of {texts} texts × {videos} videos needs {needed:,} bytes, more than the memory budget of "
+                f"{budget:,}: give a larger budget or a smaller block"
+            )
+        size = texts, videos
+    return size
+
+
+def default_memory_budget() -> int:
+    """Half of what the first device of this process has free, in bytes; 1 GiB where it does not say."""
+    stats = jax.local_devices()[0].memory_stats()
+    if not stats or "bytes_limit" not in stats:
+        return CPU_MEMORY_BUDGET
+    return (stats["bytes_limit"] - stats["bytes_in_use"]) // 2
+
+
+def _score_blocks(
+    strip: Callable[[int], Callable[[int], jax.Array]],
+    counts: tuple[int, int],
+    step: tuple[int, int],
+    dtype: Any,
+    progress: Progress | None,
+) -> np.ndarray:
+    """Scores [Nt, Nv] of all blocks. One block is computed while the one before is copied to the host."""
+
+    def blocks() -> Iterator[tuple[int, int, jax.Array]]:
+        for column in range(0, counts[1], step[1]):
+            block_at = strip(column)
+            yield from ((row, column, block_at(row)) for row in range(0, counts[0], step[0]))
+
+    scores, done = np.empty(counts, dtype), 0
+    for row, column, result in _one_ahead(blocks()):
+        target = scores[row : row + step[0], column : column + step[1]]
+        target[:] = to_host(result)[: target.shape[0], : target.shape[1]]
+        done += target.size
+        if progress is not None:
+            progress(done, scores.size)
+    return scores
+
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items in order, each handed out only after the next was asked for. There is at least one."""
+    current = next(items)
+    for following in items:
+        yield current
+        current = following
+    yield current

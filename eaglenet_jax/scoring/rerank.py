@@ -1,0 +1,157 @@
+"""Reranking: the head scores again only the best candidates that a cheaper first stage found for each query."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
+from eaglenet_jax.metrics.ranks import Placement
+from eaglenet_jax.scoring.gallery import (
+    Progress,
+    chosen_block,
+    default_memory_budget,
+    make_score,
+    prepare_all,
+    temporary_bytes,
+)
+from eaglenet_jax.scoring.host import padded_rows, row_count, smallest_anywhere, to_host
+
+MOST_QUERIES = 64  # scored at a time
+
+
+def rerank(
+    candidates: np.ndarray | None,
+    head: Head,
+    head_params: Any,
+    texts: TextFeatures,
+    videos: VideoFeatures,
+    *,
+    draws: Draws,
+    top_k: int,
+    direction: str = "t2v",
+    combine: str = "replace",
+    batch: int | None = None,
+    memory_budget: int | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Scores [Nt, Nv] float64 in which each query's `top_k` candidates, ranked by the head, stand before all others.
+
+    candidates: [Nt, Nv], the first stage's scores, from any source; None: `mean_pooled_cosine`. Equal candidates at
+    the edge of top_k: the first in order. direction: "t2v", a query is a text; "v2t", a query is a video; the result
+    is meant to be ranked in that direction. combine: "replace", the head's score; "add", the sum of both stages'
+    scores. The others keep the first stage's order, shifted so that the best of them is 1 below the query's last
+    reranked candidate. With top_k = all and "replace" this is full scoring, whose pairs have the same scores here.
+    batch: queries scored at a time, by default as many as fit `memory_budget` (bytes, as of `score_gallery`).
+    progress(done, total): told the number of queries after each batch. Raises UserError on candidates of another shape
+    or not finite, and on an unknown direction, combine or top_k.
+    """
+    counts = row_count(texts), row_count(videos)
+    if candidates is None:
+        candidates = mean_pooled_cosine(texts, videos)
+    _check(candidates, counts, top_k, direction, combine)
+    by_query = candidates if direction == "t2v" else candidates.T
+    result = by_query.astype(np.float64)
+    queries, items = result.shape
+    top_k = min(top_k, items)
+    score = make_score(head)
+    prepared = (
+        prepare_all(score.prepare_text, head_params, texts),
+        prepare_all(score.prepare_video, head_params, videos),
+    )
+    score_pairs = make_score_pairs(head, direction)
+
+    def needed_bytes(size: tuple[int, int]) -> int:
+        some = np.zeros(size[0], np.int64), np.zeros(size, np.int64)
+        return temporary_bytes(score_pairs.lower(head_params, *prepared, draws, *some))
+
+    if batch is None:
+        budget = smallest_anywhere(default_memory_budget()) if memory_budget is None else memory_budget
+        batch, _ = chosen_block((min(MOST_QUERIES, queries), top_k), (True, False), needed_bytes, budget)
+    for start in range(0, queries, batch):
+        rows = padded_rows(start, batch, queries)
+        best = np.stack([best_items(by_query[row], top_k) for row in rows])
+        rescored = to_host(score_pairs(head_params, *prepared, draws, rows, best))
+        for row, items_of_row, new in zip(rows[: queries - start], best, rescored, strict=False):
+            _put_first(result[row], items_of_row, new, combine)
+        if progress is not None:
+            progress(min(start + batch, queries), queries)
+    return result if direction == "t2v" else result.T
+
+
+@functools.lru_cache(maxsize=16)
+def make_score_pairs(head: Head, direction: str = "t2v") -> Any:
+    """The jitted scoring of lists of pairs.
+
+    Returns f(params, T, V, draws, queries [Q], items [Q, K]) → [Q, K], where T and V are all prepared texts and
+    videos, and queries and items are rows of T and V for "t2v", of V and T for "v2t". It is `vmap` of `score` over 1
+    × K gathers.
+    """
+
+    def score(params: Any, text: Any, video: Any, draws: Draws) -> jax.Array:
+        scores: Any = head.apply({"params": params}, text, video, draws, method="score")
+        return scores.similarity.reshape(-1)
+
+    def score_pairs(
+        params: Any, text: Any, video: Any, draws: Draws, queries: jax.Array, items: jax.Array
+    ) -> jax.Array:
+        one = queries[:, None]
+        text_rows, video_rows = (one, items) if direction == "t2v" else (items, one)
+        text = jax.tree.map(lambda leaf: leaf[text_rows], text)
+        video = jax.tree.map(lambda leaf: leaf[video_rows], video)
+        return jax.vmap(score, in_axes=(None, 0, 0, None))(params, text, video, draws)
+
+    return jax.jit(score_pairs)
+
+
+def best_items(scores: np.ndarray, count: int) -> np.ndarray:
+    """The `count` highest of scores [N], in any order, [count] int64. Of equal ones at the edge the first are taken."""
+    edge = np.partition(scores, -count)[-count]
+    above, at_edge = np.flatnonzero(scores > edge), np.flatnonzero(scores == edge)
+    return np.concatenate([above, at_edge[: count - len(above)]])
+
+
+def mean_pooled_cosine(texts: TextFeatures, videos: VideoFeatures) -> np.ndarray:
+    """The cheapest first stage: cosine of text and mean of the unit frame features over real frames, [Nt, Nv]."""
+    mask = np.asarray(videos.mask)[..., None]
+    frames = np.where(mask, _unit(np.asarray(videos.frames, np.float32)), 0).sum(axis=1)
+    return _unit(np.asarray(texts.pooled, np.float32)) @ _unit(frames).T
+
+
+def candidate_recall(placement: Placement, top_k: int) -> float:
+    """Percent of queries whose right item is among the first stage's `top_k`: a rerank can have no higher R@K."""
+    return 100.0 * float(np.mean(placement.ranks() < top_k + 1))
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(x, axis=-1, keepdims=True)
+    return x / np.where(length > 0, length, 1)
+
+
+def _put_first(scores: np.ndarray, items: np.ndarray, rescored: np.ndarray, combine: str) -> None:
+    """Changes one query's first-stage scores [N] in place: `items` get their new scores, the others follow."""
+    new = rescored.astype(np.float64) + (scores[items] if combine == "add" else 0.0)
+    others = np.ones(len(scores), bool)
+    others[items] = False
+    if others.any():
+        scores[others] += new.min() - 1 - scores[others].max()
+    scores[items] = new
+
+
+def _check(candidates: np.ndarray, counts: tuple[int, int], top_k: int, direction: str, combine: str) -> None:
+    if direction not in ("t2v", "v2t"):
+        raise UserError(f"direction {direction!r} is unknown: use 't2v' or 'v2t'")
+    if combine not in ("replace", "add"):
+        raise UserError(f"combine={combine!r} is unknown: use 'replace' or 'add'")
+    if top_k < 1:
+        raise UserError(f"top_k={top_k}: rerank at least one candidate")
+    if candidates.shape != counts:
+        raise UserError(f"candidates have shape {candidates.shape}, the gallery {counts[0]} texts × {counts[1]} videos")
+    if not np.isfinite(candidates).all():
+        row, column = np.argwhere(~np.isfinite(candidates))[0]
+        raise UserError(f"candidate score of text {row} and video {column} is {candidates[row, column]}, not finite")

@@ -1,0 +1,121 @@
+"""Every config loads with every preset and builds its full-size system, without computing anything."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import jax
+import pytest
+
+from eaglenet_jax.clip.config import NAMED_SIZES
+from eaglenet_jax.config import defaults as common
+from eaglenet_jax.config.loading import as_plain, config_folder, config_names, load_config, save_config, saved_config
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs.stage import optimizer_settings
+from eaglenet_jax.system import HEADS, build_system, parameter_count
+from eaglenet_jax.training.optimizer import describe_groups
+
+SHAPES: dict = {}  # of the parameters, by what they depend on
+SHAPING = ("radius_bias", "energy", "frame_positions", "loss_kind", "temporal")
+SHAPING_GRAPH = ("kind", "layers", "heads", "shared_residual")
+
+
+def _arguments(name: str) -> list[str]:
+    """A preset alone, and with every system. The tables of ablations are tested in test_sweep.py."""
+    return list(common.PRESETS) + [f"{system},{preset}" for system in common.SYSTEMS for preset in common.PRESETS]
+
+
+@pytest.mark.parametrize("name", [name for name in config_names() if "/" not in name])
+def test_config_builds_with_every_preset(name):
+    for argument in _arguments(name):
+        config = load_config(f"{name}:{argument}")
+        assert config.preset in argument and config.selection == "validation"
+        system = build_system(config)
+        # Most differences change no shape; parameters are shaped once for those that do.
+        options = as_plain(config.head)
+        changing = {name: options.get(name) for name in SHAPING} | {
+            name: options.get("graph", {}).get(name) for name in SHAPING_GRAPH
+        }
+        changing["first"] = options.get("first", {}).get("system")
+        # EagleNet is built for its number of frames; no other head's shapes depend on it, and the CLIPs are the same.
+        frames = config.max_frames if config.system == "eaglenet" else 0
+        key = (config.system, frames, str(changing), name == "demo")
+        if key not in SHAPES:
+            SHAPES[key] = jax.eval_shape(system.init, jax.random.key(0))
+            settings = optimizer_settings(config, system.head.unused_parameters())
+            assert "total" in describe_groups(settings, SHAPES[key])
+            assert parameter_count(SHAPES[key]) > 100_000
+
+
+def test_b32_has_the_parameters_of_openais_model():
+    system = build_system(load_config("msrvtt:clip4clip,b32"))
+    assert parameter_count(jax.eval_shape(system.init, jax.random.key(0))) == 151_277_313
+
+
+def test_every_config_says_what_it_is():
+    for name in config_names():
+        heading = (config_folder() / f"{name}.py").read_text().split('"""')[1]
+        program = "sweep" if name.startswith("ablations/") else "train"
+        assert f"Command: python -m eaglenet_jax.{program} --config=configs/{name}.py" in heading
+        assert "Expected:" in heading
+
+
+def test_the_heads_options_are_their_fields():
+    """A switch of a head that no config could reach would be a switch that nobody finds."""
+    for name, options in common.HEADS.items():
+        head = HEADS[name](NAMED_SIZES["ViT-B/32"], 4, common.merged(options, {}))
+        fields = set(inspect.signature(type(head)).parameters)
+        assert set(options) <= fields
+        from_clip = {"width", "temporal_positions", "temporal_heads", "initial_logit_scale"}
+        assert fields - set(options) <= from_clip | {"frames", "parent", "name", "dtype"}
+
+
+def test_presets_differ_where_they_should():
+    ours, released, paper = (load_config(f"msrvtt:b16,{preset}") for preset in common.PRESETS)
+    assert ours.head.mask_padding and not released.head.mask_padding and not released.clip.mask_padding
+    assert ours.evaluation.noise == "per_text" and released.evaluation.noise == "per_pair"
+    assert released.head.sampler.start == "released" and paper.head.sampler.start == "paper"
+    assert load_config("msrvtt:xpool,released").optimizer.clip_storage == "float32"  # its program stores float32
+    assert ours.evaluation.count_missing and not released.evaluation.count_missing
+    didemo, didemo_released = load_config("didemo"), load_config("didemo:released")
+    assert (didemo.accumulate, didemo.encode_micro_batches, didemo.pairwise_block) == (1, 4, 8)
+    assert (didemo_released.accumulate, didemo_released.encode_micro_batches) == (4, 1)
+    assert released.optimizer.clip_storage == "float16" and released.evaluation.ties == "released"
+    assert tuple(ours.clip.shift_blocks) == (10, 11) and tuple(paper.clip.shift_blocks) == ()
+    assert ours.head.energy == "bilinear" and load_config("msrvtt:b32").head.energy == "mlp"
+
+
+def test_overrides_and_arguments_are_checked():
+    assert load_config("demo", ["--config.batch_size=32"]).batch_size == 32
+    assert load_config("configs/demo.py:tiny", ["--config.head.graph.layers=3"]).head.graph.layers == 3
+    for name, overrides, message in [
+        ("demo", ["--config.head.candidats=3"], 'Did you mean "candidates"'),
+        ("demo:released,paper", [], "exclude each other"),
+        ("msrvt", [], "did you mean 'msrvtt'"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            load_config(name, overrides)
+
+
+def test_a_saved_config_comes_back_as_it_was(tmp_path):
+    config = load_config("demo:released")
+    save_config(config, tmp_path / "config.json")
+    found = saved_config(tmp_path / "config.json")
+    assert found.data.root == str(Path(config.data.root).absolute())  # to be found from anywhere
+    found.data.root, found.pretrain.data.root = config.data.root, config.pretrain.data.root
+    assert as_plain(found) == as_plain(config)
+    assert build_system(found) == build_system(config)
+
+
+def test_a_second_stage_follows_its_first():
+    config = load_config("demo:tiny,crosstvr_eaglenet", ["--config.seed=3", "--config.data.root=elsewhere"])
+    stages = [config, config.pretrain, config.pretrain.pretrain]
+    assert [stage.system for stage in stages] == ["crosstvr", "eaglenet", "clip4clip"]
+    assert {stage.seed for stage in stages} == {3} and {stage.data.root for stage in stages} == {"elsewhere"}
+    assert as_plain(config.head.first.head) == as_plain(config.pretrain.head)
+    assert as_plain(config.clip) == as_plain(config.pretrain.clip)
+    real = load_config("msrvtt:b32,crosstvr_eaglenet,paper")
+    assert real.pretrain.preset == "paper" and real.head.first.head.support == "own" and not real.init_from
+    assert real.pretrain.init_from and real.head.tokens.count == 50
+    assert type(build_system(real).head.first).__name__ == "EagleNet"

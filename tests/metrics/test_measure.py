@@ -1,0 +1,211 @@
+"""A score matrix from a file: read safely, counted as the library counts, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.measure import measure_files, measure_scores
+from eaglenet_jax.metrics.postprocess import choose_temperature, dual_softmax, qb_norm
+from eaglenet_jax.metrics.ranks import retrieval_metrics
+from eaglenet_jax.metrics.saved_scores import save_scores
+from eaglenet_jax.metrics.score_files import load_similarity, read_list, relevance_from_captions, relevance_from_ids
+from eaglenet_jax.reports.text import format_report
+
+COUNTS = [2, 1, 3, 1]
+TEXT_VIDEO = np.repeat(np.arange(4), COUNTS)
+SCORES = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+FAST = {"resamples": 20}
+
+
+@pytest.fixture
+def matrix(tmp_path) -> str:
+    np.save(tmp_path / "sims.npy", SCORES)
+    return str(tmp_path / "sims.npy")
+
+
+def test_relevance_given_in_every_way_is_the_same(tmp_path, matrix) -> None:
+    expected = retrieval_metrics(SCORES, TEXT_VIDEO)
+    (tmp_path / "counts.json").write_text(json.dumps(COUNTS))
+    np.save(tmp_path / "counts.npy", np.array(COUNTS))
+    (tmp_path / "texts.txt").write_text("".join(f"video{v}#{i}\n" for i, v in enumerate(TEXT_VIDEO)))
+    (tmp_path / "videos.json").write_text(json.dumps([f"video{v}" for v in range(4)]))
+    save_scores(tmp_path / "saved", SCORES, [str(i) for i in range(7)], list("abcd"), TEXT_VIDEO)
+    for captions in ("2,1,3,1", str(tmp_path / "counts.json"), str(tmp_path / "counts.npy")):
+        assert measure_files(matrix, captions_per_video=captions, **FAST).summary["metrics"] == expected
+    ids = {"text_ids": tmp_path / "texts.txt", "video_ids": tmp_path / "videos.json"}
+    assert measure_files(matrix, **ids, **FAST).summary["metrics"] == expected
+    assert measure_files(tmp_path / "saved", **FAST).summary["metrics"] == expected
+
+
+def test_ids_in_any_order_and_ids_with_a_hash_in_them() -> None:
+    assert relevance_from_ids(["b", "a#1", "c#d", "c#d#2"], ["a", "c#d", "b"], (4, 3)).tolist() == [2, 0, 1, 1]
+    assert relevance_from_captions("2", (6, 3)).tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_report_is_json_and_its_text_shows_what_matters(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    scores = np.round(rng.normal(size=(40, 40)) + 2 * np.eye(40), 1)
+    np.save(tmp_path / "ours.npy", scores)
+    np.save(tmp_path / "theirs.npy", rng.normal(size=(40, 40)))
+    np.save(tmp_path / "bank.npy", rng.normal(size=(9, 40)))
+    report = measure_files(
+        tmp_path / "ours.npy",
+        baseline=tmp_path / "theirs.npy",
+        query_bank=tmp_path / "bank.npy",
+        postprocess=["dual_softmax", "sinkhorn", "qb_norm"],
+        temperature=5.0,
+        **FAST,
+    ).summary
+    assert json.loads(json.dumps(report))["name"] == "ours"
+    assert report["metrics"] == retrieval_metrics(scores)
+    dual = report["postprocessed"]["dual_softmax"]
+    assert dual["t2v"] == retrieval_metrics(dual_softmax(scores, 5.0))["t2v"]
+    assert dual["v2t"] == retrieval_metrics(dual_softmax(scores, 5.0, "v2t"))["v2t"]
+    assert report["postprocessed"]["qb_norm"] == {
+        "t2v": retrieval_metrics(qb_norm(scores, np.load(tmp_path / "bank.npy")))["t2v"]
+    }
+    text = format_report(report)
+    assert max(map(len, text.splitlines())) <= 100
+    for expected in ("chance", "theirs", "ours", "ties pessimistic", "(transductive)", "95 %", "paired by query", "–"):
+        assert expected in text
+    assert text.count("(transductive)") == 2
+
+
+def test_the_temperature_is_chosen_on_validation_scores(tmp_path) -> None:
+    rng = np.random.default_rng(1)
+    for name in ("val", "test"):
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(30, 30)) / 20 + np.eye(30) / 10)
+    chosen = measure_files(
+        tmp_path / "test.npy", validation=tmp_path / "val.npy", postprocess=["dual_softmax"], **FAST
+    ).summary
+    found = chosen["temperatures"]["dual_softmax"]
+    for side in ("t2v", "v2t"):
+        assert found[side] == choose_temperature(np.load(tmp_path / "val.npy"), None, side)
+        expected = retrieval_metrics(dual_softmax(np.load(tmp_path / "test.npy"), found[side], side))[side]
+        assert chosen["postprocessed"]["dual_softmax"][side] == expected
+    assert "chosen on the validation scores" in format_report(chosen)
+    default = measure_files(tmp_path / "test.npy", postprocess=["dual_softmax"], **FAST).summary
+    assert default["temperatures"]["dual_softmax"]["t2v"] == 100.0
+
+
+def test_lost_queries_are_misses_in_every_row() -> None:
+    scores = np.eye(4) + np.random.default_rng(0).normal(size=(4, 4)) / 100
+    summary = measure_scores(scores, missing=(2, 1), postprocess=["sinkhorn"], **FAST).summary
+    assert summary["metrics"]["t2v"]["R@1"] == summary["postprocessed"]["sinkhorn"]["t2v"]["R@1"]
+    assert summary["metrics"]["t2v"]["R@1"] == pytest.approx(400 / 6)
+    assert summary["metrics"]["v2t"]["R@1"] == 80.0 and summary["metrics"]["t2v"]["queries"] == 6
+
+
+def test_no_ties_no_rows_about_them() -> None:
+    scores = np.random.default_rng(0).normal(size=(10, 10))
+    report = measure_scores(scores, **FAST).summary
+    assert list(report["by_tie_rule"]) == ["mean"] and "ties" not in format_report(report)
+
+
+class Trap:
+    """Opening it creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_pickles_are_refused_and_not_opened(tmp_path) -> None:
+    trap = Trap(str(tmp_path / "opened"))
+    np.save(tmp_path / "object.npy", np.array([[trap]], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "list.npy", np.array([trap], dtype=object), allow_pickle=True)
+    (tmp_path / "pickle.npy").write_bytes(pickle.dumps(trap))
+    with pytest.raises(UserError, match="Python objects, which are n"):
+        load_similarity(tmp_path / "object.npy")
+    with pytest.raises(UserError, match=r"not a \.npy file"):
+        load_similarity(tmp_path / "pickle.npy")
+    with pytest.raises(UserError, match="is not a JSON list"):
+        read_list(tmp_path / "list.npy")
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize("length", [0, 3, 6, 8, 20, 100, 130, 180])
+def test_a_truncated_file_is_one_line(tmp_path, matrix, length) -> None:
+    with open(matrix, "rb") as file:
+        (tmp_path / "cut.npy").write_bytes(file.read()[:length])
+    with pytest.raises(UserError) as caught:
+        load_similarity(tmp_path / "cut.npy")
+    assert "cut.npy" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(5), np.zeros((2, 2, 2)), np.zeros((0, 3)), np.array([["a"]]), np.eye(2) * 1j]
+)
+def test_other_arrays_are_refused(tmp_path, array) -> None:
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(UserError, match="expected a matrix of numbers"):
+        load_similarity(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "7 texts × 4 videos, not square: give --captions-per-video, or --text-ids and --video-ids"),
+        ({"captions_per_video": "2"}, "sum to 8, but the scores have 7 texts"),
+        ({"captions_per_video": "2,1,4"}, "3 counts for 4 videos"),
+        ({"captions_per_video": "absent.txt"}, "cannot read absent.txt: No such file"),
+        ({"text_ids": "a.txt"}, "needed together"),
+        ({"captions_per_video": "2", "text_ids": "a", "video_ids": "b"}, "not both"),
+        ({"captions_per_video": "2,1,3,1", "ties": "lucky"}, "optimistic, mean, pessimistic"),
+        ({"captions_per_video": "2,1,3,1", "postprocess": ["magic"]}, "use dual_softmax, sinkhorn or qb_norm"),
+        ({"captions_per_video": "2,1,3,1", "postprocess": ["qb_norm"]}, "needs a query bank"),
+    ],
+)
+def test_what_does_not_fit_is_refused(matrix, options, message) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        measure_files(matrix, **options, **FAST)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_files_of_ids_and_baselines_are_refused(tmp_path, matrix) -> None:
+    def refused(message: str, **options: object) -> None:
+        with pytest.raises(UserError, match=message):
+            measure_files(matrix, **options, **FAST)
+
+    (tmp_path / "words.txt").write_text("one\ntwo\n")
+    (tmp_path / "dict.json").write_text("{}")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    refused("not a whole number", captions_per_video=str(tmp_path / "words.txt"))
+    refused("JSON dict: expected a list", captions_per_video=str(tmp_path / "dict.json"))
+    refused("UTF-8", captions_per_video=str(tmp_path / "binary.txt"))
+    np.save(tmp_path / "square.npy", np.eye(4))
+    refused(r"shape \(4, 4\), sims \(7, 4\)", captions_per_video="2,1,3,1", baseline=tmp_path / "square.npy")
+    with pytest.raises(UserError, match=r"cannot read scores from .*absent\.npy: No such file"):
+        measure_files(tmp_path / "absent.npy")
+    with pytest.raises(UserError, match=r"'x' \(row 1\) names no video"):
+        relevance_from_ids(["a", "x"], ["a", "b"], (2, 2))
+    with pytest.raises(UserError, match="'a' occurs twice"):
+        relevance_from_ids(["a", "a"], ["a", "a"], (2, 2))
+    with pytest.raises(UserError, match="1 text ids and 2 video ids for scores of 2 × 2"):
+        relevance_from_ids(["a"], ["a", "b"], (2, 2))
+
+
+def test_a_reranked_system_has_scores_of_its_own_for_each_direction(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    t2v, v2t = rng.normal(size=(2, 12, 12))
+    summary = measure_scores(t2v, v2t_scores=v2t, postprocess=["dual_softmax"], temperature=5.0, **FAST).summary
+    assert summary["metrics"]["t2v"] == retrieval_metrics(t2v)["t2v"]
+    assert summary["metrics"]["v2t"] == retrieval_metrics(v2t)["v2t"]
+    ids = [str(row) for row in range(12)]
+    save_scores(tmp_path / "both", t2v, ids, ids, np.arange(12), v2t_scores=v2t)
+    np.save(tmp_path / "plain.npy", t2v)
+    found = measure_files(tmp_path / "both", baseline=tmp_path / "plain.npy", **FAST).summary
+    assert found["metrics"] == summary["metrics"] and found["baseline"]["metrics"] == retrieval_metrics(t2v)
+    turned = measure_files(tmp_path / "plain.npy", baseline=tmp_path / "both", **FAST).summary
+    assert turned["baseline"]["metrics"] == summary["metrics"]
+    save_scores(tmp_path / "both", t2v, ids, ids, np.arange(12))
+    assert measure_files(tmp_path / "both", **FAST).summary["metrics"] == retrieval_metrics(t2v)
+    dual = summary["postprocessed"]["dual_softmax"]["v2t"]
+    assert dual == retrieval_metrics(dual_softmax(v2t, 5.0, "v2t"))["v2t"]

@@ -1,0 +1,46 @@
+"""A report of made-up scores with everything that a page can show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eaglenet_jax.metrics.measure import measure_scores
+from eaglenet_jax.reports.explained import Explained, WeightedFrame
+from eaglenet_jax.reports.pictures import data_uri
+from eaglenet_jax.reports.score_page import Context, Gallery, write_score_page
+
+VIDEOS = 30
+ATTACK = "<script>document.title = 'owned'</script>"
+
+
+def write_made_page(file: Path) -> Path:
+    """Thirty videos with a caption each, two of them the same and one that tries to be a script."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(VIDEOS, VIDEOS)) + 2 * np.eye(VIDEOS)
+    captions = [
+        f"a person walks a dog number {row} through a rather long sentence about a park" for row in range(VIDEOS)
+    ]
+    captions[3], captions[7] = "The same words", "the  same words"
+    captions[0] = ATTACK
+
+    def frames_of(video: int) -> np.ndarray:
+        return np.full((12, 60, 80, 3), 8 * video, np.uint8)
+
+    def explain(text: int, videos: list[int]) -> list[Explained]:
+        weights = np.linspace(0.2, 1.0, 12)
+        frames = [WeightedFrame(data_uri(frames_of(0)[0]), weight, weight) for weight in weights]
+        return [Explained(frames, [(weight, weight) for weight in weights], -0.5) for _ in videos]
+
+    report = measure_scores(
+        scores,
+        baseline=scores + rng.normal(size=scores.shape),
+        baseline_name="other run",
+        postprocess=["dual_softmax"],
+        resamples=50,
+    )
+    context = Context("A made-up run, test split", notes=["A note."], facts=[("config", "hash 0123456789")])
+    return write_score_page(
+        file, report, context, Gallery(captions, [f"v{i}" for i in range(VIDEOS)], frames_of, explain)
+    )

@@ -1,0 +1,46 @@
+"""What the charts draw, read back from the SVG."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+
+from eaglenet_jax.metrics.ranks import rank_metrics
+from eaglenet_jax.reports.charts import BOTTOM, HEIGHT, TOP, Series, rank_histogram, recall_chart, recall_series
+
+RANKS = np.array([1.0, 1.5, 2.0, 4.0, 5.5, 12.0, 60.0, 101.0])
+
+
+def test_recall_at_k_is_what_the_metrics_count() -> None:
+    series, metrics = recall_series("run", RANKS), rank_metrics(RANKS)
+    for k in (1, 5, 10, 50):
+        assert series.values[k - 1] == metrics[f"R@{k}"]
+    assert np.all(np.diff(series.values) >= 0)
+
+
+def test_the_curve_is_drawn_where_the_values_are() -> None:
+    svg = ET.fromstring(recall_chart([Series("run", np.array([25.0, 50.0, 100.0]))], "label"))
+    points = [float(point.split(",")[1]) for point in svg.find("polyline").get("points").split()]
+    full = HEIGHT - TOP - BOTTOM
+    np.testing.assert_allclose([(HEIGHT - BOTTOM - y) / full for y in points], [0.25, 0.5, 1.0], atol=1e-3)
+
+
+def test_every_query_is_in_one_bar() -> None:
+    svg = rank_histogram([("one & two", RANKS), ("other", RANKS[:4])], "label")
+    bars = re.findall(r"<title>(.*?): ([\d.]+) % at rank (.*?)</title>", svg)
+    assert sum(float(share) for name, share, _ in bars if name == "one &amp; two") == 100.0
+    shares = {rank: float(share) for name, share, rank in bars if name == "other"}
+    assert shares == {
+        "1": 50.0,
+        "2": 25.0,
+        "3": 0,
+        "4–5": 25,
+        "6–10": 0,
+        "11–20": 0,
+        "21–50": 0,
+        "51–100": 0,
+        "≥ 101": 0,
+    }
+    ET.fromstring(svg)

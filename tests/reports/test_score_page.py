@@ -1,0 +1,50 @@
+"""What a report says and how it treats what it is given."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import numpy as np
+import pytest
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.measure import measure_scores
+from eaglenet_jax.reports.queries import duplicates, hardest, moved_most, spread
+from eaglenet_jax.reports.score_page import Context, Gallery, score_page, write_score_page
+from tests.reports.made import ATTACK, write_made_page
+
+
+def test_everything_is_on_the_page_and_nothing_is_loaded(tmp_path) -> None:
+    page = write_made_page(tmp_path / "new/report.html").read_text()
+    for words in ("Results", "Recall and ranks", "Against other run", "Queries that moved most", "What is found"):
+        assert f">{words}" in page
+    for words in ("Hardest queries", "The same words", "v3 (", "v7 (", "energy -0.500", "hash 0123456789", "A note."):
+        assert words in page
+    assert ATTACK not in page and html.escape(ATTACK, quote=False).replace("'", "&#39;") in page
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page) and "@import" not in page and "url(" not in page
+    assert page.count("<img") > 100
+
+
+def test_a_matrix_alone_gives_a_page() -> None:
+    scores = np.eye(5) + np.arange(25).reshape(5, 5) / 100
+    page = score_page(measure_scores(scores, resamples=20), Context("sims"))
+    assert "Every query finds its video first" in page and "give the captions" in page and "<img" not in page
+    with pytest.raises(UserError, match="1 captions and 5 videos for scores of 5 × 5"):
+        score_page(measure_scores(scores, resamples=20), Context("sims"), Gallery(["one"], list("abcde")))
+
+
+def test_a_page_that_cannot_be_written_is_one_line(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    report = measure_scores(np.eye(3), resamples=20)
+    with pytest.raises(UserError, match=r"cannot write the report .*give another --report"):
+        write_score_page(tmp_path / "file/report.html", report, Context("sims"))
+
+
+def test_queries_are_chosen_as_said() -> None:
+    ranks, before = np.array([1.0, 40.0, 3.0, 10.0]), np.array([10.0, 4.0, 3.0, 12.0])
+    assert hardest(ranks, 2) == [1, 3] and hardest(np.ones(4), 3) == []
+    assert moved_most(ranks, before, 2) == ([0, 3], [1])
+    assert spread(100, 3) == [0, 49, 99] and spread(2, 6) == [0, 1]
+    same = duplicates(["A b", "c", "a  B", "a b"], np.array([0, 1, 2, 0]), np.array([9.0, 1, 3, 2]), ["v", "w", "x"])
+    assert [(each.caption, list(each.videos)) for each in same] == [("A b", [("v", "2"), ("x", "3")])]

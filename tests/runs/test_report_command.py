@@ -1,0 +1,95 @@
+"""`report`: finished runs in one table, those that differ by their seed together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eaglenet_jax import report
+from eaglenet_jax.config.loading import load_config, save_config
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.reports.results import StageResult, write_result
+from eaglenet_jax.runs.collect import families, find_runs
+
+
+def _run(folder: Path, config: str, seed: int, recall: float, videos: int = 1000, **changes: object) -> Path:
+    loaded = load_config(
+        config, [f"--config.seed={seed}", *(f"--config.{name}={value}" for name, value in changes.items())]
+    )
+    save_config(loaded, folder / "config.json")
+    side = {"R@1": recall, "R@5": 80.0, "R@10": 90.0, "MdR": 1.0, "MnR": 2.0}
+    metrics = {"test": {"t2v": side, "v2t": side, "Rsum": 300.0 + recall}}
+    claimed = loaded.claimed.to_dict()
+    result = StageResult(
+        "x", loaded.system, "w", metrics, {"test": [videos, videos]}, 1, "validation", "ours", "0", 9.0
+    )
+    before = {**side, "R@1": 30.5 if loaded.init_from else 1.0 + seed}
+    zero_shot = {"name": "zero-shot CLIP", "test": {"t2v": before, "v2t": before, "Rsum": 250.0}}
+    selection = {"validation": "validation", "test": "test"}[loaded.selection]
+    changed = {"claimed": claimed, "seed": seed, "zero_shot": zero_shot, "selection": selection}
+    write_result(StageResult(**{**result.__dict__, **changed}), folder)
+    return folder
+
+
+def test_seeds_come_together_and_claims_stand_beside(tmp_path, capsys) -> None:
+    _run(tmp_path / "runs/sweep/msrvtt_b16/seed_0", "msrvtt:b16", 0, 50.0)
+    _run(tmp_path / "runs/sweep/msrvtt_b16/seed_1", "msrvtt:b16", 1, 52.0)
+    _run(tmp_path / "runs/sweep/msrvtt_b16/seed_1/pretrain", "msrvtt:b16,clip4clip", 1, 1.0)
+    _run(tmp_path / "runs/xpool", "msrvtt:b16,xpool", 0, 49.0)
+    _run(tmp_path / "runs/fewer_steps", "msrvtt:b16", 0, 40.0, steps=7)
+    (tmp_path / "runs/table.md").write_text("a file beside the runs")
+    report.main([*map(str, sorted((tmp_path / "runs").iterdir())), f"--out={tmp_path / 'out/table.html'}"])
+    printed = capsys.readouterr().out
+    assert "51.0 ± 1.4 [51]" in printed and "49.0 [49.2]" in printed and "seed_1" not in printed
+    markdown = (tmp_path / "out/table.md").read_text()
+    assert "| msrvtt_b16 | **51.0 ± 1.4** [51] |" in markdown and "| fewer_steps | 40.0 [51] |" in markdown
+    assert "In brackets: claimed by EagleNet (CVPR 2026), table 1." in markdown
+    page = (tmp_path / "out/table.html").read_text()
+    assert '<td class="best">51.0 ± 1.4<small>claimed 51</small></td>' in page
+
+
+def test_what_cannot_be_compared_is_kept_apart(tmp_path, capsys) -> None:
+    """Other queries: a table of their own, without claims of the 1,000. A seed twice: one run. Chosen on test: said."""
+    _run(tmp_path / "one", "msrvtt:b16", 0, 50.0)
+    _run(tmp_path / "again", "msrvtt:b16", 0, 60.0)
+    _run(tmp_path / "full", "msrvtt:b16", 0, 55.0, videos=2990)
+    _run(tmp_path / "on_test", "msrvtt:b16", 0, 70.0, selection="test")
+    report.main(
+        [*(str(tmp_path / name) for name in ("one", "again", "full", "on_test")), f"--out={tmp_path / 'table'}"]
+    )
+    out, err = capsys.readouterr()
+    assert "again is left out" in err and "60.0" not in out
+    tables = (tmp_path / "table.md").read_text().split("\n\n")
+    assert "| zero-shot CLIP | 30.5 |" in tables[0] and "| one | 50.0 [51] |" in tables[0]
+    assert "| on_test (chosen on test) | **70.0** [51] |" in tables[0] and "55.0" not in tables[0]
+    other = next(table for table in tables if "| full | 55.0 |" in table)
+    assert "[" not in other
+    assert (tmp_path / "table.html").read_text().count("<table>") == 2
+
+
+def test_first_stages_of_a_moved_sweep_are_found_and_their_seed_does_not_count(tmp_path) -> None:
+    for seed in (0, 1):
+        stage = _run(tmp_path / f"old/first_stages/clip_{seed}", "demo:clip4clip", seed, 30.0)
+        _run(tmp_path / f"old/row/seed_{seed}", "msrvtt:b16", seed, 40.0 + seed, init_from=stage)
+    (tmp_path / "old").rename(tmp_path / "new")
+    runs = find_runs([tmp_path / "new"])
+    assert [run.parent.name for run in runs] == ["row", "row"]
+    assert [(family.label, len(family.results)) for family in families(runs, "test")] == [("row", 2)]
+
+
+def test_nothing_to_show_is_one_line(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    run = _run(tmp_path / "run", "demo:clip4clip", 0, 30.0)
+    for arguments, message in (
+        ([str(tmp_path / "none")], "is no folder"),
+        ([str(tmp_path / "empty")], "no finished run in"),
+        ([str(run), "--split=val"], "no run has results on the split 'val'"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            report.main([*arguments, f"--out={tmp_path / 'table'}"])
+        assert "\n" not in str(caught.value)
+    (run / "metrics.json").write_text(json.dumps({"test": {}}))
+    with pytest.raises(UserError, match="no run has results"):
+        report.main([str(run), f"--out={tmp_path / 'table'}"])

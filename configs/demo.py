@@ -79,7 +79,7 @@ def _base(words: set[str]) -> ConfigDict:
     config.optimizer.schedule = "warmup_cosine"
     config.optimizer.weight_decay = 0.05
     config.optimizer.clip_lr = 1e-3
-    config.optimizer.lr = 1e-3
+    config.optimizer.head_lr = 1e-3
     config.optimizer.per_tensor_clip = 0.0
     if "tiny" in words:
         config.data.splits = ConfigDict({"train": 48, "validate": 12, "test": 16})
@@ -113,10 +113,10 @@ def get_config(argument: str = "") -> ConfigDict:
     config = _base(words)
     config.name = "demo"
     config.steps = 6 if tiny else 200
-    config.optimizer.lr = 5e-4
+    config.optimizer.head_lr = 5e-4
     config.optimizer.clip_lr = 4e-4
     config.evaluation.every = 3 if tiny else 50
-    config.pretrain = first
+    config.first_stage = first
     common.set_system(config, system, preset, **{"eaglenet": EAGLENET, "crosstvr": CROSSTVR}.get(system, changes))
     if preset == "paper":
         config.clip.shift_blocks = first.clip.shift_blocks = ()

@@ -22,7 +22,7 @@ DATASET = common.Dataset(
         "b32": {"energy": "mlp", "frame_positions": False, "eam_support_weight": 0.0},
         "b16": {"energy": "bilinear", "frame_positions": True, "eam_support_weight": 1.0},
     },
-    recipes={"tmass": {"optimizer": {"lr": 3e-5}}},
+    recipes={"tmass": {"optimizer": {"head_lr": 3e-5}}},
 )
 
 

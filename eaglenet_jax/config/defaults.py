@@ -160,7 +160,7 @@ FIRST_STAGES = {"crosstvr": "clip4clip", "crosstvr_xpool": "xpool", "crosstvr_ea
 _POOLING_OPTIMIZER = {
     "name": "adamw",
     "clip_lr": 1e-6,
-    "lr": 1e-5,
+    "head_lr": 1e-5,
     "schedule": "warmup_cosine",
     "per_tensor_clip": 0.0,
 }
@@ -217,7 +217,7 @@ def defaults() -> ConfigDict:
             "head": {},
             "optimizer": {
                 "name": "bert_adam",
-                "lr": 1e-4,
+                "head_lr": 1e-4,
                 "clip_lr": 1e-7,
                 "weight_decay": 0.2,
                 "schedule": "cosine",
@@ -243,7 +243,7 @@ def defaults() -> ConfigDict:
             # "auto": Slurm, Open MPI, Kubernetes or a cloud says who takes part; "explicit": the fields beside it do
             "distributed": {"cluster": "none", "coordinator": "", "processes": 1, "process": 0},
             "claimed": {},  # what a paper claims for this config: eaglenet_jax/reports/claims.py
-            "pretrain": {},  # a config that is trained first; its best checkpoint is where this one starts
+            "first_stage": {},  # a config that is trained first; its best checkpoint is where this one starts
         }
     )
 
@@ -295,7 +295,7 @@ def set_system(config: ConfigDict, system: str, preset: str, **changes: Any) -> 
 
 def set_first_stage(config: ConfigDict, first: ConfigDict) -> None:
     """Makes a config of two stages start from `first`, whose encoders and head stay as they are then."""
-    config.pretrain = first
+    config.first_stage = first
     config.init_from = ""
     config.clip = ConfigDict(first.clip.to_dict())
     config.head.first = ConfigDict({"system": first.system, "head": first.head.to_dict()})

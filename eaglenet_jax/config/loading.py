@@ -66,7 +66,9 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
         values(argv)
         if stages := _stages_before(values.config):
             values = flags.FlagValues()
-            argv += [line for number in range(stages) for line in _for_pretrain(overrides, "pretrain." * (number + 1))]
+            argv += [
+                line for number in range(stages) for line in _for_first_stage(overrides, "first_stage." * (number + 1))
+            ]
             config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv, lock_config=True)
             values(argv)
         config = values.config
@@ -100,7 +102,7 @@ def _check_overrides(overrides: Sequence[str]) -> None:
     for override in overrides:
         if not override.startswith("--config.") or "=" not in override:
             raise UserError(f"unknown argument {override!r}; fields of the config are set as --config.batch_size=32")
-        if _field(override).removeprefix("pretrain.") in ARGUMENT_FIELDS:
+        if _field(override).removeprefix("first_stage.") in ARGUMENT_FIELDS:
             raise UserError(
                 f"{override}: other fields follow from this one; write it behind the config's colon, as in "
                 "--config=demo:xpool,released"
@@ -109,11 +111,11 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 
 def _stages_before(config: Any) -> int:
     """How many runs are trained before this one."""
-    before = config.get("pretrain")
+    before = config.get("first_stage")
     return 1 + _stages_before(before) if before else 0
 
 
-def _for_pretrain(overrides: Sequence[str], prefix: str) -> list[str]:
+def _for_first_stage(overrides: Sequence[str], prefix: str) -> list[str]:
     """The overrides of shared fields, said again for the stage at `prefix` where nothing else was said for it."""
     given = {_field(override) for override in overrides}
     return [
@@ -149,8 +151,8 @@ FREE_FIELDS = (
 
 def is_free(field: str) -> bool:
     """Whether a field, named with its dots, is one of `FREE_FIELDS` or within, of this stage or one before it."""
-    while field.startswith("pretrain."):
-        field = field.removeprefix("pretrain.")
+    while field.startswith("first_stage."):
+        field = field.removeprefix("first_stage.")
     return any(field == free or field.startswith(f"{free}.") for free in FREE_FIELDS)
 
 
@@ -174,8 +176,8 @@ def save_config(config: Any, file: Path) -> None:
             key: str(Path(value).absolute()) if key in ("root", "prepared") and value else value
             for key, value in part.get("data", {}).items()
         }
-        pretrain = part.get("pretrain") or {}
-        return {**part, "data": data, "pretrain": anchored(pretrain) if pretrain else {}}
+        first_stage = part.get("first_stage") or {}
+        return {**part, "data": data, "first_stage": anchored(first_stage) if first_stage else {}}
 
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, json.dumps(anchored(as_plain(config)), indent=1).encode())
@@ -188,7 +190,7 @@ def _with_defaults(saved: dict[str, Any]) -> dict[str, Any]:
     def filled(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         both = {**default, **given}
         # What fills these dicts is the business of the system, the dataset or the stage.
-        open_fields = ("head", "clip", "data", "pretrain")
+        open_fields = ("head", "clip", "data", "first_stage")
         return {
             key: filled(default[key], value)
             if isinstance(value, dict) and isinstance(default.get(key), dict) and key not in open_fields
@@ -197,15 +199,15 @@ def _with_defaults(saved: dict[str, Any]) -> dict[str, Any]:
         }
 
     config = filled(every_field, saved)
-    if config["pretrain"]:
-        config["pretrain"] = _with_defaults(config["pretrain"])
+    if config["first_stage"]:
+        config["first_stage"] = _with_defaults(config["first_stage"])
     return config
 
 
 FIRST_STAGES = "first_stages"  # folder of a sweep with the runs that several of its runs start from
 
 
-def _found_again(init_from: str, workdir: Path) -> str:
+def _relocated_first_stage(init_from: str, workdir: Path) -> str:
     """Where a shared first stage lies now, if the folder of its sweep was moved; else `init_from` as it is."""
     name = Path(init_from).name
     if not name or Path(init_from).exists():
@@ -231,7 +233,7 @@ def saved_config(file: Path) -> ml_collections.ConfigDict:
         if not isinstance(content, dict) or "system" not in content:
             raise ValueError("it is no config")
         config = _with_defaults(content)
-        return revived({**config, "init_from": _found_again(config["init_from"], file.parent)})
+        return revived({**config, "init_from": _relocated_first_stage(config["init_from"], file.parent)})
     except FileNotFoundError as error:
         raise UserError(
             f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train"

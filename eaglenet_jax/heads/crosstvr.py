@@ -254,9 +254,9 @@ class CrossTvr(Head):
         sides = self.prepare_text(text), self.prepare_video(video)
         logits = pairwise(self.match_rows, rows, sides, draws)
         # A text or a video that has no negative in the batch gives none.
-        there = jnp.concatenate([own >= 0, jnp.any(allowed, axis=1), jnp.any(allowed, axis=0)])
+        has_pair = jnp.concatenate([own >= 0, jnp.any(allowed, axis=1), jnp.any(allowed, axis=0)])
         right = (jnp.arange(3 * count) < count).astype(jnp.int32)
-        surprise = -jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), right[:, None], axis=1)[:, 0]
-        loss = jnp.sum(jnp.where(there, surprise, 0)) / jnp.sum(there)
-        guessed = (logits[:, 1] > logits[:, 0]) == (right == 1)
-        return loss, {"match_loss": loss, "pairs_right": jnp.sum(guessed & there) / jnp.sum(there)}, head_state
+        nll = -jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), right[:, None], axis=1)[:, 0]
+        loss = jnp.sum(jnp.where(has_pair, nll, 0)) / jnp.sum(has_pair)
+        predicted = (logits[:, 1] > logits[:, 0]) == (right == 1)
+        return loss, {"match_loss": loss, "pairs_right": jnp.sum(predicted & has_pair) / jnp.sum(has_pair)}, head_state

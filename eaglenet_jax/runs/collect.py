@@ -14,9 +14,9 @@ from typing import Any
 from eaglenet_jax.config.loading import FIRST_STAGES, as_plain, is_free, saved_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.results import RESULT_FILE, StageResult, read_result
-from eaglenet_jax.runs.start import CONFIG_FILE, PRETRAIN
+from eaglenet_jax.runs.start import CONFIG_FILE, FIRST_STAGE
 
-EARLIER_STAGES = (PRETRAIN, FIRST_STAGES)  # folders inside others that hold what a run started from
+EARLIER_STAGES = (FIRST_STAGE, FIRST_STAGES)  # folders inside others that hold what a run started from
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
@@ -96,9 +96,9 @@ def _without_seeds(config: Any) -> dict[str, Any]:
             return part
         return {key: kept(value, f"{prefix}{key}.") for key, value in part.items() if not is_free(f"{prefix}{key}")}
 
-    plain = {key: value for key, value in kept(as_plain(config)).items() if key not in ("seed", "name", "pretrain")}
-    if config.pretrain:
-        plain["starts_from"] = _without_seeds(config.pretrain)
+    plain = {key: value for key, value in kept(as_plain(config)).items() if key not in ("seed", "name", "first_stage")}
+    if config.first_stage:
+        plain["starts_from"] = _without_seeds(config.first_stage)
     elif config.init_from and (Path(config.init_from) / CONFIG_FILE).is_file():
         # The first stage of a sweep: a folder of its own a seed.
         plain["starts_from"] = _without_seeds(saved_config(Path(config.init_from) / CONFIG_FILE))

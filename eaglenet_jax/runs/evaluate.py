@@ -30,7 +30,7 @@ from eaglenet_jax.runs.split import (
     score_split,
     silent,
 )
-from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, PRETRAIN, check_shapes
+from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, FIRST_STAGE, check_shapes
 from eaglenet_jax.runs.zero_shot import zero_shot_clip
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text
 from eaglenet_jax.scoring.leak import check_leak, leak_report, rows_of_gallery
@@ -42,7 +42,7 @@ NOISE_METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
 
 
 @dataclasses.dataclass(frozen=True)
-class Loaded:
+class LoadedCheckpoint:
     """A checkpoint. selection: the split that chose it, or a sentence where nothing is known. converted_from: the
     program that wrote it, or empty.
     """
@@ -86,8 +86,8 @@ def evaluate_run(
     experiment = open_experiment(config)
     split = split or default_split(experiment)
     stages = []
-    if config.pretrain and earlier:
-        stages = evaluate_run(workdir / PRETRAIN, split, shuffle_frames=shuffle_frames, told=told, zero_shot=False)
+    if config.first_stage and earlier:
+        stages = evaluate_run(workdir / FIRST_STAGE, split, shuffle_frames=shuffle_frames, told=told, zero_shot=False)
     loaded = saved_parameters(experiment, workdir / CHECKPOINTS, step)
     return [*stages, _evaluated(experiment, loaded, split, str(workdir), shuffle_frames, noise_seeds, told, zero_shot)]
 
@@ -114,7 +114,9 @@ def evaluate_checkpoint(
     if source is not None:
         if step is not None:
             raise UserError("--step goes with checkpoints of ours; a file of another program has none")
-        loaded = Loaded(converted_parameters(source, str(checkpoint), config), 0, _unknown(source), config.seed, source)
+        loaded = LoadedCheckpoint(
+            converted_parameters(source, str(checkpoint), config), 0, _unknown(source), config.seed, source
+        )
     else:
         path = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
         if path.name.isdigit() and path.is_dir():
@@ -138,7 +140,7 @@ def _unknown(source: str) -> str:
     return f"unknown: it was converted from {source}"
 
 
-def saved_parameters(experiment: Experiment, folder: Path, step: int | None) -> Loaded:
+def saved_parameters(experiment: Experiment, folder: Path, step: int | None) -> LoadedCheckpoint:
     """The checkpoint of a step, by default the best, checked against the config."""
     config = experiment.config
     with Checkpoints(folder) as saves:
@@ -157,12 +159,12 @@ def saved_parameters(experiment: Experiment, folder: Path, step: int | None) -> 
     selection = _unknown(source) if source else trained.get("selection", config.selection)
     if asked and not source:
         selection = "nothing: its step was asked for"
-    return Loaded(params, step, selection, trained.get("seed", config.seed), source)
+    return LoadedCheckpoint(params, step, selection, trained.get("seed", config.seed), source)
 
 
 def _evaluated(
     experiment: Experiment,
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     split: str,
     where: str,
     shuffle_frames: bool,
@@ -189,7 +191,11 @@ def _evaluated(
 
 
 def zero_shot_metrics(
-    experiment: Experiment, loaded: Loaded, splits: Sequence[str], shuffle_frames: bool = False, told: Told = silent
+    experiment: Experiment,
+    loaded: LoadedCheckpoint,
+    splits: Sequence[str],
+    shuffle_frames: bool = False,
+    told: Told = silent,
 ) -> dict[str, Any]:
     """{"name": …, split: metrics} of CLIP before any training; empty, with a warning, where it cannot be had."""
     try:
@@ -227,7 +233,7 @@ def noise_spread(first: Evaluation, others: Iterable[Evaluation]) -> dict[str, A
 
 
 def stage_result(
-    experiment: Experiment, where: str, evaluations: Mapping[str, Evaluation], loaded: Loaded, seconds: float
+    experiment: Experiment, where: str, evaluations: Mapping[str, Evaluation], loaded: LoadedCheckpoint, seconds: float
 ) -> StageResult:
     """The result of a stage whose checkpoint was evaluated on some splits. where: its work directory."""
     config = experiment.config

@@ -18,7 +18,7 @@ from eaglenet_jax.training.checkpoints import Checkpoints
 
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
-PRETRAIN = "pretrain"  # folder of the stage before, inside the work directory
+FIRST_STAGE = "first_stage"  # folder of the stage before, inside the work directory
 
 
 def initial_parameters(system: System, source: str, seed: int) -> Any:

@@ -91,13 +91,13 @@ def run_sweep(
 
 def _on_shared_stage(config: ConfigDict, workdir: Path) -> ConfigDict:
     """The config, starting from a first stage that is trained where no other run has done it."""
-    if not config.pretrain:
+    if not config.first_stage:
         return config
-    stage: Any = _on_shared_stage(config.pretrain, workdir)  # which may have a stage before it as well
+    stage: Any = _on_shared_stage(config.first_stage, workdir)  # which may have a stage before it as well
     folder = workdir / FIRST_STAGES / f"{stage.name}_{config_hash(stage)}"
     train_run(stage, folder)
     config = config.copy_and_resolve_references()
     with config.unlocked():
-        config.pretrain = ConfigDict({})
+        config.first_stage = ConfigDict({})
     config.init_from = str(folder.absolute())
     return config

@@ -20,7 +20,7 @@ from eaglenet_jax.runs.experiment import Experiment, check_config, open_experime
 from eaglenet_jax.runs.page import measure_stage, write_run_page
 from eaglenet_jax.runs.split import evaluate_split
 from eaglenet_jax.runs.stage import train_stage
-from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, PRETRAIN
+from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, FIRST_STAGE
 from eaglenet_jax.training.loop import Best
 from eaglenet_jax.training.sharding import Devices, initialize_distributed
 
@@ -78,13 +78,13 @@ def _alone_in(workdir: Path) -> Iterator[None]:
 
 def _stages(config: Any, workdir: Path) -> list[tuple[Any, Path]]:
     """The config and what it starts from, earliest first, each with its directory."""
-    if not config.pretrain:
+    if not config.first_stage:
         return [(config, workdir)]
     for field in ("data", "clip"):
-        changes = _differences(as_plain(config.pretrain[field]), as_plain(config[field]), field)
+        changes = _differences(as_plain(config.first_stage[field]), as_plain(config[field]), field)
         if changes:
-            raise UserError(f"the two stages differ in {'; '.join(changes)} (pretrain first); give both the same")
-    return [*_stages(config.pretrain, workdir / PRETRAIN), (config, workdir)]
+            raise UserError(f"the two stages differ in {'; '.join(changes)} (first_stage first); give both the same")
+    return [*_stages(config.first_stage, workdir / FIRST_STAGE), (config, workdir)]
 
 
 def _stage_result(config: Any, workdir: Path, earlier: Sequence[StageResult]) -> StageResult:
@@ -93,7 +93,7 @@ def _stage_result(config: Any, workdir: Path, earlier: Sequence[StageResult]) ->
         return finished
     experiment = open_experiment(config)
     # Not written into the config: a work directory may be moved, and says the same wherever it is.
-    source = str(workdir / PRETRAIN) if config.pretrain else config.init_from
+    source = str(workdir / FIRST_STAGE) if config.first_stage else config.init_from
     best, seconds = train_stage(experiment, workdir, source)
     return _finish(experiment, workdir, best, seconds, earlier)
 

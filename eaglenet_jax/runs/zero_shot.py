@@ -40,9 +40,9 @@ def zero_shot_clip(experiment: Experiment, converted_from: str, trained: Any) ->
 
 
 def _first_source(config: Any) -> tuple[str, int]:
-    """`init_from` and seed of the first stage, through `pretrain` and through the work directories of other runs."""
-    while config.pretrain:
-        config = config.pretrain
+    """`init_from` and seed of the first stage, through `first_stage` and through the work directories of other runs."""
+    while config.first_stage:
+        config = config.first_stage
     folder = Path(config.init_from) if config.init_from else None
     if folder is None or not (folder / CHECKPOINTS).is_dir() or not (folder / CONFIG_FILE).is_file():
         return config.init_from, config.seed

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
-from eaglenet_jax.scoring.host import padded_rows, row_count, smallest_anywhere, to_all_devices, to_host
+from eaglenet_jax.scoring.host import min_over_processes, padded_rows, row_count, to_all_devices, to_host
 
 PREPARE_BATCH = 256
 # Texts × videos to begin with; an accelerator wants more at a time.
@@ -137,7 +137,7 @@ def score_gallery(
     largest = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
     size = block or min(largest[0], per_device), video_block or min(largest[1], counts[1])
     if block is None or video_block is None:
-        budget = smallest_anywhere(default_memory_budget()) if memory_budget is None else memory_budget
+        budget = min_over_processes(default_memory_budget()) if memory_budget is None else memory_budget
         rows = [(leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves((prepared_texts, prepared_videos))]
         case = (size, block, video_block, budget, tuple(rows), jax.tree.structure(draws))
         if case not in score.chosen_blocks:

@@ -23,7 +23,7 @@ def _leaf_to_host(leaf: Any) -> np.ndarray:
     return np.asarray(leaf)
 
 
-def smallest_anywhere(number: int) -> int:
+def min_over_processes(number: int) -> int:
     """The smallest of a number that every process gives, so that all of them decide alike. All must call this."""
     if jax.process_count() == 1:
         return number

@@ -20,7 +20,7 @@ from eaglenet_jax.scoring.gallery import (
     prepare_all,
     temporary_bytes,
 )
-from eaglenet_jax.scoring.host import padded_rows, row_count, smallest_anywhere, to_host
+from eaglenet_jax.scoring.host import min_over_processes, padded_rows, row_count, to_host
 
 MOST_QUERIES = 64  # scored at a time
 
@@ -71,7 +71,7 @@ def rerank(
         return temporary_bytes(score_pairs.lower(head_params, *prepared, draws, *some))
 
     if batch is None:
-        budget = smallest_anywhere(default_memory_budget()) if memory_budget is None else memory_budget
+        budget = min_over_processes(default_memory_budget()) if memory_budget is None else memory_budget
         batch, _ = chosen_block((min(MOST_QUERIES, queries), top_k), (True, False), needed_bytes, budget)
     for start in range(0, queries, batch):
         rows = padded_rows(start, batch, queries)

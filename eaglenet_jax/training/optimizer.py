@@ -1,9 +1,9 @@
 """Optimisers: the released Adam without bias correction and AdamW, with rates by parameter patterns.
 
 SYSTEMS.md section 2.7. A parameter's name is its path, "clip/visual/projection". Its basic rate is `clip_lr` when the
-name starts with "clip/", else `lr`; its basic decay is `weight_decay`, but 0 for names that contain "bias". Groups,
-(pattern, rule) in order, change that: the first pattern that matches the whole name decides, and every parameter must
-match one. A rule is a mapping with any of
+name starts with "clip/", else `head_lr`; its basic decay is `weight_decay`, but 0 for names that contain "bias".
+Groups, (pattern, rule) in order, change that: the first pattern that matches the whole name decides, and every
+parameter must match one. A rule is a mapping with any of
 
     lr            this rate instead of the basic one
     lr_multiple   a factor on the basic rate
@@ -49,7 +49,7 @@ def parameter_name(path: Sequence[Any]) -> str:
 def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rates]:
     """Rates of every parameter by name. UserError: a parameter or a pattern without a match, an unknown key in a rule.
 
-    config: `lr`, `clip_lr`, `weight_decay` and `groups` of `make_optimizer`. params: arrays or their shapes.
+    config: `head_lr`, `clip_lr`, `weight_decay` and `groups` of `make_optimizer`. params: arrays or their shapes.
     """
     groups = tuple(config["groups"])
     for pattern, rule in groups:
@@ -81,7 +81,7 @@ def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rate
 def _rates(config: Mapping[str, Any], name: str, pattern: str, rule: Mapping[str, Any]) -> Rates:
     if rule.get("frozen", False):
         return Rates(pattern, 0.0, 0.0, True)
-    base = config["clip_lr"] if name.startswith(CLIP_PREFIX) else config["lr"]
+    base = config["clip_lr"] if name.startswith(CLIP_PREFIX) else config["head_lr"]
     decay = 0.0 if "bias" in name else config["weight_decay"]
     lr = rule.get("lr", base) * rule.get("lr_multiple", 1.0)
     return Rates(pattern, float(lr), float(rule.get("decay", decay)), False)
@@ -110,7 +110,7 @@ def describe_groups(config: Mapping[str, Any], params: PyTree) -> str:
 def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) -> optax.GradientTransformation:
     """The optimiser that a config describes.
 
-    config: name "bert_adam" (released) or "adamw"; lr, clip_lr, weight_decay, groups: see the head of this file;
+    config: name "bert_adam" (released) or "adamw"; head_lr, clip_lr, weight_decay, groups: see the head of this file;
     schedule, warmup: see `make_schedule`; global_clip, per_tensor_clip: largest norm of all gradients together and then
     of each tensor by itself, None for no limit; clip_storage: "float32", or "float16" to round CLIP's parameters to
     it after every update, as the released program stores them. params: arrays or their shapes. total_steps: updates in

@@ -103,19 +103,19 @@ def test_a_saved_config_comes_back_as_it_was(tmp_path):
     save_config(config, tmp_path / "config.json")
     found = saved_config(tmp_path / "config.json")
     assert found.data.root == str(Path(config.data.root).absolute())  # to be found from anywhere
-    found.data.root, found.pretrain.data.root = config.data.root, config.pretrain.data.root
+    found.data.root, found.first_stage.data.root = config.data.root, config.first_stage.data.root
     assert as_plain(found) == as_plain(config)
     assert build_system(found) == build_system(config)
 
 
 def test_a_second_stage_follows_its_first():
     config = load_config("demo:tiny,crosstvr_eaglenet", ["--config.seed=3", "--config.data.root=elsewhere"])
-    stages = [config, config.pretrain, config.pretrain.pretrain]
+    stages = [config, config.first_stage, config.first_stage.first_stage]
     assert [stage.system for stage in stages] == ["crosstvr", "eaglenet", "clip4clip"]
     assert {stage.seed for stage in stages} == {3} and {stage.data.root for stage in stages} == {"elsewhere"}
-    assert as_plain(config.head.first.head) == as_plain(config.pretrain.head)
-    assert as_plain(config.clip) == as_plain(config.pretrain.clip)
+    assert as_plain(config.head.first.head) == as_plain(config.first_stage.head)
+    assert as_plain(config.clip) == as_plain(config.first_stage.clip)
     real = load_config("msrvtt:b32,crosstvr_eaglenet,paper")
-    assert real.pretrain.preset == "paper" and real.head.first.head.support == "own" and not real.init_from
-    assert real.pretrain.init_from and real.head.tokens.count == 50
+    assert real.first_stage.preset == "paper" and real.head.first.head.support == "own" and not real.init_from
+    assert real.first_stage.init_from and real.head.tokens.count == 50
     assert type(build_system(real).head.first).__name__ == "EagleNet"

@@ -27,7 +27,7 @@ def bert_adam(record: Mapping[str, Any]) -> Rows:
     params = {ours[name]: jnp.asarray(value, jnp.float64) for name, value in start.items()}
     settings = {
         "name": "bert_adam",
-        "lr": config["base_lr"],
+        "head_lr": config["base_lr"],
         "clip_lr": config["clip_lr"],
         "weight_decay": config["weight_decay"],
         "schedule": "cosine",

@@ -25,12 +25,12 @@ from eaglenet_jax.training.checkpoint_files import read_arrays, saved_shapes
 
 REPOSITORY = Path(__file__).parents[2]
 KILLS_A_RUN = 5
-STAGES = ("pretrain", "")
+STAGES = ("first_stage", "")
 
 
 def _command(root: Path, name: str, steps: int) -> list[str]:
     shared = {"steps": steps, "evaluation.every": 2, "data.root": root / "datasets"}
-    both = [f"--config.{stage}{field}={value}" for stage in ("", "pretrain.") for field, value in shared.items()]
+    both = [f"--config.{stage}{field}={value}" for stage in ("", "first_stage.") for field, value in shared.items()]
     return [sys.executable, "-m", "eaglenet_jax.train", "--config=demo:tiny", f"--workdir={root / name}", *both]
 
 

@@ -30,7 +30,7 @@ def root(tmp_path_factory) -> Path:
 
 
 def _arguments(root: Path, name: str, *more: str) -> list[str]:
-    data = [f"--config.{stage}data.root={root / 'datasets'}" for stage in ("", "pretrain.")]
+    data = [f"--config.{stage}data.root={root / 'datasets'}" for stage in ("", "first_stage.")]
     return ["--config=configs/demo.py:tiny", f"--workdir={root / name}", *data, *more]
 
 
@@ -76,7 +76,7 @@ def test_a_run_prints_its_table_and_writes_its_files(finished):
         "report.html",
         "checkpoints",
         "events/log.jsonl",
-        "pretrain/metrics.json",
+        "first_stage/metrics.json",
     ):
         assert (workdir / name).exists()
     assert list((workdir / "events").glob("events.out.tfevents*"))
@@ -112,7 +112,7 @@ def test_evaluate_prints_the_same_table_from_the_checkpoint_alone(finished, tmp_
 def test_everything_there_is_to_say_of_a_run_at_once(finished, tmp_path, capsys):
     """Beside the table: intervals, noise, post-processing, another run, and a page; the metrics stay what they were."""
     workdir, _ = finished
-    arguments = [f"--workdir={workdir}", "--split=test", "--noise-seeds=2", f"--baseline={workdir / 'pretrain'}"]
+    arguments = [f"--workdir={workdir}", "--split=test", "--noise-seeds=2", f"--baseline={workdir / 'first_stage'}"]
     arguments += ["--postprocess=dual_softmax", "--postprocess=qb_norm", f"--report={tmp_path / 'report.html'}"]
     assert evaluate.main([*arguments, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -132,7 +132,7 @@ def test_everything_there_is_to_say_of_a_run_at_once(finished, tmp_path, capsys)
 
 
 def test_without_a_split_it_is_validation(finished, capsys):
-    assert evaluate.main([f"--workdir={finished[0] / 'pretrain'}", "--noise-seeds=2"]) == 0
+    assert evaluate.main([f"--workdir={finished[0] / 'first_stage'}", "--noise-seeds=2"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("\nval split: 12 texts") and "95 % intervals" in printed
     assert printed.count("draws no noise: 2 seeds give the same scores") == 1
@@ -178,9 +178,9 @@ def test_bad_arguments_get_one_line(root, finished, tmp_path):
         "energy 'mpl' is none of": ["--config=demo", "--config.head.energy=mpl"],
         "evaluation.noise is 'typo'": ["--config=demo", "--config.evaluation.noise=typo"],
         "steps is -1": ["--config=demo", "--config.steps=-1"],
-        "the two stages differ in data.seed": ["--config=demo", "--config.pretrain.data.seed=4"],
+        "the two stages differ in data.seed": ["--config=demo", "--config.first_stage.data.seed=4"],
         "batch_size is 4800": _arguments(
-            root, "y", "--config.pretrain.batch_size=4800", "--config.pretrain.data.workers=0"
+            root, "y", "--config.first_stage.batch_size=4800", "--config.first_stage.data.workers=0"
         ),
         "another config .*steps: 6 there, 7 now": _arguments(root, "first", "--config.steps=7"),
         "choose validation or test": ["--config=demo", "--config.selection=best"],
@@ -199,9 +199,9 @@ def test_bad_arguments_get_one_line(root, finished, tmp_path):
 
 
 def test_overrides_of_shared_fields_hold_for_both_stages():
-    config = load_config("demo", ["--config.seed=3", "--config.data.seed=4", "--config.pretrain.max_frames=5"])
-    assert (config.pretrain.seed, config.pretrain.data.seed, config.pretrain.max_frames) == (3, 4, 5)
-    assert config.pretrain.optimizer.lr != config.optimizer.lr
+    config = load_config("demo", ["--config.seed=3", "--config.data.seed=4", "--config.first_stage.max_frames=5"])
+    assert (config.first_stage.seed, config.first_stage.data.seed, config.first_stage.max_frames) == (3, 4, 5)
+    assert config.first_stage.optimizer.head_lr != config.optimizer.head_lr
 
 
 def test_a_config_that_does_not_fit_the_checkpoint_is_refused(finished, tmp_path):
@@ -267,7 +267,7 @@ def test_an_error_is_one_line_and_a_non_zero_exit(tmp_path):
 
 def test_a_checkpoint_of_another_config_is_refused(finished, root):
     source = finished[0]
-    arguments = _arguments(root, "other", f"--config.pretrain.init_from={source}", "--config.clip.embed_dim=32")
+    arguments = _arguments(root, "other", f"--config.first_stage.init_from={source}", "--config.clip.embed_dim=32")
     with pytest.raises(UserError, match=r"embed_dim is 16 there and 32 in config\.clip"):
         train.main(arguments)
 
@@ -279,7 +279,7 @@ def test_a_checkpoint_of_another_config_is_refused(finished, root):
 )
 def test_the_other_systems_train_to_the_end(root, system, stages, capsys):
     depth = len(stages)
-    data = [f"--config.{'pretrain.' * stage}data.root={root / 'datasets'}" for stage in range(depth)]
+    data = [f"--config.{'first_stage.' * stage}data.root={root / 'datasets'}" for stage in range(depth)]
     workdir = root / system
     train.main([f"--config=demo:tiny,{system}", f"--workdir={workdir}", *data])
     _, chance, table = capsys.readouterr().out.partition("\nchance")

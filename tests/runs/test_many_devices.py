@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 def _start(root: Path, name: str, *more: str, **environment: str) -> subprocess.Popen:
     """demo:tiny with CLIP4Clip in both stages, evaluated in batches that do not divide the gallery."""
     arguments = ["--config=demo:tiny,clip4clip", f"--workdir={root / name}", f"--config.data.root={root / 'datasets'}"]
-    arguments += ["--config.evaluation.batch_size=5", "--config.pretrain.evaluation.batch_size=5", *more]
+    arguments += ["--config.evaluation.batch_size=5", "--config.first_stage.evaluation.batch_size=5", *more]
     return subprocess.Popen(
         [sys.executable, "-m", "eaglenet_jax.train", *arguments],
         env={**os.environ, "JAX_DEFAULT_MATMUL_PRECISION": "highest", **environment},
@@ -41,7 +41,7 @@ def _losses(workdir: Path) -> np.ndarray:
 
 
 def _assert_same(workdir: Path, expected: Path) -> None:
-    for stage in ("pretrain", ""):
+    for stage in ("first_stage", ""):
         np.testing.assert_allclose(_losses(workdir / stage), _losses(expected / stage), rtol=1e-4)
         ours, theirs = (json.loads((folder / stage / "metrics.json").read_text()) for folder in (workdir, expected))
         for side in ("t2v", "v2t"):  # sums in another order may exchange two neighbours
@@ -53,8 +53,8 @@ def _assert_same(workdir: Path, expected: Path) -> None:
 def test_devices_and_processes_change_nothing(tmp_path: Path) -> None:
     """One device against two processes with two devices each, parameters cut over them, encoders in two parts."""
     _finished(_start(tmp_path, "one"))
-    fsdp = [f"--config.{stage}sharding.params=fsdp" for stage in ("", "pretrain.")]
-    parts = [f"--config.{stage}encode_micro_batches=2" for stage in ("", "pretrain.")]
+    fsdp = [f"--config.{stage}sharding.params=fsdp" for stage in ("", "first_stage.")]
+    parts = [f"--config.{stage}encode_micro_batches=2" for stage in ("", "first_stage.")]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"

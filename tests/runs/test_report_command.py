@@ -36,7 +36,7 @@ def _run(folder: Path, config: str, seed: int, recall: float, videos: int = 1000
 def test_seeds_come_together_and_claims_stand_beside(tmp_path, capsys) -> None:
     _run(tmp_path / "runs/sweep/msrvtt_b16/seed_0", "msrvtt:b16", 0, 50.0)
     _run(tmp_path / "runs/sweep/msrvtt_b16/seed_1", "msrvtt:b16", 1, 52.0)
-    _run(tmp_path / "runs/sweep/msrvtt_b16/seed_1/pretrain", "msrvtt:b16,clip4clip", 1, 1.0)
+    _run(tmp_path / "runs/sweep/msrvtt_b16/seed_1/first_stage", "msrvtt:b16,clip4clip", 1, 1.0)
     _run(tmp_path / "runs/xpool", "msrvtt:b16,xpool", 0, 49.0)
     _run(tmp_path / "runs/fewer_steps", "msrvtt:b16", 0, 40.0, steps=7)
     (tmp_path / "runs/table.md").write_text("a file beside the runs")

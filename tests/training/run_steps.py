@@ -23,7 +23,7 @@ from tests.training import tiny
 STEPS, BATCH = 10, 16
 OPTIMIZER = {
     "name": "bert_adam",
-    "lr": 1e-3,
+    "head_lr": 1e-3,
     "clip_lr": 1e-3,
     "weight_decay": 0.2,
     "warmup": 0.1,

@@ -23,7 +23,7 @@ from eaglenet_jax.training.optimizer import (
 
 RELEASED = {
     "name": "bert_adam",
-    "lr": 1e-4,
+    "head_lr": 1e-4,
     "clip_lr": 1e-7,
     "weight_decay": 0.2,
     "warmup": 0.1,
@@ -57,7 +57,7 @@ def _records(records: Mapping[str, np.ndarray], prefix: str, dtype: type) -> dic
 def test_released_optimiser_is_replayed_over_all_steps(golden: Callable, dtype: type) -> None:
     records = golden("bert_adam")
     recorded = json.loads(str(records["config"]))
-    config = RELEASED | {"lr": recorded["base_lr"], "clip_lr": recorded["clip_lr"], "warmup": recorded["warmup"]}
+    config = RELEASED | {"head_lr": recorded["base_lr"], "clip_lr": recorded["clip_lr"], "warmup": recorded["warmup"]}
     with jax.enable_x64(dtype == np.float64):
         params = jax.tree.map(jnp.asarray, _records(records, "param/", dtype))
         optimizer = make_optimizer(config, params, recorded["t_total"])
@@ -97,7 +97,7 @@ def test_schedule_warms_up_from_zero_and_falls_to_zero() -> None:
 
 
 def test_biases_are_not_decayed_and_everything_else_is() -> None:
-    config = RELEASED | {"warmup": 0.0, "schedule": "constant", "lr": 0.1, "clip_lr": 0.1}
+    config = RELEASED | {"warmup": 0.0, "schedule": "constant", "head_lr": 0.1, "clip_lr": 0.1}
     params = _params()
     optimizer = make_optimizer(config, params, 10)
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
@@ -140,7 +140,7 @@ def test_frozen_parameters_stay_keep_no_moments_and_do_not_count_in_the_norm() -
 def test_adamw_is_optaxs() -> None:
     config = RELEASED | {
         "name": "adamw",
-        "lr": 0.1,
+        "head_lr": 0.1,
         "clip_lr": 0.1,
         "schedule": "warmup_cosine",
         "global_clip": None,
@@ -210,7 +210,7 @@ def test_float16_storage_loses_small_updates_of_clip_alone() -> None:
     moved = {}
     for storage in ("float32", "float16"):
         for rate in (1e-7, 1e-4):
-            config = RELEASED | {"lr": rate, "clip_lr": rate, "schedule": "constant", "warmup": 0.0}
+            config = RELEASED | {"head_lr": rate, "clip_lr": rate, "schedule": "constant", "warmup": 0.0}
             optimizer = make_optimizer(config | {"clip_storage": storage, "weight_decay": 0.0}, params, 10)
             updates, _ = optimizer.update(gradient, optimizer.init(params), params)
             moved[storage, rate] = optax.apply_updates(params, updates)

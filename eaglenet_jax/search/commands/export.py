@@ -40,8 +40,8 @@ def run(given: argparse.Namespace) -> int:
 
 def _start(config: Any) -> str:
     """What the run's first step started from, without the folders of this machine."""
-    if config.pretrain:
-        return f"a first stage of {config.pretrain.steps} updates with {config.pretrain.system}"
+    if config.first_stage:
+        return f"a first stage of {config.first_stage.steps} updates with {config.first_stage.system}"
     return f"`{Path(config.init_from).name}`" if config.init_from else "random parameters"
 
 

@@ -17,7 +17,7 @@ from eaglenet_jax.layers.similarity import cosine
 from eaglenet_jax.layers.stochastic_text import candidates, frame_similarities
 
 
-class DenseEagleNet(EagleNet):
+class DenseEagleNet(EagleNet):  # type: ignore[misc]  # as there
     """The same numbers from the same parameters as EagleNet with its graph, in score and loss.
 
     What `prepare_video` computes of the graph ahead is not read. all_nodes: whether aux has the outputs of the last

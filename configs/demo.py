@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from eaglenet_jax.config import defaults as common
+from eaglenet_jax.config.arguments import chosen, chosen_system, split_argument
+from eaglenet_jax.config.defaults import defaults
+from eaglenet_jax.config.presets import PRESETS
+from eaglenet_jax.config.systems import SYSTEMS, set_first_stage, set_system, system_recipe
 
 TINY_CLIP = {
     "name": "",
@@ -57,7 +60,7 @@ SMALLEST_CLIP = {
 
 
 def _base(words: set[str]) -> ConfigDict:
-    config = common.defaults()
+    config = defaults()
     config.batch_size = 48
     config.max_words = 20
     config.max_frames = 6
@@ -94,21 +97,22 @@ CROSSTVR = {
     "queries": 8,
     "negative_scale": 20.0,  # near what the logit scale of stage 1 becomes
 }
+HEADS = {"eaglenet": EAGLENET, "crosstvr": CROSSTVR}
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a preset, a system, and "tiny" for a run of seconds that learns nothing."""
-    words = common.split_argument(argument, (*common.PRESETS, *common.SYSTEMS, "tiny"))
-    preset = common.chosen(words, common.PRESETS, "ours")
-    asked = common.chosen(words, tuple(common.SYSTEMS), "eaglenet")
-    system, changes = common.SYSTEMS[asked]
+    """The config that an argument asks for: a preset, a system, and "tiny" for a run of seconds that learns nothing."""
+    words = split_argument(argument, (*PRESETS, *SYSTEMS, "tiny"))
+    preset = chosen(words, PRESETS, "ours")
+    asked = chosen_system(words, tuple(SYSTEMS), "eaglenet")
+    recipe = system_recipe(asked)
     tiny = "tiny" in words
 
     first = _base(words)
     first.name = "demo_clip"
     first.steps = 6 if tiny else 400
     first.evaluation.every = 3 if tiny else 50
-    common.set_system(first, "clip4clip", preset)
+    set_system(first, "clip4clip", preset)
 
     config = _base(words)
     config.name = "demo"
@@ -117,13 +121,13 @@ def get_config(argument: str = "") -> ConfigDict:
     config.optimizer.clip_lr = 4e-4
     config.evaluation.every = 3 if tiny else 50
     config.first_stage = first
-    common.set_system(config, system, preset, **{"eaglenet": EAGLENET, "crosstvr": CROSSTVR}.get(system, changes))
+    set_system(config, asked, preset, HEADS.get(recipe.head))
     if preset == "paper":
         config.clip.shift_blocks = first.clip.shift_blocks = ()
-    if asked in common.FIRST_STAGES and asked != "crosstvr":
-        rest = [word for word in words if word != asked]
-        first = get_config(",".join([*rest, common.FIRST_STAGES[asked]]))
-        first.name = f"demo_{common.FIRST_STAGES[asked]}"
-    if asked in common.FIRST_STAGES:
-        common.set_first_stage(config, first)
+    if recipe.first_stage:
+        if recipe.first_stage != "clip4clip":  # it has a first stage of its own, CLIP4Clip's
+            rest = [word for word in words if word != asked]
+            first = get_config(",".join([*rest, recipe.first_stage]))
+            first.name = f"demo_{recipe.first_stage}"
+        set_first_stage(config, first)
     return config

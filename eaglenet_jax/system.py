@@ -1,11 +1,11 @@
-"""A retrieval system from a config: two CLIP encoders and a head. The one place that names the heads."""
+"""A retrieval system from a config: two CLIP encoders and a head."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -15,64 +15,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig, clip_config
 from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.draws import Draws
-from eaglenet_jax.energy.matching import SamplerSettings
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.heads.clip4clip import Clip4Clip
-from eaglenet_jax.heads.crosstvr import CrossTvr, TokenShape
-from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import Head, Pairwise, TextFeatures, VideoFeatures, whole
-from eaglenet_jax.heads.shenet import SheNet
-from eaglenet_jax.heads.tmass import TMass
-from eaglenet_jax.heads.xpool import XPool
-from eaglenet_jax.layers.query_transformer import QueryShape
-from eaglenet_jax.layers.rgat import GraphShape
+from eaglenet_jax.registry import head_class
 
 Params = Mapping[str, Any]
-
-
-def _eaglenet(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
-    graph, sampler, width = options.pop("graph", {}), options.pop("sampler", {}), clip.embed_dim
-    return EagleNet(width, frames, GraphShape(width, **graph), sampler=SamplerSettings(**sampler), **options)
-
-
-def _clip4clip(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
-    del frames
-    # As many positions and heads as the text tower has, from which the temporal transformer starts.
-    return Clip4Clip(clip.embed_dim, temporal_positions=clip.context_length, temporal_heads=clip.text_heads, **options)
-
-
-def _xpool(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
-    del frames
-    return XPool(clip.embed_dim, **options)
-
-
-def _tmass(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
-    del frames
-    return TMass(clip.embed_dim, **options)
-
-
-def _shenet(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
-    # Frame positions for every video; heads of the transformer as many as CLIP4Clip's has.
-    return SheNet(clip.embed_dim, temporal_positions=frames, temporal_heads=clip.text_heads, **options)
-
-
-def _crosstvr(clip: ClipConfig, frames: int, options: dict[str, Any]) -> Head:
-    first, tokens, shape = options.pop("first"), options.pop("tokens"), options.pop("transformer", {})
-    seen = TokenShape(clip.patches + 1, clip.embed_dim)
-    if tokens["source"]:
-        seen = TokenShape(tokens["count"], tokens["width"], shared=False)
-    return CrossTvr(HEADS[first["system"]](clip, frames, first["head"]), frames, seen, QueryShape(**shape), **options)
-
-
-# Builders of heads, from the CLIP's sizes, M and the config's options.
-HEADS: dict[str, Callable[[ClipConfig, int, dict[str, Any]], Head]] = {
-    "clip4clip": _clip4clip,
-    "xpool": _xpool,
-    "tmass": _tmass,
-    "eaglenet": _eaglenet,
-    "shenet": _shenet,
-    "crosstvr": _crosstvr,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,21 +95,30 @@ class System:
         return self.head_loss(params, self.encode(params, batch), head_state, draws, pairwise)
 
     def init(self, key: PRNGKeyArray) -> Params:
-        """Random parameters, float32."""
-        size = self.clip.config.image_size
-        ids = jnp.arange(2, dtype=jnp.uint32)
-        tokens = jnp.zeros((2, self.max_words), jnp.int32)
-        frames = jnp.zeros((2, self.max_frames, size, size, 3), jnp.uint8)
-        mask = jnp.ones((2, self.max_frames), bool)
-        clip_key, head_key = jax.random.split(key)
-        clip = self.clip.init(clip_key, tokens, frames, mask)["params"]
-        text = jax.eval_shape(self.encode_text, {"clip": clip}, ids, tokens, self.head.text_extra(2))
-        video = jax.eval_shape(self.encode_video, {"clip": clip}, ids, frames, mask, self.head.video_extra(2))
-        text, video = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), (text, video))
-        # The loss runs through every part of the head, the parts that scoring alone never meets included.
-        state = self.head.initial_state()
-        head = self.head.init(head_key, text, video, state, Draws(head_key, train=True), whole, method="loss")
-        return {"clip": clip, "head": head.get("params", {})}
+        """Random parameters, float32: {"clip": …, "head": …}. Compiled, since running it line by line takes minutes.
+
+        Args:
+          key: A PRNG key.
+        """
+        return _init(self, key)
+
+
+@partial(jax.jit, static_argnums=0)
+def _init(system: System, key: PRNGKeyArray) -> Params:
+    size = system.clip.config.image_size
+    ids = jnp.arange(2, dtype=jnp.uint32)
+    tokens = jnp.zeros((2, system.max_words), jnp.int32)
+    frames = jnp.zeros((2, system.max_frames, size, size, 3), jnp.uint8)
+    mask = jnp.ones((2, system.max_frames), bool)
+    clip_key, head_key = jax.random.split(key)
+    clip = system.clip.init(clip_key, tokens, frames, mask)["params"]
+    text = jax.eval_shape(system.encode_text, {"clip": clip}, ids, tokens, system.head.text_extra(2))
+    video = jax.eval_shape(system.encode_video, {"clip": clip}, ids, frames, mask, system.head.video_extra(2))
+    text, video = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), (text, video))
+    # The loss runs through every part of the head, the parts that scoring alone never meets included.
+    state = system.head.initial_state()
+    head = system.head.init(head_key, text, video, state, Draws(head_key, train=True), whole, method="loss")
+    return {"clip": clip, "head": head.get("params", {})}
 
 
 def build_clip_config(options: Mapping[str, Any]) -> ClipConfig:
@@ -173,18 +129,27 @@ def build_clip_config(options: Mapping[str, Any]) -> ClipConfig:
 
 
 def build_system(config: Mapping[str, Any]) -> System:
-    """The system that a config describes: `system`, `clip`, `head`, `max_words`, `max_frames`."""
-    name = config["system"]
-    if name not in HEADS:
-        close = difflib.get_close_matches(name, HEADS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(HEADS)}"
-        raise UserError(f"config.system: no system is named {name!r}; {hint}")
+    """Build the system that a config describes.
+
+    Args:
+      config: Has `system` (a name of the registry, or package.module:Class), `clip`, `head`, `max_words` and
+        `max_frames`.
+
+    Returns:
+      Encoders and head. Nothing is computed.
+
+    Raises:
+      UserError: The system or an option is unknown, or a size is refused.
+    """
     clip = build_clip_config(config["clip"])
-    if config["max_words"] > clip.context_length:
+    if not 3 <= config["max_words"] <= clip.context_length:
         raise UserError(
-            f"config.max_words is {config['max_words']}, this CLIP reads at most {clip.context_length} tokens"
+            f"config.max_words is {config['max_words']}; give 3 (start, a word, end) to {clip.context_length}, which "
+            "is all that this CLIP reads"
         )
-    head = HEADS[name](clip, config["max_frames"], _plain(config["head"]))
+    if config["max_frames"] < 1:
+        raise UserError(f"config.max_frames is {config['max_frames']}; give 1 or more")
+    head = head_class(config["system"]).from_config(_plain(config["head"]), clip, config["max_frames"])
     return System(Clip(clip), head, config["max_words"], config["max_frames"])
 
 
@@ -197,4 +162,4 @@ def parameter_count(params: Params) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-__all__ = ["HEADS", "NAMED_SIZES", "System", "build_clip_config", "build_system", "parameter_count"]
+__all__ = ["NAMED_SIZES", "System", "build_clip_config", "build_system", "parameter_count"]

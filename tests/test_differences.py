@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eaglenet_jax.config import defaults as common
+from eaglenet_jax.config.loading import load_config
 
 ROOT = Path(__file__).parents[1]
 ROWS = [
@@ -23,8 +23,7 @@ def test_every_row_has_all_columns() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_switches_and_tests_of_a_row_exist(row: list[str]) -> None:
-    config = common.defaults()
-    common.set_system(config, "eaglenet", "ours")
+    config = load_config("msrvtt")
     for path in re.findall(r"`([a-z_]+(?:\.[a-z_]+)*)`(?=[ ,]|$)", row[4]):
         found = config
         for name in path.split("."):

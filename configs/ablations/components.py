@@ -29,5 +29,5 @@ ROWS: Rows = {
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "frl,didemo,b16"."""
+    """The config that an argument asks for: a row, a dataset and its words, such as "frl,didemo,b16"."""
     return ablated("components", ROWS, argument)

@@ -20,5 +20,5 @@ ROWS: Rows = {
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "spatial,didemo,b32"."""
+    """The config that an argument asks for: a row, a dataset and its words, such as "spatial,didemo,b32"."""
     return ablated("crosstvr_attention", ROWS, argument, "crosstvr")

@@ -17,5 +17,5 @@ ROWS: Rows = {f"k{count}": {"head": {"top_k": count}} for count in (2, 4, 6, 8, 
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "k2,didemo,b32"."""
+    """The config that an argument asks for: a row, a dataset and its words, such as "k2,didemo,b32"."""
     return ablated("crosstvr_candidates", ROWS, argument, "crosstvr")

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from eaglenet_jax.config import defaults as common
 from eaglenet_jax.config.ablation import Rows, ablated
+from eaglenet_jax.config.clips import CLIP_TOKENS, CLIP_WEIGHTS
 
 ROWS: Rows = {
     "shared": {"head": {"tokens": {"source": "", "count": 0, "width": 0}}},
     **{
-        f"own_{size}": {"head": {"tokens": {"source": common.CLIP_WEIGHTS[size], **common.CLIP_TOKENS[size]}}}
+        f"own_{size}": {"head": {"tokens": {"source": CLIP_WEIGHTS[size], **CLIP_TOKENS[size]}}}
         for size in ("b32", "l14")
     },
 }
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "own_b32,didemo,b32"."""
+    """The config that an argument asks for: a row, a dataset and its words, such as "own_b32,didemo,b32"."""
     return ablated("crosstvr_encoders", ROWS, argument, "crosstvr")

@@ -11,13 +11,14 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from eaglenet_jax.config.ablation import Rows, ablated
-from eaglenet_jax.config.defaults import FIRST_STAGES
+from eaglenet_jax.config.systems import SYSTEMS
 
-ROWS: Rows = {first: {} for first in FIRST_STAGES.values()}
+# By the system that is trained first.
+WORDS = {recipe.first_stage: word for word, recipe in SYSTEMS.items() if recipe.first_stage}
+ROWS: Rows = {first: {} for first in WORDS}
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "xpool,didemo,b32"."""
-    rows = {first: name for name, first in FIRST_STAGES.items()}
-    systems = [rows[word.strip()] for word in argument.split(",") if word.strip() in rows]
+    """The config that an argument asks for: a row, a dataset and the words that it takes, as "xpool,didemo,b32"."""
+    systems = [WORDS[word.strip()] for word in argument.split(",") if word.strip() in WORDS]
     return ablated("crosstvr_first_stages", ROWS, ",".join([argument, *systems]), "crosstvr")

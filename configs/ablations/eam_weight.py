@@ -15,5 +15,5 @@ ROWS: Rows = {f"weight_{weight}": {"head": {"eam_weight": weight}} for weight in
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "weight_0.5,didemo,b16"."""
+    """The config that an argument asks for: a row, a dataset and its words, such as "weight_0.5,didemo,b16"."""
     return ablated("eam_weight", ROWS, argument)

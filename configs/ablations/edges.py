@@ -19,5 +19,5 @@ ROWS: Rows = {
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "no_frame_frame,didemo,b16"."""
+    """The config that an argument asks for: a row, a dataset and its words, such as "no_frame_frame,didemo,b16"."""
     return ablated("edges", ROWS, argument)

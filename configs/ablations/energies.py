@@ -15,5 +15,5 @@ ROWS: Rows = {kind: {"head": {"energy": kind}} for kind in ("cosine", "bilinear"
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "mlp,didemo,b16"."""
+    """The config that an argument asks for: a row, a dataset and its words, such as "mlp,didemo,b16"."""
     return ablated("energies", ROWS, argument)

@@ -22,5 +22,5 @@ ROWS: Rows = {
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "gat,didemo,b16"."""
+    """The config that an argument asks for: a row, a dataset and its words, such as "gat,didemo,b16"."""
     return ablated("graph", ROWS, argument)

@@ -18,5 +18,5 @@ ROWS: Rows = {
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "max,didemo,b16"."""
+    """The config that an argument asks for: a row, a dataset and its words, such as "max,didemo,b16"."""
     return ablated("pooling", ROWS, argument)

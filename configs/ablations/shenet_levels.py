@@ -20,5 +20,5 @@ ROWS: Rows = {
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """argument: a row, a dataset and the words that it takes, such as "base,didemo,b32"."""
+    """The config that an argument asks for: a row, a dataset and its words, such as "base,didemo,b32"."""
     return ablated("shenet_levels", ROWS, argument, "shenet")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
+import runpy
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from eaglenet_jax.config import defaults as common
+from eaglenet_jax.config.defaults import merged
+from eaglenet_jax.config.loading import config_folder
+from eaglenet_jax.config.systems import SYSTEMS, system_recipe
 from eaglenet_jax.errors import UserError
 
 DATASETS = ("demo", "msrvtt", "didemo", "msvd", "vatex", "activitynet", "lsmdc", "charades")
@@ -32,13 +34,13 @@ def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet") -> 
         raise UserError(f"--config: {' and '.join(datasets)} exclude each other; give one of them")
     words.remove(row)  # once: what comes behind it is for the dataset
     rest = [word for word in words if word not in datasets]
-    asked = [word for word in rest if word in common.SYSTEMS] or [system]
-    if common.SYSTEMS[asked[0]][0] != system:
+    asked = [word for word in rest if word in SYSTEMS] or [system]
+    if system_recipe(asked[0]).head != system:
         raise UserError(f"--config: the table {table} is about {NAMES[system]}, not {asked[0]}")
     words = [*(word for word in rest if word not in asked), *asked]
-    config = importlib.import_module(f"configs.{datasets[0]}").get_config(",".join(words))
-    config.update(common.merged(rows[row], {}))
+    config = runpy.run_path(str(config_folder() / f"{datasets[0]}.py"))["get_config"](",".join(words))
+    config.update(merged(rows[row], {}))
     if rows[row]:
-        config.claimed = ConfigDict({})  # a paper's number is that of the whole system
+        config.claim = ""  # a paper's number is that of the whole system
     config.name = f"{config.name}_{table}_{row}"
     return config

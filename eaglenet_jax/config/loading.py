@@ -59,6 +59,7 @@ def resolve(name: str) -> str:
 def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     """The config called `name`, with overrides as on the command line, such as "--config.batch_size=32"."""
     _check_overrides(overrides)
+    name, overrides = _with_arguments(name, overrides)
     argv = ["", f"--config={resolve(name)}", *overrides]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv, lock_config=True)
@@ -91,7 +92,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
 # What the stages of a run share: an override of one of these holds for the stages before as well.
 SHARED_FIELDS = ("seed", "data", "clip", "max_words", "max_frames", "queries", "selection")
 # What a word behind the config's colon decides, with everything that follows from it.
-ARGUMENT_FIELDS = ("name", "system", "preset")
+ARGUMENT_FIELDS = ("system", "preset")
 
 
 def _field(override: str) -> str:
@@ -102,11 +103,22 @@ def _check_overrides(overrides: Sequence[str]) -> None:
     for override in overrides:
         if not override.startswith("--config.") or "=" not in override:
             raise UserError(f"unknown argument {override!r}; fields of the config are set as --config.batch_size=32")
-        if _field(override).removeprefix("first_stage.") in ARGUMENT_FIELDS:
+        field, inside = _field(override), _field(override).rpartition(".")[2]
+        if field == "name" or (field.startswith("first_stage.") and inside in ("name", *ARGUMENT_FIELDS)):
             raise UserError(
-                f"{override}: other fields follow from this one; write it behind the config's colon, as in "
+                f"{override}: other fields follow from this one; write what is wanted behind the config's colon, as in "
                 "--config=demo:xpool,released"
             )
+
+
+def _with_arguments(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """The config's name with --config.system and --config.preset as words behind its colon, and the other overrides."""
+    words = [override.partition("=")[2] for override in overrides if _field(override) in ARGUMENT_FIELDS]
+    rest = [override for override in overrides if _field(override) not in ARGUMENT_FIELDS]
+    if not words:
+        return name, rest
+    file, _, argument = name.partition(":")
+    return f"{file}:{','.join([*filter(None, [argument]), *words])}", rest
 
 
 def _stages_before(config: Any) -> int:
@@ -136,7 +148,7 @@ def as_plain(config: Any) -> Any:
 
 # Fields that do not change what is computed. A stopped run may go on with other values of these.
 FREE_FIELDS = (
-    "claimed",
+    "claim",
     "data.workers",
     "data.root",
     "data.prepared",

@@ -7,15 +7,16 @@ Luo et al., CLIP4Clip, Neurocomputing 2022. The smallest possible head.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.clip.temporal import TemporalTransformer, from_text_tower
 from eaglenet_jax.draws import Draws
-from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, TextFeatures, VideoFeatures
-from eaglenet_jax.layers.losses import SoftmaxLoss, repeated_video
+from eaglenet_jax.heads.interface import Head, PairScores, TextFeatures, VideoFeatures
+from eaglenet_jax.heads.options import check_at_least, check_choices
 from eaglenet_jax.layers.similarity import unit
 
 
@@ -23,8 +24,7 @@ class Clip4Clip(Head):
     """Mean pooling over valid frames, cosine, softmax loss.
 
     width: d. temporal: "mean", or "transformer" over the frames before the mean (seqTransf), which has
-    temporal_positions, temporal_layers and temporal_heads. initial_logit_scale: CLIP's, at the start.
-    mask_repeated_videos: another caption of the same video is no negative.
+    temporal_positions, temporal_layers and temporal_heads. Others as in `Head`.
     """
 
     width: int
@@ -32,24 +32,37 @@ class Clip4Clip(Head):
     temporal_positions: int = 77
     temporal_layers: int = 4
     temporal_heads: int = 8
-    initial_logit_scale: float = 1 / 0.07
-    mask_padding: bool = True
-    mask_repeated_videos: bool = True
+
+    # The released CLIP4Clip leaves padding frames out.
+    presets: ClassVar = {"released": {"mask_repeated_videos": False}}
+
+    @classmethod
+    def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
+        # As many positions and heads as the text tower has, from which the temporal transformer starts.
+        del frames
+        return {
+            "width": clip.embed_dim,
+            "temporal_positions": clip.context_length,
+            "temporal_heads": clip.text_heads,
+        }
 
     def setup(self) -> None:
         """The loss holds the only parameter of the mean."""
-        if self.temporal not in ("mean", "transformer"):
-            raise ValueError(f"Clip4Clip.temporal {self.temporal!r} is none of mean, transformer")
+        check_choices(self, temporal=("mean", "transformer"))
+        check_at_least(self, temporal_layers=1)
         if self.temporal == "transformer":
             self.transformer = TemporalTransformer(
                 self.width, self.temporal_positions, self.temporal_layers, self.temporal_heads
             )
-        self.matching_loss = SoftmaxLoss(self.initial_logit_scale)
+        self.matching_loss = self.make_matching_loss()
 
-    def start_from_clip(self, params: Mapping[str, Any], clip: Mapping[str, Any]) -> dict[str, Any]:
+    def start_from_clip(
+        self, params: Mapping[str, Any], clip: Mapping[str, Any], logit_scale: Any = None
+    ) -> dict[str, Any]:
         """The transformer starts as the first blocks of the text tower."""
+        params = super().start_from_clip(params, clip, logit_scale)
         if self.temporal == "mean":
-            return dict(params)
+            return params
         return {**params, "transformer": from_text_tower(params["transformer"], clip["text"])}
 
     def prepare_text(self, text: TextFeatures) -> Array:
@@ -58,7 +71,7 @@ class Clip4Clip(Head):
 
     def prepare_video(self, video: VideoFeatures) -> Array:
         """Unit mean of unit frame features [Bv, d]."""
-        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
+        mask = self.valid_frames(video)
         seen = self.transformer(video.frames, mask) if self.temporal == "transformer" else video.frames
         frames = jnp.where(mask[..., None], unit(seen), 0)
         return unit(jnp.sum(frames, axis=1))
@@ -66,12 +79,3 @@ class Clip4Clip(Head):
     def score(self, text: Array, video: Array, draws: Draws, aux: bool = False) -> PairScores:
         """Cosines [Bt, Bv]."""
         return PairScores(text @ video.T)
-
-    def loss(
-        self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
-    ) -> tuple[Array, dict[str, Array], Any]:
-        """Symmetric softmax loss of the batch."""
-        scores = pairwise(self.score, self.prepare_text(text), self.prepare_video(video), draws)
-        ignored = repeated_video(video.id) & self.mask_repeated_videos
-        loss = self.matching_loss(scores.similarity, ignored)
-        return loss, {"match_loss": loss}, head_state

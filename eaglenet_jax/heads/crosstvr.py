@@ -8,7 +8,7 @@ kept as it is; its scores choose candidates and negatives.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -16,30 +16,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.heads.interface import FirstStage, Head, PairScores, Pairwise, TextFeatures, VideoFeatures
-from eaglenet_jax.layers.losses import repeated_video
+from eaglenet_jax.heads.interface import CandidateScorer, Head, PairScores, Pairwise, TextFeatures, VideoFeatures
+from eaglenet_jax.heads.options import check_at_least, check_known, check_rates, head_fields
 from eaglenet_jax.layers.negatives import drawn_negatives
 from eaglenet_jax.layers.query_transformer import SMALL, Dropout, QueryShape, QueryTransformer, Tokens, bert_norm
 from eaglenet_jax.layers.selection import top_positions
 from eaglenet_jax.layers.similarity import at_least_float32
+from eaglenet_jax.registry import head_class
+
+DEFAULT_FIRST = "clip4clip"  # the head of the first stage where none is named
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenShape:
     """What the second stage sees of a frame: `count` tokens of `width`, class token first.
 
-    shared: those of the first stage's own vision encoder; else of another, in VideoFeatures.extra["tokens"] [B, M,
-    count, width].
+    source: "" for those of the first stage's own vision encoder; else another encoder (a folder or name, as in
+    `init_from`), whose tokens come in VideoFeatures.extra["tokens"] [B, M, count, width].
     """
 
-    count: int
-    width: int
-    shared: bool = True
+    count: int = 0
+    width: int = 0
+    source: str = ""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the tokens are those of the first stage's encoder."""
+        return not self.source
 
 
 @struct.dataclass
@@ -77,12 +85,12 @@ class CrossTvr(Head):
     are kept of each frame for the temporal attention. spatial, temporal: the two attentions (table 6). shared_weights:
     both have the same (table 9). negative_scale: of the first stage's similarity where negatives are drawn. top_k: K,
     candidates that are scored again. blip2: folder of a BLIP-2 checkpoint whose query transformer is the start
-    (port/blip2.py), "" for random numbers. mask_repeated_videos: another caption of the same video is no negative.
+    (port/blip2.py), "" for random numbers. Others as in `Head`.
     """
 
     first: Head
     frames: int
-    tokens: TokenShape
+    tokens: TokenShape = TokenShape()
     transformer: QueryShape = QueryShape()
     queries: int = 32
     selected: int = 4
@@ -92,11 +100,39 @@ class CrossTvr(Head):
     negative_scale: float = 100.0
     top_k: int = 15
     blip2: str = ""
-    mask_padding: bool = True
-    mask_repeated_videos: bool = True
-    dtype: DTypeLike | None = None
 
     uses_words = True
+    not_options = frozenset({"loss_kind", "initial_logit_scale", "initial_log_scale", "initial_bias"})
+
+    @classmethod
+    def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
+        return {"frames": frames, "first": None}
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Options with their defaults; "first" names the first stage's head and has its options."""
+        first = {"system": DEFAULT_FIRST, "head": head_class(DEFAULT_FIRST).options()}
+        return {"first": first, **super().options()}
+
+    @classmethod
+    def from_config(cls, options: Mapping[str, Any], clip: ClipConfig, frames: int) -> CrossTvr:
+        """Build both heads. UserError for an option that is unknown, or for sizes of tokens that are not read."""
+        options = {**options}
+        first = {**cls.options()["first"], **options.pop("first", {})}
+        check_known("CrossTvr", dict.fromkeys(first), {"system": "", "head": {}}, "first.")
+        tokens = TokenShape(**options.pop("tokens", {}))
+        if tokens.shared and (tokens.count or tokens.width):
+            raise UserError("config.head.tokens: count and width are of another encoder; give its tokens.source too")
+        if not tokens.shared and min(tokens.count, tokens.width) < 1:
+            raise UserError("config.head.tokens: give the count and width of the tokens of tokens.source")
+        seen = TokenShape(clip.patches + 1, clip.embed_dim) if tokens.shared else tokens
+        fields = head_fields(cls, options, cls.options(), {"frames": frames, "first": None, "tokens": None})
+        first_head = head_class(first["system"]).from_config(first["head"], clip, frames)
+        return cls(**{**fields, "first": first_head, "tokens": seen})
+
+    def second_encoder(self) -> str:
+        """The encoder whose tokens the second stage sees."""
+        return self.tokens.source
 
     @property
     def uses_patches(self) -> bool:  # type: ignore[override]
@@ -107,8 +143,8 @@ class CrossTvr(Head):
         """Parts, under the names that the parameter tree shows."""
         if not (self.spatial or self.temporal):
             raise ValueError("CrossTvr.spatial and CrossTvr.temporal are both off; switch one of them on")
-        if self.top_k < 1:
-            raise ValueError(f"CrossTvr.top_k is {self.top_k}; at least one candidate is scored again")
+        check_at_least(self, top_k=1, queries=1, selected=1)
+        check_rates("CrossTvr.transformer", dropout_rate=self.transformer.dropout_rate)
         width = self.transformer.width
         self.query_tokens = self.param("query_tokens", SMALL, (self.queries, width))
         self.word_projection = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype)
@@ -133,9 +169,9 @@ class CrossTvr(Head):
             extra["tokens"] = np.zeros(shape, np.float16)
         return extra
 
-    def first_stage(self, params: Mapping[str, Any]) -> FirstStage:
-        """The head that chooses the candidates."""
-        return FirstStage(self.first, params.get("first", {}), self.top_k)
+    def candidate_scorer(self, params: Mapping[str, Any]) -> CandidateScorer | None:
+        """The head of the first stage."""
+        return CandidateScorer(self.first, params.get("first", {}), self.top_k)
 
     def start_from_head(
         self, params: Mapping[str, Any], head: Head, trained: Mapping[str, Any]
@@ -163,6 +199,12 @@ class CrossTvr(Head):
         first = {name: trained.get(name, start) for name, start in params.get("first", {}).items()}
         return {**params, "first": first} if first else dict(params)
 
+    def start_from_files(
+        self, params: Mapping[str, Any], readers: Mapping[str, Callable[..., dict[str, Any]]]
+    ) -> dict[str, Any]:
+        """The query transformer of a BLIP-2 checkpoint, where `blip2` names one."""
+        return readers["blip2"](params, self.transformer, self.blip2) if self.blip2 else dict(params)
+
     def prepare_text(self, text: TextFeatures) -> MatchText:
         """Word states in the width of the queries."""
         assert text.words is not None  # uses_words
@@ -181,7 +223,7 @@ class CrossTvr(Head):
                 "CrossTVR needs the tokens of its own vision encoder, VideoFeatures.extra['tokens']; "
                 "python -m eaglenet_jax.vision_tokens makes them for a prepared dataset"
             )
-        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
+        mask = self.valid_frames(video)
         tokens = jnp.where(mask[..., None, None], jax.lax.stop_gradient(at_least_float32(tokens)), 0)
         if not self.temporal:
             return MatchVideo(video.id, tokens, tokens[:, :, :0], tokens[:, :, :0, 0], mask)
@@ -247,7 +289,7 @@ class CrossTvr(Head):
         evaluation = dataclasses.replace(draws, train=False)
         similarity = jax.lax.stop_gradient(pairwise(self.first_scores, *prepared, evaluation))
         count = similarity.shape[0]
-        allowed = ~jnp.eye(count, dtype=bool) & ~(repeated_video(video.id) & self.mask_repeated_videos)
+        allowed = ~jnp.eye(count, dtype=bool) & ~self.ignored_pairs(video)
         videos, texts = drawn_negatives(similarity, allowed, self.negative_scale, draws, text.id, video.id)
         own = jnp.arange(count)
         rows = jnp.concatenate([own, own, texts]), jnp.concatenate([own, videos, own])

@@ -6,23 +6,26 @@ Chen et al., EagleNet, CVPR 2026. Defaults are the preset `ours`; the fields are
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.functions import Energy
 from eaglenet_jax.energy.matching import SamplerSettings, energy_loss
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer, empty_buffer
 from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, PreparedText, TextFeatures, VideoFeatures
+from eaglenet_jax.heads.options import check_at_least, check_choices, check_rates
 from eaglenet_jax.layers.frame_pooling import FramePooling, PooledFrames
-from eaglenet_jax.layers.losses import SigmoidLoss, SoftmaxLoss, repeated_video
 from eaglenet_jax.layers.rgat import GraphParameters, GraphShape
 from eaglenet_jax.layers.rgat_folded import FrameSide, candidate_weights, prepare_frames
 from eaglenet_jax.layers.similarity import at_least_float32, cosine, unit
@@ -47,15 +50,14 @@ class EagleNet(Head):
     T-MASS chooses ("best": the ablation without fine-grained relationship learning). candidate_noise: "uniform" U[0, 1)
     (released) or "normal" (paper). radius_bias: exp(W s + b), or the paper's exp(sᵀW). frame_positions: learnable
     positions on the graph's frame nodes. pooling_*: of the frame pooling. support: "mean" over texts of the pooled
-    videos (released), or the pair's "own" (paper). loss_kind: "sigmoid" or "softmax". energy, energy_pooling, eam_*:
-    energy-aware matching, none of it where eam_weight is 0; eam_negatives adds the batch's mismatched pairs (released).
-    mask_padding: padding frames take no part. mask_repeated_videos: another caption of the same video is no negative.
-    dtype: compute type.
+    videos (released), or the pair's "own" (paper). energy, energy_pooling, eam_*: energy-aware matching, none of it
+    where eam_weight is 0; eam_negatives adds the batch's mismatched pairs (released). sampler: of the energy model.
+    Others as in `Head`.
     """
 
-    width: int
-    frames: int
-    graph: GraphShape
+    width: int  # type: ignore[misc]  # flax has made the fields of Head keyword-only
+    frames: int  # type: ignore[misc]
+    graph: GraphShape = GraphShape(512)
     candidates: int = 20
     candidate_choice: str = "graph"
     candidate_noise: str = "uniform"
@@ -66,46 +68,68 @@ class EagleNet(Head):
     pooling_input_norm: bool = True
     support: str = "mean"
     support_weight: float = 0.8
-    loss_kind: str = "sigmoid"
-    initial_logit_scale: float = 1 / 0.07
-    initial_log_scale: float = 4.77
-    initial_bias: float = -12.93
+    loss_kind: str = dataclasses.field(default="sigmoid", kw_only=True)
     energy: str = "mlp"
     energy_pooling: str = "avg"
     eam_weight: float = 1.0
     eam_support_weight: float = 1.0
     eam_negatives: bool = True
     sampler: SamplerSettings = SamplerSettings()
-    mask_padding: bool = True
-    mask_repeated_videos: bool = True
-    dtype: DTypeLike | None = None
+
+    presets: ClassVar = {
+        "released": {"mask_padding": False, "mask_repeated_videos": False, "sampler": {"start": "released"}},
+        "paper": {
+            "candidate_noise": "normal",
+            "radius_bias": False,
+            "frame_positions": True,
+            "pooling_input_norm": False,
+            "pooling_dropout": 0.3,
+            "support": "own",
+            "energy": "bilinear",
+            "eam_support_weight": 0.0,
+            "eam_negatives": False,
+            "graph": {"dropout_rate": 0.3, "shared_residual": False, "readout": "paper"},
+            "sampler": {"start": "paper", "noise_deviation": math.sqrt(0.005)},
+        },
+    }
+
+    @classmethod
+    def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
+        return {"width": clip.embed_dim, "frames": frames, "graph": {"width": clip.embed_dim}}
 
     def setup(self) -> None:
         """Parts, under the names that the parameter tree shows."""
-        for field, value, known in (
-            ("candidate_choice", self.candidate_choice, ("graph", "best")),
-            ("candidate_noise", self.candidate_noise, ("uniform", "normal")),
-            ("support", self.support, ("mean", "own")),
-            ("loss_kind", self.loss_kind, ("sigmoid", "softmax")),
-        ):
-            if value not in known:
-                raise ValueError(f"EagleNet.{field} {value!r} is none of {', '.join(known)}")
+        check_choices(
+            self,
+            candidate_choice=("graph", "best"),
+            candidate_noise=("uniform", "normal"),
+            support=("mean", "own"),
+        )
+        check_at_least(self, candidates=1)
+        check_rates("EagleNet.graph", dropout_rate=self.graph.dropout_rate)
         self.radius = Radius(self.width, self.radius_bias)
         self.relations = GraphParameters(self.graph)
         self.pooling = FramePooling(
             self.width, self.pooling_heads, self.pooling_dropout, self.pooling_input_norm, self.dtype
         )
         self.energy_function = Energy(self.width, self.energy, self.energy_pooling)
-        sigmoid = self.loss_kind == "sigmoid"
-        self.matching_loss: SigmoidLoss | SoftmaxLoss = (
-            SigmoidLoss(self.initial_log_scale, self.initial_bias) if sigmoid else SoftmaxLoss(self.initial_logit_scale)
-        )
+        self.matching_loss = self.make_matching_loss()
         if self.frame_positions:
             self.positions = self.param("frame_positions", nn.initializers.normal(1.0), (self.frames, self.width))
 
     def initial_state(self) -> ReplayBuffer:
         """An empty replay buffer."""
         return empty_buffer(self.sampler.buffer_rows, self.frames, self.width)
+
+    def state_arrays(self, state: ReplayBuffer) -> dict[str, Any]:
+        """Rows of the replay buffer."""
+        return {"text": state.text, "video": state.video}
+
+    def state_with(self, state: ReplayBuffer, arrays: Mapping[str, Any]) -> ReplayBuffer:
+        """A replay buffer with given rows; those behind the last that holds numbers were never pushed."""
+        filled = np.flatnonzero(np.asarray(arrays["text"]).any(axis=1))
+        valid_rows = np.asarray(filled[-1] + 1 if len(filled) else 0, np.int32)
+        return dataclasses.replace(state, **arrays, valid_rows=cast(Array, valid_rows))
 
     def unused_parameters(self) -> tuple[str, ...]:
         """Of the last layer only text–frame edges are read: not its other relations and residual."""
@@ -124,7 +148,7 @@ class EagleNet(Head):
         """All that concerns the frames alone: the first layer's projections and messages, pooling keys and values."""
         if video.frames.shape[1] != self.frames:
             raise ValueError(f"EagleNet is built for {self.frames} frames, the videos have {video.frames.shape[1]}")
-        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
+        mask = self.valid_frames(video)
         nodes = video.frames + self.positions.astype(video.frames.dtype) if self.frame_positions else video.frames
         graph = prepare_frames(self.graph, self.relations(), self._computed(nodes), mask)
         return PreparedVideo(video.id, video.frames, mask, graph, self.pooling.prepare(video.frames, mask))
@@ -185,8 +209,7 @@ class EagleNet(Head):
         """Weights of the scored candidates and frames, and, if it was trained, the energies of texts with videos."""
         if not (self.eam_weight or self.eam_support_weight):
             return super().explain(text, video, draws)
-        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
-        energy = self.pair_energies(text.pooled, dataclasses.replace(video, mask=mask))
+        energy = self.pair_energies(text.pooled, dataclasses.replace(video, mask=self.valid_frames(video)))
         return {**super().explain(text, video, draws), "energy": energy}
 
     def pair_energies(self, text: Array, video: VideoFeatures) -> Float[Array, "Bt Bv"]:
@@ -202,7 +225,7 @@ class EagleNet(Head):
         pooled, radius = scores.aux["pooled"], scores.aux["radius"]
         target = jnp.mean(unit(pooled), axis=0) if self.support == "mean" else None
         support = pairwise(self.score_support, (prepared_text, pooled, radius), (target, video.id))
-        ignored = repeated_video(video.id) & self.mask_repeated_videos
+        ignored = self.ignored_pairs(video)
         match_loss = self.matching_loss(scores.similarity, ignored)
         support_loss = self.matching_loss(support, ignored)
 

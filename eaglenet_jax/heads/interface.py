@@ -1,4 +1,4 @@
-"""What every head of a retrieval system takes and gives: the one contract that training and retrieval know.
+"""What every head of a retrieval system takes and gives: the one contract that training and scoring know.
 
 A system is two CLIP encoders and a head. The head turns text features and frame features into a similarity matrix and
 knows the loss that trains it. Everything else (steps, full-gallery scoring, metrics, checkpoints) is written once
@@ -8,12 +8,17 @@ against this file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import flax.linen as nn
+import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 
+from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig
 from eaglenet_jax.draws import Draws
+from eaglenet_jax.heads.options import default_options, head_fields
+from eaglenet_jax.layers.losses import make_matching_loss, repeated_video
 
 Array = Any  # jax.Array, numpy array or tracer; feature dataclasses travel through vmap, eval_shape and sharding trees.
 
@@ -68,8 +73,8 @@ class PairScores:
     aux: dict[str, Any] = struct.field(default_factory=dict)
 
 
-class FirstStage(NamedTuple):
-    """What chooses the candidates of a head that scores few pairs: a head, its parameters, and how many candidates."""
+class CandidateScorer(NamedTuple):
+    """What chooses the candidates of a head that scores few pairs: a head, its parameters, how many candidates."""
 
     head: Head
     params: Mapping[str, Any]
@@ -93,28 +98,74 @@ def whole(method: Callable[..., Any], rows: Any, columns: Any, *shared: Any) -> 
     return method(rows, columns, *shared)
 
 
-class Head(nn.Module):
+class Head(nn.Module, kw_only=True):
     """Base of all heads. A subclass is one file and fills in these methods.
 
-    Used functionally: head.apply({"params": params}, ..., method="score"). uses_words, uses_patches: whether it reads
-    TextFeatures.words and VideoFeatures.patches; otherwise the encoders leave them out.
+    Its dataclass fields are its options and their defaults: `config.head` of a config. Used functionally:
+    `head.apply({"params": params}, ..., method="score")`.
+
+    Attributes:
+      mask_padding: Padding frames take no part; False treats them as frames of zeros.
+      mask_repeated_videos: Another caption of the same video in a batch is no negative.
+      loss_kind: Of `layers.losses.LOSSES`, the loss of the similarity matrix.
+      initial_logit_scale: Of the softmax loss, at the start; a pre-trained CLIP gives its own.
+      initial_log_scale: Of the sigmoid loss, τ' at the start.
+      initial_bias: Of the sigmoid loss, b at the start.
+      dtype: Compute type; None for float32 or what the features have.
+      uses_words: It reads `TextFeatures.words`; else the encoder leaves them out.
+      uses_patches: It reads `VideoFeatures.patches`; else the encoder leaves them out.
+      presets: By preset, the options that differ from the defaults.
+      not_options: Fields of this class that are no options, since it has no use for them.
     """
+
+    mask_padding: bool = True
+    mask_repeated_videos: bool = True
+    loss_kind: str = "softmax"
+    initial_logit_scale: float = 1 / 0.07
+    initial_log_scale: float = 4.77
+    initial_bias: float = -12.93
+    dtype: DTypeLike | None = None
 
     uses_words: ClassVar[bool] = False
     uses_patches: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "released": {"mask_padding": False, "mask_repeated_videos": False}
+    }
+    not_options: ClassVar[frozenset[str]] = frozenset()
 
-    def initial_state(self) -> Any:
-        """What the head carries from step to step (EagleNet: its replay buffer). Needs no parameters. Default:
-        nothing.
-        """
-        return ()
+    # Options ---------------------------------------------------------------------------------------------------------
 
-    def unused_parameters(self) -> tuple[str, ...]:
-        """Patterns of parameters, as paths inside the head, that no output depends on. They are kept because the
-        released
-        checkpoints have them, and never updated. Default: none.
+    @classmethod
+    def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
+        """Fields that the encoders decide, by name; a dict for what they decide inside a nested dataclass.
+
+        Args:
+          clip: Sizes of the encoders.
+          frames: M, frames a video.
         """
-        return ()
+        del frames
+        return {"width": clip.embed_dim}
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Options with their defaults, as JSON can hold them."""
+        return default_options(cls, cls.decided_fields(NAMED_SIZES["ViT-B/32"], 1))
+
+    @classmethod
+    def from_config(cls, options: Mapping[str, Any], clip: ClipConfig, frames: int) -> Self:
+        """Build the head.
+
+        Args:
+          options: Values of options; absent ones have their defaults.
+          clip: Sizes of the encoders.
+          frames: M, frames a video.
+
+        Raises:
+          UserError: An option is unknown or refused.
+        """
+        return cls(**head_fields(cls, options, cls.options(), cls.decided_fields(clip, frames)))
+
+    # What it needs ---------------------------------------------------------------------------------------------------
 
     def text_extra(self, texts: int) -> dict[str, Any]:
         """What the head needs in `TextFeatures.extra`, as zeros of that many captions. Default: nothing."""
@@ -126,10 +177,47 @@ class Head(nn.Module):
         del videos
         return {}
 
-    def start_from_clip(self, params: Mapping[str, Any], clip: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters of the head before the first step, given those of a trained CLIP. Default: as they are."""
+    def second_encoder(self) -> str:
+        """Folder or name of the vision encoder of `VideoFeatures.extra["tokens"]`, "" where it reads none."""
+        return ""
+
+    # Where it starts -------------------------------------------------------------------------------------------------
+
+    def initial_state(self) -> Any:
+        """What the head carries from step to step (EagleNet: its replay buffer). Needs no parameters. Default: ()."""
+        return ()
+
+    def state_arrays(self, state: Any) -> dict[str, Any]:
+        """The arrays of a state that released checkpoints hold too, by name. Default: none."""
+        del state
+        return {}
+
+    def state_with(self, state: Any, arrays: Mapping[str, Any]) -> Any:
+        """A state with the arrays of `state_arrays` as a released checkpoint has them. Default: as it is."""
+        del arrays
+        return state
+
+    def unused_parameters(self) -> tuple[str, ...]:
+        """Patterns of parameters, as paths inside the head, that no output depends on. Default: none.
+
+        They are kept because the released checkpoints have them, and never updated.
+        """
+        return ()
+
+    def start_from_clip(
+        self, params: Mapping[str, Any], clip: Mapping[str, Any], logit_scale: Any = None
+    ) -> dict[str, Any]:
+        """Parameters of the head before the first step, given those of a trained CLIP.
+
+        Args:
+          params: Of the head, random.
+          clip: Of the CLIP.
+          logit_scale: The logarithm that CLIP learned, or None. A softmax loss starts from it.
+        """
         del clip
-        return dict(params)
+        if logit_scale is None or self.loss_kind != "softmax" or "matching_loss" not in params:
+            return dict(params)
+        return {**params, "matching_loss": {"logit_scale": jnp.asarray(logit_scale, jnp.float32).reshape(())}}
 
     def start_from_head(
         self, params: Mapping[str, Any], head: Head, trained: Mapping[str, Any]
@@ -142,9 +230,46 @@ class Head(nn.Module):
             return None
         return {name: trained.get(name, start) for name, start in params.items()}
 
-    def first_stage(self, params: Mapping[str, Any]) -> FirstStage | None:
-        """For a head whose scores are added to those of another on a few candidates: that other. Default: none, all
-        pairs are scored. params: of this head.
+    def start_from_files(
+        self, params: Mapping[str, Any], readers: Mapping[str, Callable[..., dict[str, Any]]]
+    ) -> dict[str, Any]:
+        """Parameters before the first step, given readers of other programs' checkpoints by name. Default: as they are.
+
+        Args:
+          params: Of the head, random.
+          readers: "blip2": reader(params, shape, folder) → params.
+        """
+        del readers
+        return dict(params)
+
+    def clip_logit_scale(self, params: Mapping[str, Any]) -> Any:
+        """The logarithm of a logit scale that a CLIP checkpoint can hold, or None where the head has none."""
+        return params.get("matching_loss", {}).get("logit_scale")
+
+    # Scores and loss -------------------------------------------------------------------------------------------------
+
+    def valid_frames(self, video: VideoFeatures) -> Array:
+        """Frames that take part, [Bv, M] bool."""
+        return video.mask if self.mask_padding else jnp.ones_like(video.mask)
+
+    def ignored_pairs(self, video: VideoFeatures) -> Array:
+        """Mismatched pairs of a batch that are no negatives, [B, B] bool: other captions of the same video."""
+        return repeated_video(video.id) & self.mask_repeated_videos
+
+    def make_matching_loss(self) -> nn.Module:
+        """The loss of a similarity matrix that the head's fields describe, to be made in `setup`."""
+        return make_matching_loss(
+            self.loss_kind,
+            logit_scale=self.initial_logit_scale,
+            log_scale=self.initial_log_scale,
+            bias=self.initial_bias,
+        )
+
+    def candidate_scorer(self, params: Mapping[str, Any]) -> CandidateScorer | None:
+        """For a head whose scores are added to another head's on a few candidates: that other. Default: None.
+
+        Args:
+          params: Of this head.
         """
         del params
         return None
@@ -158,13 +283,24 @@ class Head(nn.Module):
         return video
 
     def score(self, text: Any, video: Any, draws: Draws, aux: bool = False) -> PairScores:
-        """Similarity of every prepared text with every prepared video, [Bt, Bv], for any block of both."""
+        """Similarity of every prepared text with every prepared video, for any block of both.
+
+        Args:
+          text: Of `prepare_text`, Bt rows.
+          video: Of `prepare_video`, Bv rows.
+          draws: Noise and dropout masks.
+          aux: Fill `PairScores.aux`.
+
+        Returns:
+          Similarities [Bt, Bv].
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no score")
 
     def explain(self, text: TextFeatures, video: VideoFeatures, draws: Draws) -> dict[str, Array]:
         """What can be shown of every pair, for a few texts and videos. Default: the weights in `score`'s aux, if any.
 
-        "frame_weights": [Bt, Bv, M], "candidate_weights": [Bt, Bv, S + 1], "energy": [Bt, Bv], low for a match.
+        Returns:
+          "frame_weights" [Bt, Bv, M], "candidate_weights" [Bt, Bv, S + 1], "energy" [Bt, Bv] (low for a match).
         """
         aux = self.score(self.prepare_text(text), self.prepare_video(video), draws, aux=True).aux
         return {name: aux[name] for name in ("frame_weights", "candidate_weights") if name in aux}
@@ -172,7 +308,20 @@ class Head(nn.Module):
     def loss(
         self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], Any]:
-        """Training loss of a batch of matching pairs (text i describes video i) → (loss, its parts by name, new
-        head_state).
+        """Training loss of a batch of matching pairs: text i describes video i.
+
+        Default: the matching loss of all similarities, for a head whose `setup` makes `self.matching_loss`.
+
+        Args:
+          text: Features of B captions.
+          video: Features of their B videos.
+          head_state: What the head carries from step to step.
+          draws: Noise and dropout masks of this step.
+          pairwise: Runs a method over blocks of rows, given by the training layer.
+
+        Returns:
+          The loss, its parts by name, and the new head_state.
         """
-        raise NotImplementedError(f"{type(self).__name__} defines no loss")
+        scores = pairwise(self.score, self.prepare_text(text), self.prepare_video(video), draws)
+        loss = self.matching_loss(scores.similarity, self.ignored_pairs(video))
+        return loss, {"match_loss": loss}, head_state

@@ -6,21 +6,24 @@ is listed as assumed in docs/DIFFERENCES.md. Verbs choose frames, nouns choose p
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.clip.temporal import TemporalTransformer
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, TextFeatures, VideoFeatures
-from eaglenet_jax.layers.losses import repeated_video, softmax_loss
+from eaglenet_jax.heads.interface import Head, PairScores, TextFeatures, VideoFeatures
+from eaglenet_jax.heads.options import check_at_least, check_choices
+from eaglenet_jax.layers.losses import make_matching_loss
 from eaglenet_jax.layers.selection import mean_weights, top_positions
 from eaglenet_jax.layers.similarity import at_least_float32, masked_softmax, unit
 from eaglenet_jax.layers.text_hierarchy import TextHierarchy, TextNodes, empty_syntax
@@ -44,10 +47,10 @@ class SheNet(Head):
     text_syntax: nodes are shaped by the hierarchy, else they are the words' features; video_syntax: nodes choose frames
     and patches, else each attends to all frames (table V). weighted_nodes: weights by the hierarchy, else alike (table
     VII). normalise: inner products are of unit vectors. logit_scale: τ, scale_kind: "log" for exp(τ), "factor" for τ.
-    temporal_*: of the transformer over frames. mask_repeated_videos: another caption of the same video is no negative.
+    temporal_*: of the transformer over frames. loss_kind: "fixed_softmax" has the scale τ (eq. 27–29). Others: `Head`.
     """
 
-    width: int
+    width: int  # type: ignore[misc]  # flax has made the fields of Head keyword-only
     most_verbs: int = 6
     most_nouns: int = 10
     most_adjectives: int = 8
@@ -62,24 +65,28 @@ class SheNet(Head):
     normalise: bool = True
     logit_scale: float = 4.0
     scale_kind: str = "log"
+    loss_kind: str = dataclasses.field(default="fixed_softmax", kw_only=True)
     temporal_positions: int = 77
     temporal_layers: int = 4
     temporal_heads: int = 8
-    mask_padding: bool = True
-    mask_repeated_videos: bool = True
-    dtype: DTypeLike | None = None
 
     uses_words = True
     uses_patches = True
+    # No program is public: "released" is what those of its siblings do. "paper": as eq. 4 to 28 are written.
+    presets: ClassVar = {**Head.presets, "paper": {"normalise": False, "scale_kind": "factor"}}
+
+    @classmethod
+    def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
+        # Frame positions for every video; heads of the transformer as many as CLIP4Clip's has.
+        return {"width": clip.embed_dim, "temporal_positions": frames, "temporal_heads": clip.text_heads}
 
     def setup(self) -> None:
         """Parts, under the names that the parameter tree shows."""
-        if self.scale_kind not in ("log", "factor"):
-            raise ValueError(f"SheNet.scale_kind {self.scale_kind!r} is none of log, factor")
+        check_choices(self, scale_kind=("log", "factor"))
+        check_at_least(self, most_verbs=1, most_nouns=1, most_adjectives=1, frames_per_verb=1, patches_per_noun=1)
         if self.nouns and not self.verbs:
             raise ValueError("SheNet.nouns need SheNet.verbs, whose frames they look at")
-        if min(self.most_verbs, self.most_nouns, self.most_adjectives) < 1:
-            raise ValueError("SheNet.most_verbs, most_nouns and most_adjectives are at least 1")
+        self.matching_loss = self.make_matching_loss()
         self.hierarchy = TextHierarchy(
             self.width,
             self.nouns,
@@ -116,7 +123,7 @@ class SheNet(Head):
     def prepare_video(self, video: VideoFeatures) -> PreparedVideo:
         """Frames, frames that have seen each other (eq. 12), and patches."""
         assert video.patches is not None  # uses_patches
-        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
+        mask = self.valid_frames(video)
         frames = jnp.where(mask[..., None], video.frames, 0)
         seen = self.transformer(frames, mask) if self.verbs and self.video_syntax else frames
         return PreparedVideo(at_least_float32(frames), at_least_float32(seen), at_least_float32(video.patches), mask)
@@ -182,12 +189,9 @@ class SheNet(Head):
         weights = jnp.sum(mean_weights(positions, real, fit.shape[-1], fit.dtype), axis=-2)
         return jnp.einsum("tvnkm,tvnkp->tvnmp", frame_weights, weights)
 
-    def loss(
-        self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
-    ) -> tuple[Array, dict[str, Array], Any]:
-        """Symmetric softmax loss of the batch, eq. 27–29."""
-        scores = pairwise(self.score, self.prepare_text(text), self.prepare_video(video), draws)
-        ignored = repeated_video(video.id) & self.mask_repeated_videos
+    def make_matching_loss(self) -> nn.Module:
+        """Symmetric softmax loss with τ, eq. 27–29, unless another is asked for."""
         scale = math.exp(self.logit_scale) if self.scale_kind == "log" else self.logit_scale
-        loss = softmax_loss(scale * scores.similarity, ignored)
-        return loss, {"match_loss": loss}, head_state
+        if self.loss_kind == "fixed_softmax":
+            return make_matching_loss(self.loss_kind, fixed=scale)
+        return super().make_matching_loss()

@@ -10,13 +10,12 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import struct
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, PreparedText, TextFeatures, VideoFeatures
+from eaglenet_jax.heads.options import check_at_least
 from eaglenet_jax.layers.frame_pooling import FramePooling, PooledFrames
-from eaglenet_jax.layers.losses import SoftmaxLoss, repeated_video
 from eaglenet_jax.layers.similarity import unit
 from eaglenet_jax.layers.stochastic_text import Radius, candidates, frame_similarities, toward
 
@@ -43,16 +42,13 @@ class TMass(Head):
     support_weight: float = 0.8
     pooling_heads: int = 1
     pooling_dropout: float = 0.3
-    initial_logit_scale: float = 1 / 0.07
-    mask_padding: bool = True
-    mask_repeated_videos: bool = True
-    dtype: DTypeLike | None = None
 
     def setup(self) -> None:
         """Parts, under the names that the parameter tree shows."""
+        check_at_least(self, samples=1)
         self.radius = Radius(self.width)
         self.pooling = FramePooling(self.width, self.pooling_heads, self.pooling_dropout, dtype=self.dtype)
-        self.matching_loss = SoftmaxLoss(self.initial_logit_scale)
+        self.matching_loss = self.make_matching_loss()
 
     def prepare_text(self, text: TextFeatures) -> PreparedText:
         """Text features [Bt, d] are all that a pair needs."""
@@ -60,7 +56,7 @@ class TMass(Head):
 
     def prepare_video(self, video: VideoFeatures) -> PreparedVideo:
         """Keys and values of the frames, and the frames for the radius."""
-        mask = video.mask if self.mask_padding else jnp.ones_like(video.mask)
+        mask = self.valid_frames(video)
         return PreparedVideo(video.id, video.frames, mask, self.pooling.prepare(video.frames, mask))
 
     def score(self, text: PreparedText, video: PreparedVideo, draws: Draws, aux: bool = False) -> PairScores:
@@ -97,7 +93,7 @@ class TMass(Head):
         # The target is the mean of the pooled videos as they are, not of unit length (unlike EagleNet's).
         support_text = toward(text.pooled, jnp.mean(pooled, axis=0), radius)
         support = pairwise(self.score_support, (support_text, pooled), ())
-        ignored = repeated_video(video.id) & self.mask_repeated_videos
+        ignored = self.ignored_pairs(video)
         match_loss = self.matching_loss(similarity, ignored)
         support_loss = self.matching_loss(support, ignored)
         loss = match_loss + self.support_weight * support_loss

@@ -62,6 +62,10 @@ class FramePooling(nn.Module):
 
     def setup(self) -> None:
         """Layers, under the names that the parameter tree shows."""
+        if self.heads < 1 or self.width % self.heads:
+            raise ValueError(f"pooling_heads is {self.heads}; it must divide the width {self.width}")
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(f"pooling_dropout is {self.dropout_rate}; give 0 or more, below 1")
         self.query = Projection(self.width)
         self.key = Projection(self.width)
         self.value = Projection(self.width)

@@ -61,3 +61,43 @@ class SoftmaxLoss(nn.Module):
         """similarity: cosines. Returns the loss."""
         log_scale = self.param("logit_scale", lambda _: jnp.log(jnp.asarray(self.initial_logit_scale, jnp.float32)))
         return softmax_loss(jnp.exp(log_scale) * at_least_float32(similarity), ignored)
+
+
+class FixedSoftmaxLoss(nn.Module):
+    """The symmetric softmax loss with a logit scale that is not learned."""
+
+    scale: float = 100.0
+
+    def __call__(self, similarity: Float[Array, "B B"], ignored: Bool[Array, "B B"]) -> Float[Array, ""]:
+        """similarity: cosines. Returns the loss."""
+        return softmax_loss(self.scale * at_least_float32(similarity), ignored)
+
+
+LOSSES = ("softmax", "sigmoid", "fixed_softmax")
+
+
+def make_matching_loss(
+    kind: str, *, logit_scale: float = 1 / 0.07, log_scale: float = 4.77, bias: float = -12.93, fixed: float = 100.0
+) -> nn.Module:
+    """The loss of a similarity matrix by its name, for every head. A new loss is a class and a line here.
+
+    Args:
+      kind: One of `LOSSES`.
+      logit_scale: Of "softmax", at the start.
+      log_scale: Of "sigmoid", the logarithm of its scale at the start.
+      bias: Of "sigmoid", at the start.
+      fixed: Of "fixed_softmax", its scale.
+
+    Returns:
+      A module: loss(similarity [B, B], ignored [B, B]) → [].
+
+    Raises:
+      ValueError: The name is none of `LOSSES`.
+    """
+    if kind == "softmax":
+        return SoftmaxLoss(logit_scale)
+    if kind == "sigmoid":
+        return SigmoidLoss(log_scale, bias)
+    if kind == "fixed_softmax":
+        return FixedSoftmaxLoss(fixed)
+    raise ValueError(f"loss_kind {kind!r} is none of {', '.join(LOSSES)}")

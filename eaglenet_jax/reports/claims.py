@@ -78,8 +78,18 @@ CLAIMED: Mapping[str, Mapping[str, Mapping[str, dict[str, Any]]]] = {
 }
 
 
-def claim(dataset: str, size: str, system: str) -> dict[str, Any]:
-    """{"source": …, "videos": of the test split, "t2v": {"R@1": percent, …}, …}, empty where none is at hand."""
+def claimed(row: str) -> dict[str, Any]:
+    """What a paper claims for a row.
+
+    Args:
+      row: `config.claim`, as "msrvtt/b32/eaglenet": dataset, CLIP size, system. "" for none.
+
+    Returns:
+      {"source": …, "videos": of the test split, "t2v": {"R@1": percent, …}, …}, empty where none is at hand.
+    """
+    if row.count("/") != 2:
+        return {}
+    dataset, size, system = row.split("/")
     found = CLAIMED.get(dataset, {}).get(size, {}).get(system)
     if not found:
         return {}

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig
 from eaglenet_jax.config.loading import as_plain, load_config, save_config, saved_config
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.interface import Head
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.sources import SOURCES, Source, source_called
 from eaglenet_jax.port.table import to_flax, to_pytorch, unused_tensors
@@ -85,9 +86,10 @@ def to_pytorch_file(workdir: Path, output: Path, name: str | None = None) -> str
     source = source_called(name)
     if source.released and source.system != config.system:
         raise UserError(f"{workdir} holds a {config.system}, not a {source.system}; give another --from")
-    tree = _saved(workdir, build_system(config).head.initial_state(), bool(config.ema_decay))
+    tree = _saved(workdir, build_system(config).head, bool(config.ema_decay))
     if not source.released:
-        scale = tree["head"].get("matching_loss", {}).get("logit_scale", np.float32(math.log(1 / 0.07)))
+        scale = build_system(config).head.clip_logit_scale(tree["head"])
+        scale = np.float32(math.log(1 / 0.07)) if scale is None else scale
         tree = {"clip": tree["clip"], "head": {"matching_loss": {"logit_scale": scale}}}
     table = source.table(config.head)
     tensors = to_pytorch(table, tree)
@@ -139,30 +141,21 @@ def _converted(source: Source, system: System, head: Mapping[str, Any], tensors:
     """(parameters, head state) of a system from a source's tensors."""
     expected = dict(jax.eval_shape(system.init, jax.random.key(0)))
     head_state = system.head.initial_state()
-    buffers = _buffers(head_state)
-    if buffers:
-        expected["head_state"] = buffers
+    arrays = system.head.state_arrays(head_state)
+    if arrays:
+        expected["head_state"] = arrays
     tree = to_flax(source.table(head), tensors, expected)
-    if buffers:
-        rows = tree.pop("head_state")
-        # Rows behind the last one that holds numbers were never pushed.
-        filled = np.flatnonzero(rows["text"].any(axis=1))
-        valid_rows = np.int32(filled[-1] + 1 if len(filled) else 0)
-        head_state = dataclasses.replace(head_state, **rows, valid_rows=valid_rows)
+    if arrays:
+        head_state = system.head.state_with(head_state, tree.pop("head_state"))
     return tree, head_state
 
 
-def _buffers(head_state: Any) -> dict[str, Any]:
-    """The arrays of a head's state that the released program has too: EagleNet's replay buffer."""
-    return {name: getattr(head_state, name) for name in ("text", "video") if hasattr(head_state, name)}
-
-
-def _saved(workdir: Path, head_state: Any, averaged: bool) -> dict[str, Any]:
+def _saved(workdir: Path, head: Head, averaged: bool) -> dict[str, Any]:
     """Parameters, or their moving average, and buffers of the best checkpoint."""
     with Checkpoints(workdir / CHECKPOINTS) as checkpoints:
         tree = dict(checkpoints.restore_params("best", averaged))
         step = checkpoints.best()
-    names = [f"head_state/{name}" for name in _buffers(head_state)]
+    names = [f"head_state/{name}" for name in head.state_arrays(head.initial_state())]
     if names:
         folder = (workdir / CHECKPOINTS / str(step)).absolute()
         shapes = saved_shapes(folder)

@@ -13,11 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from eaglenet_jax.config.loading import as_plain, config_hash, saved_config
+from eaglenet_jax.config.loading import config_hash, saved_config
 from eaglenet_jax.data.pipeline import text_batches
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.saved_scores import save_scores
 from eaglenet_jax.metrics.summary import chance_metrics
+from eaglenet_jax.reports.claims import claimed
 from eaglenet_jax.reports.results import StageResult
 from eaglenet_jax.runs.convert import converted_parameters
 from eaglenet_jax.runs.experiment import Experiment, check_config, open_experiment
@@ -258,7 +259,7 @@ def stage_result(
         noise_seed=config.evaluation.seed,
         split_hash={split: hashes[split] for split in evaluations if split in hashes},
         versions=package_versions(),
-        claimed=as_plain(config.claimed),
+        claimed=claimed(config.claim),
     )
 
 

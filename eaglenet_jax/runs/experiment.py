@@ -102,8 +102,7 @@ def open_experiment(config: Any) -> Experiment:
     system = build_system(config)
     text_extra = system.head.text_extra(1)
     dataset = PreparedDataset.open(prepared_folder(config.data, syntax="syntax" in text_extra))
-    source = config.head.get("tokens", {}).get("source", "")  # of a vision encoder of its own
-    dataset = dataset.with_extra(text_extra, system.head.video_extra(1), config.max_words, source)
+    dataset = dataset.with_extra(text_extra, system.head.video_extra(1), config.max_words, system.head.second_encoder())
     if dataset.size != system.clip.config.image_size:
         raise UserError(
             f"the prepared frames are {dataset.size} pixels wide, this CLIP reads {system.clip.config.image_size}; "

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from eaglenet_jax.config.loading import saved_config
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.heads.crosstvr import CrossTvr
 from eaglenet_jax.port.blip2 import start_from_blip2
 from eaglenet_jax.port.load import load_clip
 from eaglenet_jax.system import System, build_clip_config, build_system
@@ -28,22 +27,20 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
     system, the head; else a Hugging Face CLIP as folder or name. Raises UserError for a CLIP of another size and what
     cannot be read.
     """
-    params = dict(jax.jit(system.init)(jax.random.key(seed)))
-    if isinstance(system.head, CrossTvr) and system.head.blip2:
-        params["head"] = start_from_blip2(params["head"], system.head.transformer, system.head.blip2)
+    params = dict(system.init(jax.random.key(seed)))
+    params["head"] = system.head.start_from_files(params["head"], {"blip2": start_from_blip2})
     if not source:
         return params
-    folder = Path(source)
+    folder, logit_scale = Path(source), None
     if (folder / CHECKPOINTS).is_dir():
         loaded = _from_workdir(system, folder, params["head"])
     else:
         clip_config, clip_params, logit_scale = load_clip(source)
         _check_clip(system, clip_config, source)
         loaded = dict(clip_params)
-        params["head"] = _with_logit_scale(params["head"], logit_scale)
     check_shapes({name: params[name] for name in loaded}, loaded, f"init_from={source}")
     if "head" not in loaded:
-        params["head"] = system.head.start_from_clip(params["head"], loaded["clip"])
+        params["head"] = system.head.start_from_clip(params["head"], loaded["clip"], logit_scale)
     # Parameters are float32, whatever type they were stored in.
     return {**params, **jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), loaded)}
 
@@ -69,13 +66,6 @@ def _check_clip(system: System, found: Any, source: str) -> None:
     ]
     if different:
         raise UserError(f"init_from={source}: another CLIP: {'; '.join(different)}")
-
-
-def _with_logit_scale(head: Any, logit_scale: Any) -> Any:
-    """A head with a softmax loss starts from the logit scale that CLIP was trained to."""
-    if logit_scale is None or "logit_scale" not in head.get("matching_loss", {}):
-        return head
-    return {**head, "matching_loss": {"logit_scale": jnp.asarray(logit_scale, jnp.float32).reshape(())}}
 
 
 def check_shapes(expected: Any, found: Any, what: str) -> None:

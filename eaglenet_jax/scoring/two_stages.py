@@ -36,7 +36,7 @@ def score_both_ways(
     """As `score_gallery`; a head with a first stage adds its scores to that stage's on the best candidates of each
     query. The first stage is spread over the mesh, the rerank is not. progress: of the first stage.
     """
-    first = head.first_stage(head_params)
+    first = head.candidate_scorer(head_params)
     scoring, scoring_params = (head, head_params) if first is None else (first.head, first.params)
     gallery: tuple[Any, ...] = (texts, videos)
     scores = score_gallery(

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from eaglenet_jax.config.defaults import HEADS
 from eaglenet_jax.config.loading import as_plain, saved_config
 from eaglenet_jax.data.frame_sampling import pick_frames
 from eaglenet_jax.data.records import token_id
@@ -25,6 +24,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.port.load import load_clip
+from eaglenet_jax.registry import head_class
 from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, check_shapes
 from eaglenet_jax.scoring.encoding import make_encode_text, make_encode_video
 from eaglenet_jax.scoring.host import padded_rows, row_count, to_host
@@ -214,7 +214,7 @@ def _clip_alone(source: str) -> tuple[dict[str, Any], Any]:
         "system": "clip4clip",
         "preset": "ours",
         "clip": as_plain(dataclasses.asdict(clip)),
-        "head": HEADS["clip4clip"],
+        "head": head_class("clip4clip").options(),
         "max_words": clip.context_length,
         "max_frames": CLIP_FRAMES,
         "evaluation": {"noise": "per_text", "seed": 0},

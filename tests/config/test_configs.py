@@ -9,11 +9,13 @@ import jax
 import pytest
 
 from eaglenet_jax.clip.config import NAMED_SIZES
-from eaglenet_jax.config import defaults as common
 from eaglenet_jax.config.loading import as_plain, config_folder, config_names, load_config, save_config, saved_config
+from eaglenet_jax.config.presets import PRESETS
+from eaglenet_jax.config.systems import SYSTEMS
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.registry import HEADS, head_class
 from eaglenet_jax.runs.stage import optimizer_settings
-from eaglenet_jax.system import HEADS, build_system, parameter_count
+from eaglenet_jax.system import build_system, parameter_count
 from eaglenet_jax.training.optimizer import describe_groups
 
 SHAPES: dict = {}  # of the parameters, by what they depend on
@@ -23,7 +25,7 @@ SHAPING_GRAPH = ("kind", "layers", "heads", "shared_residual")
 
 def _arguments(name: str) -> list[str]:
     """A preset alone, and with every system. The tables of ablations are tested in test_sweep.py."""
-    return list(common.PRESETS) + [f"{system},{preset}" for system in common.SYSTEMS for preset in common.PRESETS]
+    return list(PRESETS) + [f"{system},{preset}" for system in SYSTEMS for preset in PRESETS]
 
 
 @pytest.mark.parametrize("name", [name for name in config_names() if "/" not in name])
@@ -61,18 +63,24 @@ def test_every_config_says_what_it_is():
         assert "Expected:" in heading
 
 
-def test_the_heads_options_are_their_fields():
+def test_the_heads_options_are_their_fields_and_their_defaults():
     """A switch of a head that no config could reach would be a switch that nobody finds."""
-    for name, options in common.HEADS.items():
-        head = HEADS[name](NAMED_SIZES["ViT-B/32"], 4, common.merged(options, {}))
-        fields = set(inspect.signature(type(head)).parameters)
-        assert set(options) <= fields
-        from_clip = {"width", "temporal_positions", "temporal_heads", "initial_logit_scale"}
-        assert fields - set(options) <= from_clip | {"frames", "parent", "name", "dtype"}
+    clip = NAMED_SIZES["ViT-B/32"]
+    for name in HEADS:
+        cls = head_class(name)
+        options = cls.options()
+        head = cls.from_config({}, clip, 4)
+        assert head == cls.from_config(options, clip, 4)
+        fields = set(inspect.signature(cls).parameters) - {"parent", "name", "dtype"} - cls.not_options
+        decided = {key for key, value in cls.decided_fields(clip, 4).items() if not isinstance(value, dict)}
+        assert set(options) | decided == fields
+        for option, default in options.items():
+            if not isinstance(default, dict):
+                assert getattr(head, option) == default
 
 
 def test_presets_differ_where_they_should():
-    ours, released, paper = (load_config(f"msrvtt:b16,{preset}") for preset in common.PRESETS)
+    ours, released, paper = (load_config(f"msrvtt:b16,{preset}") for preset in PRESETS)
     assert ours.head.mask_padding and not released.head.mask_padding and not released.clip.mask_padding
     assert ours.evaluation.noise == "per_text" and released.evaluation.noise == "per_pair"
     assert released.head.sampler.start == "released" and paper.head.sampler.start == "paper"

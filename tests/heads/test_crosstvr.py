@@ -67,7 +67,7 @@ def scores_of(head, params, text, video):
 
 
 SWITCHES = [
-    {"tokens": TokenShape(7, 9, shared=False), "shared_weights": False},
+    {"tokens": TokenShape(7, 9, "another"), "shared_weights": False},
     {"temporal": False, "transformer": dataclasses.replace(SHAPE, cross_every=2)},
     {"spatial": False},
 ]
@@ -226,7 +226,7 @@ def test_a_first_stage_with_other_settings_is_refused():
 
 def test_what_is_missing_or_wrong_is_named():
     _, video = features()
-    head = CROSSTVR.clone(tokens=TokenShape(7, 9, shared=False))
+    head = CROSSTVR.clone(tokens=TokenShape(7, 9, "another"))
     assert head.video_extra(2)["tokens"].shape == (2, FRAMES, 7, 9) and not head.uses_patches
     assert not CROSSTVR.video_extra(2) and CROSSTVR.uses_patches
     with pytest.raises(UserError, match=r"python -m eaglenet_jax\.vision_tokens"):

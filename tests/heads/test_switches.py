@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from eaglenet_jax.config import defaults as common
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.matching import SamplerSettings
 from eaglenet_jax.heads.clip4clip import Clip4Clip
 from eaglenet_jax.heads.eaglenet import EagleNet
+from eaglenet_jax.heads.eaglenet import EagleNet as Eagle
 from eaglenet_jax.heads.interface import PreparedText, whole
 from eaglenet_jax.layers.rgat import GraphShape
 from eaglenet_jax.system import build_system
@@ -162,7 +162,7 @@ def test_dropout_keeps_the_mean_and_its_rate():
 
 
 def test_presets_are_the_switches_of_the_papers_and_the_released_program():
-    ours, paper = common.HEADS["eaglenet"], common.PRESET_HEADS["paper"]["eaglenet"]
+    ours, paper = Eagle.options(), Eagle.presets["paper"]
     assert ours["graph"]["dropout_rate"] == 0.5 and ours["pooling_dropout"] == 0.3
     assert paper["graph"]["dropout_rate"] == 0.3
     assert ours["sampler"]["noise_deviation"] == 0.005

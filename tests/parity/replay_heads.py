@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig
-from eaglenet_jax.config import defaults as common
+from eaglenet_jax.config.defaults import merged
+from eaglenet_jax.config.presets import preset_options
 from eaglenet_jax.draws import Draws, RecordedDraws
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer
 from eaglenet_jax.heads.interface import Head, PreparedText, TextFeatures, VideoFeatures, whole
@@ -19,14 +20,13 @@ from eaglenet_jax.layers.similarity import unit
 from eaglenet_jax.layers.stochastic_text import toward
 from eaglenet_jax.port import sources
 from eaglenet_jax.port.table import Table, to_flax, to_pytorch
-from eaglenet_jax.system import HEADS
+from eaglenet_jax.registry import head_class
 
 Rows = Iterator[tuple[str, str, Any, Any]]
 
 
 def _released_options(system: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    options = common.merged(common.HEADS[system], common.PRESET_HEADS["released"].get(system, {}))
-    return common.merged(options, changes)
+    return merged(preset_options(system, "released", {}), changes)
 
 
 def _widths(d: int) -> ClipConfig:
@@ -105,7 +105,7 @@ def eaglenet(record: Mapping[str, Any]) -> Rows:
             "sampler": {"steps": config["steps"], "buffer_rows": config["buf"]},
         },
     )
-    head = HEADS["eaglenet"](_widths(config["d"]), config["nf"], common.merged(options, {}))
+    head = head_class("eaglenet").from_config(options, _widths(config["d"]), config["nf"])
     table = sources.source_called("eaglenet").table(options)
     buffers = ("ebm.replay_buffer_txt", "ebm.replay_buffer_vid")
     state_shapes = {"text": record[f"param/{buffers[0]}"], "video": record[f"param/{buffers[1]}"]}
@@ -212,7 +212,7 @@ def xpool_and_tmass(record: Mapping[str, Any]) -> Rows:
 
     def opened(system: str, changes: Mapping[str, Any]) -> tuple[Head, Any]:
         chosen = _released_options(system, changes)
-        head = HEADS[system](_widths(config["d"]), config["nf"], common.merged(chosen, {}))
+        head = head_class(system).from_config(chosen, _widths(config["d"]), config["nf"])
         table = sources.source_called(system).table(chosen)
         # Both systems' parameters are in one file; X-Pool has no radius.
         tensors = {name: value for name, value in moved.items() if system == "tmass" or "std_branch" not in name}

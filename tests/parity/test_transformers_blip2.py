@@ -72,7 +72,7 @@ def params_of(head):
 
 
 def head_of(width, **changes):
-    return CrossTvr(Clip4Clip(4), 2, TokenShape(TOKENS, width, shared=False), SHAPE, queries=QUERIES, **changes)
+    return CrossTvr(Clip4Clip(4), 2, TokenShape(TOKENS, width, "another"), SHAPE, queries=QUERIES, **changes)
 
 
 def test_the_layers_equal_transformers(blip2):

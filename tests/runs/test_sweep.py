@@ -10,7 +10,7 @@ import runpy
 import pytest
 
 from eaglenet_jax import sweep
-from eaglenet_jax.config.defaults import CLIP_SIZES
+from eaglenet_jax.config.clips import CLIP_SIZES
 from eaglenet_jax.config.loading import config_folder, config_names, load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.comparison import compare, comparison_markdown, comparison_text

@@ -1,0 +1,27 @@
+"""OpenAI's CLIPs as configs name them: sizes, where their weights come from, tokens, blocks with token shift."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+CLIP_SIZES = {"b32": "ViT-B/32", "b16": "ViT-B/16", "l14": "ViT-L/14"}
+CLIP_WEIGHTS = {
+    "b32": "openai/clip-vit-base-patch32",
+    "b16": "openai/clip-vit-base-patch16",
+    "l14": "openai/clip-vit-large-patch14",
+}
+# Tokens of a frame, class token first, and their width.
+CLIP_TOKENS = {
+    "b32": {"count": 50, "width": 512},
+    "b16": {"count": 197, "width": 512},
+    "l14": {"count": 257, "width": 768},
+}
+# Blocks that the released EagleNet shifts along time: the last two (docs/systems.md section 1).
+SHIFT_BLOCKS = {"b32": (10, 11), "b16": (10, 11), "l14": (22, 23)}
+
+
+def set_clip(config: ConfigDict, size: str, token_shift: bool) -> None:
+    """Give a config one of OpenAI's CLIPs, and the place where its weights come from."""
+    config.clip.name = CLIP_SIZES[size]
+    config.init_from = CLIP_WEIGHTS[size]
+    config.clip.shift_blocks = SHIFT_BLOCKS[size] if token_shift else ()

@@ -1,0 +1,47 @@
+"""The presets: `ours`, `released` (what the public programs compute, flaws included) and `paper`.
+
+What a preset changes in a head stands with the head (`Head.presets`); docs/DIFFERENCES.md has a row for each change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from eaglenet_jax.config.defaults import merged
+from eaglenet_jax.registry import head_class
+
+PRESETS = ("ours", "released", "paper")
+
+# What `released` changes for every system beside its head.
+RELEASED = {"clip": {"mask_padding": False}, "evaluation": {"noise": "per_pair", "count_missing": False}}
+# And for the two whose program counts ties its own way and stores CLIP as float16.
+RELEASED_WITH_FLOAT16 = {"evaluation": {"ties": "released"}, "optimizer": {"clip_storage": "float16"}}
+
+
+def preset_options(head: str, preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a head: its defaults, then `changes` of the dataset or row, then what the preset changes.
+
+    Args:
+      head: A name of the registry, or package.module:Class.
+      preset: One of `PRESETS`.
+      changes: Options by name.
+    """
+    cls = head_class(head)
+    return merged(merged(cls.options(), changes), cls.presets.get(preset, {}))
+
+
+def apply_preset(config: ConfigDict, preset: str, released: Mapping[str, Any]) -> None:
+    """Change what a preset changes beside the head.
+
+    Args:
+      config: Changed in place.
+      preset: One of `PRESETS`.
+      released: What the system's own released program does differently.
+    """
+    config.preset = preset
+    if preset == "released":
+        config.update(merged(RELEASED, {}))
+        config.update(merged(released, {}))

@@ -1,0 +1,96 @@
+"""Systems as they are asked for behind a config's colon: a head, its options, and how its authors train it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from eaglenet_jax.config.presets import RELEASED_WITH_FLOAT16, apply_preset, preset_options
+from eaglenet_jax.registry import HEADS
+
+
+@dataclasses.dataclass(frozen=True)
+class SystemRecipe:
+    """A system that can be asked for.
+
+    Attributes:
+      head: A name of the registry, or package.module:Class.
+      options: Options of the head that make this system of it.
+      training: Fields of the config where it is not trained as EagleNet is.
+      released: Fields that its released program changes besides `presets.RELEASED`.
+      first_stage: The system that is trained before it and chooses its candidates, "" for none.
+      token_shift: Its released program shifts tokens along time inside CLIP.
+    """
+
+    head: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    released: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    first_stage: str = ""
+    token_shift: bool = False
+
+
+# docs/systems.md section 4.
+_POOLING = {
+    "batch_size": 32,
+    "optimizer": {
+        "name": "adamw",
+        "clip_lr": 1e-6,
+        "head_lr": 1e-5,
+        "schedule": "warmup_cosine",
+        "per_tensor_clip": 0.0,
+    },
+}
+_CLIP4CLIP: dict[str, Any] = {"training": {"batch_size": 128}, "released": RELEASED_WITH_FLOAT16}
+_CROSSTVR: dict[str, Any] = {"training": {"batch_size": 128, "pairwise_block": 16}}
+
+SYSTEMS: dict[str, SystemRecipe] = {
+    "eaglenet": SystemRecipe("eaglenet", released=RELEASED_WITH_FLOAT16, token_shift=True),
+    "clip4clip": SystemRecipe("clip4clip", **_CLIP4CLIP),
+    "seqtransf": SystemRecipe("clip4clip", {"temporal": "transformer"}, **_CLIP4CLIP),
+    "xpool": SystemRecipe("xpool", training=_POOLING),
+    "tmass": SystemRecipe("tmass", training=_POOLING),
+    "shenet": SystemRecipe("shenet", training={"batch_size": 96}),
+    "crosstvr": SystemRecipe("crosstvr", first_stage="clip4clip", **_CROSSTVR),
+    "crosstvr_xpool": SystemRecipe("crosstvr", first_stage="xpool", **_CROSSTVR),
+    "crosstvr_eaglenet": SystemRecipe("crosstvr", first_stage="eaglenet", **_CROSSTVR),
+}
+# A head of the registry without a recipe is trained as EagleNet is.
+SYSTEMS |= {name: SystemRecipe(name) for name in HEADS if name not in SYSTEMS}
+
+
+def system_recipe(word: str) -> SystemRecipe:
+    """The recipe of a name of `SYSTEMS`, or that of a head given as package.module:Class."""
+    return SYSTEMS[word] if word in SYSTEMS else SystemRecipe(word)
+
+
+def set_system(config: ConfigDict, word: str, preset: str, changes: Mapping[str, Any] | None = None) -> None:
+    """Fill in `system`, `preset` and `head`, and what the preset changes elsewhere.
+
+    Args:
+      config: Changed in place.
+      word: A system, as `system_recipe` takes it.
+      preset: One of `presets.PRESETS`.
+      changes: Options of the head that the dataset changes.
+    """
+    recipe = system_recipe(word)
+    config.system = recipe.head
+    config.head = ConfigDict(preset_options(recipe.head, preset, {**recipe.options, **(changes or {})}))
+    apply_preset(config, preset, recipe.released)
+
+
+def set_first_stage(config: ConfigDict, first: ConfigDict) -> None:
+    """Make a config train `first` before itself and keep its encoders and head as they are then.
+
+    Args:
+      config: Of a system whose candidates another head chooses; changed in place.
+      first: The config of that other system.
+    """
+    config.first_stage = first
+    config.init_from = ""
+    config.clip = ConfigDict(first.clip.to_dict())
+    config.head.first = ConfigDict({"system": first.system, "head": first.head.to_dict()})
+    config.optimizer.freeze = "(clip|head/first)/.*"

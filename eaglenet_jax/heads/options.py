@@ -1,0 +1,113 @@
+"""Options of a head: its dataclass fields, except those that the encoders decide.
+
+The defaults of the fields are the only place where a default stands; configs, checkpoints and the command line see
+them through these functions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eaglenet_jax.errors import UserError
+
+NOT_OPTIONS = frozenset({"parent", "name", "dtype"})  # flax's own fields, and the compute type
+
+
+def default_options(head: type, decided: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a head's class with their defaults, nested dataclasses as dicts.
+
+    Args:
+      head: A subclass of `Head`.
+      decided: What the encoders decide, as `Head.decided_fields` gives it; no options.
+
+    Returns:
+      Default by name, as JSON can hold it.
+
+    Raises:
+      TypeError: A field is neither decided by the encoders nor has a default.
+    """
+    options = {}
+    for field in _option_fields(head, decided):
+        if field.default is dataclasses.MISSING:
+            raise TypeError(f"{head.__name__}.{field.name} needs a default, or a place in decided_fields")
+        options[field.name] = _plain(field.default, decided.get(field.name, {}))
+    return options
+
+
+def head_fields(
+    head: type, options: Mapping[str, Any], known: Mapping[str, Any], decided: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields that a head is built with.
+
+    Args:
+      head: A subclass of `Head`.
+      options: Values of its options; those that are absent keep their defaults.
+      known: All options with their defaults.
+      decided: What the encoders decide, as in `default_options`.
+
+    Returns:
+      Value by field.
+
+    Raises:
+      UserError: An option is unknown.
+    """
+    check_known(head.__name__, options, known)
+    fields = {name: value for name, value in decided.items() if not isinstance(value, Mapping)}
+    for field in _option_fields(head, decided):
+        if dataclasses.is_dataclass(field.default):
+            nested = {**options.get(field.name, {}), **decided.get(field.name, {})}
+            fields[field.name] = dataclasses.replace(field.default, **nested)  # type: ignore[type-var]
+        elif field.name in options:
+            fields[field.name] = options[field.name]
+    return fields
+
+
+def check_known(what: str, options: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise UserError for an option that `known` does not have, nested ones included."""
+    for name, value in options.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {prefix}{close[0]}?" if close else f"it has {', '.join(known)}"
+            raise UserError(f"config.head: {what} has no option {prefix}{name}; {hint}")
+        if isinstance(known[name], Mapping) and isinstance(value, Mapping):
+            check_known(what, value, known[name], f"{prefix}{name}.")
+
+
+def check_choices(head: Any, **choices: Sequence[str]) -> None:
+    """Raise ValueError for a field whose value is none of its choices."""
+    for name, known in choices.items():
+        value = getattr(head, name)
+        if value not in known:
+            raise ValueError(f"{type(head).__name__}.{name} {value!r} is none of {', '.join(known)}")
+
+
+def check_at_least(head: Any, **least: int) -> None:
+    """Raise ValueError for a field below its least value."""
+    for name, bound in least.items():
+        if getattr(head, name) < bound:
+            raise ValueError(f"{type(head).__name__}.{name} is {getattr(head, name)}; give {bound} or more")
+
+
+def check_rates(what: str, **rates: Any) -> None:
+    """Raise ValueError for a dropout rate outside [0, 1)."""
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"{what}.{name} is {rate}; give 0 or more, below 1")
+
+
+def _option_fields(head: type, decided: Mapping[str, Any]) -> list[dataclasses.Field[Any]]:
+    return [
+        field
+        for field in dataclasses.fields(head)
+        if field.name not in NOT_OPTIONS | getattr(head, "not_options", frozenset())
+        and (field.name not in decided or isinstance(decided[field.name], Mapping))
+    ]
+
+
+def _plain(default: Any, without: Mapping[str, Any]) -> Any:
+    if not dataclasses.is_dataclass(default) or isinstance(default, type):
+        return default
+    return {name: value for name, value in dataclasses.asdict(default).items() if name not in without}

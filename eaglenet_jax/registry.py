@@ -1,0 +1,48 @@
+"""Heads by name, or by "package.module:Class" for one that lives elsewhere.
+
+A new head of this project is one file in heads/ and one line here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any
+
+from eaglenet_jax.errors import UserError
+
+HEADS = {
+    "clip4clip": "eaglenet_jax.heads.clip4clip:Clip4Clip",
+    "xpool": "eaglenet_jax.heads.xpool:XPool",
+    "tmass": "eaglenet_jax.heads.tmass:TMass",
+    "eaglenet": "eaglenet_jax.heads.eaglenet:EagleNet",
+    "shenet": "eaglenet_jax.heads.shenet:SheNet",
+    "crosstvr": "eaglenet_jax.heads.crosstvr:CrossTvr",
+}
+
+
+def head_class(name: str) -> Any:
+    """Import the class of a head.
+
+    Args:
+      name: A name of `HEADS`, or "package.module:Class" of a subclass of `eaglenet_jax.Head` that Python can import.
+
+    Returns:
+      The class, a subclass of `heads.interface.Head`.
+
+    Raises:
+      UserError: There is no such name, module or class, or the class is no head.
+    """
+    place = HEADS.get(name, name)
+    module, colon, attribute = place.partition(":")
+    if not (module and colon and attribute):
+        close = difflib.get_close_matches(name, HEADS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(HEADS)}"
+        raise UserError(f"config.system: no system is named {name!r}; {hint}, or give package.module:Class")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"config.system: {name!r} cannot be imported: {error}; is it on Python's path?") from error
+    if not (isinstance(found, type) and hasattr(found, "from_config")):
+        raise UserError(f"config.system: {name!r} is no head; make it a subclass of eaglenet_jax.Head")
+    return found

@@ -16,11 +16,10 @@ from typing import Any
 
 from benchmarks.measure import interleaved, machine, median
 from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.config.loading import saved_config
 from eaglenet_jax.runs.evaluate import saved_parameters
 from eaglenet_jax.runs.experiment import open_experiment
+from eaglenet_jax.runs.saved_config import saved_config
 from eaglenet_jax.runs.split import encode_split, score_split
-from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE
 
 SUMMARY = "Seconds to encode and to score a split, for finished runs side by side."
 
@@ -30,8 +29,8 @@ def measured(workdirs: Sequence[Path], split: str, rounds: int) -> list[dict[str
     runs: dict[str, Callable[[], Any]] = {}
     sizes = {}
     for workdir in workdirs:
-        experiment = open_experiment(saved_config(workdir / CONFIG_FILE))
-        params = saved_parameters(experiment, workdir / CHECKPOINTS, None).params
+        experiment = open_experiment(saved_config(workdir))
+        params = saved_parameters(experiment, workdir).params
         encode = functools.partial(encode_split, experiment, params, split)
         encoded = encode()
         runs[f"{workdir} encode"] = encode

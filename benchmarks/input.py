@@ -29,7 +29,7 @@ from PIL import Image
 
 from benchmarks.measure import interleaved, machine, median
 from benchmarks.train_step_ours import CLIPS, OurStep, StepSizes, measured_system, random_batch
-from data_prep.demo import ensure_moving_shapes
+from data_prep.demo import DemoData, ensure_moving_shapes
 from eaglenet_jax.clip.vision import PIXEL_MEAN, PIXEL_STD, normalised_pixels
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.data.frame_sampling import pick_frames
@@ -152,7 +152,9 @@ def _folders(prepared: Path | None, size: int) -> Iterator[list[Path]]:
         return
     with tempfile.TemporaryDirectory() as root:
         yield [
-            ensure_moving_shapes(Path(root), splits={"train": MADE_CLIPS}, fps=MADE_FPS, size=each, progress=False)
+            ensure_moving_shapes(
+                DemoData(Path(root), splits={"train": MADE_CLIPS}, fps=MADE_FPS, size=each), progress=False
+            )
             for each in dict.fromkeys((CLIP_SIZE, size))
         ]
 

@@ -13,12 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.config.loading import saved_config
 from eaglenet_jax.runs.experiment import open_experiment
 from eaglenet_jax.runs.split import evaluate_split, evaluation_draws
-from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE
+from eaglenet_jax.runs.workdir import load_checkpoint
 from eaglenet_jax.scoring.rerank_report import format_rerank_report, rerank_report
-from eaglenet_jax.training.checkpoints import Checkpoints
 
 SUMMARY = "Recall and time of reranking a run's gallery against the full ranking."
 
@@ -33,10 +31,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--top_k", default="5,10,25,50", help="numbers of candidates, default %(default)s")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
-    config = saved_config(given.workdir / CONFIG_FILE)
-    experiment = open_experiment(config)
-    with Checkpoints(given.workdir / CHECKPOINTS) as saves:
-        params = saves.restore_params("best", bool(config.ema_decay))
+    loaded = load_checkpoint(given.workdir)
+    experiment, params = open_experiment(loaded.config), loaded.params
     evaluation = evaluate_split(experiment, params, given.split)
     report = rerank_report(
         None,

@@ -1,43 +1,113 @@
-"""The demo data, ready to train on: renders and prepares MovingShapes where that has not been done."""
+"""`python -m data_prep.demo --root=DIR`: renders and prepares MovingShapes, the demo's data, where they are missing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from data_prep.command import run_command
 from data_prep.lock import alone_in
 from data_prep.moving_shapes.render import DEFAULT_SPLITS, RENDERER_VERSION, render
 from data_prep.prepare import prepare, read_manifest
 from data_prep.readers.msrvtt import read_msrvtt_json
-from data_prep.syntax.storing import ensure_grammar_syntax
+from data_prep.syntax.storing import ensure_grammar_syntax, has_syntax
+from eaglenet_jax.errors import UserError
 
 
-def ensure_moving_shapes(
-    root: Path,
-    *,
-    splits: Mapping[str, int] | None = None,
-    seed: int = 0,
-    fps: float = 3,
-    size: int = 48,
-    workers: int | None = None,
-    progress: bool = True,
-    syntax: bool = False,
-) -> Path:
-    """The prepared folder under `root` for these arguments (its name tells them); returns at once when it is complete.
+@dataclasses.dataclass(frozen=True)
+class DemoData:
+    """MovingShapes of one form.
 
-    `splits` as in `render` (default: train, validate, test; "validate" is called "val" in the prepared data). syntax:
-    also the captions' syntax, by the grammar that made them where none is stored.
+    Attributes:
+        root: The folder that holds all forms.
+        splits: Clips by split, as in `render`; "validate" is called "val" in the prepared data.
+        seed: Of the renderer.
+        fps: Frames a second that are stored.
+        size: Side of the stored frames in pixels.
+        syntax: Whether the captions' syntax belongs to it, by the grammar that made them.
     """
-    splits = dict(DEFAULT_SPLITS if splits is None else splits)
-    amounts = "_".join(f"{split}{count}" for split, count in splits.items())
-    source = root / f"moving_shapes_v{RENDERER_VERSION}_seed{seed}_{amounts}"
-    prepared = source / f"prepared_{size}px_{fps:g}fps"
-    if read_manifest(prepared) is None:
-        with alone_in(source):
-            annotation_file = render(source, seed=seed, splits=splits, workers=workers, progress=progress)
-            entries = read_msrvtt_json(annotation_file, source / "videos")
-            prepare(entries, prepared, dataset="moving_shapes", fps=fps, size=size, workers=workers, progress=progress)
-    if syntax:
-        with alone_in(source):
-            ensure_grammar_syntax(prepared)
-    return prepared
+
+    root: Path
+    splits: Mapping[str, int] = dataclasses.field(default_factory=lambda: dict(DEFAULT_SPLITS))
+    seed: int = 0
+    fps: float = 3
+    size: int = 48
+    syntax: bool = False
+
+    @property
+    def source(self) -> Path:
+        """The folder of videos and annotations; its name encodes what was rendered."""
+        amounts = "_".join(f"{split}{count}" for split, count in self.splits.items())
+        return self.root / f"moving_shapes_v{RENDERER_VERSION}_seed{self.seed}_{amounts}"
+
+    @property
+    def folder(self) -> Path:
+        """The prepared folder; its name encodes frame rate and size."""
+        return self.source / f"prepared_{self.size}px_{self.fps:g}fps"
+
+    @property
+    def command(self) -> str:
+        """The command that makes these data."""
+        splits = ",".join(f"{split}={count}" for split, count in self.splits.items())
+        flags = f"--splits={splits} --seed={self.seed} --fps={self.fps:g} --size={self.size}"
+        root = shlex.quote(str(self.root))
+        return f"python -m data_prep.demo --root={root} {flags}" + (" --syntax" if self.syntax else "")
+
+    def is_prepared(self) -> bool:
+        """Whether the prepared folder is complete."""
+        return read_manifest(self.folder) is not None and (not self.syntax or has_syntax(self.folder))
+
+
+def ensure_moving_shapes(data: DemoData, *, workers: int | None = None, progress: bool = True) -> Path:
+    """Render and prepare what is missing → the prepared folder. It returns at once when that is complete."""
+    if read_manifest(data.folder) is None:
+        with alone_in(data.source):
+            annotation_file = render(
+                data.source, seed=data.seed, splits=dict(data.splits), workers=workers, progress=progress
+            )
+            prepare(
+                read_msrvtt_json(annotation_file, data.source / "videos"),
+                data.folder,
+                dataset="moving_shapes",
+                fps=data.fps,
+                size=data.size,
+                workers=workers,
+                progress=progress,
+            )
+    if data.syntax:
+        with alone_in(data.source):
+            ensure_grammar_syntax(data.folder)
+    return data.folder
+
+
+def _splits(text: str) -> dict[str, int]:
+    try:
+        return {name: int(count) for name, count in (part.split("=") for part in text.split(","))}
+    except ValueError as error:
+        raise UserError(f"--splits={text}: give clips by split, as train=2000,validate=200,test=200") from error
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Flags → the demo's data."""
+    parser = argparse.ArgumentParser(
+        "python -m data_prep.demo", description=(__doc__ or "").partition(": ")[2], allow_abbrev=False
+    )
+    default = DemoData(Path("datasets"))
+    amounts = ",".join(f"{split}={count}" for split, count in default.splits.items())
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="config.data.root of the training")
+    parser.add_argument("--splits", default=amounts, help="clips by split (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="of the renderer (default: %(default)s)")
+    parser.add_argument("--fps", type=float, default=default.fps, help="frames stored a second (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=default.size, help="side of a frame (default: %(default)s)")
+    parser.add_argument("--syntax", action="store_true", help="parse the captions as well, by their grammar")
+    flags = parser.parse_args(arguments)
+    data = DemoData(flags.root, _splits(flags.splits), flags.seed, flags.fps, flags.size, flags.syntax)
+    print(ensure_moving_shapes(data))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -26,12 +26,14 @@ def main(arguments: Sequence[str]) -> None:
     from eaglenet_jax.config.loading import load_config  # imported late, so that --help answers at once
     from eaglenet_jax.reports.results import print_results
     from eaglenet_jax.runs.train import train_run
+    from eaglenet_jax.runs.workdir import written_files
 
     config = load_config(known.config, overrides)
     # Every variant of a config has a directory of its own: runs/demo, runs/demo_xpool, …
     variant = known.config.partition(":")[2].replace(",", "_").replace(" ", "")
     workdir = known.workdir or Path("runs") / "_".join(filter(None, [config.name, variant]))
-    print_results(train_run(config, workdir), "test")
+    results = train_run(config, workdir)
+    print_results(results, "test", written=written_files(workdir))
 
 
 if __name__ == "__main__":

@@ -1,124 +1,35 @@
-"""Tokens of a second stage's own vision encoder, computed once for all videos of a prepared dataset:
+"""Compute the tokens of a second stage's own vision encoder once, for all videos of a prepared dataset:
 python -m eaglenet_jax.vision_tokens --config=configs/msrvtt.py:crosstvr
-
-Reads `config.head.tokens`: the encoder (a Hugging Face CLIP or a work directory of ours) and what it gives of a frame.
-Interrupted, it goes on where it was.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
-
-from eaglenet_jax.atomic import write_atomically
-from eaglenet_jax.clip.config import ClipConfig
-from eaglenet_jax.clip.model import Clip
-from eaglenet_jax.command import run_command
-from eaglenet_jax.config.loading import load_config, saved_config
-from eaglenet_jax.data.pipeline import video_batches
-from eaglenet_jax.data.sources import PreparedDataset
-from eaglenet_jax.data.vision_tokens import (
-    SHARD_VIDEOS,
-    TokensHeader,
-    header_content,
-    shard_content,
-    shard_file,
-    tokens_folder,
-)
-from eaglenet_jax.errors import UserError
-from eaglenet_jax.port.load import load_clip
-from eaglenet_jax.runs.experiment import prepared_folder
-from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE
-from eaglenet_jax.system import build_clip_config
-from eaglenet_jax.training.checkpoints import Checkpoints
+from eaglenet_jax.command import Parser, run_command
 
 
-def load_encoder(source: str) -> tuple[ClipConfig, Any]:
-    """A CLIP and its parameters, from a work directory of ours or from Hugging Face's folder or name."""
-    folder = Path(source)
-    if not (folder / CHECKPOINTS).is_dir():
-        config, params, _ = load_clip(source)
-        return config, params["clip"]
-    saved: Any = saved_config(folder / CONFIG_FILE)
-    with Checkpoints(folder / CHECKPOINTS) as checkpoints:
-        params = checkpoints.restore_params("best", bool(saved.ema_decay))["clip"]
-    return build_clip_config(saved.clip), params
-
-
-def make_tokens(config: Any, batch_size: int = 16) -> dict[str, Path]:
-    """Writes the tokens of all splits where they are missing → the folder of each split.
-
-    UserError for a config without an encoder of its own, and for one that gives other tokens than the config says.
-    """
-    wanted = config.head.get("tokens")
-    if not wanted or not wanted.source:
-        raise UserError("the config has no vision encoder of its own: config.head.tokens.source is not set")
-    dataset = PreparedDataset.open(prepared_folder(config.data))
-    clip_config, params = load_encoder(wanted.source)
-    given = clip_config.patches + 1, clip_config.embed_dim
-    if given != (wanted.count, wanted.width) or clip_config.image_size != dataset.size:
-        raise UserError(
-            f"{wanted.source} gives {given[0]} tokens of {given[1]} from frames of {clip_config.image_size} pixels; "
-            f"config.head.tokens says {wanted.count} of {wanted.width}, and the prepared frames have {dataset.size}"
-        )
-    clip = Clip(dataclasses.replace(clip_config, shift_blocks=(), mask_padding=True))
-
-    @jax.jit
-    def encode(frames: Any, mask: Any) -> jax.Array:
-        found: Any = clip.apply({"params": params}, frames, mask, patches=True, method="encode_video")
-        features, patches = found
-        return jax.numpy.concatenate([features[:, :, None], patches], axis=2)
-
-    folders = {}
-    for name in dataset.manifest["splits"]:
-        split = dataset.split(name)
-        folder = folders[name] = tokens_folder(dataset.directory, wanted.source, name)
-        header = TokensHeader(
-            dataset.fingerprint, wanted.source, len(split.video_ids), config.max_frames, wanted.count, wanted.width
-        )
-        content = header_content(header)
-        whole, begun = folder / "header.json", folder / "begun.json"
-        last = begun if begun.is_file() else whole
-        ours = last.is_file() and last.read_bytes() == content
-        if ours and last is whole and all(shard_file(folder, index).is_file() for index in range(header.shards)):
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        if not ours:
-            whole.unlink(missing_ok=True)  # first: it says that all shards are there
-            for old in folder.glob("*.npy"):  # of other data, another encoder or other frames
-                old.unlink(missing_ok=True)
-            write_atomically(begun, content)
-        for index in range(header.shards):
-            if not shard_file(folder, index).is_file():
-                batches = video_batches(
-                    split, batch_size=batch_size, max_frames=config.max_frames, between=header.shard(index)
-                )
-                parts = [np.asarray(encode(b["frames"], b["frame_mask"]))[b["valid"]] for b in batches]
-                write_atomically(shard_file(folder, index), shard_content(np.concatenate(parts)))
-            print(f"{name}: {header.shard(index)[1]} of {header.videos} videos", file=sys.stderr)
-        write_atomically(whole, content)
-        begun.unlink(missing_ok=True)
-    return folders
-
-
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> None:
     """Flags → tokens."""
-    parser = argparse.ArgumentParser(
-        "python -m eaglenet_jax.vision_tokens", description=__doc__.split("\n\n")[1], allow_abbrev=False
+    parser = Parser(
+        prog="python -m eaglenet_jax.vision_tokens",
+        description="Compute the tokens of the encoder that `config.head.tokens` names (a Hugging Face CLIP or a work "
+        "directory). Interrupted, it continues where it was.",
     )
-    parser.add_argument("--config", required=True, help="a config of two stages, as configs/msrvtt.py:crosstvr")
-    parser.add_argument("--batch_size", type=int, default=16, help="videos at a time (default: %(default)s)")
-    flags, overrides = parser.parse_known_args(arguments)
-    for split, folder in make_tokens(load_config(flags.config, overrides), flags.batch_size).items():
+    parser.add_argument(
+        "--config", required=True, metavar="NAME[:ARGUMENTS]", help="a config of two stages, as msrvtt:crosstvr"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="videos at a time (default %(default)s)"
+    )
+    known, overrides = parser.parse_known_args(arguments)
+
+    from eaglenet_jax.config.loading import load_config  # imported late, so that --help answers at once
+    from eaglenet_jax.data.vision_tokens import SHARD_VIDEOS
+    from eaglenet_jax.runs.tokens import make_tokens
+
+    for split, folder in make_tokens(load_config(known.config, overrides), known.batch_size).items():
         print(f"{split}: {folder}, shards of {SHARD_VIDEOS} videos")
-    return 0
 
 
 if __name__ == "__main__":

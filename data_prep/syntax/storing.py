@@ -44,8 +44,13 @@ def store_syntax(prepared: Path, name: str, parser: Parser) -> dict[str, int]:
     return counts
 
 
-def ensure_grammar_syntax(prepared: Path) -> None:
-    """The syntax of prepared MovingShapes, by its grammar where none is stored yet."""
+def has_syntax(prepared: Path) -> bool:
+    """Whether the syntax of every split of a prepared dataset is stored."""
     splits = PreparedDataset.open(prepared).manifest["splits"]
-    if not all(syntax_file(prepared, split).is_file() for split in splits):
+    return all(syntax_file(prepared, split).is_file() for split in splits)
+
+
+def ensure_grammar_syntax(prepared: Path) -> None:
+    """Parse the captions of prepared MovingShapes by their grammar where no syntax is stored yet."""
+    if not has_syntax(prepared):
         store_syntax(prepared, GRAMMAR, grammar_parser)

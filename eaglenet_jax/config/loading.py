@@ -16,8 +16,6 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from eaglenet_jax.atomic import write_atomically
-from eaglenet_jax.config.defaults import defaults
 from eaglenet_jax.errors import UserError
 
 
@@ -178,79 +176,3 @@ def config_hash(config: Any) -> str:
 
     text = json.dumps(fixed(as_plain(config)), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
-
-
-def save_config(config: Any, file: Path) -> None:
-    """Writes a config as JSON, whole or not at all. Folders of data become absolute, to be found from anywhere."""
-
-    def anchored(part: dict[str, Any]) -> dict[str, Any]:
-        data = {
-            key: str(Path(value).absolute()) if key in ("root", "prepared") and value else value
-            for key, value in part.get("data", {}).items()
-        }
-        first_stage = part.get("first_stage") or {}
-        return {**part, "data": data, "first_stage": anchored(first_stage) if first_stage else {}}
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps(anchored(as_plain(config)), indent=1).encode())
-
-
-def _with_defaults(saved: dict[str, Any]) -> dict[str, Any]:
-    """A saved config and its earlier stages with every field that a config has today."""
-    every_field = as_plain(defaults())
-
-    def filled(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-        both = {**default, **given}
-        # What fills these dicts is the business of the system, the dataset or the stage.
-        open_fields = ("head", "clip", "data", "first_stage")
-        return {
-            key: filled(default[key], value)
-            if isinstance(value, dict) and isinstance(default.get(key), dict) and key not in open_fields
-            else value
-            for key, value in both.items()
-        }
-
-    config = filled(every_field, saved)
-    if config["first_stage"]:
-        config["first_stage"] = _with_defaults(config["first_stage"])
-    return config
-
-
-FIRST_STAGES = "first_stages"  # folder of a sweep with the runs that several of its runs start from
-
-
-def _relocated_first_stage(init_from: str, workdir: Path) -> str:
-    """Where a shared first stage lies now, if the folder of its sweep was moved; else `init_from` as it is."""
-    name = Path(init_from).name
-    if not name or Path(init_from).exists():
-        return init_from
-    near = (folder / FIRST_STAGES / name for folder in workdir.absolute().parents)
-    return next((str(folder) for folder in near if folder.is_dir()), init_from)
-
-
-def saved_config(file: Path) -> ml_collections.ConfigDict:
-    """A config that `save_config` wrote. Lists come back as tuples, as they were.
-
-    A field that was added to the project since then gets its default, which is what the older program did. A first
-    stage that moved with its sweep is found where it is now.
-    """
-
-    def revived(value: Any) -> Any:
-        if isinstance(value, dict):
-            return ml_collections.ConfigDict({key: revived(item) for key, item in value.items()})
-        return tuple(revived(item) for item in value) if isinstance(value, list) else value
-
-    try:
-        content = json.loads(file.read_text())
-        if not isinstance(content, dict) or "system" not in content:
-            raise ValueError("it is no config")
-        config = _with_defaults(content)
-        return revived({**config, "init_from": _relocated_first_stage(config["init_from"], file.parent)})
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}; is {file.parent} a work directory?") from error
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{file} is damaged ({error}); restore it or train into a new --workdir") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eaglenet_jax.reports.results import StageResult
+from eaglenet_jax.reports.results import Selection, StageResult
 
 COLUMNS = (("t2v", "R@1"), ("t2v", "R@5"), ("t2v", "R@10"), ("t2v", "MnR"), ("v2t", "R@1"), ("", "Rsum"))
 LOWER_IS_BETTER = ("MdR", "MnR")
@@ -71,7 +71,7 @@ def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Co
             for column, (value, (side, name)) in enumerate(zip(values, COLUMNS, strict=True))
         ]
         seconds = statistics.mean(result.seconds for result in results)
-        on_test = any(result.selection == "test" for result in results)
+        on_test = any(result.selection is Selection.TEST for result in results)
         label = f"{label} (chosen on test)" if on_test else label
         found.append(Row(label, cells, len(results), seconds, claim.get("source", "")))
     return Comparison([f"{side} {name}".strip() for side, name in COLUMNS], found)

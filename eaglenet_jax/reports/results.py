@@ -1,36 +1,62 @@
-"""Results of runs: metrics.json, the table on the terminal, and the picture of retrieved clips."""
+"""Results of runs, and the table of them on the terminal."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
+import enum
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.metrics.summary import results_table
-from eaglenet_jax.reports.strips import draw_retrieval, query_results
-from eaglenet_jax.runs.split import Evaluation
 
-RESULT_FILE = "metrics.json"
-REPORT_FILE = "report.html"
+
+class Selection(enum.StrEnum):
+    """What chose the checkpoint that was evaluated."""
+
+    VALIDATION = "validation"
+    TEST = "test"
+    STEP = "step"  # nothing: a step was asked for
+    UNKNOWN = "unknown"  # another program, which did not record it
+
+    @classmethod
+    def parse(cls, text: str) -> tuple[Selection, str]:
+        """Read a saved selection → (selection, note). Older programs saved a sentence where it was not a split."""
+        if text in tuple(cls):
+            return cls(text), ""
+        word, _, rest = text.partition(": ")
+        if word == "nothing":
+            return cls.STEP, rest
+        return cls.UNKNOWN, rest if word == "unknown" else text
 
 
 @dataclasses.dataclass(frozen=True)
 class StageResult:
-    """What one run reached.
+    """Metrics of the checkpoint of one stage, and what they depend on.
 
-    metrics: by split, {"t2v": {"R@1": percent, …}, "v2t": …, "Rsum": …}. gallery: by split, [texts, videos].
-    missing: by split, [captions, videos] that are lost and counted as misses. best_step: of the checkpoint that was
-    evaluated. selection: the split that chose it, "validation" or "test", or a sentence where that is not known. seed,
-    noise_seed: of training, of the evaluation's noise. split_hash: by split, of its ids and captions. versions: of
-    packages, at the evaluation. zero_shot: {"name": …, split: metrics} of the CLIP before training. noise: by split,
-    mean and deviation over seeds of the noise. chance: by split, metrics of random scores. claimed: by a paper, see the
-    config.
+    Attributes:
+        name: Of the config.
+        system: Name of the system.
+        workdir: Where the checkpoint lies.
+        metrics: By split, {"t2v": {"R@1": percent, …}, "v2t": …, "Rsum": …}.
+        gallery: By split, [texts, videos].
+        best_step: Updates before the checkpoint was saved.
+        selection: What chose the checkpoint.
+        selection_note: More about that, where `selection` does not say all; else empty.
+        preset: Of the config.
+        config_hash: See `config_hash`.
+        seconds: Of training; 0 for an evaluation.
+        missing: By split, [captions, videos] that are lost and counted as misses.
+        seed: Of training.
+        noise_seed: Of the evaluation's noise.
+        split_hash: By split, of its ids and captions.
+        versions: Of packages, at the evaluation.
+        zero_shot: {"name": …, split: metrics} of CLIP before training.
+        noise: By split, mean and deviation over seeds of the noise.
+        chance: By split, metrics of random scores.
+        claimed: By a paper, see the config.
     """
 
     name: str
@@ -39,10 +65,11 @@ class StageResult:
     metrics: dict[str, Any]
     gallery: dict[str, list[int]]
     best_step: int
-    selection: str
+    selection: Selection
     preset: str
     config_hash: str
     seconds: float
+    selection_note: str = ""
     missing: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     seed: int = 0
     noise_seed: int = 0
@@ -52,25 +79,6 @@ class StageResult:
     noise: dict[str, Any] = dataclasses.field(default_factory=dict)
     chance: dict[str, Any] = dataclasses.field(default_factory=dict)
     claimed: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-def write_result(result: StageResult, workdir: Path) -> None:
-    """metrics.json, whole or not at all: the metrics by split on top, the rest under "run"."""
-    run = {key: value for key, value in dataclasses.asdict(result).items() if key not in ("metrics", "workdir")}
-    write_atomically(workdir / RESULT_FILE, json.dumps({**result.metrics, "run": run}, indent=1).encode())
-
-
-def read_result(workdir: Path) -> StageResult | None:
-    """The result of a finished run, None where there is none."""
-    file = Path(workdir) / RESULT_FILE
-    if not file.exists():
-        return None
-    try:
-        content = json.loads(file.read_text())
-        return StageResult(workdir=str(workdir), **content.pop("run"), metrics=content)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        print(f"warning: {file} is damaged; it is made again", file=sys.stderr)
-        return None
 
 
 def result_rows(results: Sequence[StageResult], split: str) -> list[tuple[str, dict[str, Any]]]:
@@ -84,12 +92,14 @@ def result_rows(results: Sequence[StageResult], split: str) -> list[tuple[str, d
 
 
 def chosen_on(result: StageResult) -> str:
-    """What chose the checkpoint, as a sentence without its end."""
-    if result.selection == "test":
-        return "best checkpoint chosen on the test split itself, as the released programs do"
-    if result.selection == "validation":
-        return "best checkpoint chosen on validation"
-    return f"what chose the checkpoint is {result.selection}"
+    """What chose the checkpoint, as a sentence without its full stop."""
+    sentence = {
+        Selection.VALIDATION: "best checkpoint chosen on validation",
+        Selection.TEST: "best checkpoint chosen on the test split itself, as the released programs do",
+        Selection.STEP: "no split chose the checkpoint",
+        Selection.UNKNOWN: "what chose the checkpoint is unknown",
+    }[result.selection]
+    return f"{sentence}: {result.selection_note}" if result.selection_note else sentence
 
 
 def noise_rows(result: StageResult, split: str) -> list[tuple[str, dict[str, Any]]]:
@@ -101,10 +111,20 @@ def noise_rows(result: StageResult, split: str) -> list[tuple[str, dict[str, Any
 
 
 def print_results(
-    results: Sequence[StageResult], split: str, more: Sequence[tuple[str, Any]] = (), below: Sequence[str] | None = None
+    results: Sequence[StageResult],
+    split: str,
+    more: Sequence[tuple[str, Any]] = (),
+    below: Sequence[str] | None = None,
+    written: Sequence[Path] = (),
 ) -> None:
-    """The table of all stages beside chance. more: rows at its end. below: lines of an evaluation; without them, of a
-    training, it says where things were written.
+    """Print the table of all stages and of chance.
+
+    Args:
+        results: Of the stages of a run, the last one last.
+        split: The split of the table; the first split of the results where they lack it.
+        more: Rows at the end of the table.
+        below: Lines under the table, of an evaluation; without them a line of what is lost stands there.
+        written: Files and folders that are listed at the end.
     """
     if jax.process_index():
         return  # the first process speaks for all
@@ -121,21 +141,5 @@ def print_results(
     for result in results:
         trained = f" of a run of {result.seconds:.0f} s" if result.seconds else ""
         print(f"{result.name}: checkpoint of step {result.best_step}{trained}, in {result.workdir}")
-    if below is not None:
-        return
-    folder = Path(last.workdir)
-    for file in ("metrics.json", REPORT_FILE, "retrieval.png", "config.json", "events", "checkpoints"):
-        if (folder / file).exists():
-            print(f"  {folder / file}")
-
-
-def draw_strips(file: Path, evaluation: Evaluation, config: Any) -> None:
-    """retrieval.png: for a dozen queries spread over the split, the five best videos as strips of frames."""
-    encoded = evaluation.encoded
-    queries = query_results(
-        evaluation.scores,
-        encoded.captions.texts,
-        lambda video: encoded.frames_of(video, config.max_frames),
-        text_video=encoded.text_video,
-    )
-    draw_retrieval(file, queries, title=f"{config.name}: text-to-video retrieval, {encoded.split.name} split")
+    for file in written:
+        print(f"  {file}")

@@ -1,4 +1,4 @@
-"""Runs found in folders, put together where nothing but the seed tells them apart."""
+"""Finished runs in folders, grouped into families that differ by their seed alone."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eaglenet_jax.config.loading import FIRST_STAGES, as_plain, is_free, saved_config
+from eaglenet_jax.config.loading import as_plain, is_free
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.results import RESULT_FILE, StageResult, read_result
-from eaglenet_jax.runs.start import CONFIG_FILE, FIRST_STAGE
-
-EARLIER_STAGES = (FIRST_STAGE, FIRST_STAGES)  # folders inside others that hold what a run started from
+from eaglenet_jax.reports.results import StageResult
+from eaglenet_jax.runs.saved_config import has_config, saved_config
+from eaglenet_jax.runs.workdir import EARLIER_STAGES, RESULT_FILE, read_result
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """Work directories of finished runs at or below the folders, in order; stages before others are left out.
+    """Find the work directories of finished runs in or below the folders, in order, first stages of others left out.
 
     Raises UserError for a folder that is not there, or if there is no finished run at all.
     """
@@ -44,7 +43,7 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Runs that differ in their seed alone, on one split of one dataset. data: tells that split from others."""
+    """Runs that differ in their seed alone, on one split of one dataset. data: identifies that split."""
 
     label: str
     results: Sequence[StageResult]
@@ -52,7 +51,7 @@ class Family:
 
 
 def families(workdirs: Sequence[Path], split: str) -> list[Family]:
-    """Runs that differ in their seed alone together, in the order of their first run.
+    """Group runs that differ in their seed alone, in the order of their first run.
 
     The label is the name of the folder, or of the one above for folders called seed_N. Runs without the split are
     skipped; of two runs of one config and seed the first counts, and a warning says so. Raises UserError if no run has
@@ -63,7 +62,7 @@ def families(workdirs: Sequence[Path], split: str) -> list[Family]:
         result = read_result(workdir)
         if result is None or split not in result.metrics:
             continue
-        config = saved_config(workdir / CONFIG_FILE)
+        config = saved_config(workdir)
         name = workdir.absolute()
         label = name.parent.name if re.fullmatch(r"seed_\d+", name.name) else name.name
         data = result.split_hash.get(split) or f"{config.data.dataset} {result.gallery[split]}"
@@ -99,9 +98,9 @@ def _without_seeds(config: Any) -> dict[str, Any]:
     plain = {key: value for key, value in kept(as_plain(config)).items() if key not in ("seed", "name", "first_stage")}
     if config.first_stage:
         plain["starts_from"] = _without_seeds(config.first_stage)
-    elif config.init_from and (Path(config.init_from) / CONFIG_FILE).is_file():
+    elif config.init_from and has_config(Path(config.init_from)):
         # The first stage of a sweep: a folder of its own a seed.
-        plain["starts_from"] = _without_seeds(saved_config(Path(config.init_from) / CONFIG_FILE))
+        plain["starts_from"] = _without_seeds(saved_config(Path(config.init_from)))
     if "starts_from" in plain:
         plain["init_from"] = ""
     return plain

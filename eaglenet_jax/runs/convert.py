@@ -1,4 +1,4 @@
-"""Checkpoints of PyTorch programs as work directories of ours, and back."""
+"""Conversion of checkpoints of PyTorch programs into work directories, and back."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig
-from eaglenet_jax.config.loading import as_plain, load_config, save_config, saved_config
+from eaglenet_jax.config.loading import as_plain, load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.sources import SOURCES, Source, source_called
 from eaglenet_jax.port.table import to_flax, to_pytorch, unused_tensors
-from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE
+from eaglenet_jax.runs.saved_config import save_config, saved_config
+from eaglenet_jax.runs.workdir import CHECKPOINTS, load_checkpoint
 from eaglenet_jax.system import System, build_clip_config, build_system
 from eaglenet_jax.training.checkpoint_files import read_arrays, saved_shapes
 from eaglenet_jax.training.checkpoints import Checkpoints
@@ -39,11 +40,11 @@ SIZES = tuple(
 def to_workdir(
     name: str, given: str, output: Path, config_name: str | None = None, overrides: Sequence[str] = ()
 ) -> str:
-    """Converts a checkpoint into a new work directory → a line that says what was done.
+    """Convert a checkpoint into a new work directory → a line that says what was done.
 
     name: of a source. given: its file, folder or hub name. config_name, overrides: config of the work directory;
-    without a name the MSR-VTT config with the released behaviour, fitted to what the file tells, which goes before
-    overrides. UserError if the file cannot be read or does not fit the config, or if `output` exists.
+    without a name the MSR-VTT config with the released behaviour, in which what the file
+    holds replaces overrides. UserError if the file cannot be read or does not fit the config, or if `output` exists.
     """
     source = source_called(name)
     if output.exists() and any(output.iterdir() if output.is_dir() else [output]):
@@ -59,7 +60,7 @@ def to_workdir(
     config.init_from = ""
     system = build_system(config)
     params, head_state = _converted(source, system, as_plain(config.head), tensors)
-    save_config(config, output / CONFIG_FILE)
+    save_config(config, output)
     state = TrainState(np.zeros((), np.int32), params, (), head_state)
     with Checkpoints(output / CHECKPOINTS) as checkpoints:
         checkpoints.save(0, state, {"best": Best(0, 0.0).as_dict(), "converted_from": name}, best=True)
@@ -74,19 +75,19 @@ def to_workdir(
 
 
 def to_pytorch_file(workdir: Path, output: Path, name: str | None = None) -> str:
-    """Writes the best checkpoint of a work directory as a state dict → a line that says what was done.
+    """Write the best checkpoint of a work directory as a state dict → a line that says what was done.
 
     output: .bin, .pt or .pth (needs PyTorch), or .safetensors. name: whose names, by default those of the system's
     released program. UserError for a work directory that is not there, or of a system without a released program.
     """
-    config = saved_config(workdir / CONFIG_FILE)
+    config = saved_config(workdir)
     name = name or config.system
     if name not in SOURCES:
         raise UserError(f"{workdir} holds a {name}, which has no released program; give the CLIP's names with --from")
     source = source_called(name)
     if source.released and source.system != config.system:
         raise UserError(f"{workdir} holds a {config.system}, not a {source.system}; give another --from")
-    tree = _saved(workdir, build_system(config).head, bool(config.ema_decay))
+    tree = _saved(workdir, build_system(config).head)
     if not source.released:
         scale = build_system(config).head.clip_logit_scale(tree["head"])
         scale = np.float32(math.log(1 / 0.07)) if scale is None else scale
@@ -101,7 +102,7 @@ def to_pytorch_file(workdir: Path, output: Path, name: str | None = None) -> str
 
 
 def converted_parameters(name: str, given: str, config: Any) -> Any:
-    """Parameters of a config's system from a checkpoint of another program, kept in memory; as in `to_workdir`."""
+    """Convert a checkpoint of another program into the parameters of a config's system, as `to_workdir` does."""
     source = source_called(name)
     file, tensors = source.read(given)
     _check(config, source, source.sizes(file, tensors), given)
@@ -110,7 +111,7 @@ def converted_parameters(name: str, given: str, config: Any) -> Any:
 
 
 def _fit(config: ConfigDict, sizes: ClipConfig, settings: Mapping[str, Any]) -> None:
-    """Writes into a config what the file tells: the CLIP's sizes, the head's options, the number of frames."""
+    """Write into a config what the file holds: the CLIP's sizes, the head's options, the number of frames."""
     named = [name for name, known in NAMED_SIZES.items() if known == sizes]
     how = {name: config.clip[name] for name in ("mask_padding", "dtype", "remat", "shift_blocks")}
     last = sizes.vision_layers - 1
@@ -150,15 +151,13 @@ def _converted(source: Source, system: System, head: Mapping[str, Any], tensors:
     return tree, head_state
 
 
-def _saved(workdir: Path, head: Head, averaged: bool) -> dict[str, Any]:
-    """Parameters, or their moving average, and buffers of the best checkpoint."""
-    with Checkpoints(workdir / CHECKPOINTS) as checkpoints:
-        tree = dict(checkpoints.restore_params("best", averaged))
-        step = checkpoints.best()
+def _saved(workdir: Path, head: Head) -> dict[str, Any]:
+    """Parameters and buffers of the best checkpoint."""
+    loaded = load_checkpoint(workdir)
+    tree = dict(loaded.params)
     names = [f"head_state/{name}" for name in head.state_arrays(head.initial_state())]
     if names:
-        folder = (workdir / CHECKPOINTS / str(step)).absolute()
-        shapes = saved_shapes(folder)
-        arrays = read_arrays(folder, {name: shapes[name] for name in names})
+        shapes = saved_shapes(loaded.folder)
+        arrays = read_arrays(loaded.folder, {name: shapes[name] for name in names})
         tree["head_state"] = {name.removeprefix("head_state/"): array for name, array in arrays.items()}
     return tree

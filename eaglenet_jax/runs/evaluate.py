@@ -13,15 +13,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from eaglenet_jax.config.loading import config_hash, saved_config
+from eaglenet_jax.config.loading import config_hash
 from eaglenet_jax.data.pipeline import text_batches
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.saved_scores import save_scores
 from eaglenet_jax.metrics.summary import chance_metrics
 from eaglenet_jax.reports.claims import claimed
-from eaglenet_jax.reports.results import StageResult
+from eaglenet_jax.reports.results import Selection, StageResult
 from eaglenet_jax.runs.convert import converted_parameters
 from eaglenet_jax.runs.experiment import Experiment, check_config, open_experiment
+from eaglenet_jax.runs.saved_config import saved_config
 from eaglenet_jax.runs.split import (
     Evaluation,
     Told,
@@ -31,28 +32,16 @@ from eaglenet_jax.runs.split import (
     score_split,
     silent,
 )
-from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, FIRST_STAGE, check_shapes
+from eaglenet_jax.runs.start import check_shapes
+from eaglenet_jax.runs.workdir import LoadedCheckpoint, converted_note, first_stage_folder, load_checkpoint
 from eaglenet_jax.runs.zero_shot import zero_shot_clip
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text
 from eaglenet_jax.scoring.leak import check_leak, leak_report, rows_of_gallery
 from eaglenet_jax.scoring.two_stages import score_both_ways
-from eaglenet_jax.training.checkpoints import Checkpoints, package_versions
+from eaglenet_jax.training.checkpoints import package_versions
 from eaglenet_jax.training.sharding import Devices
 
 NOISE_METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadedCheckpoint:
-    """A checkpoint. selection: the split that chose it, or a sentence where nothing is known. converted_from: the
-    program that wrote it, or empty.
-    """
-
-    params: Any
-    step: int
-    selection: str
-    seed: int
-    converted_from: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +72,15 @@ def evaluate_run(
     before, and with the metrics of CLIP before training. Raises UserError for what is not there.
     """
     workdir = Path(workdir)
-    config = saved_config(workdir / CONFIG_FILE)
+    config = saved_config(workdir)
     experiment = open_experiment(config)
     split = split or default_split(experiment)
     stages = []
     if config.first_stage and earlier:
-        stages = evaluate_run(workdir / FIRST_STAGE, split, shuffle_frames=shuffle_frames, told=told, zero_shot=False)
-    loaded = saved_parameters(experiment, workdir / CHECKPOINTS, step)
+        stages = evaluate_run(
+            first_stage_folder(workdir), split, shuffle_frames=shuffle_frames, told=told, zero_shot=False
+        )
+    loaded = saved_parameters(experiment, workdir, step)
     return [*stages, _evaluated(experiment, loaded, split, str(workdir), shuffle_frames, noise_seeds, told, zero_shot)]
 
 
@@ -116,12 +107,18 @@ def evaluate_checkpoint(
         if step is not None:
             raise UserError("--step goes with checkpoints of ours; a file of another program has none")
         loaded = LoadedCheckpoint(
-            converted_parameters(source, str(checkpoint), config), 0, _unknown(source), config.seed, source
+            folder=path,
+            step=0,
+            selection=Selection.UNKNOWN,
+            selection_note=converted_note(source),
+            seed=config.seed,
+            converted_from=source,
+            fps=None,
+            data_fingerprint=None,
+            config=config,
+            params=converted_parameters(source, str(checkpoint), config),
         )
     else:
-        path = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
-        if path.name.isdigit() and path.is_dir():
-            path, step = path.parent, int(path.name)
         if not path.is_dir():
             raise UserError(f"--checkpoint={checkpoint}: no folder of checkpoints; files of other programs need --from")
         loaded = saved_parameters(experiment, path, step)
@@ -137,30 +134,18 @@ def default_split(experiment: Experiment) -> str:
     return "test"
 
 
-def _unknown(source: str) -> str:
-    return f"unknown: it was converted from {source}"
+def saved_parameters(experiment: Experiment, source: Path, step: int | None = None) -> LoadedCheckpoint:
+    """Load the checkpoint of a step, by default the best, and check it against an experiment.
 
-
-def saved_parameters(experiment: Experiment, folder: Path, step: int | None) -> LoadedCheckpoint:
-    """The checkpoint of a step, by default the best, checked against the config."""
-    config = experiment.config
-    with Checkpoints(folder) as saves:
-        best = saves.best()
-        asked, step = step is not None and step != best, best if step is None else step
-        params = saves.restore_params("best" if step is None else step, bool(config.ema_decay))
-        assert step is not None  # else there was nothing to restore
-        metadata = saves.metadata(step)
-    if metadata.get("data_fingerprint") not in (None, experiment.dataset.fingerprint):
-        print(f"warning: {folder} was trained on other data than those that are there now", file=sys.stderr)
+    source: as of `load_checkpoint`. Prints a warning where the data changed since the checkpoint was trained. Raises
+    UserError where the parameters do not fit the experiment's config.
+    """
+    loaded = load_checkpoint(source, step, experiment.config)
+    if loaded.data_fingerprint not in (None, experiment.dataset.fingerprint):
+        print(f"warning: {source} was trained on other data than those that are there now", file=sys.stderr)
     expected = jax.eval_shape(experiment.system.init, jax.random.key(0))
-    check_shapes(expected, params, f"{folder}: the checkpoint of step {step} is of another config")
-    # The config at hand may be another one than the checkpoint was trained with.
-    trained = metadata.get("config") or {}
-    source = metadata.get("converted_from", "")
-    selection = _unknown(source) if source else trained.get("selection", config.selection)
-    if asked and not source:
-        selection = "nothing: its step was asked for"
-    return LoadedCheckpoint(params, step, selection, trained.get("seed", config.seed), source)
+    check_shapes(expected, loaded.params, f"{source}: the checkpoint of step {loaded.step} is of another config")
+    return loaded
 
 
 def _evaluated(
@@ -252,6 +237,7 @@ def stage_result(
         },
         best_step=loaded.step,
         selection=loaded.selection,
+        selection_note=loaded.selection_note,
         preset=config.preset,
         config_hash=config_hash(config),
         seconds=seconds,
@@ -321,9 +307,9 @@ def check_run_leak(workdir: Path, split: str | None = None, step: int | None = N
     The best checkpoint, or that of `step`, on the first captions and videos of a split. Raises UserError for what is
     not there.
     """
-    config = saved_config(Path(workdir) / CONFIG_FILE)
+    config = saved_config(Path(workdir))
     experiment = open_experiment(config)
-    params = saved_parameters(experiment, Path(workdir) / CHECKPOINTS, step).params
+    params = saved_parameters(experiment, Path(workdir), step).params
     encoded = encode_split(experiment, params, split or default_split(experiment))
     texts, videos = (
         jax.tree.map(lambda leaf: leaf[:LEAK_SIZE], features) for features in (encoded.texts, encoded.videos)

@@ -1,4 +1,4 @@
-"""A config opened: its data, tokenizer and system."""
+"""A config with everything that it names: its data, its tokenizer and its system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 
-from data_prep.demo import ensure_moving_shapes
 from eaglenet_jax.data.pipeline import batches_per_pass
 from eaglenet_jax.data.sources import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
@@ -72,7 +71,7 @@ AT_LEAST = {
 
 
 def check_config(config: Any) -> None:
-    """UserError for what can be told to be wrong before any data are opened."""
+    """Raise a UserError for what is wrong with a config whatever the data are."""
 
     def value(name: str) -> Any:
         return functools.reduce(lambda part, key: part[key], name.split("."), config)
@@ -97,11 +96,19 @@ def check_config(config: Any) -> None:
         raise UserError(f"the config describes no system: {str(error).splitlines()[0]}") from error
 
 
-def open_experiment(config: Any) -> Experiment:
-    """Builds the system and opens the data; the demo's data are rendered and prepared where they are missing."""
+def open_experiment(config: Any, prepare: bool = False) -> Experiment:
+    """Build the system of a config and open its data.
+
+    Args:
+        config: A resolved config.
+        prepare: Render and prepare the demo's data where they are missing, as training does.
+
+    Raises:
+        UserError: data are missing (the message has the command that makes them) or do not fit the config.
+    """
     system = build_system(config)
     text_extra = system.head.text_extra(1)
-    dataset = PreparedDataset.open(prepared_folder(config.data, syntax="syntax" in text_extra))
+    dataset = PreparedDataset.open(prepared_folder(config.data, syntax="syntax" in text_extra, prepare=prepare))
     dataset = dataset.with_extra(text_extra, system.head.video_extra(1), config.max_words, system.head.second_encoder())
     if dataset.size != system.clip.config.image_size:
         raise UserError(
@@ -117,17 +124,26 @@ def open_experiment(config: Any) -> Experiment:
     return experiment
 
 
-def prepared_folder(data: Any, syntax: bool = False) -> Path:
-    """The prepared folder of `config.data`; the demo's is made where it is missing. syntax: of its captions, too."""
+def prepared_folder(data: Any, syntax: bool = False, prepare: bool = False) -> Path:
+    """Find the prepared folder of `config.data`.
+
+    Args:
+        data: The part of a config.
+        syntax: Of the demo, whether its captions must be parsed.
+        prepare: Render and prepare the demo's data where they are missing.
+
+    Raises:
+        UserError: the folder is not there; the message has the command that makes it.
+    """
     if data.dataset == "moving_shapes" and not data.prepared:
-        return ensure_moving_shapes(
-            Path(data.root),
-            splits=dict(data.splits.items()),
-            seed=data.seed,
-            fps=data.fps,
-            size=data.size,
-            syntax=syntax,
-        )
+        from data_prep import demo  # late: nothing else needs the renderer
+
+        wanted = demo.DemoData(Path(data.root), dict(data.splits.items()), data.seed, data.fps, data.size, syntax)
+        if prepare:
+            return demo.ensure_moving_shapes(wanted)
+        if not wanted.is_prepared():
+            raise UserError(f"the demo's data are not in {wanted.folder}; make them with {wanted.command}")
+        return wanted.folder
     if not Path(data.prepared).is_dir():
         raise UserError(
             f"config.data.prepared: no folder {data.prepared!r}; make it with python -m data_prep.build "

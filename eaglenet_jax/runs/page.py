@@ -1,4 +1,4 @@
-"""What an evaluated run says of itself: intervals and post-processing of its scores, and its report.html."""
+"""Build the report of an evaluated run: intervals and post-processing of its scores, its pictures, its report.html."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from eaglenet_jax.metrics.measure import ScoreReport, measure_scores
 from eaglenet_jax.metrics.saved_scores import load_scores
 from eaglenet_jax.metrics.score_files import FileScores, read_scores
 from eaglenet_jax.reports.explained import explainer
-from eaglenet_jax.reports.results import StageResult, chosen_on, noise_rows, result_rows
+from eaglenet_jax.reports.results import Selection, StageResult, chosen_on, noise_rows, result_rows
 from eaglenet_jax.reports.score_page import Context, Gallery, write_score_page
+from eaglenet_jax.reports.strips import draw_retrieval, query_results
 from eaglenet_jax.runs.evaluate import EvaluatedStage, evaluate_run, query_bank, validation_scores
 from eaglenet_jax.runs.experiment import Experiment
-from eaglenet_jax.runs.split import Told, evaluation_draws, silent
-from eaglenet_jax.runs.start import CONFIG_FILE
+from eaglenet_jax.runs.saved_config import has_config
+from eaglenet_jax.runs.split import Evaluation, Told, evaluation_draws, silent
 
 
 def measure_stage(
@@ -29,7 +30,10 @@ def measure_stage(
     temperature: float | None = None,
     told: Told = silent,
 ) -> ScoreReport:
-    """`measure_scores` of a stage, the temperature from its validation split, the query bank from training captions."""
+    """Measure the scores of a stage.
+
+    The temperature is chosen on its validation split; the query bank is made of training captions.
+    """
     evaluation, settings = stage.evaluation, stage.experiment.config.evaluation
     validation = None
     if "dual_softmax" in postprocess and temperature is None:
@@ -52,24 +56,25 @@ def measure_stage(
 
 
 def stage_name(result: StageResult) -> str:
-    """A stage as tables call it."""
+    """The name of a stage in tables."""
     return f"{result.name} ({result.system})"
 
 
 def check_baseline(path: Path) -> None:
-    """UserError for a baseline that is not there, before hours are spent on what is to be compared with it."""
-    if not (Path(path) / CONFIG_FILE).is_file():
+    """Raise a UserError for a baseline that is not there, before the evaluation that is compared with it starts."""
+    if not has_config(path):
         read_scores(path)
 
 
 def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> tuple[str, FileScores]:
-    """(name, scores) of another run on a stage's split: a work directory, a folder that --save wrote, or a .npy file.
+    """Get the scores of a baseline on a stage's split → (name, scores).
 
-    Raises UserError if it is none of these, or of other queries as far as that can be told.
+    path: a work directory, a folder that --save wrote, or a .npy file. Raises UserError if it is none of these, or is
+    known to be of other queries.
     """
     encoded = stage.evaluation.encoded
     ours = list(encoded.captions.ids), list(encoded.split.video_ids)
-    if (Path(path) / CONFIG_FILE).is_file():
+    if has_config(path):
         other = evaluate_run(
             path, encoded.split.name, shuffle_frames=encoded.shuffled, told=told, earlier=False, zero_shot=False
         )[-1]
@@ -91,7 +96,7 @@ def _check_same(path: Path, ours: tuple[list[str], list[str]], theirs: tuple[lis
 
 
 def write_run_page(file: Path, results: Sequence[StageResult], stage: EvaluatedStage, report: ScoreReport) -> Path:
-    """report.html of the last stage of a run. results: of all its stages."""
+    """Write report.html of the last stage of a run. results: of all its stages."""
     result, split = stage.result, stage.evaluation.encoded.split.name
     context = Context(
         title=f"{stage_name(result)}, {split} split",
@@ -120,16 +125,28 @@ def _gallery(stage: EvaluatedStage) -> Gallery:
     return Gallery(encoded.captions.texts, encoded.split.video_ids, frames_of, explain)
 
 
+def draw_strips(file: Path, evaluation: Evaluation, config: Any) -> None:
+    """Draw retrieval.png: for a dozen queries spread over the split, the five best videos as strips of frames."""
+    encoded = evaluation.encoded
+    queries = query_results(
+        evaluation.scores,
+        encoded.captions.texts,
+        lambda video: encoded.frames_of(video, config.max_frames),
+        text_video=encoded.text_video,
+    )
+    draw_retrieval(file, queries, title=f"{config.name}: text-to-video retrieval, {encoded.split.name} split")
+
+
 def run_notes(result: StageResult, split: str, stage: EvaluatedStage) -> list[str]:
-    """What a reader must know before the numbers."""
-    notes = []
-    if result.selection == "test":
+    """List what a reader must know before the numbers."""
+    notes, sentence = [], chosen_on(result)
+    if result.selection is Selection.TEST:
         notes.append(
             "The best checkpoint was chosen on the test split itself, as the papers and released programs do: "
             "its test numbers are optimistic."
         )
-    elif result.selection != "validation":
-        notes.append(f"{chosen_on(result).capitalize()}.")
+    elif result.selection is not Selection.VALIDATION:
+        notes.append(f"{sentence[0].upper()}{sentence[1:]}.")
     elif split == "val":
         notes.append("The best checkpoint was chosen on this very split; only the test split is untouched.")
     if stage.evaluation.encoded.shuffled:

@@ -15,7 +15,8 @@ from eaglenet_jax.data.pipeline import batches, train_dataset
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.split import evaluate_split
-from eaglenet_jax.runs.start import CHECKPOINTS, initial_parameters
+from eaglenet_jax.runs.start import initial_parameters
+from eaglenet_jax.runs.workdir import CHECKPOINTS, EVENTS, PROFILE
 from eaglenet_jax.system import parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.ema import averaged_params, with_average
@@ -98,7 +99,7 @@ def train_stage(experiment: Experiment, workdir: Path, source: str) -> tuple[Bes
             line.say(describe_groups(settings, params))
         if schedule.is_over(start, best):
             return best, earlier
-        log = stack.enter_context(EventLog(workdir / "events" if first else None, start))
+        log = stack.enter_context(EventLog(workdir / EVENTS if first else None, start))
         stream = stack.enter_context(
             contextlib.closing(batches(dataset, start=start, stop=total, workers=config.data.workers))
         )
@@ -128,6 +129,6 @@ def train_stage(experiment: Experiment, workdir: Path, source: str) -> tuple[Bes
             line=line,
             log=log,
             preemption=stack.enter_context(Preemption()),
-            profile=stack.enter_context(StepProfile.of(config.profile if first else "", workdir / "profile")),
+            profile=stack.enter_context(StepProfile.of(config.profile if first else "", workdir / PROFILE)),
         )
     return best, earlier + time.monotonic() - started

@@ -1,4 +1,4 @@
-"""Where a run starts: random parameters, a pre-trained CLIP, or the best checkpoint of another run."""
+"""Parameters before the first step: random, of a pre-trained CLIP, or of the best checkpoint of another run."""
 
 from __future__ import annotations
 
@@ -8,20 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from eaglenet_jax.config.loading import saved_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.blip2 import start_from_blip2
 from eaglenet_jax.port.load import load_clip
+from eaglenet_jax.runs.workdir import has_checkpoints, load_checkpoint
 from eaglenet_jax.system import System, build_clip_config, build_system
-from eaglenet_jax.training.checkpoints import Checkpoints
-
-CONFIG_FILE = "config.json"
-CHECKPOINTS = "checkpoints"
-FIRST_STAGE = "first_stage"  # folder of the stage before, inside the work directory
 
 
 def initial_parameters(system: System, source: str, seed: int) -> Any:
-    """Parameters of a system before its first step.
+    """Make the parameters of a system before its first step.
 
     source: "" for random ones; a work directory of ours, whose best checkpoint gives the CLIP and, for the same
     system, the head; else a Hugging Face CLIP as folder or name. Raises UserError for a CLIP of another size and what
@@ -32,7 +27,7 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
     if not source:
         return params
     folder, logit_scale = Path(source), None
-    if (folder / CHECKPOINTS).is_dir():
+    if has_checkpoints(folder):
         loaded = _from_workdir(system, folder, params["head"])
     else:
         clip_config, clip_params, logit_scale = load_clip(source)
@@ -47,12 +42,11 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
 
 def _from_workdir(system: System, folder: Path, head: Any) -> dict[str, Any]:
     """The CLIP of a work directory, and `head` with what it takes of the head there, if anything."""
-    config: Any = saved_config(folder / CONFIG_FILE)
-    _check_clip(system, build_clip_config(config["clip"]), str(folder))
-    with Checkpoints(folder / CHECKPOINTS) as checkpoints:
-        loaded = checkpoints.restore_params("best", bool(config.ema_decay))
-    started = system.head.start_from_head(head, build_system(config).head, loaded["head"])
-    return {"clip": loaded["clip"]} if started is None else {"clip": loaded["clip"], "head": started}
+    loaded = load_checkpoint(folder)
+    _check_clip(system, build_clip_config(loaded.config.clip), str(folder))
+    clip, given = loaded.params["clip"], loaded.params["head"]
+    started = system.head.start_from_head(head, build_system(loaded.config).head, given)
+    return {"clip": clip} if started is None else {"clip": clip, "head": started}
 
 
 def _check_clip(system: System, found: Any, source: str) -> None:
@@ -69,7 +63,7 @@ def _check_clip(system: System, found: Any, source: str) -> None:
 
 
 def check_shapes(expected: Any, found: Any, what: str) -> None:
-    """UserError that begins with `what` and lists every parameter that is missing, left over or of another shape."""
+    """Raise a UserError that begins with `what` and lists every missing, extra or misshaped parameter."""
 
     def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
         leaves = jax.tree_util.tree_leaves_with_path(tree)

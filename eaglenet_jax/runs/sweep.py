@@ -11,11 +11,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from eaglenet_jax.config.loading import FIRST_STAGES, config_hash, load_config, resolve
+from eaglenet_jax.config.loading import config_hash, load_config, resolve
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.comparison import compare, comparison_text
 from eaglenet_jax.reports.results import StageResult
 from eaglenet_jax.reports.table_files import write_tables
+from eaglenet_jax.runs.saved_config import FIRST_STAGES
 from eaglenet_jax.runs.train import check_run, train_run
 
 Row = tuple[str, str]  # (label in the table, config with its argument)

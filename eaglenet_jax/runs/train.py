@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from filelock import FileLock, Timeout
 
-from eaglenet_jax.config.loading import as_plain, is_free, save_config, saved_config
+from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.results import REPORT_FILE, StageResult, draw_strips, read_result, write_result
+from eaglenet_jax.reports.results import StageResult
 from eaglenet_jax.runs.evaluate import EvaluatedStage, saved_parameters, stage_result, zero_shot_metrics
 from eaglenet_jax.runs.experiment import Experiment, check_config, open_experiment
-from eaglenet_jax.runs.page import measure_stage, write_run_page
+from eaglenet_jax.runs.page import draw_strips, measure_stage, write_run_page
+from eaglenet_jax.runs.saved_config import differences
 from eaglenet_jax.runs.split import evaluate_split
 from eaglenet_jax.runs.stage import train_stage
-from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, FIRST_STAGE
+from eaglenet_jax.runs.workdir import (
+    PICTURE_FILE,
+    REPORT_FILE,
+    claim,
+    exclusive,
+    first_stage_folder,
+    read_result,
+    write_result,
+)
 from eaglenet_jax.training.loop import Best
 from eaglenet_jax.training.sharding import Devices, initialize_distributed
 
@@ -37,9 +44,9 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
         jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser().absolute()))
     check_run(config)
     stages = _stages(config, Path(workdir))
-    with _alone_in(Path(workdir)):
+    with exclusive(Path(workdir)):
         for stage, folder in reversed(stages):
-            _claim(stage, folder)
+            claim(stage, folder)
         results: list[StageResult] = []
         for stage, folder in stages:
             results.append(_stage_result(stage, folder, results))
@@ -56,75 +63,33 @@ def check_run(config: Any) -> None:
         check_config(stage)
 
 
-@contextlib.contextmanager
-def _alone_in(workdir: Path) -> Iterator[None]:
-    """Holds a lock on the work directory, which the system takes back from a killed process."""
-    if jax.process_index():
-        yield  # the first process holds it for all
-        return
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(workdir / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(f"another process is training in {workdir}; wait for it, or give another --workdir") from error
-    except OSError as error:
-        raise UserError(f"cannot write into --workdir {workdir}: {error.strerror}; give another one") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _stages(config: Any, workdir: Path) -> list[tuple[Any, Path]]:
     """The config and what it starts from, earliest first, each with its directory."""
     if not config.first_stage:
         return [(config, workdir)]
     for field in ("data", "clip"):
-        changes = _differences(as_plain(config.first_stage[field]), as_plain(config[field]), field)
+        changes = differences(as_plain(config.first_stage[field]), as_plain(config[field]), field)
         if changes:
             raise UserError(f"the two stages differ in {'; '.join(changes)} (first_stage first); give both the same")
-    return [*_stages(config.first_stage, workdir / FIRST_STAGE), (config, workdir)]
+    return [*_stages(config.first_stage, first_stage_folder(workdir)), (config, workdir)]
 
 
 def _stage_result(config: Any, workdir: Path, earlier: Sequence[StageResult]) -> StageResult:
     finished = read_result(workdir)
     if finished is not None:
         return finished
-    experiment = open_experiment(config)
+    experiment = open_experiment(config, prepare=True)
     # Not written into the config: a work directory may be moved, and says the same wherever it is.
-    source = str(workdir / FIRST_STAGE) if config.first_stage else config.init_from
+    source = str(first_stage_folder(workdir)) if config.first_stage else config.init_from
     best, seconds = train_stage(experiment, workdir, source)
     return _finish(experiment, workdir, best, seconds, earlier)
-
-
-def _claim(config: Any, workdir: Path) -> None:
-    """Writes the resolved config, or checks that the directory already holds this one."""
-    file = workdir / CONFIG_FILE
-    if file.is_file():
-        changes = _differences(as_plain(saved_config(file)), as_plain(config))
-        if changes:
-            raise UserError(
-                f"{workdir} holds a run of another config ({'; '.join(changes)}); give another --workdir, or delete it"
-            )
-    if jax.process_index() == 0:
-        # Also over one that differs in free fields: the work directory tells what was used last.
-        save_config(config, file)
-
-
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
-    same = old == new or is_free(name)
-    return [] if same else [f"{name}: {old!r} there, {new!r} now"]
 
 
 def _finish(
     experiment: Experiment, workdir: Path, best: Best, seconds: float, earlier: Sequence[StageResult]
 ) -> StageResult:
     """Evaluates the best checkpoint on validation and test, and writes metrics.json, retrieval.png and report.html."""
-    loaded = saved_parameters(experiment, workdir / CHECKPOINTS, best.step)
+    loaded = saved_parameters(experiment, workdir, best.step)
     mesh = Devices.of_all(experiment.config.sharding.params).mesh
     splits = [split for split in ("val", "test") if split in experiment.dataset.manifest["splits"]]
     evaluations = {split: evaluate_split(experiment, loaded.params, split, mesh=mesh) for split in splits}
@@ -134,7 +99,7 @@ def _finish(
         write_result(result, workdir)
         stage = EvaluatedStage(result, experiment, loaded.params, evaluations[splits[-1]])
         try:
-            draw_strips(workdir / "retrieval.png", stage.evaluation, experiment.config)
+            draw_strips(workdir / PICTURE_FILE, stage.evaluation, experiment.config)
             write_run_page(workdir / REPORT_FILE, [*earlier, result], stage, measure_stage(stage))
         except Exception as error:  # whatever a picture fails of, the training is done and its numbers are written
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

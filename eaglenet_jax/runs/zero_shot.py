@@ -1,4 +1,4 @@
-"""The row that every table starts with: the CLIP that a run began with, mean pooling of its frames, no training."""
+"""The zero-shot row of every table: the CLIP that a run started from, with mean pooling and no training."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from eaglenet_jax.clip.model import Clip
-from eaglenet_jax.config.loading import saved_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.clip4clip import Clip4Clip
 from eaglenet_jax.runs.experiment import Experiment
-from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, initial_parameters
+from eaglenet_jax.runs.saved_config import has_config
+from eaglenet_jax.runs.start import initial_parameters
+from eaglenet_jax.runs.workdir import checkpoint_record, has_checkpoints
 from eaglenet_jax.system import System
-from eaglenet_jax.training.checkpoints import Checkpoints
 
 PRE_TRAINED, UNTRAINED = "zero-shot CLIP", "untrained CLIP"
 
@@ -22,7 +22,7 @@ CLIP_PROGRAMS = ("openai", "hf", "open_clip")  # sources of `convert` that hold 
 
 
 def zero_shot_clip(experiment: Experiment, converted_from: str, trained: Any) -> tuple[str, Experiment, Any]:
-    """(name of the row, experiment, parameters) of CLIP as it was before any training.
+    """Build CLIP as it was before any training → (name of the row, experiment, parameters).
 
     As published: without token shift, padding frames left out. A run that started from random parameters has no
     pre-trained CLIP; the row then shows those and says so. converted_from: the program whose checkpoint `trained` is,
@@ -33,8 +33,7 @@ def zero_shot_clip(experiment: Experiment, converted_from: str, trained: Any) ->
     before = dataclasses.replace(experiment, system=system)
     if converted_from in CLIP_PROGRAMS:
         return PRE_TRAINED, before, {**initial_parameters(system, "", 0), "clip": trained["clip"]}
-    if converted_from:
-        raise UserError(f"a checkpoint of {converted_from} does not hold the CLIP that its training started from")
+    _refuse_unless_clip(converted_from)
     source, seed = _first_source(experiment.config)
     return PRE_TRAINED if source else UNTRAINED, before, initial_parameters(system, source, seed)
 
@@ -44,13 +43,16 @@ def _first_source(config: Any) -> tuple[str, int]:
     while config.first_stage:
         config = config.first_stage
     folder = Path(config.init_from) if config.init_from else None
-    if folder is None or not (folder / CHECKPOINTS).is_dir() or not (folder / CONFIG_FILE).is_file():
+    if folder is None or not has_checkpoints(folder) or not has_config(folder):
         return config.init_from, config.seed
-    with Checkpoints(folder / CHECKPOINTS) as saves:
-        best = saves.best()
-        converted_from = "" if best is None else saves.metadata(best).get("converted_from", "")
-    if converted_from in CLIP_PROGRAMS:
+    record = checkpoint_record(folder)
+    if record.converted_from in CLIP_PROGRAMS:
         return config.init_from, config.seed
-    if converted_from:
-        raise UserError(f"a checkpoint of {converted_from} does not hold the CLIP that its training started from")
-    return _first_source(saved_config(folder / CONFIG_FILE))
+    _refuse_unless_clip(record.converted_from)
+    return _first_source(record.config)
+
+
+def _refuse_unless_clip(program: str) -> None:
+    """Raise a UserError for a checkpoint of a program that trained CLIP further."""
+    if program:
+        raise UserError(f"a checkpoint of {program} does not hold the CLIP that its training started from")

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from eaglenet_jax.config.loading import as_plain, saved_config
+from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.frame_sampling import pick_frames
 from eaglenet_jax.data.records import token_id
 from eaglenet_jax.data.tokenizer import Tokenizer
@@ -25,12 +25,12 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.port.load import load_clip
 from eaglenet_jax.registry import head_class
-from eaglenet_jax.runs.start import CHECKPOINTS, CONFIG_FILE, check_shapes
+from eaglenet_jax.runs.start import check_shapes
+from eaglenet_jax.runs.workdir import has_checkpoints, load_checkpoint
 from eaglenet_jax.scoring.encoding import make_encode_text, make_encode_video
 from eaglenet_jax.scoring.host import padded_rows, row_count, to_host
 from eaglenet_jax.search.export import PARAMETER_FILE, read_export
 from eaglenet_jax.system import System, build_system
-from eaglenet_jax.training.checkpoints import Checkpoints
 
 DEMO, DEMO_MODEL = "demo", Path(__file__).parent / "demo_model"  # its name as a checkpoint, and where it is
 DEMO_ONLY = (
@@ -181,7 +181,7 @@ def open_model(source: str | os.PathLike[str]) -> SearchModel:
     folder = Path(source)
     if str(source) == DEMO and not folder.exists():
         folder = DEMO_MODEL
-    if (folder / CHECKPOINTS).is_dir():
+    if has_checkpoints(folder):
         settings, params = read_workdir(folder)
     elif (folder / PARAMETER_FILE).is_file():
         settings, params = read_export(folder)
@@ -198,13 +198,10 @@ def open_model(source: str | os.PathLike[str]) -> SearchModel:
 
 def read_workdir(folder: Path) -> tuple[dict[str, Any], Any]:
     """Settings and parameters of a run's best checkpoint."""
-    config = saved_config(folder / CONFIG_FILE)
-    with Checkpoints(folder / CHECKPOINTS) as saves:
-        params = saves.restore_params("best", bool(config.ema_decay))
-        best = saves.best()
-        noted = {} if best is None else saves.metadata(best)
-    # Runs of before this was noted: the demo's config has it, other data have one frame a second unless told.
-    return model_settings(config, noted.get("fps", config.data.get("fps", 1.0))), params
+    loaded = load_checkpoint(folder)
+    # Older runs did not note it: the demo's config has it, other data have one frame a second by default.
+    fps = loaded.config.data.get("fps", 1.0) if loaded.fps is None else loaded.fps
+    return model_settings(loaded.config, fps), loaded.params
 
 
 def _clip_alone(source: str) -> tuple[dict[str, Any], Any]:

@@ -16,9 +16,9 @@ def test_every_run_is_encoded_and_scored_in_turn(monkeypatch, capsys, tmp_path) 
     encoded = SimpleNamespace(captions=range(6), split=SimpleNamespace(video_ids=range(3)))
     calls = []
     for name, value in {
-        "saved_config": lambda file: file.parent.name,
+        "saved_config": lambda workdir: workdir.name,
         "open_experiment": lambda config: config,
-        "saved_parameters": lambda experiment, folder, step: SimpleNamespace(params=0),
+        "saved_parameters": lambda experiment, workdir: SimpleNamespace(params=0),
         "encode_split": lambda experiment, params, split: calls.append(f"encode {experiment}") or encoded,
         "score_split": lambda experiment, params, encoded: calls.append(f"score {experiment}"),
     }.items():

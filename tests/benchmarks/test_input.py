@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks import input as input_benchmark
-from data_prep.demo import ensure_moving_shapes
+from data_prep.demo import DemoData, ensure_moving_shapes
 from eaglenet_jax.errors import UserError
 
 pytestmark = pytest.mark.long
@@ -18,7 +18,7 @@ STEP = {"clip": "tiny", "size": 32, "seconds": 0.5, "frames_per_second": 8.0, "c
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shapes")
-    return ensure_moving_shapes(folder, splits={"train": 4}, fps=2, size=32, workers=1, progress=False)
+    return ensure_moving_shapes(DemoData(folder, splits={"train": 4}, fps=2, size=32), workers=1, progress=False)
 
 
 def test_prints_json_of_which_the_table_is_made(prepared, monkeypatch, capsys) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from types import SimpleNamespace
 
@@ -18,13 +17,11 @@ pytestmark = pytest.mark.long
 def test_reports_on_the_gallery_of_a_run(monkeypatch, capsys, tmp_path) -> None:
     texts, videos = gallery(8, 8)
     evaluation = SimpleNamespace(encoded=SimpleNamespace(texts=texts, videos=videos, text_video=np.arange(8)))
-    saves = SimpleNamespace(restore_params=lambda which, averaged: {"head": {}})
     config = SimpleNamespace(ema_decay=0.0, evaluation=SimpleNamespace(seed=0, noise="per_text"))
     experiment = SimpleNamespace(system=SimpleNamespace(head=Cosine()), config=config)
     for name, value in {
-        "saved_config": lambda path: config,
+        "load_checkpoint": lambda path: SimpleNamespace(config=config, params={"head": {}}),
         "open_experiment": lambda config: experiment,
-        "Checkpoints": lambda path: contextlib.nullcontext(saves),
         "evaluate_split": lambda experiment, params, split: evaluation,
     }.items():
         monkeypatch.setattr(rerank, name, value)

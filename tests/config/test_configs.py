@@ -9,11 +9,12 @@ import jax
 import pytest
 
 from eaglenet_jax.clip.config import NAMED_SIZES
-from eaglenet_jax.config.loading import as_plain, config_folder, config_names, load_config, save_config, saved_config
+from eaglenet_jax.config.loading import as_plain, config_folder, config_names, load_config
 from eaglenet_jax.config.presets import PRESETS
 from eaglenet_jax.config.systems import SYSTEMS
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.registry import HEADS, head_class
+from eaglenet_jax.runs.saved_config import save_config, saved_config
 from eaglenet_jax.runs.stage import optimizer_settings
 from eaglenet_jax.system import build_system, parameter_count
 from eaglenet_jax.training.optimizer import describe_groups
@@ -108,8 +109,8 @@ def test_overrides_and_arguments_are_checked():
 
 def test_a_saved_config_comes_back_as_it_was(tmp_path):
     config = load_config("demo:released")
-    save_config(config, tmp_path / "config.json")
-    found = saved_config(tmp_path / "config.json")
+    save_config(config, tmp_path)
+    found = saved_config(tmp_path)
     assert found.data.root == str(Path(config.data.root).absolute())  # to be found from anywhere
     found.data.root, found.first_stage.data.root = config.data.root, config.first_stage.data.root
     assert as_plain(found) == as_plain(config)

@@ -17,7 +17,7 @@ from PIL import Image
 from data_prep.annotations import VideoEntry
 from data_prep.cache import FrameSettings, fill_cache, read_record, record_path, write_record
 from data_prep.decode import DecodedVideo, decode
-from data_prep.demo import ensure_moving_shapes
+from data_prep.demo import DemoData, ensure_moving_shapes
 from data_prep.parallel import MIN_JOBS_FOR_PROCESSES
 from data_prep.prepare import prepare, read_manifest
 from eaglenet_jax.errors import UserError
@@ -250,14 +250,14 @@ assert "tensorflow" not in sys.modules and "jax" not in sys.modules
 
 def test_the_demo_data_are_made_once(tmp_path: Path) -> None:
     splits = {"train": 2, "validate": 1, "test_1k": 2}
-    prepared = ensure_moving_shapes(tmp_path, splits=splits, size=16, progress=False)
+    prepared = ensure_moving_shapes(DemoData(tmp_path, splits=splits, size=16), progress=False)
     assert read_manifest(prepared)["splits"] == {
         "train": {"videos": 2, "captions": 10},
         "val": {"videos": 1, "captions": 5},
         "test_1k": {"videos": 2, "captions": 10},
     }
     before = times(tmp_path)
-    assert ensure_moving_shapes(tmp_path, splits=splits, size=16, progress=False) == prepared
+    assert ensure_moving_shapes(DemoData(tmp_path, splits=splits, size=16), progress=False) == prepared
     assert times(tmp_path) == before
-    other = ensure_moving_shapes(tmp_path, splits=splits, size=8, progress=False)
+    other = ensure_moving_shapes(DemoData(tmp_path, splits=splits, size=8), progress=False)
     assert other.parent == prepared.parent and other != prepared

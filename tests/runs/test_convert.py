@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from eaglenet_jax import convert
-from eaglenet_jax.config.loading import saved_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.hf_clip import config_to_hf
 from eaglenet_jax.runs.convert import to_pytorch_file, to_workdir
+from eaglenet_jax.runs.saved_config import saved_config
 from eaglenet_jax.runs.start import initial_parameters
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.checkpoints import Checkpoints
@@ -53,7 +53,7 @@ def test_every_source_opens_and_goes_back_bit_for_bit(name, golden, tmp_path):
     line = to_workdir(source, str(given), tmp_path / "run")
     assert f"{len(tensors)} tensors of {source}" in line and "\n" not in line
 
-    config = saved_config(tmp_path / "run/config.json")
+    config = saved_config(tmp_path / "run")
     assert config.clip.embed_dim == 32 and config.clip.vision_layers == 2
     system = build_system(config)
     with Checkpoints(tmp_path / "run/checkpoints") as checkpoints:
@@ -74,7 +74,7 @@ def test_released_eaglenet_keeps_its_buffer_and_settings(golden, tmp_path):
     tensors["ebm.replay_buffer_txt"][9:] = 0  # the program starts with zeros, and had pushed nine rows
     write_tensors(given, tensors)
     to_workdir("eaglenet", str(given), tmp_path / "run")
-    config = saved_config(tmp_path / "run/config.json")
+    config = saved_config(tmp_path / "run")
     assert (config.system, config.preset, config.max_frames, config.max_words) == ("eaglenet", "released", 5, 16)
     assert config.clip.shift_blocks == (0, 1) and not config.clip.mask_padding
     assert config.head.sampler.buffer_rows == 12
@@ -126,7 +126,7 @@ def test_a_file_that_does_not_fit_is_named_whole(golden, tmp_path):
 def test_training_starts_from_a_converted_checkpoint(golden, tmp_path):
     tensors, given = write_source("openai", golden, tmp_path / "source")
     to_workdir("openai", str(given), tmp_path / "run")
-    system = build_system(saved_config(tmp_path / "run/config.json"))
+    system = build_system(saved_config(tmp_path / "run"))
     params = initial_parameters(system, str(tmp_path / "run"), seed=0)
     np.testing.assert_array_equal(params["clip"]["text"]["projection"], tensors["text_projection"])
     np.testing.assert_array_equal(params["head"]["matching_loss"]["logit_scale"], tensors["logit_scale"])
@@ -159,7 +159,7 @@ def test_command_line(golden, tmp_path, capsys):
     run = str(tmp_path / "run")
     convert.main(["--from=openai", f"--input={given}", f"--output={run}", "--config.data.prepared=here"])
     assert "as clip4clip in" in capsys.readouterr().out
-    assert saved_config(tmp_path / "run/config.json").data.prepared == str(Path("here").absolute())
+    assert saved_config(tmp_path / "run").data.prepared == str(Path("here").absolute())
     convert.main([f"--input={run}", f"--output={tmp_path}/back.safetensors", "--to=pytorch"])
     assert "with the names of clip4clip" in capsys.readouterr().out
     with pytest.raises(SystemExit):

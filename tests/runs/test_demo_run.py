@@ -16,10 +16,10 @@ from eaglenet_jax import evaluate, train
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.start import initial_parameters
+from eaglenet_jax.runs.tokens import load_encoder
 from eaglenet_jax.search.model import read_workdir
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.checkpoints import Checkpoints
-from eaglenet_jax.vision_tokens import load_encoder
 
 REPOSITORY = Path(__file__).parents[2]
 

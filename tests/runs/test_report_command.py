@@ -8,27 +8,29 @@ from pathlib import Path
 import pytest
 
 from eaglenet_jax import report
-from eaglenet_jax.config.loading import load_config, save_config
+from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.results import StageResult, write_result
+from eaglenet_jax.reports.results import Selection, StageResult
 from eaglenet_jax.runs.collect import families, find_runs
+from eaglenet_jax.runs.saved_config import save_config
+from eaglenet_jax.runs.workdir import write_result
 
 
 def _run(folder: Path, config: str, seed: int, recall: float, videos: int = 1000, **changes: object) -> Path:
     loaded = load_config(
         config, [f"--config.seed={seed}", *(f"--config.{name}={value}" for name, value in changes.items())]
     )
-    save_config(loaded, folder / "config.json")
+    save_config(loaded, folder)
     side = {"R@1": recall, "R@5": 80.0, "R@10": 90.0, "MdR": 1.0, "MnR": 2.0}
     metrics = {"test": {"t2v": side, "v2t": side, "Rsum": 300.0 + recall}}
     claimed = loaded.claimed.to_dict()
     result = StageResult(
-        "x", loaded.system, "w", metrics, {"test": [videos, videos]}, 1, "validation", "ours", "0", 9.0
+        "x", loaded.system, "w", metrics, {"test": [videos, videos]}, 1, Selection.VALIDATION, "ours", "0", 9.0
     )
     before = {**side, "R@1": 30.5 if loaded.init_from else 1.0 + seed}
     zero_shot = {"name": "zero-shot CLIP", "test": {"t2v": before, "v2t": before, "Rsum": 250.0}}
-    selection = {"validation": "validation", "test": "test"}[loaded.selection]
-    changed = {"claimed": claimed, "seed": seed, "zero_shot": zero_shot, "selection": selection}
+    chosen = Selection.TEST if loaded.selection == "test" else Selection.VALIDATION
+    changed = {"claimed": claimed, "seed": seed, "zero_shot": zero_shot, "selection": chosen}
     write_result(StageResult(**{**result.__dict__, **changed}), folder)
     return folder
 

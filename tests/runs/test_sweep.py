@@ -14,7 +14,7 @@ from eaglenet_jax.config.clips import CLIP_SIZES
 from eaglenet_jax.config.loading import config_folder, config_names, load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.comparison import compare, comparison_markdown, comparison_text
-from eaglenet_jax.reports.results import StageResult
+from eaglenet_jax.reports.results import Selection, StageResult
 from eaglenet_jax.runs import sweep as sweeping
 
 TABLES = [name for name in config_names() if name.startswith("ablations/")]
@@ -23,7 +23,7 @@ TABLES = [name for name in config_names() if name.startswith("ablations/")]
 def _result(recall: float, seconds: float = 10.0) -> StageResult:
     side = {"R@1": recall, "R@5": 2 * recall, "R@10": 90.0, "MdR": 1.0, "MnR": 1.5}
     metrics = {"test": {"t2v": side, "v2t": side, "Rsum": 6 * recall}}
-    return StageResult("x", "eaglenet", "w", metrics, {"test": [4, 4]}, 1, "validation", "ours", "0", seconds)
+    return StageResult("x", "eaglenet", "w", metrics, {"test": [4, 4]}, 1, Selection.VALIDATION, "ours", "0", seconds)
 
 
 def test_the_table_has_mean_and_deviation_over_seeds():

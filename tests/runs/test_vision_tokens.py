@@ -16,6 +16,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.load import save_clip
 from eaglenet_jax.runs.experiment import open_experiment
 from eaglenet_jax.runs.split import _shuffled
+from eaglenet_jax.runs.tokens import make_tokens
 from eaglenet_jax.system import build_clip_config
 from tests.data.prepared import write_prepared
 
@@ -38,7 +39,7 @@ def made(tmp_path_factory):
     tokens, mask = np.zeros((1, 20), np.int32), np.ones((1, 1), bool)
     params = jax.jit(clip.init)(jax.random.key(1), tokens, np.zeros((1, 1, 16, 16, 3), np.uint8), mask)["params"]
     save_clip(root / "encoder", clip_config, {"clip": params}, np.float32(1))
-    return config, overrides, clip, params, vision_tokens.make_tokens(config, batch_size=3)
+    return config, overrides, clip, params, make_tokens(config, batch_size=3)
 
 
 def test_tokens_are_those_of_the_encoder(made):
@@ -63,7 +64,7 @@ def test_a_second_call_makes_what_is_missing_alone(made):
     content = shard.read_bytes()
     (folders["train"] / "header.json").rename(folders["train"] / "begun.json")  # as if it had been killed
     shard.unlink()
-    vision_tokens.make_tokens(config, batch_size=2)
+    make_tokens(config, batch_size=2)
     np.testing.assert_allclose(np.load(shard), np.load(io.BytesIO(content)), atol=2e-3)
     assert sorted(file.name for file in folders["train"].iterdir()) == ["00000.npy", "header.json"]
 
@@ -73,12 +74,12 @@ def test_a_lost_shard_is_made_again_and_shards_of_another_config_are_not_taken(m
     shard = folders["train"] / "00000.npy"
     content = np.load(shard)
     shard.unlink()
-    vision_tokens.make_tokens(config)
+    make_tokens(config)
     np.testing.assert_allclose(np.load(shard), content, atol=2e-3)
     # A header of this config over shards of another, as if the call for the other had been killed.
     (folders["train"] / "begun.json").write_text("{}")
     np.save(shard, np.zeros_like(content))
-    vision_tokens.make_tokens(config)
+    make_tokens(config)
     np.testing.assert_allclose(np.load(shard), content, atol=2e-3)
     assert sorted(file.name for file in folders["train"].iterdir()) == ["00000.npy", "header.json"]
 
@@ -96,9 +97,9 @@ def test_frames_and_their_tokens_are_shuffled_together():
 def test_what_does_not_fit_is_named(made):
     _, overrides, *_ = made
     with pytest.raises(UserError, match=r"17 tokens of 16 from frames of 16 pixels; .* 17 of 512"):
-        vision_tokens.make_tokens(load_config("demo:tiny,crosstvr", [*overrides, "--config.head.tokens.width=512"]))
+        make_tokens(load_config("demo:tiny,crosstvr", [*overrides, "--config.head.tokens.width=512"]))
     with pytest.raises(UserError, match=r"tokens\.source is not set"):
-        vision_tokens.make_tokens(load_config("demo:tiny,crosstvr", overrides[:4]))
+        make_tokens(load_config("demo:tiny,crosstvr", overrides[:4]))
     other = load_config("demo:tiny,crosstvr", [*overrides, "--config.max_frames=3"])
     with pytest.raises(UserError, match=r"frames is 6 there and 3 here|holds no tokens"):
         open_experiment(other).dataset.split("train")

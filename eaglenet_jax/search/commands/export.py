@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eaglenet_jax.config.loading import saved_config
-from eaglenet_jax.reports.results import RESULT_FILE
 from eaglenet_jax.runs.experiment import open_experiment
-from eaglenet_jax.runs.start import CONFIG_FILE
+from eaglenet_jax.runs.saved_config import saved_config
+from eaglenet_jax.runs.workdir import RESULT_FILE
 from eaglenet_jax.search.export import PARAMETER_FILE, model_card, write_export
 from eaglenet_jax.search.model import open_model, read_workdir
 
@@ -19,7 +18,7 @@ def run(given: argparse.Namespace) -> int:
     """Writes the folder and opens it again."""
     workdir, out = Path(given.workdir), Path(given.out)
     settings, params = read_workdir(workdir)
-    config = saved_config(workdir / CONFIG_FILE)
+    config = saved_config(workdir)
     flags = f" --dtype={given.dtype}" + (" --own-words" if given.own_words else "")
     command = f"python -m eaglenet_jax.search export --workdir={workdir.name} --out={out.name}{flags}"
     try:

@@ -1,0 +1,134 @@
+"""The config of a work directory: written, read back with today's names and defaults, and compared with another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.config.defaults import defaults
+from eaglenet_jax.config.loading import as_plain, is_free
+from eaglenet_jax.errors import UserError
+
+CONFIG_FILE = "config.json"
+FIRST_STAGES = "first_stages"  # folder of a sweep with the first stages that several of its runs start from
+# Fields of configs that were written before these were renamed: old name → new name.
+RENAMED = {"pretrain": "first_stage"}
+RENAMED_IN_OPTIMIZER = {"lr": "head_lr"}
+
+
+def save_config(config: Any, workdir: Path) -> None:
+    """Write the config of a work directory as JSON, whole or not at all.
+
+    Folders of data become absolute, so that they are found from any current folder.
+    """
+
+    def anchored(part: dict[str, Any]) -> dict[str, Any]:
+        data = {
+            key: str(Path(value).absolute()) if key in ("root", "prepared") and value else value
+            for key, value in part.get("data", {}).items()
+        }
+        first_stage = part.get("first_stage") or {}
+        return {**part, "data": data, "first_stage": anchored(first_stage) if first_stage else {}}
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_atomically(workdir / CONFIG_FILE, json.dumps(anchored(as_plain(config)), indent=1).encode())
+
+
+def has_config(workdir: Path) -> bool:
+    """Whether a folder holds the config of a run."""
+    return (Path(workdir) / CONFIG_FILE).is_file()
+
+
+def saved_config(workdir: Path) -> ml_collections.ConfigDict:
+    """Read the config of a work directory. Lists come back as tuples, as they were.
+
+    A renamed field is read by its old name as well. A field that was added to the project later gets its default,
+    which is what the older program did. A shared first stage that moved with its sweep is found where it is now.
+
+    Raises:
+        UserError: there is no config, or it cannot be read, or it is damaged.
+    """
+
+    def revived(value: Any) -> Any:
+        if isinstance(value, dict):
+            return ml_collections.ConfigDict({key: revived(item) for key, item in value.items()})
+        return tuple(revived(item) for item in value) if isinstance(value, list) else value
+
+    file = Path(workdir) / CONFIG_FILE
+    try:
+        content = json.loads(file.read_text())
+        if not isinstance(content, dict) or "system" not in content:
+            raise ValueError("it is no config")
+        config = _with_defaults(_with_new_names(content))
+        return revived({**config, "init_from": _relocated_first_stage(config["init_from"], file.parent)})
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; is {file.parent} a work directory?") from error
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{file} is damaged ({error}); restore it or train into a new --workdir") from error
+
+
+def differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """List the fields in which two configs, as plain dicts, compute different things, with both values.
+
+    Args:
+        old: The config that is there already.
+        new: The config that is asked for.
+        name: The field that both are the value of, with its dots; empty for whole configs.
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
+    same = old == new or is_free(name)
+    return [] if same else [f"{name}: {old!r} there, {new!r} now"]
+
+
+def _with_new_names(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved config and its first stages with every renamed field under its new name."""
+
+    def renamed(part: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+        return {names.get(key, key): value for key, value in part.items()}
+
+    config = renamed(saved, RENAMED)
+    if isinstance(config.get("optimizer"), dict):
+        config["optimizer"] = renamed(config["optimizer"], RENAMED_IN_OPTIMIZER)
+    if config.get("first_stage"):
+        config["first_stage"] = _with_new_names(config["first_stage"])
+    return config
+
+
+def _with_defaults(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved config and its first stages with every field that a config has today."""
+    every_field = as_plain(defaults())
+
+    def filled(default: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        both = {**default, **given}
+        # The fields of these dicts depend on the system, the dataset or the stage.
+        open_fields = ("head", "clip", "data", "first_stage")
+        return {
+            key: filled(default[key], value)
+            if isinstance(value, dict) and isinstance(default.get(key), dict) and key not in open_fields
+            else value
+            for key, value in both.items()
+        }
+
+    config = filled(every_field, saved)
+    if config["first_stage"]:
+        config["first_stage"] = _with_defaults(config["first_stage"])
+    return config
+
+
+def _relocated_first_stage(init_from: str, workdir: Path) -> str:
+    """Where a shared first stage lies now, if the folder of its sweep was moved; else `init_from` as it is."""
+    name = Path(init_from).name
+    if not name or Path(init_from).exists():
+        return init_from
+    near = (folder / FIRST_STAGES / name for folder in workdir.absolute().parents)
+    return next((str(folder) for folder in near if folder.is_dir()), init_from)

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.decode import DECODER, Sampling, VideoWalk, decode
 from data_prep.probe import probe
-from data_prep.video_files import VideoFolder
 from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.data.decode import DECODER, Sampling, VideoWalk, decode
+from eaglenet_jax.data.video_files import VideoFolder
 from eaglenet_jax.errors import UserError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.annotations import Annotations, CaptionedVideo, VideoEntry
 from data_prep.datasets import DATASETS, DatasetSpec, Variant, dataset_spec, is_held_out
-from data_prep.video_files import VideoFolder
+from eaglenet_jax.data.video_files import VideoFolder
 
 FAKE_MARK = "made_by_data_prep_fake.txt"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from data_prep.annotations import VideoEntry
-from data_prep.decode import JPEG_QUALITY, DecodedVideo, DecodeError, decode
 from data_prep.parallel import map_in_processes
 from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.data.decode import JPEG_QUALITY, DecodedVideo, DecodeError, decode
 from eaglenet_jax.errors import UserError
 
 # Part of every key: raise it when the same settings no longer give the same frames.

@@ -13,9 +13,9 @@ from pathlib import Path
 from data_prep.annotations import VideoEntry
 from data_prep.assemble import Assembly
 from data_prep.cache import FrameSettings
-from data_prep.decode import DecodeError, decode
 from data_prep.parallel import map_in_processes
 from data_prep.probe import Probe, probe
+from eaglenet_jax.data.decode import DecodeError, decode
 
 TRIAL_VIDEOS = 8
 # Every frame is in the cache and in the shards until the cache is deleted.

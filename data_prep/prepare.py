@@ -14,9 +14,9 @@ from typing import Any
 
 from data_prep.annotations import SHOWN, VideoEntry, check_entries
 from data_prep.cache import FillCache, FrameSettings, fill_cache, read_record, record_path
-from data_prep.decode import DECODER
 from data_prep.lock import alone_in
 from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.data.decode import DECODER
 from eaglenet_jax.errors import UserError
 
 FORMAT = 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av.error
 
-from data_prep.decode import DecodeError, Sampling, VideoWalk
+from eaglenet_jax.data.decode import DecodeError, Sampling, VideoWalk
 from eaglenet_jax.errors import UserError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from data_prep.annotations import Annotations
 from data_prep.readers.files import Gathering, find, numbered, read_json, read_lines, read_table, wrong_form
-from data_prep.video_files import stem
+from eaglenet_jax.data.video_files import stem
 
 SPLITS = ("train", "val", "test")
 

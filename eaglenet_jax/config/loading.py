@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,13 +19,13 @@ from eaglenet_jax.errors import UserError
 
 
 def config_folder() -> Path:
-    """Where the configs that ship with the package lie."""
-    spec = importlib.util.find_spec("configs")
-    if spec is None or not spec.submodule_search_locations:
+    """Where the configs that ship with the package lie: next to it, whatever else is called `configs`."""
+    folder = Path(__file__).parents[2] / "configs"
+    if not folder.is_dir():
         raise UserError(
-            "the package `configs` is not installed; install eaglenet_jax or give --config the path of a file"
+            f"the configs of eaglenet_jax are not in {folder}; install it again or give --config the path of a file"
         )
-    return Path(next(iter(spec.submodule_search_locations)))
+    return folder
 
 
 def config_names() -> list[str]:

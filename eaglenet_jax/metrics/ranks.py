@@ -232,3 +232,10 @@ def metrics_by_tie_rule(placement: RetrievalPlacement) -> dict[str, Metrics]:
     """The metrics by each tie rule, or only by "mean" when there are no ties that could make a difference."""
     rules = TIE_SHARE if placement.t2v.tied.any() or placement.v2t.tied.any() else ("mean",)
     return {rule: placement_metrics(placement, rule) for rule in rules}
+
+
+def best_items(scores: np.ndarray, count: int) -> np.ndarray:
+    """Find the `count` highest of scores [N] → [count] int64, in any order. Of equal ones at the edge the first win."""
+    edge = np.partition(scores, -count)[-count]
+    above, at_edge = np.flatnonzero(scores > edge), np.flatnonzero(scores == edge)
+    return np.concatenate([above, at_edge[: count - len(above)]])

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from eaglenet_jax.metrics.ranks import best_items
 from eaglenet_jax.reports.pictures import strip
-from eaglenet_jax.scoring.rerank import best_items
 
 FramesOf = Callable[[int], np.ndarray]
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.ranks import check_relevance
-from eaglenet_jax.scoring.rerank import best_items
+from eaglenet_jax.metrics.ranks import best_items, check_relevance
 
 INK, FAINT, LINE, PAPER = "#1a1a1a", "#6b6b6b", "#d0d0d0", "#ffffff"
 RIGHT, MISSED = "#14743a", "#9a1c1c"  # of like darkness to INK: the tick and the words carry the meaning in grayscale

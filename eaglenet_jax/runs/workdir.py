@@ -124,7 +124,7 @@ def _opened(source: Path, step: int | None, config: Any) -> tuple[CheckpointReco
             raise UserError(f"--step={step} and the checkpoint {folder} are two steps; give one of them")
         folder, step = folder.parent, int(folder.name)
     if config is None:
-        config = saved_config(folder.parent)
+        config = saved_config(folder.parent if folder.name == CHECKPOINTS else folder)
     checkpoints = Checkpoints(folder)
     best = checkpoints.best()
     wanted = best if step is None else step

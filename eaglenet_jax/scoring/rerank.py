@@ -11,7 +11,7 @@ import numpy as np
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
-from eaglenet_jax.metrics.ranks import Placement
+from eaglenet_jax.metrics.ranks import Placement, best_items
 from eaglenet_jax.scoring.gallery import (
     Progress,
     chosen_block,
@@ -107,13 +107,6 @@ def make_score_pairs(head: Head, direction: str = "t2v") -> Any:
         return jax.vmap(score, in_axes=(None, 0, 0, None))(params, text, video, draws)
 
     return jax.jit(score_pairs)
-
-
-def best_items(scores: np.ndarray, count: int) -> np.ndarray:
-    """The `count` highest of scores [N], in any order, [count] int64. Of equal ones at the edge the first are taken."""
-    edge = np.partition(scores, -count)[-count]
-    above, at_edge = np.flatnonzero(scores > edge), np.flatnonzero(scores == edge)
-    return np.concatenate([above, at_edge[: count - len(above)]])
 
 
 def mean_pooled_cosine(texts: TextFeatures, videos: VideoFeatures) -> np.ndarray:

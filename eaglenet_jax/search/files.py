@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_prep.video_files import SUFFIXES, VideoFolder
+from eaglenet_jax.data.video_files import SUFFIXES, VideoFolder
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.store import FileState
 

@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.decode import DecodeError
-from data_prep.video_files import SUFFIXES
+from eaglenet_jax.data.decode import DecodeError
+from eaglenet_jax.data.video_files import SUFFIXES
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.html import STYLE, cards
 from eaglenet_jax.search.index import SearchIndex

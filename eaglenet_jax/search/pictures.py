@@ -15,7 +15,7 @@ import numpy as np
 from av.stream import Disposition
 from PIL import Image
 
-from data_prep.decode import CLOCK_TICK, DecodeError
+from eaglenet_jax.data.decode import CLOCK_TICK, DecodeError
 from eaglenet_jax.data.transforms import resize_and_crop
 
 THUMBNAIL = (256, 144)  # the largest width and height

@@ -15,7 +15,7 @@ import av.error
 from av.stream import Disposition
 from PIL import Image
 
-from data_prep.decode import DecodeError
+from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.search.pictures import THUMBNAIL, VideoReader, as_jpeg
 
 # What Chromium, Firefox and Safari all play, by container and codec.

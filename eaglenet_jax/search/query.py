@@ -11,7 +11,7 @@ import av
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from data_prep.decode import DecodeError
+from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.data.records import example_id
 from eaglenet_jax.data.transforms import resize_and_crop
 from eaglenet_jax.errors import UserError

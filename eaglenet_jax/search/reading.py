@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.decode import DecodeError
+from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.search.files import file_state
 from eaglenet_jax.search.model import SearchModel
 from eaglenet_jax.search.pictures import Picture, VideoReader, as_jpeg, as_picture

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import pytest
 
 from eaglenet_jax.clip.config import NAMED_SIZES
-from eaglenet_jax.config.loading import as_plain, config_folder, config_names, load_config
+from eaglenet_jax.config.loading import as_plain, config_folder, config_names, load_config, resolve
 from eaglenet_jax.config.presets import PRESETS
 from eaglenet_jax.config.systems import SYSTEMS
 from eaglenet_jax.errors import UserError
@@ -19,6 +22,7 @@ from eaglenet_jax.runs.stage import optimizer_settings
 from eaglenet_jax.system import build_system, parameter_count
 from eaglenet_jax.training.optimizer import describe_groups
 
+REPOSITORY = Path(__file__).parents[2]
 SHAPES: dict = {}  # of the parameters, by what they depend on
 SHAPING = ("radius_bias", "energy", "frame_positions", "loss_kind", "temporal")
 SHAPING_GRAPH = ("kind", "layers", "heads", "shared_residual")
@@ -93,6 +97,23 @@ def test_presets_differ_where_they_should():
     assert released.optimizer.clip_storage == "float16" and released.evaluation.ties == "released"
     assert tuple(ours.clip.shift_blocks) == (10, 11) and tuple(paper.clip.shift_blocks) == ()
     assert ours.head.energy == "bilinear" and load_config("msrvtt:b32").head.energy == "mlp"
+
+
+def test_a_users_own_folder_of_configs_does_not_shadow_ours(tmp_path):
+    """Names mean the configs that ship with the package; the path of a file means that file."""
+    own = tmp_path / "configs"
+    own.mkdir()
+    (own / "__init__.py").touch()
+    (own / "demo.py").write_text("raise SystemExit('the wrong config')")
+    program = "from eaglenet_jax.config.loading import *; print(config_folder(), *(load_config(n).name for n in "
+    program += "('demo', 'ablations/graph:gat,demo')))"
+    # -c puts the current folder before everything else, as `python -m` does.
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert found.stdout.split() == [str(REPOSITORY / "configs"), "demo", "demo_graph_gat"], found.stderr
+    assert resolve(str(own / "demo.py")) == str(own / "demo.py")
 
 
 def test_overrides_and_arguments_are_checked():

@@ -11,8 +11,8 @@ from PIL import Image
 
 from data_prep.annotations import VideoEntry
 from data_prep.cache import FrameSettings, record_path, write_record
-from data_prep.decode import DecodedVideo
 from data_prep.pack import pack
+from eaglenet_jax.data.decode import DecodedVideo
 
 SIZE = 16
 # Stored frames and captions of each video: fewer and more frames than a model takes, one and several captions.

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from data_prep.cache import FrameSettings
-from data_prep.decode import decode
+from eaglenet_jax.data.decode import decode
 from tests.data_prep.conftest import WriteVideo
 
 Pictures = Callable[..., np.ndarray]

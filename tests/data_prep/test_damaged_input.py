@@ -20,10 +20,10 @@ import tensorflow_datasets as tfds
 
 from data_prep.annotations import VideoEntry
 from data_prep.cache import FrameSettings, fill_cache
-from data_prep.decode import DecodeError, decode
 from data_prep.fake import fake
 from data_prep.prepare import prepare, read_manifest
 from data_prep.probe import probe
+from eaglenet_jax.data.decode import DecodeError, decode
 from eaglenet_jax.errors import UserError
 from tests.data_prep.conftest import WriteVideo
 from tests.data_prep.killing import ROOT, run_and_kill, workers_are_gone

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.decode import DECODER, DecodeError, decode
+from eaglenet_jax.data.decode import DECODER, DecodeError, decode
 from eaglenet_jax.data.transforms import resize_and_crop
 from tests.data_prep.conftest import WriteVideo
 

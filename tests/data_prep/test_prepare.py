@@ -16,10 +16,10 @@ from PIL import Image
 
 from data_prep.annotations import VideoEntry
 from data_prep.cache import FrameSettings, fill_cache, read_record, record_path, write_record
-from data_prep.decode import DecodedVideo, decode
 from data_prep.demo import DemoData, ensure_moving_shapes
 from data_prep.parallel import MIN_JOBS_FOR_PROCESSES
 from data_prep.prepare import prepare, read_manifest
+from eaglenet_jax.data.decode import DecodedVideo, decode
 from eaglenet_jax.errors import UserError
 from tests.data_prep.conftest import SMALL_SPLITS, WriteVideo
 from tests.data_prep.killing import ROOT, run_and_kill, workers_are_gone

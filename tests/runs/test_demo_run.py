@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,14 +13,17 @@ import jax
 import numpy as np
 import pytest
 
+from data_prep import demo as demo_data
 from eaglenet_jax import evaluate, train
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.start import initial_parameters
 from eaglenet_jax.runs.tokens import load_encoder
+from eaglenet_jax.search.__main__ import main as search
 from eaglenet_jax.search.model import read_workdir
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.checkpoints import Checkpoints
+from tests.runs.old_form import bring_into_old_form
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -247,6 +251,50 @@ def test_what_starts_from_a_run_with_a_moving_average_takes_that(finished, tmp_p
         initial_parameters(build_system(load_config("demo:tiny")), str(run), seed=0)
     with pytest.raises(UserError, match="the run kept no moving average"):
         load_encoder(str(run))
+
+
+def test_a_work_directory_of_the_old_form_evaluates_and_continues(finished, root, tmp_path, capsys):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    bring_into_old_form(run)
+    arguments = _arguments(root, "first")
+    arguments[1] = f"--workdir={run}"
+    evaluate.main([f"--workdir={run}", "--split=test"])
+    assert _table(capsys.readouterr().out) == _table(finished[1])
+    train.main(arguments)  # it is finished
+    printed = capsys.readouterr()
+    assert _table(printed.out) == _table(finished[1]) and "step" not in printed.err
+    (run / "metrics.json").unlink()
+    with Checkpoints(run / "checkpoints") as checkpoints:
+        shutil.rmtree(run / "checkpoints" / str(checkpoints.latest()))
+    train.main(arguments)
+    assert "going on from step" in "".join(capsys.readouterr())
+    assert _metrics(run) == _metrics(finished[0]) and not (run / "first_stage").exists()
+
+
+def test_opening_an_evaluation_makes_no_data(finished, root, tmp_path, capsys):
+    """Data that are not there are an error with the command that makes them; only training makes them itself."""
+    run, elsewhere = shutil.copytree(finished[0], tmp_path / "run"), tmp_path / "no data"
+    for file in (run / "config.json", run / "first_stage/config.json"):
+        file.write_text(file.read_text().replace(str(root / "datasets"), str(elsewhere)))
+    commands = [
+        lambda: evaluate.main([f"--workdir={run}"]),
+        lambda: evaluate.main([f"--workdir={run}", "--check-leak"]),
+        lambda: evaluate.main(
+            ["--config=demo:tiny", f"--checkpoint={run / 'checkpoints'}", f"--config.data.root={elsewhere}"]
+        ),
+        lambda: evaluate.main([f"--workdir={finished[0]}", "--split=test", f"--baseline={run}"]),
+        lambda: search(["export", f"--workdir={run}", f"--out={tmp_path / 'export'}", "--own-words"]),
+    ]
+    for command in commands:
+        with pytest.raises(
+            UserError, match=r"the demo's data are not in .*; make them with python -m data_prep\.demo"
+        ) as e:
+            command()
+        assert "\n" not in str(e.value) and not elsewhere.exists()
+    said = str(e.value).partition("python -m data_prep.demo ")[2]
+    assert demo_data.main(shlex.split(said)) == 0
+    assert evaluate.main([f"--workdir={run}", "--split=test"]) == 0
+    assert _table(capsys.readouterr().out) == _table(finished[1])
 
 
 def test_damaged_results_are_made_again(finished, root, capsys):

@@ -10,8 +10,8 @@ import pytest
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.ranks import Placement
-from eaglenet_jax.scoring.rerank import best_items, candidate_recall, mean_pooled_cosine, rerank
+from eaglenet_jax.metrics.ranks import Placement, best_items
+from eaglenet_jax.scoring.rerank import candidate_recall, mean_pooled_cosine, rerank
 from tests.scoring.fake_heads import Cosine, NoisyAttention, at_once, gallery, initialised
 
 HEAD, DRAWS = NoisyAttention(), Draws(jax.random.key(2))

@@ -16,7 +16,7 @@ import av
 import pytest
 from playwright.sync_api import sync_playwright
 
-from data_prep.decode import DecodeError
+from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.commands.serve import _listen
 from eaglenet_jax.search.index import SearchIndex

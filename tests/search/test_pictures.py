@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_prep.decode import DecodeError
+from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.search.pictures import VideoReader, as_picture
 from tests.search.clips import COLORS, nearest_colour, write_colours
 

@@ -7,7 +7,6 @@ import json
 import time
 from pathlib import Path
 
-from data_prep.moving_shapes.render import render
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.commands.query import as_text
@@ -23,6 +22,8 @@ def run(given: argparse.Namespace) -> int:
     """Makes, indexes and finds clips under --out."""
     if given.clips < QUERIES:
         raise UserError(f"--clips={given.clips}: give {QUERIES} or more")
+    from data_prep.moving_shapes.render import render  # late: nothing else of search needs the renderer
+
     started = time.monotonic()
     out = Path(given.out)
     clips = out / f"clips_{given.clips}"

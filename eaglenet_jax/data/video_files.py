@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data_prep.annotations import require_folder
+from eaglenet_jax.errors import UserError
 
 # What the datasets' files go by, the odd ones of DiDeMo included.
 SUFFIXES = frozenset(
@@ -51,7 +51,8 @@ class VideoFolder:
 
     def __init__(self, folder: Path) -> None:
         """UserError when there is no such folder, OSError when a part of it cannot be read."""
-        require_folder(folder, "video folder")
+        if not folder.is_dir():
+            raise UserError(f"No video folder at {folder}; give the folder that holds the video files.")
         self.folder = folder
         self._by_stem: dict[str, list[Path]] = {}
         for path in _files(folder):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.datasets import DATASETS
-from data_prep.video_files import VideoFolder, stem
+from eaglenet_jax.data.video_files import VideoFolder, stem
 from eaglenet_jax.errors import UserError
 
 

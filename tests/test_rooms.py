@@ -1,0 +1,84 @@
+"""How the rooms of the library stand on each other, and what only one of them does."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.test_house import MODULES, PACKAGES, imported_names, package_of, room_of, runs_at_import, without_typing
+
+# The renderer of the demo's clips, and nothing else of data_prep.
+LATE_IMPORTS = {
+    "eaglenet_jax.runs.experiment": {"data_prep.demo"},
+    "eaglenet_jax.search.commands.demo": {"data_prep.moving_shapes.render"},
+}
+
+
+def rooms() -> dict[str, set[str]]:
+    """Each room of the library, configs and data_prep → the rooms that it imports, inside functions as well."""
+    imported: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        room = room_of(name)
+        if room in ("eaglenet_jax", "benchmarks"):
+            continue
+        targets = imported_names(without_typing(ast.parse(path.read_text())), package_of(name))
+        found = {room_of(target) for target in targets if target.split(".")[0] in PACKAGES}
+        imported.setdefault(room, set()).update(found - {room, "eaglenet_jax"})
+    return imported
+
+
+def levels(imported: dict[str, set[str]]) -> dict[str, int]:
+    """Each room → the longest chain of imports from it to the bottom, itself counted. ValueError for a ring."""
+    found: dict[str, int] = {}
+
+    def level(room: str, above: tuple[str, ...]) -> int:
+        if room in above:
+            raise ValueError(f"rooms that import each other: {' → '.join([*above[above.index(room) :], room])}")
+        if room not in found:
+            found[room] = 1 + max((level(lower, (*above, room)) for lower in imported[room]), default=0)
+        return found[room]
+
+    for room in imported:
+        level(room, ())
+    return found
+
+
+def test_rooms_stand_on_at_most_nine_levels() -> None:
+    found = levels(rooms())
+    assert max(found.values()) <= 9, sorted(found.items(), key=lambda item: item[1])
+    assert found["eaglenet_jax.search"] > found["eaglenet_jax.runs"] > found["eaglenet_jax.heads"] > 1
+
+
+def test_levels_are_those_of_the_longest_chain_and_a_ring_is_found() -> None:
+    assert levels({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": 3, "b": 2, "c": 1}
+    with pytest.raises(ValueError, match="b → c → b"):
+        levels({"a": {"b"}, "b": {"c"}, "c": {"b"}})
+
+
+def test_the_library_takes_no_package_of_a_generic_name_at_import() -> None:
+    """A user's own folder `configs` or `data_prep` must not take the place of ours."""
+    wrong = []
+    for name, path in MODULES.items():
+        if name.split(".")[0] != "eaglenet_jax":
+            continue
+        tree = ast.parse(path.read_text())
+        late = LATE_IMPORTS.get(name, set())
+        for target in imported_names(tree, package_of(name)):
+            if target.split(".")[0] in ("configs", "data_prep") and target not in late:
+                wrong.append(f"{name} imports {target}")
+        for target in imported_names(runs_at_import(tree), package_of(name)):
+            if target in late:
+                wrong.append(f"{name} imports {target} before it is needed")
+    assert not wrong
+
+
+def test_one_function_loads_the_parameters_of_checkpoints() -> None:
+    """Whoever restores them alone can forget the moving average: `runs.workdir.load_checkpoint` does it for all."""
+    calls = [
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "restore_params"
+    ]
+    assert calls == ["eaglenet_jax.runs.workdir"]

@@ -52,7 +52,7 @@ BELOW_RUNS = (
         f"eaglenet_jax.{name}"
         for name in (
             *("clip", "energy", "layers", "heads", "system", "data", "metrics", "scoring", "training", "port"),
-            *("reports", "config", "atomic"),
+            *("reports", "config", "registry", "atomic"),
         )
     }
     | {"data_prep"}
@@ -67,14 +67,15 @@ MAY_IMPORT = {
     "eaglenet_jax.clip": BOTTOM,
     "eaglenet_jax.layers": BOTTOM,
     "eaglenet_jax.energy": BOTTOM | {"eaglenet_jax.layers"},
-    "eaglenet_jax.heads": BOTTOM | LAYERS,
+    "eaglenet_jax.registry": {"eaglenet_jax.errors"},
+    "eaglenet_jax.heads": BOTTOM | LAYERS | {"eaglenet_jax.registry"},
     "eaglenet_jax.metrics": BOTTOM | LAYERS | CONTRACT,
     "eaglenet_jax.scoring": BOTTOM | LAYERS | CONTRACT | {"eaglenet_jax.metrics"},
     "eaglenet_jax.training": BOTTOM | LAYERS | CONTRACT | {"eaglenet_jax.scoring"},
-    "eaglenet_jax.system": BOTTOM | LAYERS | {"eaglenet_jax.heads"},
+    "eaglenet_jax.system": BOTTOM | LAYERS | {"eaglenet_jax.heads", "eaglenet_jax.registry"},
     "eaglenet_jax.data": {"eaglenet_jax", "eaglenet_jax.errors"},
     "eaglenet_jax.port": BOTTOM | {"eaglenet_jax.clip"},
-    "eaglenet_jax.config": BOTTOM | {"eaglenet_jax.reports.claims", "eaglenet_jax.atomic"},
+    "eaglenet_jax.config": BOTTOM | {"eaglenet_jax.registry"},
     "eaglenet_jax.reports": BOTTOM | CONTRACT | {"eaglenet_jax.metrics", "eaglenet_jax.atomic"},
     "eaglenet_jax.runs": BELOW_RUNS,
     "eaglenet_jax.search": BELOW_RUNS | {"eaglenet_jax.runs", "eaglenet_jax.command"},

@@ -66,7 +66,7 @@ def defaults() -> ConfigDict:
             "sharding": {"params": "replicated"},  # or "fsdp": parameters and moments cut over the devices
             # "auto": Slurm, Open MPI, Kubernetes or a cloud says who takes part; "explicit": the fields beside it do
             "distributed": {"cluster": "none", "coordinator": "", "processes": 1, "process": 0},
-            "claimed": {},  # what a paper claims for this config: eaglenet_jax/reports/claims.py
+            "claim": "",  # the row of eaglenet_jax/reports/claims.py that its results are compared with
             "first_stage": {},  # a config that is trained first; its best checkpoint is where this one starts
         }
     )

@@ -12,12 +12,14 @@ from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.config.defaults import defaults
 from eaglenet_jax.config.loading import as_plain, is_free
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.registry import head_class
 
 CONFIG_FILE = "config.json"
 FIRST_STAGES = "first_stages"  # folder of a sweep with the first stages that several of its runs start from
 # Fields of configs that were written before these were renamed: old name → new name.
 RENAMED = {"pretrain": "first_stage"}
 RENAMED_IN_OPTIMIZER = {"lr": "head_lr"}
+REMOVED = ("claimed",)  # what papers claim stands in reports/claims.py now
 
 
 def save_config(config: Any, workdir: Path) -> None:
@@ -91,10 +93,10 @@ def differences(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def _with_new_names(saved: dict[str, Any]) -> dict[str, Any]:
-    """A saved config and its first stages with every renamed field under its new name."""
+    """A saved config and its first stages with every renamed field under its new name, without removed ones."""
 
     def renamed(part: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-        return {names.get(key, key): value for key, value in part.items()}
+        return {names.get(key, key): value for key, value in part.items() if key not in REMOVED}
 
     config = renamed(saved, RENAMED)
     if isinstance(config.get("optimizer"), dict):
@@ -120,9 +122,27 @@ def _with_defaults(saved: dict[str, Any]) -> dict[str, Any]:
         }
 
     config = filled(every_field, saved)
+    config["head"] = _with_options(config["system"], config["head"])
     if config["first_stage"]:
         config["first_stage"] = _with_defaults(config["first_stage"])
     return config
+
+
+def _with_options(system: str, saved: dict[str, Any]) -> dict[str, Any]:
+    """Saved options of a head with every option that it has today, those of a head inside it as well."""
+    try:
+        known = head_class(system).options()
+    except UserError:
+        return saved  # a head of a package that is not installed here: its results can still be listed
+
+    def filled(default: Any, given: Any) -> Any:
+        if not isinstance(default, dict) or not isinstance(given, dict):
+            return given
+        if given.keys() == {"system", "head"}:
+            return {**given, "head": _with_options(given["system"], given["head"])}
+        return {**default, **{key: filled(default.get(key), value) for key, value in given.items()}}
+
+    return filled(known, saved)
 
 
 def _relocated_first_stage(init_from: str, workdir: Path) -> str:

@@ -1,4 +1,7 @@
-"""Work directories as they were before `pretrain` became `first_stage` and `optimizer.lr` became `head_lr`."""
+"""Work directories as they were before `pretrain` became `first_stage` and `optimizer.lr` became `head_lr`.
+
+Some options of heads were no options then, and what a paper claims stood in the config.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+NEW_OPTIONS = ("initial_logit_scale",)
+
+
+def _old_options(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _old_options(value) if isinstance(value, dict) else value
+        for name, value in options.items()
+        if name not in NEW_OPTIONS
+    }
+
 
 def config_in_old_form(config: dict[str, Any]) -> dict[str, Any]:
     """A saved config, and its first stages, under the old names."""
     old = dict(config)
     old["optimizer"] = {"lr" if key == "head_lr" else key: value for key, value in config["optimizer"].items()}
+    old["head"] = _old_options(config["head"])
+    old["claimed"] = {"source": "a paper", "t2v": {"R@1": 51.0}}
+    del old["claim"]
     old["pretrain"] = old.pop("first_stage")
     if old["pretrain"]:
         old["pretrain"] = config_in_old_form(old["pretrain"])

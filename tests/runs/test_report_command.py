@@ -10,6 +10,7 @@ import pytest
 from eaglenet_jax import report
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.reports import claims
 from eaglenet_jax.reports.results import Selection, StageResult
 from eaglenet_jax.runs.collect import families, find_runs
 from eaglenet_jax.runs.saved_config import save_config
@@ -23,7 +24,7 @@ def _run(folder: Path, config: str, seed: int, recall: float, videos: int = 1000
     save_config(loaded, folder)
     side = {"R@1": recall, "R@5": 80.0, "R@10": 90.0, "MdR": 1.0, "MnR": 2.0}
     metrics = {"test": {"t2v": side, "v2t": side, "Rsum": 300.0 + recall}}
-    claimed = loaded.claimed.to_dict()
+    claimed = claims.claimed(loaded.claim)
     result = StageResult(
         "x", loaded.system, "w", metrics, {"test": [videos, videos]}, 1, Selection.VALIDATION, "ours", "0", 9.0
     )

@@ -85,6 +85,8 @@ def test_a_config_of_the_old_form_is_read_with_todays_names(tmp_path):
     config.first_stage.first_stage.optimizer.head_lr = 0.25
     save_config(config, tmp_path)
     expected = as_plain(saved_config(tmp_path))
+    for options in (expected["head"]["first"]["head"], expected["first_stage"]["head"]):
+        assert "initial_logit_scale" in options
     old = config_in_old_form(json.loads((tmp_path / "config.json").read_text()))
     assert set(old["pretrain"]["pretrain"]["optimizer"]) >= {"lr"} and "first_stage" not in old["pretrain"]
     (tmp_path / "config.json").write_text(json.dumps(old))

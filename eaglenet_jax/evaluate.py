@@ -1,4 +1,4 @@
-"""Evaluates the best checkpoint of a work directory, a checkpoint without one, or a score matrix of any program:
+"""Evaluate the best checkpoint of a work directory, a checkpoint without one, or a score matrix of any program:
 python -m eaglenet_jax.evaluate --workdir=runs/demo --split=test
 python -m eaglenet_jax.evaluate --config=demo --checkpoint=runs/demo/checkpoints
 python -m eaglenet_jax.evaluate --similarity=sims.npy --report=report.html
@@ -18,7 +18,8 @@ from eaglenet_jax.errors import UserError
 
 POSTPROCESSING = ("dual_softmax", "sinkhorn", "qb_norm")
 # Flags of one kind of evaluation only, by their names here.
-OF_RUNS = ("split", "save", "shuffle_frames", "step", "check_leak", "noise_seeds", "source", "config")
+OPTIONS = ("split", "shuffle_frames", "step", "noise_seeds")  # of an evaluation of checkpoints
+OF_RUNS = (*OPTIONS, "save", "check_leak", "source", "config")
 OF_MATRICES = (
     "captions_per_video",
     "text_ids",
@@ -69,7 +70,7 @@ def _parser() -> Parser:
     runs.add_argument("--split", help="split to evaluate: val (default), test, train")
     runs.add_argument("--save", type=Path, metavar="DIR", help="write scores, ids and features into DIR")
     runs.add_argument(
-        "--shuffle_frames", action="store_true", help="with every video's frames in random order: what is order worth?"
+        "--shuffle-frames", action="store_true", help="with every video's frames in random order: what is order worth?"
     )
     runs.add_argument("--step", type=int, help="evaluate the checkpoint of this step instead of the best")
     runs.add_argument(
@@ -163,7 +164,7 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
     from eaglenet_jax.progress import EvaluationProgress
     from eaglenet_jax.reports.results import print_results
     from eaglenet_jax.reports.text import detail_lines, extra_rows
-    from eaglenet_jax.runs.evaluate import evaluate_checkpoint, evaluate_run, save_stage
+    from eaglenet_jax.runs.evaluate import EvaluationOptions, evaluate_checkpoint, evaluate_run, save_stage
     from eaglenet_jax.runs.page import baseline_scores, check_baseline, measure_stage, run_notes, write_run_page
 
     as_json, page, save = given.pop("json", False), given.pop("report", None), given.pop("save", None)
@@ -171,12 +172,13 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
     temperature = given.pop("temperature", None)
     if baseline is not None:
         check_baseline(baseline)
+    options = EvaluationOptions(**{name: given[name] for name in OPTIONS if name in given})
     with EvaluationProgress() as told:
         if "checkpoint" in given:
-            config = load_config(given.pop("config"), overrides)
-            stages = evaluate_checkpoint(config, given.pop("checkpoint"), told=told, **given)
+            config = load_config(given["config"], overrides)
+            stages = evaluate_checkpoint(config, given["checkpoint"], options, source=given.get("source"), told=told)
         else:
-            stages = evaluate_run(given.pop("workdir"), told=told, **given)
+            stages = evaluate_run(given["workdir"], options, told=told)
         last = stages[-1]
         other = None if baseline is None else baseline_scores(baseline, last, told)
         found = measure_stage(last, baseline=other, postprocess=postprocess, temperature=temperature, told=told)

@@ -1,4 +1,4 @@
-"""Checkpoints evaluated: of a work directory with the runs that it started from, or of a config and a file."""
+"""Evaluation of the best checkpoint of a work directory and of its first stages, or of a config and a file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NOISE_METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedStage:
-    """A stage of a run with what was made of it on one split. params: of the checkpoint."""
+    """A stage of a run, evaluated on one split. params: of the checkpoint."""
 
     result: StageResult
     experiment: Experiment
@@ -54,57 +54,84 @@ class EvaluatedStage:
     evaluation: Evaluation
 
 
-def evaluate_run(
-    workdir: Path,
-    split: str | None = None,
-    *,
-    shuffle_frames: bool = False,
-    step: int | None = None,
-    noise_seeds: int = 1,
-    told: Told = silent,
-    earlier: bool = True,
-    zero_shot: bool = True,
-) -> list[EvaluatedStage]:
-    """Evaluates the best checkpoints of a run and of the runs it started from, anew, earlier stages first.
+@dataclasses.dataclass(frozen=True)
+class EvaluationOptions:
+    """What is evaluated, and how.
 
-    split: by default the validation split, where there is one. step: of the last stage's checkpoint, instead of the
-    best. noise_seeds: R, the last stage is scored with R seeds of its noise. earlier, zero_shot: with the stages
-    before, and with the metrics of CLIP before training. Raises UserError for what is not there.
+    Attributes:
+        split: By default the validation split, where there is one.
+        shuffle_frames: Put the frames of every video in random order.
+        step: Of the last stage's checkpoint, instead of the best.
+        noise_seeds: R, the last stage is scored with R seeds of its noise.
+        zero_shot: Measure CLIP before training as well.
     """
-    workdir = Path(workdir)
+
+    split: str | None = None
+    shuffle_frames: bool = False
+    step: int | None = None
+    noise_seeds: int = 1
+    zero_shot: bool = True
+
+
+def evaluate_run(
+    workdir: Path, options: EvaluationOptions | None = None, *, told: Told = silent, earlier: bool = True
+) -> list[EvaluatedStage]:
+    """Evaluate the best checkpoint of a run and those of the first stages inside its work directory.
+
+    Args:
+        workdir: Of the run.
+        options: What is evaluated, and how.
+        told: Called with what is being done, how much of it is done, and how much there is.
+        earlier: Evaluate the first stages too.
+
+    Returns:
+        The stages, the run itself last.
+
+    Raises:
+        UserError: a checkpoint, a split or data are not there.
+    """
+    workdir, options = Path(workdir), options or EvaluationOptions()
     config = saved_config(workdir)
     experiment = open_experiment(config)
-    split = split or default_split(experiment)
+    options = dataclasses.replace(options, split=options.split or default_split(experiment))
     stages = []
     if config.first_stage and earlier:
-        stages = evaluate_run(
-            first_stage_folder(workdir), split, shuffle_frames=shuffle_frames, told=told, zero_shot=False
-        )
-    loaded = saved_parameters(experiment, workdir, step)
-    return [*stages, _evaluated(experiment, loaded, split, str(workdir), shuffle_frames, noise_seeds, told, zero_shot)]
+        first = EvaluationOptions(options.split, options.shuffle_frames, zero_shot=False)
+        stages = evaluate_run(first_stage_folder(workdir), first, told=told)
+    loaded = saved_parameters(experiment, workdir, options.step)
+    return [*stages, _evaluated(experiment, loaded, str(workdir), options, told)]
 
 
 def evaluate_checkpoint(
     config: Any,
     checkpoint: Path,
-    split: str | None = None,
+    options: EvaluationOptions | None = None,
     *,
     source: str | None = None,
-    step: int | None = None,
-    shuffle_frames: bool = False,
-    noise_seeds: int = 1,
     told: Told = silent,
 ) -> list[EvaluatedStage]:
-    """Evaluates parameters that belong to no work directory, as `evaluate_run` does; nothing is written.
+    """Evaluate parameters that belong to no work directory; nothing is written.
 
-    checkpoint: a folder of checkpoints of ours or one of them, or, with `source`, a file, folder or hub name that
-    `eaglenet_jax.convert` reads. Raises UserError if it cannot be read or does not fit the config.
+    Args:
+        config: What the parameters belong to.
+        checkpoint: A folder of checkpoints of ours or one of them, or, with `source`, a file, folder or hub name that
+            `eaglenet_jax.convert` reads.
+        options: What is evaluated, and how.
+        source: The program that wrote the checkpoint.
+        told: As in `evaluate_run`.
+
+    Returns:
+        One stage.
+
+    Raises:
+        UserError: the checkpoint cannot be read or does not fit the config, or data are not there.
     """
+    options = options or EvaluationOptions()
     check_config(config)
     experiment = open_experiment(config)
     path = Path(checkpoint)
     if source is not None:
-        if step is not None:
+        if options.step is not None:
             raise UserError("--step goes with checkpoints of ours; a file of another program has none")
         loaded = LoadedCheckpoint(
             folder=path,
@@ -121,13 +148,13 @@ def evaluate_checkpoint(
     else:
         if not path.is_dir():
             raise UserError(f"--checkpoint={checkpoint}: no folder of checkpoints; files of other programs need --from")
-        loaded = saved_parameters(experiment, path, step)
-    split = split or default_split(experiment)
-    return [_evaluated(experiment, loaded, split, str(checkpoint), shuffle_frames, noise_seeds, told, True)]
+        loaded = saved_parameters(experiment, path, options.step)
+    options = dataclasses.replace(options, split=options.split or default_split(experiment))
+    return [_evaluated(experiment, loaded, str(checkpoint), options, told)]
 
 
 def default_split(experiment: Experiment) -> str:
-    """The validation split; the test split, with a warning, where there is no other."""
+    """Name the validation split, or the test split, with a warning, where there is no other."""
     if "val" in experiment.dataset.manifest["splits"]:
         return "val"
     print("warning: the data have no validation split; this is the test split", file=sys.stderr)
@@ -149,29 +176,23 @@ def saved_parameters(experiment: Experiment, source: Path, step: int | None = No
 
 
 def _evaluated(
-    experiment: Experiment,
-    loaded: LoadedCheckpoint,
-    split: str,
-    where: str,
-    shuffle_frames: bool,
-    noise_seeds: int,
-    told: Told,
-    zero_shot: bool,
+    experiment: Experiment, loaded: LoadedCheckpoint, where: str, options: EvaluationOptions, told: Told
 ) -> EvaluatedStage:
-    mesh = Devices.of_all(experiment.config.sharding.params).mesh
-    encoded = encode_split(experiment, loaded.params, split, shuffle_frames, mesh, told)
+    assert options.split is not None
+    split, mesh = options.split, Devices.of_all(experiment.config.sharding.params).mesh
+    encoded = encode_split(experiment, loaded.params, split, options.shuffle_frames, mesh, told)
     seed = experiment.config.evaluation.seed
     each = (
         score_split(experiment, loaded.params, encoded, seed=seed + number, mesh=mesh, told=told)
-        for number in range(noise_seeds)
+        for number in range(options.noise_seeds)
     )
     evaluation = next(each)
     result = stage_result(experiment, where, {split: evaluation}, loaded, seconds=0.0)
-    if noise_seeds > 1:
+    if options.noise_seeds > 1:
         result = dataclasses.replace(result, noise={split: noise_spread(evaluation, each)})
-    if zero_shot:
+    if options.zero_shot:
         result = dataclasses.replace(
-            result, zero_shot=zero_shot_metrics(experiment, loaded, [split], shuffle_frames, told)
+            result, zero_shot=zero_shot_metrics(experiment, loaded, [split], options.shuffle_frames, told)
         )
     return EvaluatedStage(result, experiment, loaded.params, evaluation)
 
@@ -183,7 +204,7 @@ def zero_shot_metrics(
     shuffle_frames: bool = False,
     told: Told = silent,
 ) -> dict[str, Any]:
-    """{"name": …, split: metrics} of CLIP before any training; empty, with a warning, where it cannot be had."""
+    """Measure CLIP before training → {"name": …, split: metrics}; empty, with a warning, where it cannot be loaded."""
     try:
         name, before, params = zero_shot_clip(experiment, loaded.converted_from, loaded.params)
     except UserError as error:
@@ -198,10 +219,10 @@ def zero_shot_metrics(
 
 
 def noise_spread(first: Evaluation, others: Iterable[Evaluation]) -> dict[str, Any]:
-    """Mean and standard deviation (n − 1) of metrics over seeds of the noise: {"seeds": R, "mean": …, "deviation": …}.
+    """Compute mean and standard deviation (n − 1) over seeds of the noise → {"seeds": R, "mean": …, "deviation": …}.
 
-    first, others: of one seed each, of which one at a time is kept. "same": the scores are those of the first seed for
-    every seed, so the system draws nothing.
+    first, others: of one seed each, of which one at a time is kept. "same": every seed gives the scores of the first
+    one, so the system draws no noise.
     """
     metrics, same = [first.metrics], True
     for evaluation in others:
@@ -221,7 +242,7 @@ def noise_spread(first: Evaluation, others: Iterable[Evaluation]) -> dict[str, A
 def stage_result(
     experiment: Experiment, where: str, evaluations: Mapping[str, Evaluation], loaded: LoadedCheckpoint, seconds: float
 ) -> StageResult:
-    """The result of a stage whose checkpoint was evaluated on some splits. where: its work directory."""
+    """Put together the result of a stage that was evaluated on some splits. where: its work directory."""
     config = experiment.config
     hashes = experiment.dataset.manifest.get("split_hashes", {})
     return StageResult(
@@ -250,7 +271,7 @@ def stage_result(
 
 
 def save_stage(stage: EvaluatedStage, folder: Path) -> None:
-    """Writes scores, ids and features of a stage into a folder, see `save_scores`."""
+    """Write scores, ids and features of a stage into a folder, see `save_scores`."""
     evaluation = stage.evaluation
     encoded = evaluation.encoded
     save_scores(
@@ -266,7 +287,7 @@ def save_stage(stage: EvaluatedStage, folder: Path) -> None:
 
 
 def validation_scores(stage: EvaluatedStage, told: Told = silent) -> tuple[np.ndarray, np.ndarray] | None:
-    """(scores [Nt, Nv], text_video [Nt]) of a stage's checkpoint on its validation split, None where there is none."""
+    """Score a stage's validation split → (scores [Nt, Nv], text_video [Nt]), or None where there is none."""
     encoded = stage.evaluation.encoded
     if encoded.split.name == "val":
         return stage.evaluation.scores, encoded.text_video
@@ -280,7 +301,7 @@ QUERY_BANK, BANK_BATCH = 2048, 64  # most training captions of a query bank, and
 
 
 def query_bank(stage: EvaluatedStage, told: Told = silent) -> np.ndarray:
-    """Scores [Nb, Nv] of training captions, the first of each of at most QUERY_BANK videos, with the stage's videos."""
+    """Score training captions, the first of each of at most QUERY_BANK videos, with the stage's videos → [Nb, Nv]."""
     experiment = stage.experiment
     batches = text_batches(
         experiment.dataset.split("train"), experiment.tokenizer, batch_size=BANK_BATCH, queries="first"
@@ -302,10 +323,10 @@ LEAK_SIZE = 128  # most captions and videos of a leak check; a leak shows in a f
 
 
 def check_run_leak(workdir: Path, split: str | None = None, step: int | None = None) -> tuple[str, bool]:
-    """Whether a run's system scores a pair by what else is in the gallery → (report, whether it does).
+    """Check whether a pair's score depends on the rest of the gallery → (report, whether it does).
 
-    The best checkpoint, or that of `step`, on the first captions and videos of a split. Raises UserError for what is
-    not there.
+    Takes the best checkpoint, or that of `step`, and the first captions and videos of a split. Raises UserError if a
+    checkpoint, a split or data are not there.
     """
     config = saved_config(Path(workdir))
     experiment = open_experiment(config)

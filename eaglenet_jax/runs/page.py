@@ -16,7 +16,7 @@ from eaglenet_jax.reports.explained import explainer
 from eaglenet_jax.reports.results import Selection, StageResult, chosen_on, noise_rows, result_rows
 from eaglenet_jax.reports.score_page import Context, Gallery, write_score_page
 from eaglenet_jax.reports.strips import draw_retrieval, query_results
-from eaglenet_jax.runs.evaluate import EvaluatedStage, evaluate_run, query_bank, validation_scores
+from eaglenet_jax.runs.evaluate import EvaluatedStage, EvaluationOptions, evaluate_run, query_bank, validation_scores
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.saved_config import has_config
 from eaglenet_jax.runs.split import Evaluation, Told, evaluation_draws, silent
@@ -75,9 +75,8 @@ def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> t
     encoded = stage.evaluation.encoded
     ours = list(encoded.captions.ids), list(encoded.split.video_ids)
     if has_config(path):
-        other = evaluate_run(
-            path, encoded.split.name, shuffle_frames=encoded.shuffled, told=told, earlier=False, zero_shot=False
-        )[-1]
+        options = EvaluationOptions(encoded.split.name, encoded.shuffled, zero_shot=False)
+        other = evaluate_run(path, options, told=told, earlier=False)[-1]
         theirs = other.evaluation.encoded
         _check_same(path, ours, (list(theirs.captions.ids), list(theirs.split.video_ids)))
         name = stage_name(other.result)

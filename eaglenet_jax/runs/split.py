@@ -1,4 +1,4 @@
-"""Parameters evaluated on a split of a config's data: features once, then scores and metrics."""
+"""Evaluation of parameters on one split: features are encoded once, then scored and measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Told = Callable[[str, int, int], None]  # what is being done, how much of it is 
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """The `Told` that tells nobody."""
+    """Show no progress."""
     del what, done, total
 
 
@@ -39,23 +39,24 @@ class EncodedSplit:
     shuffled: bool = False
 
     def frames_of(self, video: int, max_frames: int) -> np.ndarray:
-        """Real frames [M, H, W, 3] uint8 of a video, in the order that was encoded."""
+        """Get the real frames [M, H, W, 3] uint8 of a video, in the order in which they were encoded."""
         frames, mask = self.split.frames(video, max_frames)
         real = frames[mask]
         return real[_random_order(self.videos.id[video], len(real))] if self.shuffled else real
 
     @property
     def text_video(self) -> np.ndarray:
-        """[Nt], the right video of each text."""
+        """[Nt], the video of each text."""
         return np.asarray(self.captions.text_video)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Scores of a split and what follows from them.
+    """Scores and metrics of a split.
 
-    scores, v2t_scores: [Nt, Nv]; one matrix unless the system reranks, which depends on who asks. metrics: {"t2v": …,
-    "v2t": …, "Rsum": …} in percent. missing: queries without a video, both ways, that are counted as misses in them.
+    scores, v2t_scores: [Nt, Nv]; one matrix unless the system reranks, which depends on the direction. metrics:
+    {"t2v": …, "v2t": …, "Rsum": …} in percent. missing: queries without a video, both ways, that are counted as misses
+    in them.
     """
 
     encoded: EncodedSplit
@@ -79,7 +80,7 @@ def evaluate_split(
     mesh: jax.sharding.Mesh | None = None,
     told: Told = silent,
 ) -> Evaluation:
-    """Scores every query of a split against all its videos and measures: `encode_split`, then `score_split`."""
+    """Score every query of a split against all its videos and measure: `encode_split`, then `score_split`."""
     encoded = encode_split(experiment, params, name, shuffle_frames, mesh, told)
     return score_split(experiment, params, encoded, mesh=mesh, told=told)
 
@@ -92,10 +93,10 @@ def encode_split(
     mesh: jax.sharding.Mesh | None = None,
     told: Told = silent,
 ) -> EncodedSplit:
-    """Features of the queries and videos of a split.
+    """Encode the queries and videos of a split.
 
-    name: "val", "test" or another split. shuffle_frames: with the frames of every video in random order, to see what a
-    system makes of their order. mesh: devices that share the work; with several processes each reads its videos alone,
+    name: "val", "test" or another split. shuffle_frames: put the frames of every video in random order, to measure how
+    much a system depends on it. mesh: devices that share the work; with several processes each reads its videos alone,
     and all get the same features.
     """
     config, system = experiment.config, experiment.system
@@ -125,7 +126,7 @@ def encode_split(
 
 
 def evaluation_draws(experiment: Experiment, seed: int | None = None) -> Draws:
-    """The noise of an evaluation. seed: instead of the config's."""
+    """Make the noise of an evaluation. seed: instead of the config's."""
     settings = experiment.config.evaluation
     return Draws(jax.random.key(settings.seed if seed is None else seed), noise=settings.noise)
 
@@ -139,7 +140,7 @@ def score_split(
     mesh: jax.sharding.Mesh | None = None,
     told: Told = silent,
 ) -> Evaluation:
-    """Scores and metrics of encoded queries and videos. seed: of the noise, instead of the config's."""
+    """Score and measure encoded queries and videos. seed: of the noise, instead of the config's."""
     config = experiment.config
     scores = score_both_ways(
         experiment.system.head,

@@ -28,7 +28,8 @@ from configs import msrvtt
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
-from eaglenet_jax.search.model import SearchModel, model_settings, unit
+from eaglenet_jax.runs.stored_model import model_settings
+from eaglenet_jax.search.model import SearchModel, unit
 from eaglenet_jax.search.store import FileState, Store, StoredWindow, StoreSettings, window_id
 from eaglenet_jax.search.windows import WindowRule
 from eaglenet_jax.system import build_system
@@ -158,7 +159,9 @@ def measure_reranking(rounds: int = 20) -> dict[str, float]:
     taken = {}
     for depth in DEPTHS:
         some = jax.tree.map(lambda leaf, depth=depth: leaf[:depth], windows)
-        taken[str(depth)] = _median_seconds(functools.partial(model.score, query, some), rounds) if depth else 0.0
+        taken[str(depth)] = (
+            _median_seconds(functools.partial(model.score_windows, query, some), rounds) if depth else 0.0
+        )
     return {depth: 1e3 * seconds for depth, seconds in taken.items()}
 
 

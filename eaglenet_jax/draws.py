@@ -35,10 +35,13 @@ def _example_keys(key: PRNGKeyArray, ids: Ids) -> PRNGKeyArray:
 
 @struct.dataclass
 class Draws:
-    """Draws from a key.
+    """Noise and dropout masks drawn from a key, by name.
 
-    key: a typed PRNG key. train: dropout is applied and noise belongs to the pair. noise: in evaluation, "per_text"
-    (the default: noise belongs to the text and all videos share it) or "per_pair" (as the released program draws it).
+    Attributes:
+        key: A typed PRNG key.
+        train: Dropout is applied, and noise belongs to the pair.
+        noise: In evaluation, "per_text" (the default: noise belongs to the text and all videos share it) or "per_pair"
+            (as the released program draws it).
     """
 
     key: PRNGKeyArray
@@ -46,32 +49,64 @@ class Draws:
     noise: str = struct.field(pytree_node=False, default="per_text")
 
     def fold(self, index: Any) -> Draws:
-        """The draws of one step of a loop, `index` an integer or a traced scalar."""
+        """Derive the draws of one step of a loop.
+
+        Args:
+            index: An integer or a traced scalar.
+
+        Returns:
+            Draws that are independent of those of other indices.
+        """
         return dataclasses.replace(self, key=jax.random.fold_in(self.key, index))
 
     def pair_ids(self, text_ids: Array, video_ids: Array) -> Ids:
-        """Ids of candidate noise for texts [Bt] × videos [Bv].
+        """Select the ids that key the noise of pairs.
 
-        They lead a result with [Bt, Bv], or with [Bt, 1] when noise belongs to the text.
+        Args:
+            text_ids: [Bt] uint32.
+            video_ids: [Bv] uint32.
+
+        Returns:
+            Arrays that broadcast to the leading axes of what is drawn: [Bt, Bv], or [Bt, 1] when noise belongs to the
+            text.
         """
         if self.train or self.noise == "per_pair":
             return text_ids[:, None], video_ids[None, :]
         return (text_ids[:, None],)
 
     def normal(self, name: str, ids: Ids, shape: Sequence[int]) -> Array:
-        """Standard normal numbers, broadcast(ids) + shape, float32."""
+        """Draw standard normal numbers.
+
+        Args:
+            name: Of the stream; another name gives other numbers.
+            ids: uint32 arrays that broadcast against each other, such as those of `pair_ids`.
+            shape: Of what is drawn for each id.
+
+        Returns:
+            broadcast(ids) + shape, float32.
+        """
         return self._each(jax.random.normal, name, ids, shape)
 
     def uniform(self, name: str, ids: Ids, shape: Sequence[int]) -> Array:
-        """Numbers from U[0, 1), broadcast(ids) + shape, float32."""
+        """Draw numbers from U[0, 1), otherwise as `normal`."""
         return self._each(jax.random.uniform, name, ids, shape)
 
     def permutation(self, name: str, count: int) -> Array:
-        """A random order of 0 … count−1."""
+        """Draw a random order of 0 … count−1, [count] int32."""
         return jax.random.permutation(jax.random.fold_in(self.key, _name_code(name)), count)
 
     def dropout(self, name: str, ids: Ids, x: Array, rate: float) -> Array:
-        """Inverted dropout of `x`, whose leading axes are broadcast(ids). The identity in evaluation."""
+        """Apply inverted dropout; the identity in evaluation.
+
+        Args:
+            name: Of the stream.
+            ids: As of `normal`.
+            x: Array whose leading axes are broadcast(ids).
+            rate: Probability that an element becomes zero, 0 ≤ rate < 1.
+
+        Returns:
+            Array of the shape and type of `x`.
+        """
         if not self.train or rate == 0.0:
             return x
         lead = len(jnp.broadcast_shapes(*(jnp.shape(i) for i in ids)))

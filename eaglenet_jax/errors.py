@@ -1,4 +1,4 @@
-"""What a run says to its user instead of a traceback."""
+"""Exceptions that entry points print as one line instead of a traceback."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import signal
 
 
 class UserError(Exception):
-    """Bad input. The message is one line: what was wrong, where, and what to do. Entry points print it and exit 1."""
+    """Report bad input.
+
+    The message is one line: what was wrong, where, and what to do. Entry points print it and exit with code 1.
+    """
 
 
 class Stopped(Exception):
-    """A run was asked to stop and has saved its state. Entry points print the message and exit with 128 + signal."""
+    """Report that a run was asked to stop and has saved its state.
+
+    Entry points print the message and exit with code 128 + signal.
+
+    Args:
+        message: One line: what was saved, and how to continue.
+        number: The signal that asked for it.
+    """
 
     def __init__(self, message: str, number: signal.Signals) -> None:
         super().__init__(message)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 
-from eaglenet_jax.data.pipeline import batches_per_pass
+from eaglenet_jax.data.pipeline import Batch, batches, batches_per_pass, train_dataset
 from eaglenet_jax.data.sources import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.errors import UserError
@@ -47,6 +49,38 @@ class Experiment:
         """Updates between evaluations."""
         every = self.config.evaluation.every
         return every or batches_per_pass(self.dataset.split("train"), self.config.batch_size)
+
+    def training_batches(self) -> grain.MapDataset:
+        """All training batches without end, by number; of each this process gets its rows, see `train_dataset`."""
+        return train_dataset(
+            self.dataset.split("train"),
+            self.tokenizer,
+            batch_size=self.config.batch_size,
+            max_frames=self.config.max_frames,
+            seed=self.config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def batches(self, start: int = 0, stop: int | None = None) -> Generator[Batch, None, None]:
+        """Iterate over training batches, read ahead.
+
+        Batch k depends on data, seed and k alone, so a run that stopped after k batches continues with `start=k`.
+
+        Args:
+            start: Number of the first batch.
+            stop: Number of the batch at which to end; by default after the `steps` of the config.
+
+        Returns:
+            An iterator of batches: dicts of "text_id" [B] uint32, "tokens" [B, L] int32, "video_id" [B] uint32,
+            "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool, and where the head needs them "text_extra" and
+            "video_extra". `close()` ends the reading of one that is not exhausted.
+
+        Raises:
+            UserError: The batch is larger than the training split, or captions have no words.
+        """
+        end = self.steps if stop is None else stop
+        return batches(self.training_batches(), start=start, stop=end, workers=self.config.data.workers)
 
 
 CHOICES = {
@@ -122,6 +156,24 @@ def open_experiment(config: Any, prepare: bool = False) -> Experiment:
             "prepare the data with held-out videos, or give --config.selection=test"
         )
     return experiment
+
+
+def open_data(config: Any) -> Experiment:
+    """Open the data of a config for a training loop of your own.
+
+    Args:
+        config: A resolved config, as `load_config` returns it. Of a run with several stages, that of the last one.
+
+    Returns:
+        The experiment: `batches(start, stop)` iterates over training batches, `dataset.split("test")` gives captions
+        and frames of a split, `tokenizer` turns texts into tokens, `steps` is the length of the run. The demo's clips
+        are rendered and prepared under `config.data.root` where they are missing.
+
+    Raises:
+        UserError: The config has a value that does not fit, or its data are not prepared.
+    """
+    check_config(config)
+    return open_experiment(config, prepare=True)
 
 
 def prepared_folder(data: Any, syntax: bool = False, prepare: bool = False) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from eaglenet_jax.config.loading import as_plain
-from eaglenet_jax.data.pipeline import batches, train_dataset
+from eaglenet_jax.data.pipeline import batches
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.split import evaluate_split
@@ -33,10 +33,7 @@ from eaglenet_jax.training.step import initial_state, make_train_step
 def optimizer_settings(config: Any, unused: tuple[str, ...]) -> dict[str, Any]:
     """What `make_optimizer` takes, from a config. unused: patterns of the head's parameters that nothing depends on."""
     settings = as_plain(config.optimizer)
-    frozen = [*(f"head/{pattern}" for pattern in unused), *filter(None, settings.pop("freeze").split(","))]
-    settings["groups"] = (*((pattern, {"frozen": True}) for pattern in frozen), *settings["groups"])
-    for limit in ("global_clip", "per_tensor_clip"):
-        settings[limit] = settings[limit] or None
+    settings["freeze"] = [*(f"head/{pattern}" for pattern in unused), *settings["freeze"].split(",")]
     return settings
 
 
@@ -64,15 +61,7 @@ def train_stage(experiment: Experiment, workdir: Path, source: str) -> tuple[Bes
         accumulate=config.accumulate,
         encode_micro_batches=config.encode_micro_batches,
     )
-    dataset = train_dataset(
-        experiment.dataset.split("train"),
-        experiment.tokenizer,
-        batch_size=config.batch_size,
-        max_frames=config.max_frames,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    dataset = experiment.training_batches()
 
     def evaluated(state: Any) -> dict[str, float]:
         params = averaged_params(state.opt_state) if config.ema_decay else state.params
@@ -120,7 +109,7 @@ def train_stage(experiment: Experiment, workdir: Path, source: str) -> tuple[Bes
             saves=saves.with_metadata(
                 lambda: {
                     "data_fingerprint": experiment.dataset.fingerprint,
-                    "fps": experiment.dataset.manifest["settings"]["fps"],
+                    "sampling": dict(experiment.dataset.manifest["settings"]),
                     "seconds": earlier + time.monotonic() - started,
                     "config": as_plain(config),
                 }

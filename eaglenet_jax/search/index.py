@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs.stored_model import DEMO, DEMO_MODEL
 from eaglenet_jax.search.indexing import Added, add_videos
-from eaglenet_jax.search.model import DEMO, DEMO_MODEL, SearchModel, open_model
+from eaglenet_jax.search.model import SearchModel, open_model
 from eaglenet_jax.search.query import Moment, find, image_query, text_query, video_query
 from eaglenet_jax.search.store import Store, StoreSettings
 from eaglenet_jax.search.windows import WindowRule

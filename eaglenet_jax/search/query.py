@@ -119,7 +119,7 @@ def find(
     found = store.nearest(query.vector, max(wanted, rerank), frames=bool(rerank))
     moments = [_moment(window, window.score) for window in found]
     if rerank and query.text is not None and found:
-        scores, weights = model.score(query.text, _features(model, found[:rerank]))
+        scores, weights = model.score_windows(query.text, _features(model, found[:rerank]))
         best = [
             _moment(window, float(scores[row]), None if weights is None else weights[row], reranked=True)
             for row, window in enumerate(found[:rerank])

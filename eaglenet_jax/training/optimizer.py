@@ -46,12 +46,27 @@ def parameter_name(path: Sequence[Any]) -> str:
     return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
 
 
-def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rates]:
-    """Rates of every parameter by name. UserError: a parameter or a pattern without a match, an unknown key in a rule.
+def _groups(config: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """The groups of a config, those that `freeze` names first."""
+    freeze = config.get("freeze", "")
+    patterns = freeze.split(",") if isinstance(freeze, str) else freeze
+    return (*((pattern, {"frozen": True}) for pattern in patterns if pattern), *map(tuple, config["groups"]))
 
-    config: `head_lr`, `clip_lr`, `weight_decay` and `groups` of `make_optimizer`. params: arrays or their shapes.
+
+def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rates]:
+    """List the rates of every parameter, by name.
+
+    Args:
+        config: `head_lr`, `clip_lr`, `weight_decay`, `groups` and `freeze` of `make_optimizer`.
+        params: Arrays or their shapes.
+
+    Returns:
+        Rates by parameter name.
+
+    Raises:
+        UserError: A parameter or a pattern has no match, or a rule has an unknown key.
     """
-    groups = tuple(config["groups"])
+    groups = _groups(config)
     for pattern, rule in groups:
         unknown = sorted(set(rule) - set(_RULE_KEYS))
         if unknown:
@@ -96,7 +111,7 @@ def describe_groups(config: Mapping[str, Any], params: PyTree) -> str:
         rate = rates[parameter_name(path)]
         tensors[rate] += 1
         parameters[rate] += math.prod(leaf.shape)
-    order = {pattern: index for index, (pattern, _) in enumerate(config["groups"])}
+    order = {pattern: index for index, (pattern, _) in enumerate(_groups(config))}
     rows = [("pattern", "lr", "decay", "tensors", "parameters")]
     for rate in sorted(tensors, key=lambda rate: (order[rate.pattern], -rate.lr, -rate.decay)):
         lr, decay = ("frozen", "") if rate.frozen else (f"{rate.lr:g}", f"{rate.decay:g}")
@@ -108,13 +123,27 @@ def describe_groups(config: Mapping[str, Any], params: PyTree) -> str:
 
 
 def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) -> optax.GradientTransformation:
-    """The optimiser that a config describes.
+    """Make the optimiser that a config describes.
 
-    config: name "bert_adam" (released) or "adamw"; head_lr, clip_lr, weight_decay, groups: see the head of this file;
-    schedule, warmup: see `make_schedule`; global_clip, per_tensor_clip: largest norm of all gradients together and then
-    of each tensor by itself, None for no limit; clip_storage: "float32", or "float16" to round CLIP's parameters to
-    it after every update, as the released program stores them. params: arrays or their shapes. total_steps: updates in
-    the whole run. Errors: UserError for an unknown name, storage or schedule, and as `parameter_rates`.
+    Args:
+        config: `config.optimizer`, or any mapping with
+            name: "bert_adam" (as released: no bias correction) or "adamw";
+            head_lr, clip_lr, weight_decay, groups: rates by parameter patterns, see the head of this file;
+            freeze: patterns of parameters that stay as they are, a sequence or one string with commas, which decide
+            before the groups (optional);
+            schedule, warmup: see `make_schedule`;
+            global_clip, per_tensor_clip: largest norm of all gradients together and then of each tensor by itself,
+            None or 0 for no limit;
+            clip_storage: "float32", or "float16" to round CLIP's parameters to it after every update, as the released
+            program stores them (optional).
+        params: Arrays or their shapes.
+        total_steps: Updates in the whole run.
+
+    Returns:
+        An optax transformation.
+
+    Raises:
+        UserError: A name, storage or schedule is unknown, or as of `parameter_rates`.
     """
     moments = {
         "bert_adam": lambda: scale_by_uncorrected_adam(b1=0.9, b2=0.98, eps=1e-6),
@@ -124,9 +153,9 @@ def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) 
         raise UserError(f"optimizer.name={config['name']!r} is none of {', '.join(moments)}")
     rates = parameter_rates(config, params)
     steps = [moments[config["name"]](), _descend(rates)]
-    if config["per_tensor_clip"] is not None:
+    if config["per_tensor_clip"]:
         steps.insert(0, clip_each_by_norm(config["per_tensor_clip"]))
-    if config["global_clip"] is not None:
+    if config["global_clip"]:
         steps.insert(0, clip_by_global_norm(config["global_clip"]))
     steps.append(optax.scale_by_schedule(make_schedule(config["schedule"], config["warmup"], total_steps)))
     if config.get("clip_storage", "float32") == "float16":
@@ -140,7 +169,7 @@ def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) 
 
 
 def make_schedule(kind: str, warmup: float, total_steps: int) -> Callable[[Any], Array]:
-    """Factor on the learning rates by the number of updates made, x = updates / total_steps.
+    """Make the factor on the learning rates by the number of updates made, x = updates / total_steps.
 
     Below `warmup` (a fraction of the run) it is x / warmup, so the very first update is zero. From there, "cosine" is
     the released ½(1 + cos πx), which jumps a little at the end of the warm-up; "warmup_cosine" the usual curve from 1

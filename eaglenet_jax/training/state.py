@@ -9,10 +9,13 @@ from flax import struct
 
 @struct.dataclass
 class TrainState:
-    """What a step takes and gives back, saved and restored as one.
+    """What a step takes and returns, saved and restored as one.
 
-    step: [] int32, updates made so far. params: {"clip": …, "head": …}. opt_state: of the optax optimiser.
-    head_state: what the head carries from step to step (EagleNet: its replay buffer), () for most.
+    Attributes:
+        step: [] int32, updates made so far.
+        params: {"clip": …, "head": …}.
+        opt_state: State of the optax optimiser.
+        head_state: What the head carries from step to step (EagleNet: its replay buffer), () for most.
     """
 
     step: Any

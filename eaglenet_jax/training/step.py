@@ -38,7 +38,16 @@ class Trainable(Protocol):
 
 
 def initial_state(system: Trainable, optimizer: optax.GradientTransformation, params: Any) -> TrainState:
-    """State before the first step, from given parameters."""
+    """Make the state before the first step.
+
+    Args:
+        system: Its head gives the state that it carries from step to step.
+        optimizer: Any optax transformation.
+        params: {"clip": …, "head": …}, as of `System.init`. A step that donates its state takes their memory.
+
+    Returns:
+        Step 0 with these parameters.
+    """
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), system.head.initial_state())
 
 
@@ -52,15 +61,25 @@ def make_train_step(
     accumulate: int = 1,
     encode_micro_batches: int = 1,
 ) -> JittedStep:
-    """step(state, batch, key) → (state, metrics), jitted.
+    """Make the jitted training step.
 
-    batch: see `System.loss`. key: of the whole run; the step number is folded in. metrics: "loss", its parts by name
-    and "gradient_norm", scalars. pairwise_block: texts scored at a time, all by default. accumulate: that many
-    micro-batches, each with its own negatives, gradients averaged before one update (as the released program).
-    encode_micro_batches: the encoders run on that many parts of the batch one after the other, while the loss is over
-    the whole batch (training/gradcache.py). mesh: the state's and the batch's, for the pairwise part of the loss.
-    donate: the old state's memory is reused, so the caller must not touch it again. Errors: ValueError for both ways of
-    splitting a batch at once.
+    Args:
+        system: Encoders and head, such as `System`.
+        optimizer: Any optax transformation; after each update every `logit_scale` is at most ln 100.
+        mesh: The devices over which state and batch are spread, for the pairwise part of the loss.
+        donate: Reuse the memory of the old state, which the caller must not touch again.
+        pairwise_block: Texts whose pairs are scored at a time; all by default.
+        accumulate: Micro-batches of an update, each with its own negatives, gradients averaged (as the released
+            program).
+        encode_micro_batches: Parts of the batch that the encoders run on one after the other, while the loss is over
+            the whole batch (training/gradcache.py).
+
+    Returns:
+        step(state, batch, key) → (state, metrics). batch: see `System.encode`. key: of the whole run, the step number
+        is folded in. metrics: "loss", its parts by name and "gradient_norm", scalars.
+
+    Raises:
+        ValueError: Both ways of splitting a batch are asked for.
     """
     if accumulate > 1 and encode_micro_batches > 1:
         raise ValueError("accumulate and encode_micro_batches exclude each other; set one of them to 1")

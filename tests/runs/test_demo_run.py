@@ -19,8 +19,8 @@ from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.start import initial_parameters
 from eaglenet_jax.runs.tokens import load_encoder
+from eaglenet_jax.runs.stored_model import read_workdir
 from eaglenet_jax.search.__main__ import main as search
-from eaglenet_jax.search.model import read_workdir
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.checkpoints import Checkpoints
 from tests.runs.old_form import bring_into_old_form
@@ -222,7 +222,7 @@ def test_a_config_that_does_not_fit_the_checkpoint_is_refused(finished, tmp_path
 
 def test_search_samples_videos_as_a_run_was_trained(finished):
     with Checkpoints(finished[0] / "checkpoints") as checkpoints:
-        assert checkpoints.metadata(checkpoints.best())["fps"] == 3.0
+        assert checkpoints.metadata(checkpoints.best())["sampling"]["fps"] == 3.0
     config = json.loads((finished[0] / "config.json").read_text())
     settings, _ = read_workdir(finished[0])
     assert settings["fps"] == 3.0 and settings["head"] == config["head"]

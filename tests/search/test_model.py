@@ -16,10 +16,11 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import VideoFeatures
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.load import save_clip
+from eaglenet_jax.runs.export import model_card, read_export, write_export
+from eaglenet_jax.runs.stored_model import CLIP_FRAMES, model_settings
 from eaglenet_jax.scoring.gallery import score_gallery
 from eaglenet_jax.scoring.rerank import mean_pooled_cosine
 from eaglenet_jax.search import model as models
-from eaglenet_jax.search.export import model_card, read_export, write_export
 from eaglenet_jax.search.query import find, image_query, text_query, video_query
 from eaglenet_jax.search.store import StoredWindow, StoreSettings
 from eaglenet_jax.search.windows import WindowRule
@@ -61,7 +62,7 @@ class FakeStore:
 
 def test_scores_of_blocks_are_those_of_the_gallery(model, features):
     query = model.encode_query(SENTENCE)
-    scores, weights = model.score(query, features)
+    scores, weights = model.score_windows(query, features)
     expected = score_gallery(model.system.head, model.params["head"], query, features, draws=Draws(jax.random.key(0)))
     assert scores.shape == (40,) and np.allclose(scores, expected[0], atol=1e-5)
     assert np.allclose(weights.sum(axis=1), 1, atol=1e-5) and not weights[~features.mask].any()
@@ -140,7 +141,7 @@ def some_params(settings):
 
 def test_export_and_open_again(tmp_path):
     config = demo.get_config("clip4clip,tiny")
-    settings = models.model_settings(config)
+    settings = model_settings(config)
     params = some_params(settings)
     write_export(tmp_path / "all", settings, params, model_card(settings, {}, "", ""), "float32", None)
     write_export(
@@ -157,7 +158,7 @@ def test_export_and_open_again(tmp_path):
 
 
 def test_damaged_exports_say_so(tmp_path):
-    settings = models.model_settings(demo.get_config("clip4clip,tiny"))
+    settings = model_settings(demo.get_config("clip4clip,tiny"))
     params = some_params(settings)
     write_export(tmp_path, settings, params, "", "float16", {0})
     (tmp_path / "parameters.safetensors").write_bytes(b"half")
@@ -171,7 +172,7 @@ def test_damaged_exports_say_so(tmp_path):
 
 
 def test_damaged_tables_of_words_say_so(tmp_path):
-    settings = models.model_settings(demo.get_config("clip4clip,tiny"))
+    settings = model_settings(demo.get_config("clip4clip,tiny"))
     params, file = some_params(settings), tmp_path / "parameters.safetensors"
     write_export(tmp_path, settings, params, "", "float16", {0, 5})
     tensors = read_tensors(file)
@@ -205,10 +206,10 @@ def test_any_clip_searches_by_the_mean_of_frames(tmp_path):
     clip = Clip(dataclasses.replace(TINY, vocab_size=49408, shift_blocks=()))
     save_clip(tmp_path, clip.config, {"clip": random_params(clip)}, np.float32(1.5))
     model = models.open_model(tmp_path)
-    assert model.identity.startswith("clip4clip-") and model.system.max_frames == models.CLIP_FRAMES
+    assert model.identity.startswith("clip4clip-") and model.system.max_frames == CLIP_FRAMES
     frames = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, 3), np.uint8)
     features = model.encode_windows(frames, [12, 3])
     query = model.encode_query("a dog")
-    scores, weights = model.score(query, features)
+    scores, weights = model.score_windows(query, features)
     pooled = models.mean_of_frames(np.asarray(features.frames), np.asarray(features.mask))
     assert weights is None and np.allclose(scores, pooled @ models.unit(np.asarray(query.pooled[0])), atol=1e-5)

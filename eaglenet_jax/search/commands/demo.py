@@ -9,10 +9,10 @@ from pathlib import Path
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs.stored_model import DEMO_MODEL
 from eaglenet_jax.search.commands.query import as_text
 from eaglenet_jax.search.html import results_page
 from eaglenet_jax.search.index import SearchIndex
-from eaglenet_jax.search.model import DEMO_MODEL
 
 SPLIT = "test"  # no clip that the model was trained on
 QUERIES = 3

@@ -1,0 +1,137 @@
+"""A trained model as it is stored: a work directory, an exported folder, or a Hugging Face CLIP."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from eaglenet_jax.registry import head_class
+from eaglenet_jax.config.loading import as_plain
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.load import WEIGHT_FILES, load_clip
+from eaglenet_jax.runs.export import PARAMETER_FILE, read_export
+from eaglenet_jax.runs.start import check_shapes
+from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints, load_checkpoint
+from eaglenet_jax.system import build_system
+
+# Its name as a source, and where it is.
+DEMO, DEMO_MODEL = "demo", Path(__file__).parents[1] / "search/demo_model"
+CLIP_FRAMES = 12  # of a video, for a CLIP that was trained on pictures alone
+
+# The part of a config that says how a text and a video are encoded and scored.
+SETTINGS = ("name", "system", "preset", "clip", "head", "max_words", "max_frames")
+SAMPLING = ("first_seconds", "timestamps")  # of the prepared data, where they are not the default
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredModel:
+    """What is stored of a model.
+
+    Attributes:
+        settings: As `model_settings`.
+        params: {"clip": …, "head": …}, NumPy arrays as stored, whose shapes fit the settings.
+        source: The absolute folder, "demo", or a name on the hub.
+    """
+
+    settings: Mapping[str, Any]
+    params: Any
+    source: str
+
+    @property
+    def identity(self) -> str:
+        """The system's name and a hash that changes with anything that changes features or scores."""
+        computed = {name: value for name, value in self.settings.items() if name not in ("name", "preset")}
+        digest = hashlib.blake2b(json.dumps(computed, sort_keys=True).encode(), digest_size=6)
+        for name, leaf in sorted(traverse_util.flatten_dict(self.params, sep="/").items()):
+            values = np.ascontiguousarray(leaf, np.float32)
+            digest.update(f"{name} {values.shape}".encode())
+            digest.update(values.tobytes())
+        return f"{self.settings['system']}-{digest.hexdigest()}"
+
+
+def read_model(source: str | os.PathLike[str]) -> StoredModel:
+    """Read a model from wherever it is stored.
+
+    Args:
+        source: A work directory, an exported folder, "demo", or a Hugging Face CLIP, see `eaglenet_jax.load`.
+
+    Returns:
+        Settings and parameters.
+
+    Raises:
+        UserError: The source is none of these, cannot be read, or its parameters do not fit its settings.
+    """
+    folder = Path(source)
+    if str(source) == DEMO and not folder.exists():
+        folder = DEMO_MODEL
+    if has_checkpoints(folder):
+        settings, params = read_workdir(folder)
+    elif (folder / PARAMETER_FILE).is_file():
+        settings, params = read_export(folder)
+    elif folder.is_dir() and not any((folder / name).is_file() for name in WEIGHT_FILES):
+        raise UserError(
+            f"{folder} holds no model: neither a run's {CHECKPOINTS}, nor an exported {PARAMETER_FILE}, nor the "
+            f"{WEIGHT_FILES[0]} of a Hugging Face CLIP; give a folder that does"
+        )
+    else:
+        settings, params = _clip_alone(str(source))
+    check_shapes(jax.eval_shape(build_system(settings).init, jax.random.key(0)), params, str(source))
+    where = str(folder.absolute()) if folder.exists() else str(source)
+    return StoredModel(settings, params, DEMO if folder == DEMO_MODEL else where)
+
+
+def model_settings(config: Any, sampling: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Take the settings of a model from a run's config.
+
+    Args:
+        config: A resolved config, or its saved form.
+        sampling: How frames of the data it was trained on were sampled: "fps" (1 by default) and, where they were set,
+            "first_seconds" and "timestamps" (data/decode.py: `Sampling`).
+
+    Returns:
+        What JSON can hold: the fields of `SETTINGS`, noise and seed of evaluation, and the sampling.
+    """
+    plain, sampling = as_plain(config), sampling or {}
+    return {
+        **{name: plain[name] for name in SETTINGS},
+        "evaluation": {name: plain["evaluation"][name] for name in ("noise", "seed")},
+        "fps": sampling.get("fps", 1.0),
+        **{name: sampling[name] for name in SAMPLING if sampling.get(name)},
+    }
+
+
+def read_workdir(folder: Path) -> tuple[dict[str, Any], Any]:
+    """Read settings and parameters of a run's best checkpoint."""
+    config = saved_config(folder / CONFIG_FILE)
+    with Checkpoints(folder / CHECKPOINTS) as saves:
+        params = saves.restore_params("best", bool(config.ema_decay))
+        best = saves.best()
+        noted = {} if best is None else saves.metadata(best)
+    # Older runs noted the rate alone, or nothing: then the demo's config has it, and other data have 1 frame a second.
+    older = {"fps": noted.get("fps", config.data.get("fps", 1.0))}
+    return model_settings(config, noted.get("sampling", older)), params
+
+
+def _clip_alone(source: str) -> tuple[dict[str, Any], Any]:
+    clip, params, logit_scale = load_clip(source)
+    settings = {
+        "name": Path(source).name,
+        "system": "clip4clip",
+        "preset": "ours",
+        "clip": as_plain(dataclasses.asdict(clip)),
+        "head": head_class("clip4clip").options(),
+        "max_words": clip.context_length,
+        "max_frames": CLIP_FRAMES,
+        "evaluation": {"noise": "per_text", "seed": 0},
+        "fps": 1.0,
+    }
+    return settings, {"clip": params["clip"], "head": {"matching_loss": {"logit_scale": np.reshape(logit_scale, ())}}}

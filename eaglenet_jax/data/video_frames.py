@@ -84,7 +84,7 @@ def _of_array(frames: np.ndarray, rule: FrameRule) -> VideoFrames:
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape or frames.dtype != np.uint8:
         raise UserError(
             f"a video is a file or an array of frames [M, H, W, 3] uint8, this one is {list(frames.shape)} "
-            f"{frames.dtype}; put its frames together with numpy.stack"
+            f"{frames.dtype}; give uint8 from 0 to 255, frames put together with numpy.stack"
         )
     picked = frames[pick_frames(len(frames), rule.max_frames)]
     if picked.shape[1:3] != (rule.size, rule.size):

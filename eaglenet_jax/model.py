@@ -23,7 +23,7 @@ from eaglenet_jax.data.video_frames import FrameRule, Video, VideoFrames, read_v
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
-from eaglenet_jax.runs.stored_model import DEMO, SAMPLING, read_model
+from eaglenet_jax.runs.stored_model import DEMO, read_model
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video
 from eaglenet_jax.scoring.host import padded_rows
 from eaglenet_jax.scoring.two_stages import score_both_ways
@@ -56,7 +56,7 @@ class Model:
 
     settings: Mapping[str, Any]
     system: System
-    params: Any
+    params: Any = dataclasses.field(repr=False)
     source: str
     identity: str
 
@@ -221,8 +221,8 @@ class Model:
         return both.t2v if direction == "t2v" else both.v2t
 
     def _read(self, video: Video) -> VideoFrames:
-        sampling = {name: self.settings[name] for name in SAMPLING if name in self.settings}
-        return read_video(video, FrameRule(self.size, self.system.max_frames, Sampling(self.fps, **sampling)))
+        more = {name: self.settings[name] for name in ("first_seconds", "timestamps") if name in self.settings}
+        return read_video(video, FrameRule(self.size, self.system.max_frames, Sampling(self.fps, **more)))
 
     def _video_batch(self, read: Sequence[VideoFrames], where: np.ndarray, valid: np.ndarray) -> dict[str, Any]:
         """A batch of the videos that were read; the last one fills it up."""
@@ -260,9 +260,7 @@ def _ids(ids: Sequence[str] | None, count: int, of: str) -> np.ndarray:
     if ids is None:
         return np.zeros(count, np.uint32)
     if isinstance(ids, str) or len(ids) != count:
-        raise UserError(
-            f"{1 if isinstance(ids, str) else len(ids)} ids for {count} {of}; give a list with one for each"
-        )
+        raise UserError(f"ids={ids!r:.60} for {count} {of}; give a list with one id for each")
     return example_ids(ids)
 
 
@@ -280,7 +278,7 @@ def _checked_extra(given: Mapping[str, Any], wanted: Mapping[str, Any], of: str)
     if left_over:
         raise UserError(f"{of} has no extra {', '.join(map(repr, left_over))}; leave it out")
     like, found = (traverse_util.flatten_dict(dict(tree), sep="/") for tree in (wanted, given))
-    for name in like.keys() | found.keys():
+    for name in sorted(like.keys() | found.keys()):
         shapes = [list(np.shape(tree[name])) if name in tree else "nothing" for tree in (found, like)]
         if shapes[0] != shapes[1]:
             raise UserError(f"{of}: extra {name} is {shapes[0]} and should be {shapes[1]}")

@@ -191,6 +191,12 @@ class PreparedDataset:
         """Height and width of the stored frames."""
         return self.manifest["settings"]["size"]
 
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How frames were chosen of a file besides their rate, where it is not the default: `Sampling`'s fields."""
+        settings = self.manifest["settings"]
+        return {name: settings[name] for name in ("first_seconds", "timestamps") if settings.get(name)}
+
     def left_out(self, name: str, queries: str = "all") -> tuple[int, int]:
         """(captions, videos) that a split lacks because their video was missing or could not be decoded.
 

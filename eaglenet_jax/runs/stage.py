@@ -109,7 +109,8 @@ def train_stage(experiment: Experiment, workdir: Path, source: str) -> tuple[Bes
             saves=saves.with_metadata(
                 lambda: {
                     "data_fingerprint": experiment.dataset.fingerprint,
-                    "sampling": dict(experiment.dataset.manifest["settings"]),
+                    "fps": experiment.dataset.manifest["settings"]["fps"],
+                    "sampling": experiment.dataset.sampling,
                     "seconds": earlier + time.monotonic() - started,
                     "config": as_plain(config),
                 }

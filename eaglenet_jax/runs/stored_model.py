@@ -29,7 +29,6 @@ CLIP_FRAMES = 12  # of a video, for a CLIP that was trained on pictures alone
 
 # The part of a config that says how a text and a video are encoded and scored.
 SETTINGS = ("name", "system", "preset", "clip", "head", "max_words", "max_frames")
-SAMPLING = ("first_seconds", "timestamps")  # of the prepared data, where they are not the default
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,24 +88,20 @@ def read_model(source: str | os.PathLike[str]) -> StoredModel:
     return StoredModel(settings, params, DEMO if folder == DEMO_MODEL else where)
 
 
-def model_settings(config: Any, sampling: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def model_settings(config: Any, fps: float = 1.0, sampling: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Take the settings of a model from a run's config.
 
     Args:
         config: A resolved config, or its saved form.
-        sampling: How frames of the data it was trained on were sampled: "fps" (1 by default) and, where they were set,
-            "first_seconds" and "timestamps" (data/decode.py: `Sampling`).
+        fps: Frames a second of the data that it was trained on.
+        sampling: "first_seconds" and "timestamps" of those data (data/decode.py: `Sampling`), where they were set.
 
     Returns:
-        What JSON can hold: the fields of `SETTINGS`, noise and seed of evaluation, and the sampling.
+        What JSON can hold: the fields of `SETTINGS`, noise and seed of evaluation, and how frames are sampled.
     """
-    plain, sampling = as_plain(config), sampling or {}
-    return {
-        **{name: plain[name] for name in SETTINGS},
-        "evaluation": {name: plain["evaluation"][name] for name in ("noise", "seed")},
-        "fps": sampling.get("fps", 1.0),
-        **{name: sampling[name] for name in SAMPLING if sampling.get(name)},
-    }
+    plain = as_plain(config)
+    evaluation = {name: plain["evaluation"][name] for name in ("noise", "seed")}
+    return {**{name: plain[name] for name in SETTINGS}, "evaluation": evaluation, "fps": fps, **(sampling or {})}
 
 
 def read_workdir(folder: Path) -> tuple[dict[str, Any], Any]:
@@ -116,9 +111,9 @@ def read_workdir(folder: Path) -> tuple[dict[str, Any], Any]:
         params = saves.restore_params("best", bool(config.ema_decay))
         best = saves.best()
         noted = {} if best is None else saves.metadata(best)
-    # Older runs noted the rate alone, or nothing: then the demo's config has it, and other data have 1 frame a second.
-    older = {"fps": noted.get("fps", config.data.get("fps", 1.0))}
-    return model_settings(config, noted.get("sampling", older)), params
+    # Older runs did not note the rate: the demo's config has it, other data have one frame a second by default.
+    fps = noted.get("fps", config.data.get("fps", 1.0))
+    return model_settings(config, fps, noted.get("sampling")), params
 
 
 def _clip_alone(source: str) -> tuple[dict[str, Any], Any]:

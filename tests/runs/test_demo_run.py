@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from data_prep import demo as demo_data
 from eaglenet_jax import evaluate, train
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.model import load
 from eaglenet_jax.runs.start import initial_parameters
 from eaglenet_jax.runs.tokens import load_encoder
 from eaglenet_jax.runs.stored_model import read_workdir
@@ -111,6 +113,24 @@ def test_evaluate_prints_the_same_table_from_the_checkpoint_alone(finished, tmp_
     evaluate.main([f"--workdir={workdir}", "--split=test", f"--save={tmp_path / 'saved'}"])
     assert _table(capsys.readouterr().out) == _table(printed)
     assert np.load(tmp_path / "saved/scores.npy").shape == (16, 16)
+
+
+def test_a_loaded_model_gives_the_scores_that_evaluate_saves(finished, root, tmp_path, capsys):
+    """From the clips themselves, in the noise of the captions' ids."""
+    workdir, _ = finished
+    evaluate.main([f"--workdir={workdir}", "--split=test", f"--save={tmp_path}"])
+    ids = json.loads((tmp_path / "ids.json").read_text())
+    (annotations,) = (root / "datasets").rglob("annotations.json")
+    texts = {f"sen{one['sen_id']}": one["caption"] for one in json.loads(annotations.read_text())["sentences"]}
+    model = load(workdir)
+    features = model.encode_text([texts[name] for name in ids["texts"]], ids=ids["texts"])
+    videos = model.encode_video(
+        [annotations.parent / f"videos/{name}.mp4" for name in ids["videos"]], ids=ids["videos"]
+    )
+    saved = np.load(tmp_path / "scores.npy")
+    np.testing.assert_allclose(model.score(features, videos), saved, atol=1e-5)
+    other = model.score(dataclasses.replace(features, id=features.id + 1), videos)
+    assert np.abs(other - saved).max() > 1e-4
 
 
 def test_everything_there_is_to_say_of_a_run_at_once(finished, tmp_path, capsys):
@@ -222,7 +242,7 @@ def test_a_config_that_does_not_fit_the_checkpoint_is_refused(finished, tmp_path
 
 def test_search_samples_videos_as_a_run_was_trained(finished):
     with Checkpoints(finished[0] / "checkpoints") as checkpoints:
-        assert checkpoints.metadata(checkpoints.best())["sampling"]["fps"] == 3.0
+        assert checkpoints.metadata(checkpoints.best())["fps"] == 3.0
     config = json.loads((finished[0] / "config.json").read_text())
     settings, _ = read_workdir(finished[0])
     assert settings["fps"] == 3.0 and settings["head"] == config["head"]

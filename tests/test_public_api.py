@@ -41,6 +41,8 @@ def public_lines() -> Iterator[str]:
             fields = ", ".join(f"{field.name}: {field.type}" for field in dataclasses.fields(value) if field.init)
             yield f"{name}: {'' if name == 'Head' else fields}".rstrip(": ")
             for method, function in sorted(vars(value).items()):
+                if isinstance(function, classmethod):
+                    function = getattr(value, method)
                 if not method.startswith("_") and callable(function) and not isinstance(function, type):
                     yield f"    {method}{_signature(function)}"
 

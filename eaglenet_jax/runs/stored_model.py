@@ -14,10 +14,10 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from eaglenet_jax.registry import head_class
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.load import WEIGHT_FILES, load_clip
+from eaglenet_jax.registry import head_class
 from eaglenet_jax.runs.export import PARAMETER_FILE, read_export
 from eaglenet_jax.runs.start import check_shapes
 from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints, load_checkpoint
@@ -106,14 +106,10 @@ def model_settings(config: Any, fps: float = 1.0, sampling: Mapping[str, Any] | 
 
 def read_workdir(folder: Path) -> tuple[dict[str, Any], Any]:
     """Read settings and parameters of a run's best checkpoint."""
-    config = saved_config(folder / CONFIG_FILE)
-    with Checkpoints(folder / CHECKPOINTS) as saves:
-        params = saves.restore_params("best", bool(config.ema_decay))
-        best = saves.best()
-        noted = {} if best is None else saves.metadata(best)
+    loaded = load_checkpoint(folder)
     # Older runs did not note the rate: the demo's config has it, other data have one frame a second by default.
-    fps = noted.get("fps", config.data.get("fps", 1.0))
-    return model_settings(config, fps, noted.get("sampling")), params
+    fps = loaded.config.data.get("fps", 1.0) if loaded.fps is None else loaded.fps
+    return model_settings(loaded.config, fps, loaded.sampling), loaded.params
 
 
 def _clip_alone(source: str) -> tuple[dict[str, Any], Any]:

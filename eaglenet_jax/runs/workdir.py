@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class CheckpointRecord:
         seed: Seed of its training.
         converted_from: The program that wrote it, see `eaglenet_jax.convert`; empty for ours.
         fps: Frames a second of the data that it was trained on; None where that was not noted.
+        sampling: How else frames of those data were chosen, see `PreparedDataset.sampling`.
         data_fingerprint: Of the data that it was trained on; None where that was not noted.
         config: Of the work directory, or the one that was given for a checkpoint without a work directory.
     """
@@ -70,6 +71,7 @@ class CheckpointRecord:
     seed: int
     converted_from: str
     fps: float | None
+    sampling: Mapping[str, Any]
     data_fingerprint: str | None
     config: Any
 
@@ -152,6 +154,7 @@ def _opened(source: Path, step: int | None, config: Any) -> tuple[CheckpointReco
         seed=trained.get("seed", config.seed),
         converted_from=converted_from,
         fps=noted.get("fps"),
+        sampling=noted.get("sampling", {}),
         data_fingerprint=noted.get("data_fingerprint"),
         config=config,
     )

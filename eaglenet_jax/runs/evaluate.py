@@ -141,6 +141,7 @@ def evaluate_checkpoint(
             seed=config.seed,
             converted_from=source,
             fps=None,
+            sampling={},
             data_fingerprint=None,
             config=config,
             params=converted_parameters(source, str(checkpoint), config),

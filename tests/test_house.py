@@ -78,7 +78,8 @@ MAY_IMPORT = {
     "eaglenet_jax.config": BOTTOM | {"eaglenet_jax.registry"},
     "eaglenet_jax.reports": BOTTOM | CONTRACT | {"eaglenet_jax.metrics", "eaglenet_jax.atomic"},
     "eaglenet_jax.runs": BELOW_RUNS,
-    "eaglenet_jax.search": BELOW_RUNS | {"eaglenet_jax.runs", "eaglenet_jax.command"},
+    "eaglenet_jax.model": (BELOW_RUNS - {"data_prep"}) | {"eaglenet_jax.runs"},
+    "eaglenet_jax.search": BELOW_RUNS | {"eaglenet_jax.runs", "eaglenet_jax.model", "eaglenet_jax.command"},
     # Files at the root: entry points, and what they share.
     "eaglenet_jax.atomic": {"eaglenet_jax.errors"},
     "eaglenet_jax.progress": set[str](),

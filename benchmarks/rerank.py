@@ -16,7 +16,7 @@ from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.runs.experiment import open_experiment
 from eaglenet_jax.runs.split import evaluate_split, evaluation_draws
 from eaglenet_jax.runs.workdir import load_checkpoint
-from eaglenet_jax.scoring.rerank_report import format_rerank_report, rerank_report
+from eaglenet_jax.scoring.rerank_report import RerankReportOptions, format_rerank_report, rerank_report
 
 SUMMARY = "Recall and time of reranking a run's gallery against the full ranking."
 
@@ -41,10 +41,12 @@ def main(arguments: Sequence[str]) -> None:
         evaluation.encoded.texts,
         evaluation.encoded.videos,
         draws=evaluation_draws(experiment),
-        top_k=[int(number) for number in given.top_k.split(",")],
-        text_video=evaluation.encoded.text_video,
-        direction=given.direction,
-        combine=given.combine,
+        options=RerankReportOptions(
+            top_k=[int(number) for number in given.top_k.split(",")],
+            text_video=evaluation.encoded.text_video,
+            direction=given.direction,
+            combine=given.combine,
+        ),
     )
     print(json.dumps(report, indent=1) if given.json else format_rerank_report(report))
 

@@ -19,7 +19,7 @@ from benchmarks.scoring_counts import dense_products, folded_products, mflop
 from benchmarks.scoring_torch import BLOCK, TorchDense
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.eaglenet import EagleNet
-from eaglenet_jax.scoring.gallery import make_score, score_gallery
+from eaglenet_jax.scoring.gallery import ScoringOptions, make_score, score_gallery
 
 TORCH, ALL_NODES, DENSE, OURS = "torch_dense", "jax_dense_all_nodes", "jax_dense", "ours"
 TITLES = {
@@ -51,8 +51,8 @@ def make_ways(
     score: dict[str, Callable[[], np.ndarray]] = {
         ALL_NODES: functools.partial(_with_all_nodes, every, params, texts, videos, draws),
         DENSE: functools.partial(
-            score_gallery, dense, params, texts, videos, draws=draws, block=min(BLOCK, sizes.texts),
-            video_block=min(BLOCK, sizes.videos),
+            score_gallery, dense, params, texts, videos, draws=draws,
+            options=ScoringOptions(min(BLOCK, sizes.texts), min(BLOCK, sizes.videos)),
         ),
         OURS: functools.partial(score_gallery, ours, params, texts, videos, draws=draws),
     }  # fmt: skip

@@ -58,8 +58,12 @@ def _parser() -> Parser:
         help="an extra row beside the raw scores; dual_softmax and sinkhorn see all queries at once (transductive)",
     )
     parser.add_argument(
-        "--temperature", type=float, help="of the post-processing; by default chosen on validation, else 100"
+        "--temperature",
+        type=float,
+        help="of dual_softmax and sinkhorn, and of qb_norm where that is asked for alone; by default chosen on "
+        "validation for dual_softmax, else 100",
     )
+    parser.add_argument("--qb-temperature", type=float, help="of qb_norm (default 20, the published one)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a page with everything, as report.html")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     runs = parser.add_argument_group("with --workdir or --checkpoint")
@@ -124,19 +128,22 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _matrix(given: dict[str, Any]) -> int:
-    from eaglenet_jax.metrics.measure import measure_files
     from eaglenet_jax.metrics.score_files import read_list
-    from eaglenet_jax.reports.text import format_report  # late: --help answers at once
+    from eaglenet_jax.metrics.score_report import RelevanceFiles, measure_files
+    from eaglenet_jax.reports.score_text import format_report  # late: --help answers at once
 
     as_json, page = given.pop("json", False), given.pop("report", None)
     captions, videos = given.pop("captions", None), given.get("video_ids")
     if captions is not None and page is None:
         raise UserError("--captions are for the report: give --report=FILE as well")
     path = given.pop("similarity")
-    found = measure_files(path, **given)
+    relevance = RelevanceFiles(*(given.pop(name, None) for name in ("captions_per_video", "text_ids", "video_ids")))
+    files = {name: given.pop(name, None) for name in ("baseline", "query_bank", "validation")}
+    found = measure_files(path, relevance=relevance, **files, options=_measure_options(given))
     print(json.dumps(found.summary, indent=1) if as_json else format_report(found.summary))
     if page is not None:
-        from eaglenet_jax.reports.score_page import Context, Gallery, scores_hash, write_score_page
+        from eaglenet_jax.reports.notable_queries import Gallery
+        from eaglenet_jax.reports.score_page import Context, scores_hash, write_score_page
 
         named = (None if file is None else list(map(str, read_list(file))) for file in (captions, videos))
         gallery = Gallery.numbered(found.scores.shape, *named)
@@ -145,6 +152,14 @@ def _matrix(given: dict[str, Any]) -> int:
         if not as_json:
             print(f"\n  {written}")
     return 0
+
+
+def _measure_options(given: dict[str, Any]) -> Any:
+    """The `MeasureOptions` among the flags, which are taken out of `given`."""
+    from eaglenet_jax.metrics.score_report import MeasureOptions
+
+    names = ("postprocess", "temperature", "qb_temperature", "ties", "v2t_among")
+    return MeasureOptions(**{name: given.pop(name) for name in names if name in given})
 
 
 def _leak(given: dict[str, Any]) -> int:
@@ -163,13 +178,12 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
     from eaglenet_jax.config.loading import load_config
     from eaglenet_jax.progress import EvaluationProgress
     from eaglenet_jax.reports.results import print_results
-    from eaglenet_jax.reports.text import detail_lines, extra_rows
+    from eaglenet_jax.reports.score_text import detail_lines, extra_rows
     from eaglenet_jax.runs.evaluate import EvaluationOptions, evaluate_checkpoint, evaluate_run, save_stage
     from eaglenet_jax.runs.page import baseline_scores, check_baseline, measure_stage, run_notes, write_run_page
 
     as_json, page, save = given.pop("json", False), given.pop("report", None), given.pop("save", None)
-    baseline, postprocess = given.pop("baseline", None), given.pop("postprocess", [])
-    temperature = given.pop("temperature", None)
+    baseline, measuring = given.pop("baseline", None), _measure_options(given)
     if baseline is not None:
         check_baseline(baseline)
     options = EvaluationOptions(**{name: given[name] for name in OPTIONS if name in given})
@@ -181,7 +195,7 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
             stages = evaluate_run(given["workdir"], options, told=told)
         last = stages[-1]
         other = None if baseline is None else baseline_scores(baseline, last, told)
-        found = measure_stage(last, baseline=other, postprocess=postprocess, temperature=temperature, told=told)
+        found = measure_stage(last, baseline=other, options=measuring, told=told)
     results = [stage.result for stage in stages]
     split = last.evaluation.encoded.split.name
     if save is not None:
@@ -191,7 +205,7 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
         stage_values = [dataclasses.asdict(result) for result in results]
         print(json.dumps({"split": split, "stages": stage_values, "scores": found.summary}, indent=1))
     else:
-        rows = [] if other is None else [(other[0], found.summary["baseline"]["metrics"])]
+        rows = [] if other is None else [(other.name, found.summary["baseline"]["metrics"])]
         notes = run_notes(results[-1], split, last)
         print_results(
             results, split, [*rows, *extra_rows(found.summary)], ["", *detail_lines(found.summary), "", *notes]

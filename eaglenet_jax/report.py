@@ -24,8 +24,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--title", default="Runs compared", help="of the page")
     given = parser.parse_args(arguments)
 
-    from eaglenet_jax.reports.comparison import compare, comparison_text  # late, so that --help answers at once
-    from eaglenet_jax.reports.table_files import write_tables
+    from eaglenet_jax.reports.comparison import (  # late, so that --help answers at once
+        compare,
+        comparison_text,
+        write_comparisons,
+    )
     from eaglenet_jax.runs.collect import families, find_runs
 
     by_data: dict[str, list[tuple[str, Sequence[StageResult]]]] = {}
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
         by_data.setdefault(family.data, []).append((family.label, family.results))
     comparisons = [compare(rows, given.split) for rows in by_data.values()]
     print("\n\n".join(map(comparison_text, comparisons)))
-    for file in write_tables(given.out, comparisons, given.title, given.split):
+    for file in write_comparisons(given.out, comparisons, given.title, given.split):
         print(f"  {file}")
 
 

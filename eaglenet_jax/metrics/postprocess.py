@@ -1,7 +1,7 @@
-"""After-processing of a score matrix: dual softmax, QB-Norm, Sinkhorn. Off by default, reported beside the raw result.
+"""Post-processing of a score matrix: dual softmax, QB-Norm, Sinkhorn. Off by default; an extra row of a report.
 
-A result is *transductive* if the score of one query depends on which other queries are tested with it: nobody who
-types one sentence can have it. Directions: "t2v" ranks the videos of each text (row), "v2t" the texts of each video
+A result is *transductive* if the score of one query depends on which other queries are tested with it, which a search
+for a single sentence cannot have. Directions: "t2v" ranks the videos of each text (row), "v2t" the texts of each video
 (column).
 """
 
@@ -14,12 +14,26 @@ import numpy as np
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import place, rank_metrics
 
+QB_TEMPERATURE = 20.0  # of the QB-Norm paper
+
 
 def dual_softmax(scores: np.ndarray, temperature: float = 100.0, direction: str = "t2v") -> np.ndarray:
-    """Dual softmax, s · softmax(temperature · s) over the queries, [Nt, Nv] float64. Transductive.
+    """Compute the dual softmax, s · softmax(temperature · s) over the queries. Transductive.
 
-    The softmax runs over the texts for "t2v" and over the videos for "v2t" (Cheng et al. 2021, CAMoE, inference form).
-    The released programs use temperature 1 or 100. Choose it on validation with `choose_temperature`.
+    The inference form of Cheng et al. 2021 (CAMoE). The softmax runs over the texts for "t2v" and over the videos for
+    "v2t".
+
+    Args:
+        scores: [Nt, Nv].
+        temperature: Factor of the scores in the softmax. The released programs use 1 or 100; `choose_temperature`
+            finds one on validation scores.
+        direction: "t2v" or "v2t".
+
+    Returns:
+        [Nt, Nv] float64.
+
+    Raises:
+        UserError: If the direction is unknown.
     """
     if direction == "v2t":
         return dual_softmax(scores.T, temperature).T
@@ -39,7 +53,20 @@ def choose_temperature(
     direction: str = "t2v",
     temperatures: Sequence[float] = (1.0, 3.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0),
 ) -> float:
-    """The temperature whose dual softmax has the highest R@1, then the lowest mean rank, on *validation* scores."""
+    """Choose the temperature of the dual softmax on *validation* scores: the highest R@1, then the lowest mean rank.
+
+    Args:
+        scores: [Nt, Nv] of a validation split.
+        text_video: [Nt], the video of each text. None: the diagonal.
+        direction: "t2v" or "v2t".
+        temperatures: To choose from.
+
+    Returns:
+        One of `temperatures`, the first of equally good ones.
+
+    Raises:
+        UserError: If the direction is unknown, or the relevance does not fit.
+    """
     _check_direction(direction)
 
     def quality(temperature: float) -> tuple[float, float]:
@@ -51,15 +78,28 @@ def choose_temperature(
 
 
 def qb_norm(
-    scores: np.ndarray, bank: np.ndarray, temperature: float = 20.0, top_k: int = 1, direction: str = "t2v"
+    scores: np.ndarray, bank: np.ndarray, temperature: float = QB_TEMPERATURE, top_k: int = 1, direction: str = "t2v"
 ) -> np.ndarray:
-    """Querybank normalisation with the dynamic inverted softmax (Bogolin et al. 2022, eq. 3–4), [Nt, Nv] float64.
+    """Compute query-bank normalisation with the dynamic inverted softmax (Bogolin et al. 2022, eq. 3–4).
 
-    bank: [Nb, Nv] for "t2v", training texts against the test videos; [Nt, Nb] for "v2t", the test texts against
-    training videos. An item of the gallery is a hub if it is among the `top_k` of any bank query. A query whose best
-    item is a hub is scored s − log Σ_b exp(temperature · bank_b) / temperature (the paper's ratio, as a logarithm: the
-    same ranking); the other queries keep s. So queries may be on different scales: only rank within a query.
-    Not transductive in the test queries: the bank is from training. It does use the whole test gallery.
+    An item of the gallery is a hub if it is among the `top_k` of any bank query. A query whose best item is a hub is
+    scored s − log Σ_b exp(temperature · bank_b) / temperature (the paper's ratio, as a logarithm: the same ranking);
+    the other queries keep s. So queries may be on different scales: only rank within a query. Not transductive in the
+    test queries, since the bank is from training; it does use the whole test gallery.
+
+    Args:
+        scores: [Nt, Nv].
+        bank: Scores of training queries: [Nb, Nv] for "t2v", texts × the test videos; [Nt, Nb] for "v2t", the test
+            texts × videos.
+        temperature: Factor of the scores in the softmax; the paper's is 20.
+        top_k: How many of a bank query's best items are hubs.
+        direction: "t2v" or "v2t".
+
+    Returns:
+        [Nt, Nv] float64.
+
+    Raises:
+        UserError: If the bank does not fit the scores, or the direction is unknown.
     """
     if direction == "v2t":
         return qb_norm(scores.T, bank.T, temperature, top_k).T
@@ -79,11 +119,18 @@ def qb_norm(
 
 
 def sinkhorn(scores: np.ndarray, temperature: float = 100.0, iterations: int = 50) -> np.ndarray:
-    """Scores of a balanced matching of all texts with all videos, [Nt, Nv] float64, both directions. Transductive.
+    """Compute scores of a balanced matching of all texts with all videos, for both directions. Transductive.
 
     exp(temperature · s) is scaled by rows and columns in turn until every text has the mass 1/Nt and every video 1/Nv
-    (entropic optimal transport; Cuturi 2013), which presumes about equally many captions for each video. Returned is
-    log(plan) / temperature, so nothing underflows into ties.
+    (entropic optimal transport; Cuturi 2013), which assumes about equally many captions for each video.
+
+    Args:
+        scores: [Nt, Nv].
+        temperature: Factor of the scores in the exponential.
+        iterations: How often rows and columns are scaled.
+
+    Returns:
+        [Nt, Nv] float64, log(plan) / temperature, so that nothing underflows into ties.
     """
     plan = temperature * np.asarray(scores, np.float64)
     texts, videos = plan.shape

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,19 +24,29 @@ Metrics = dict[str, Any]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the right item of each query stands: how many other items score higher, and how many tie with it.
+    """The place of each query's right item among the items of the gallery.
 
-    greater, tied: [N] int64.
+    Attributes:
+        greater: [N] int64, how many other items score higher.
+        tied: [N] int64, how many other items have the same score.
     """
 
     greater: np.ndarray
     tied: np.ndarray
 
     def ranks(self, ties: str = "mean") -> np.ndarray:
-        """Ranks from 1, [N] float64: 1 + greater + no ties ("optimistic"), half ("mean") or all ("pessimistic").
+        """Compute ranks from 1 by a tie rule.
 
-        "released" looks for the right score in the sorted row as the released programs do and so counts a query once
-        for every item that has it: [N + ties] ranks, those of one query side by side.
+        Args:
+            ties: 1 + greater + none of the ties ("optimistic"), half of them ("mean") or all ("pessimistic").
+                "released" looks for the right score in the sorted row, as the released programs do, and so counts a
+                query once for every item that has this score.
+
+        Returns:
+            [N] float64; for "released" [N + ties], the ranks of one query next to each other.
+
+        Raises:
+            UserError: If the rule is unknown.
         """
         if ties not in TIE_RULES:
             raise UserError(f"tie rule {ties!r} is unknown: use one of {', '.join(TIE_RULES)}")
@@ -49,10 +59,13 @@ class Placement:
 
 @dataclass(frozen=True)
 class RetrievalPlacement:
-    """Both directions of one score matrix.
+    """The places of both directions of a score matrix.
 
-    t2v: per text. v2t: per video that has a caption. text_video: [Nt], the video of each text query. videos: [Nq], the
-    column of each video query, ascending.
+    Attributes:
+        t2v: One query for each text.
+        v2t: One query for each video that has a caption.
+        text_video: [Nt], the video of each text query.
+        videos: [Nq], the column of each video query, ascending.
     """
 
     t2v: Placement
@@ -61,10 +74,33 @@ class RetrievalPlacement:
     videos: np.ndarray
 
 
-def check_relevance(shape: tuple[int, ...], text_video: np.ndarray | None) -> np.ndarray:
-    """The video of each text, [Nt] int64, checked against the shape of the scores. None means the diagonal.
+class RetrievalScores(NamedTuple):
+    """Scores of a gallery, and which text belongs to which video.
 
-    Raises UserError if the scores are not a non-empty matrix, are not square without `text_video`, or do not fit it.
+    Attributes:
+        scores: [Nt, Nv], texts × videos, higher is better.
+        text_video: [Nt] integers, the column of each text's video. None: unknown, or the diagonal.
+        v2t_scores: [Nt, Nv] to rank texts by for each video, where a system that reranks has other scores there. None:
+            the same scores.
+    """
+
+    scores: np.ndarray
+    text_video: np.ndarray | None = None
+    v2t_scores: np.ndarray | None = None
+
+
+def check_relevance(shape: tuple[int, ...], text_video: np.ndarray | None) -> np.ndarray:
+    """Check the video of each text against the shape of the scores.
+
+    Args:
+        shape: Of the scores, (Nt, Nv).
+        text_video: [Nt] integers. None: the diagonal of square scores.
+
+    Returns:
+        [Nt] int64.
+
+    Raises:
+        UserError: If the scores are not a non-empty matrix, are not square without `text_video`, or do not fit it.
     """
     if len(shape) != 2 or 0 in shape:
         raise UserError(f"scores have shape {shape}: expected a non-empty matrix, texts × videos")
@@ -96,15 +132,25 @@ def place(
     v2t_among: str = "videos",
     v2t_scores: np.ndarray | None = None,
 ) -> RetrievalPlacement:
-    """Place the right items of every query of both directions.
+    """Place the right item of every query, in both directions.
 
-    scores: [Nt, Nv], finite. text_video: [Nt] int, or None for the diagonal. Text→video: the one right video among all
-    videos. Video→text: the video's best caption; a video without a caption is no query there, but stays in the gallery
-    of the texts. `v2t_among` says what it is placed among: "videos", the best captions of the other videos, as the
-    released programs count; or "captions", every caption of the other videos. Both are the same with one caption a
-    video, and R@1 is always the same. v2t_scores: [Nt, Nv] to rank texts by, where a system that reranks has others.
-    Memory: O(chunk), at least one video's captions.
-    Raises UserError on scores that are not finite real numbers, and on relevance that does not fit.
+    Text→video places the one right video among all videos. Video→text places the video's best caption; a video without
+    a caption is no query there, but stays in the gallery of the texts. Memory: one chunk of scores, at least one
+    video's captions.
+
+    Args:
+        scores: [Nt, Nv], finite real numbers.
+        text_video: [Nt] integers, the video of each text. None: the diagonal.
+        v2t_among: What a video's best caption is placed among: "videos", the best captions of the other videos, as the
+            released programs count, or "captions", every caption of the other videos. With one caption a video both are
+            the same; R@1 is always the same.
+        v2t_scores: [Nt, Nv] to rank texts by, where they are not `scores`.
+
+    Returns:
+        The places of both directions.
+
+    Raises:
+        UserError: If a score is not a finite real number, or if the relevance or a shape does not fit.
     """
     if v2t_among not in ("videos", "captions"):
         raise UserError(f"v2t_among={v2t_among!r} is unknown: use 'videos' or 'captions'")
@@ -153,7 +199,10 @@ def _place_videos(
 def _row_blocks(
     scores: np.ndarray, order: np.ndarray, boundaries: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of scores[order] that end at boundaries, as (positions in `order`, block). Refuses non-finite scores."""
+    """Blocks of scores[order] that end at boundaries, as (positions in `order`, block).
+
+    Raises UserError on scores that are not finite.
+    """
     limit = max(1, CHUNK_ELEMENTS // scores.shape[1])
     start = 0
     while start < len(order):
@@ -174,9 +223,17 @@ def _row_blocks(
 
 
 def with_misses(placement: RetrievalPlacement, texts: int, videos: int) -> RetrievalPlacement:
-    """The placement with queries that could not be asked, in the last place: `texts` captions of `videos` lost videos.
+    """Add queries of lost videos, each in the last place.
 
     The gallery lacks the lost videos, so the other queries have fewer rivals than they would have had.
+
+    Args:
+        placement: Of the queries that were scored.
+        texts: How many captions are lost.
+        videos: How many videos they belonged to.
+
+    Returns:
+        The placement of all queries; the lost ones come last.
     """
     if not texts and not videos:
         return placement
@@ -196,10 +253,15 @@ def with_misses(placement: RetrievalPlacement, texts: int, videos: int) -> Retri
 
 
 def rank_metrics(ranks: np.ndarray) -> Metrics:
-    """R@1, R@5, R@10, R@50 in percent, median and mean rank, MRR (100 · mean of 1/rank), and the number of queries.
+    """Compute retrieval metrics of the ranks of one direction.
 
-    ranks: [N], from 1. A query is a hit at K if fewer than K items stand before the right one, that is rank < K + 1; so
-    a rank of 1.5 (one tie, rule "mean") is a hit at 1. `queries` is the denominator, the number of ranks.
+    Args:
+        ranks: [N], from 1.
+
+    Returns:
+        "R@1", "R@5", "R@10" and "R@50" in percent, "MdR" and "MnR" (median and mean rank), "MRR" (100 · mean of 1/rank)
+        and "queries" (N, the denominator). A query is a hit at K if fewer than K items stand before the right one, that
+        is rank < K + 1; so a rank of 1.5 (one tie, rule "mean") is a hit at 1.
     """
     recalls = {f"R@{k}": 100.0 * float(np.mean(ranks < k + 1)) for k in RECALL_DEPTHS}
     return recalls | {
@@ -211,12 +273,12 @@ def rank_metrics(ranks: np.ndarray) -> Metrics:
 
 
 def recall_sum(t2v: Metrics, v2t: Metrics) -> float:
-    """Rsum: R@1 + R@5 + R@10 of both directions, at most 600."""
+    """Compute Rsum, R@1 + R@5 + R@10 of both directions, at most 600."""
     return float(sum(side[f"R@{k}"] for side in (t2v, v2t) for k in (1, 5, 10)))
 
 
 def placement_metrics(placement: RetrievalPlacement, ties: str = "mean") -> Metrics:
-    """{"t2v": …, "v2t": …, "Rsum": …} by one tie rule. See `rank_metrics`."""
+    """Compute {"t2v": …, "v2t": …, "Rsum": …} by one tie rule. See `rank_metrics`."""
     t2v, v2t = rank_metrics(placement.t2v.ranks(ties)), rank_metrics(placement.v2t.ranks(ties))
     return {"t2v": t2v, "v2t": v2t, "Rsum": recall_sum(t2v, v2t)}
 
@@ -224,14 +286,54 @@ def placement_metrics(placement: RetrievalPlacement, ties: str = "mean") -> Metr
 def retrieval_metrics(
     scores: np.ndarray, text_video: np.ndarray | None = None, ties: str = "mean", *, v2t_among: str = "videos"
 ) -> Metrics:
-    """Metrics of a score matrix [Nt, Nv] in both directions. See `place` for the arguments and errors."""
+    """Compute retrieval metrics of a score matrix in both directions.
+
+    Args:
+        scores: [Nt, Nv], texts × videos, higher is better.
+        text_video: [Nt] integers, the column of each text's video; several texts may share one. None: the diagonal of
+            square scores.
+        ties: Tie rule: "mean", "optimistic", "pessimistic", or "released" as the released programs count
+            (`Placement.ranks`).
+        v2t_among: What a video's best caption is placed among, "videos" or "captions" (`place`).
+
+    Returns:
+        {"t2v": metrics, "v2t": metrics, "Rsum": number}; the metrics are those of `rank_metrics`.
+
+    Raises:
+        UserError: If a score is not a finite real number, or if the relevance or an option does not fit.
+    """
     return placement_metrics(place(scores, text_video, v2t_among=v2t_among), ties)
 
 
 def metrics_by_tie_rule(placement: RetrievalPlacement) -> dict[str, Metrics]:
-    """The metrics by each tie rule, or only by "mean" when there are no ties that could make a difference."""
+    """Compute the metrics by each tie rule, or only by "mean" where no right item ties."""
     rules = TIE_SHARE if placement.t2v.tied.any() or placement.v2t.tied.any() else ("mean",)
     return {rule: placement_metrics(placement, rule) for rule in rules}
+
+
+def chance_metrics(shape: tuple[int, int], text_video: np.ndarray | None = None) -> Metrics:
+    """Compute the expected metrics of random scores.
+
+    Text→video: the right video is equally likely at each of Nv places. Video→text: among the best captions of the
+    videos one with more captions stands higher, but over all videos every place is taken equally often.
+
+    Args:
+        shape: Of the scores, (Nt, Nv).
+        text_video: [Nt], the video of each text. None: the diagonal.
+
+    Returns:
+        As `retrieval_metrics`.
+    """
+    captioned = len(np.unique(check_relevance(shape, text_video)))
+    t2v, v2t = _uniform_rank(shape[1], queries=shape[0]), _uniform_rank(captioned, queries=captioned)
+    return {"t2v": t2v, "v2t": v2t, "Rsum": recall_sum(t2v, v2t)}
+
+
+def _uniform_rank(gallery: int, queries: int) -> Metrics:
+    middle = (gallery + 1) / 2
+    recalls = {f"R@{k}": 100.0 * min(k, gallery) / gallery for k in RECALL_DEPTHS}
+    reciprocal = float(np.mean(1.0 / np.arange(1, gallery + 1)))
+    return recalls | {"MdR": middle, "MnR": middle, "MRR": 100.0 * reciprocal, "queries": queries}
 
 
 def best_items(scores: np.ndarray, count: int) -> np.ndarray:
@@ -239,3 +341,9 @@ def best_items(scores: np.ndarray, count: int) -> np.ndarray:
     edge = np.partition(scores, -count)[-count]
     above, at_edge = np.flatnonzero(scores > edge), np.flatnonzero(scores == edge)
     return np.concatenate([above, at_edge[: count - len(above)]])
+
+
+def best_in_order(scores: np.ndarray, count: int) -> list[int]:
+    """List the `count` highest of scores [N], best first, equal ones in their order. All of them if there are fewer."""
+    best = best_items(scores, min(count, len(scores)))
+    return [int(item) for item in best[np.lexsort((best, -scores[best]))]]

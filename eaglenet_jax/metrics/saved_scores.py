@@ -1,10 +1,10 @@
-"""Scores, ids and features of an evaluation in a folder, and back."""
+"""The folder that `evaluate --save` writes: scores, ids and features of an evaluation."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -12,49 +12,65 @@ from typing import IO, Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 
 SCORES, V2T_SCORES, IDS, FEATURES = "scores.npy", "scores_v2t.npy", "ids.json", "features.npz"
 
 
 @dataclass(frozen=True)
 class SavedScores:
-    """scores: [Nt, Nv], mapped from the file. text_ids: Nt, video_ids: Nv strings. text_video: [Nt] int64. v2t_scores:
-    [Nt, Nv] to rank texts by, where a system that reranks has others.
+    """Scores of a split with the ids of its texts and videos.
+
+    Attributes:
+        scores: [Nt, Nv], texts × videos.
+        text_ids: Nt strings.
+        video_ids: Nv strings.
+        text_video: [Nt] integers, the column of each text's video.
+        v2t_scores: [Nt, Nv] to rank texts by, where a system that reranks has others. None: the same scores.
     """
 
     scores: np.ndarray
-    text_ids: list[str]
-    video_ids: list[str]
+    text_ids: Sequence[str]
+    video_ids: Sequence[str]
     text_video: np.ndarray
     v2t_scores: np.ndarray | None = None
 
 
 def save_scores(
     directory: str | Path,
-    scores: np.ndarray,
-    text_ids: Sequence[str],
-    video_ids: Sequence[str],
-    text_video: np.ndarray,
+    saved: SavedScores,
     *,
-    v2t_scores: np.ndarray | None = None,
-    texts: TextFeatures | None = None,
-    videos: VideoFeatures | None = None,
+    texts: Mapping[str, Any] | None = None,
+    videos: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Writes scores.npy, ids.json, scores_v2t.npy if given and, of the features given, features.npz. Returns the paths.
+    """Write scores, ids and features of a split into a folder. Each file is complete or not there.
 
-    features.npz: text/id, text/pooled, text/mask, video/id, video/frames, video/mask, as in heads/interface.py (word
-    and patch states are left out: they are large and can be made again). Each file is complete or not there. Raises
-    UserError if the folder cannot be written to.
+    Args:
+        directory: Of the files; made where it is not there.
+        saved: Scores and ids: scores.npy, ids.json and, where they are others, scores_v2t.npy.
+        texts: Arrays of the captions by name, [Nt, ...], for features.npz under "text/NAME".
+        videos: Arrays of the videos by name, [Nv, ...], for features.npz under "video/NAME".
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        UserError: If the folder cannot be written to.
+        ValueError: If the ids do not fit the scores.
     """
     directory = Path(directory)
-    ids = {"texts": list(text_ids), "videos": list(video_ids), "text_video": np.asarray(text_video).tolist()}
+    scores, v2t_scores = saved.scores, saved.v2t_scores
+    ids = {
+        "texts": list(saved.text_ids),
+        "videos": list(saved.video_ids),
+        "text_video": np.asarray(saved.text_video).tolist(),
+    }
     if scores.shape != (len(ids["texts"]), len(ids["videos"])):
         raise ValueError(f"scores {scores.shape} for {len(ids['texts'])} texts and {len(ids['videos'])} videos")
-    features: dict[str, Any] = {}
-    for side, given, names in (("text", texts, ("id", "pooled", "mask")), ("video", videos, ("id", "frames", "mask"))):
-        if given is not None:
-            features |= {f"{side}/{name}": _plain(getattr(given, name)) for name in names}
+    features: dict[str, Any] = {
+        f"{side}/{name}": _plain(array)
+        for side, arrays in (("text", texts), ("video", videos))
+        for name, array in (arrays or {}).items()
+    }
     writers: dict[str, Callable[[IO[bytes]], Any]] = {
         SCORES: lambda file: np.save(file, _plain(scores)),
         IDS: lambda file: file.write(json.dumps(ids, indent=1, ensure_ascii=False).encode()),
@@ -75,7 +91,17 @@ def save_scores(
 
 
 def load_scores(directory: str | Path) -> SavedScores:
-    """What `save_scores` wrote. Raises UserError if the folder does not hold it."""
+    """Read the scores and ids that `save_scores` wrote.
+
+    Args:
+        directory: Of the files.
+
+    Returns:
+        Scores, mapped from the files, and ids.
+
+    Raises:
+        UserError: If a file is absent or damaged, or if they do not fit each other.
+    """
     directory = Path(directory)
     try:
         ids = json.loads((directory / IDS).read_text(encoding="utf-8"))
@@ -102,7 +128,7 @@ def load_scores(directory: str | Path) -> SavedScores:
 
 
 def _plain(array: Any) -> np.ndarray:
-    """NumPy array in a type that every program can read: bfloat16 as float32."""
+    """Convert to a NumPy array of a type that every program can read: bfloat16 becomes float32."""
     array = np.asarray(array)
     return array.astype(np.float32) if array.dtype.kind == "V" or array.dtype.name == "bfloat16" else array
 

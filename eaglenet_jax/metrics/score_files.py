@@ -1,24 +1,33 @@
-"""Score matrices of any program from files, and which text belongs to which video. Nothing pickled is ever opened."""
+"""Reading of score matrices and relevance that any program wrote. Pickled objects are never opened."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.ranks import RetrievalScores
 from eaglenet_jax.metrics.saved_scores import IDS, load_scores
 
 NPY_MAGIC = b"\x93NUMPY"
 
 
 def load_similarity(path: str | Path) -> np.ndarray:
-    """A score matrix [Nt, Nv] from a .npy file, mapped, not copied. Pickled objects in it are refused, never opened.
+    """Open a score matrix of a .npy file.
 
-    Raises UserError if there is no such file, or if it is not a .npy file of a matrix of real numbers.
+    Args:
+        path: Of the file.
+
+    Returns:
+        [Nt, Nv] real numbers, mapped from the file, not copied.
+
+    Raises:
+        UserError: If there is no such file, if it is not a .npy file of a matrix of real numbers, or if it holds
+            pickled objects.
     """
     path = Path(path)
     try:
@@ -40,24 +49,36 @@ def load_similarity(path: str | Path) -> np.ndarray:
     return scores
 
 
-class FileScores(NamedTuple):
-    """scores: [Nt, Nv]. text_video: [Nt], None if it is not known. v2t_scores: [Nt, Nv], None if they are the same."""
+def read_scores(path: str | Path) -> RetrievalScores:
+    """Open the scores of a .npy file, or of a folder that `evaluate --save` wrote.
 
-    scores: np.ndarray
-    text_video: np.ndarray | None = None
-    v2t_scores: np.ndarray | None = None
+    Args:
+        path: Of the file or folder.
 
+    Returns:
+        The scores; relevance and video→text scores only from a folder.
 
-def read_scores(path: str | Path) -> FileScores:
-    """Scores of a .npy file or of a folder that `evaluate --save` wrote, which knows more."""
+    Raises:
+        UserError: If it is neither, or damaged.
+    """
     if Path(path).is_dir() and (Path(path) / IDS).exists():
         saved = load_scores(path)
-        return FileScores(saved.scores, saved.text_video, saved.v2t_scores)
-    return FileScores(load_similarity(path))
+        return RetrievalScores(saved.scores, saved.text_video, saved.v2t_scores)
+    return RetrievalScores(load_similarity(path))
 
 
 def read_list(path: str | Path) -> list[Any]:
-    """Entries of a JSON list, of a one-dimensional .npy array, or the lines of a text file."""
+    """Read the entries of a JSON list or one-dimensional .npy array, or the lines of a text file in UTF-8.
+
+    Args:
+        path: Of the file; .json and .npy are told by the suffix, any other is text.
+
+    Returns:
+        The entries in order.
+
+    Raises:
+        UserError: If the file cannot be read, or is no such list.
+    """
     path = Path(path)
     try:
         if path.suffix == ".npy":
@@ -80,9 +101,18 @@ def read_list(path: str | Path) -> list[Any]:
 
 
 def relevance_from_captions(captions_per_video: str | Path, shape: tuple[int, int]) -> np.ndarray:
-    """text_video [Nt] of texts that stand in the order of their videos.
+    """Derive relevance from caption counts, for texts in the order of their videos.
 
-    captions_per_video: one number for all videos ("20"), a number for each ("1,4,3"), or a file of them (`read_list`).
+    Args:
+        captions_per_video: One number for all videos ("20"), a number for each ("1,4,3"), or a file of them
+            (`read_list`).
+        shape: Of the scores, (Nt, Nv).
+
+    Returns:
+        text_video [Nt], the column of each text's video.
+
+    Raises:
+        UserError: If the counts are not whole numbers, or do not sum to Nt over Nv videos.
     """
     given = str(captions_per_video)
     inline = all(part.strip().isdigit() for part in given.split(","))
@@ -101,9 +131,18 @@ def relevance_from_captions(captions_per_video: str | Path, shape: tuple[int, in
 
 
 def relevance_from_ids(text_ids: Sequence[Any], video_ids: Sequence[Any], shape: tuple[int, int]) -> np.ndarray:
-    """text_video [Nt] from the ids of rows and columns.
+    """Derive relevance from the ids of rows and columns.
 
-    A text's id is the id of its video, or that followed by # and anything ("video7020#3").
+    Args:
+        text_ids: Nt ids, each the id of the text's video, or that followed by # and anything ("video7020#3").
+        video_ids: Nv ids, each of them once.
+        shape: Of the scores, (Nt, Nv).
+
+    Returns:
+        text_video [Nt], the column of each text's video.
+
+    Raises:
+        UserError: If the counts do not fit the shape, a video's id occurs twice, or a text names no video.
     """
     texts, videos = [str(i) for i in text_ids], [str(i) for i in video_ids]
     if (len(texts), len(videos)) != shape:

@@ -1,7 +1,8 @@
-"""How far a result could be luck: bootstrap intervals, and a paired test between two runs on the same queries.
+"""Statistical significance of metrics: bootstrap intervals, and a paired test of two runs on the same queries.
 
-The unit that is drawn is the video with its captions: captions of one video share their fate, so drawing them one by
-one would make the intervals too narrow. With one caption a video this is the ordinary bootstrap over queries.
+The unit that is drawn is the video with its captions: results of captions of one video depend on each other, so drawing
+them one by one would make the intervals too narrow. With one caption a video this is the ordinary bootstrap over
+queries.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ RSUM_PARTS = ("R@1", "R@5", "R@10")
 def metric_intervals(
     placement: RetrievalPlacement, ties: str = "mean", *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Metrics:
-    """Percentile bootstrap intervals (low, high), laid out as `placement_metrics`; both directions drawn together."""
+    """Compute percentile bootstrap intervals of all metrics; both directions are drawn together.
+
+    Args:
+        placement: Of all queries.
+        ties: Tie rule, "mean", "optimistic" or "pessimistic".
+        level: Of confidence, between 0 and 1.
+        resamples: Number of bootstrap samples.
+        seed: Of the samples.
+
+    Returns:
+        (low, high) of each metric, laid out as `placement_metrics`.
+    """
     drawn: dict[str, dict[str, list[float]]] = {side: {name: [] for name in (*MEANS, "MdR")} for side in ("t2v", "v2t")}
     queries = {}
     for side, (ranks, unit) in _sides(placement, ties).items():
@@ -55,12 +67,26 @@ def paired_test(
     resamples: int = 10000,
     seed: int = 0,
 ) -> Metrics:
-    """Differences run − baseline on the same queries, each {"difference", "low", "high", "p"}.
+    """Test the differences run − baseline on the same queries.
 
-    p: two-sided paired randomisation test. If the two runs were equally good, swapping their results on any video would
-    be as likely as not; p is the share of random swaps whose difference is at least as large, (1 + hits) / (1 + draws).
-    low, high: paired bootstrap interval. For R@K, MnR, MRR and Rsum (all means over queries; MdR is not).
-    Raises UserError if the two have different queries.
+    A two-sided paired randomisation test: if the two runs were equally good, a result on any video would be as likely
+    with the two swapped; p is the share of random swaps whose difference is at least as large,
+    (1 + hits) / (1 + resamples).
+
+    Args:
+        run: Placement of the run.
+        baseline: Placement of the other run, of the same queries.
+        ties: Tie rule, "mean", "optimistic" or "pessimistic".
+        level: Of confidence of the paired bootstrap interval.
+        resamples: Number of random swaps, and of bootstrap samples.
+        seed: Of both.
+
+    Returns:
+        {"difference", "low", "high", "p"} of R@K, MnR, MRR and Rsum, laid out as `placement_metrics`. MdR is left out,
+        since it is no mean over queries.
+
+    Raises:
+        UserError: If the two have different queries.
     """
     if not np.array_equal(run.text_video, baseline.text_video):
         raise UserError("the two runs have different queries: give both the same texts and videos in the same order")
@@ -90,7 +116,7 @@ def paired_test(
 
 
 def weighted_median(ascending: np.ndarray, weight: np.ndarray) -> float:
-    """The median of the sorted values [N], each repeated `weight` [N] (whole numbers) times."""
+    """Compute the median of the sorted values [N], each repeated `weight` [N] (whole numbers) times."""
     reached = np.cumsum(weight)
     middle = [(reached[-1] - 1) // 2, reached[-1] // 2]  # positions from 0; the same one if the count is odd
     return float(ascending[np.searchsorted(reached, middle, side="right")].mean())
@@ -106,7 +132,7 @@ def _sides(placement: RetrievalPlacement, ties: str) -> dict[str, tuple[np.ndarr
 
 
 def _per_query(ranks: np.ndarray) -> np.ndarray:
-    """What each query adds to each of MEANS, [len(MEANS), N]."""
+    """Contribution of each query to each of MEANS, [len(MEANS), N]."""
     hits = [100.0 * (ranks < k + 1) for k in RECALL_DEPTHS]
     return np.stack([*hits, ranks, 100.0 / ranks])
 
@@ -114,7 +140,7 @@ def _per_query(ranks: np.ndarray) -> np.ndarray:
 def _gain_per_video(
     run: dict[str, tuple[np.ndarray, np.ndarray]], baseline: dict[str, tuple[np.ndarray, np.ndarray]], units: int
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """What each video adds to the difference of each metric, [units, metrics], and the metrics as (direction, name)."""
+    """Contribution of each video to each metric's difference, [units, metrics]; the metrics as (direction, name)."""
     columns, names = [], []
     for side, (ranks, unit) in run.items():
         change = (_per_query(ranks) - _per_query(baseline[side][0])) / len(ranks)

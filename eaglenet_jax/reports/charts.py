@@ -1,4 +1,4 @@
-"""Line and bar charts as SVG that takes its colours from the page, so light, dark and print need no second drawing."""
+"""Line and bar charts as SVG. Colours come from the page's style, so one drawing serves light, dark and print."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Series:
 
 
 def recall_series(name: str, ranks: np.ndarray, deepest: int = TICKS[-1]) -> Series:
-    """R@K in percent for K = 1 … deepest, of ranks [N] from 1; as `rank_metrics` counts."""
+    """Compute R@K in percent for K = 1 … deepest, of ranks [N] from 1, as `rank_metrics` does."""
     reached = np.searchsorted(np.sort(ranks), np.arange(1, deepest + 1) + 1, side="left")
     return Series(name, 100.0 * reached / len(ranks))
 
 
 def recall_chart(series: Sequence[Series], label: str) -> Markup:
-    """R@K over K, K on a logarithmic axis. series: values [K], the first entry is K = 1. label: for screen readers."""
+    """Draw R@K over K, K on a logarithmic axis. series: values [K], the first is K = 1. label: for screen readers."""
     deepest = max(2, max(len(each.values) for each in series))
     x = LEFT + (WIDTH - LEFT - RIGHT) * np.log(np.arange(1, deepest + 1)) / np.log(deepest)
     parts = [_horizontal_grid((0, 20, 40, 60, 80, 100), "%")]
@@ -47,7 +47,7 @@ def recall_chart(series: Sequence[Series], label: str) -> Markup:
 
 
 def rank_histogram(series: Sequence[tuple[str, np.ndarray]], label: str) -> Markup:
-    """How many queries, in percent, have their right item at which rank. series: (name, ranks [N]) of each run."""
+    """Draw the percentage of queries by the rank of their right item. series: (name, ranks [N]) of each run."""
     deepest = max(float(ranks.max()) for _, ranks in series)
     bins = [each for each in RANK_BINS if each[0] < deepest + 1]
     edges = [*(low for low, _ in bins), np.inf if bins[-1][1] is None else bins[-1][1] + 1]

@@ -1,8 +1,8 @@
-"""What the papers claim, in percent, shown beside what a run reaches (`python -m eaglenet_jax.report`).
+"""Published numbers of the systems, in percent, which tables show next to a run's own.
 
-By dataset, CLIP size and system. From EagleNet (CVPR 2026), tables 1 and 2, whose siblings, but for SHE-Net, are
-reproductions by its authors in one code base, T-MASS without its leak. Values that the scanned table leaves in doubt
-are not here.
+By dataset, CLIP size and system, from EagleNet (CVPR 2026), tables 1 and 2. The other systems there, except SHE-Net,
+are reproductions by its authors in one code base, T-MASS without its leak. Values that cannot be read with certainty in
+the scanned table are left out.
 """
 
 from __future__ import annotations
@@ -79,13 +79,13 @@ CLAIMED: Mapping[str, Mapping[str, Mapping[str, dict[str, Any]]]] = {
 
 
 def claimed(row: str) -> dict[str, Any]:
-    """What a paper claims for a row.
+    """Look up the published numbers of a system.
 
     Args:
-      row: `config.claim`, as "msrvtt/b32/eaglenet": dataset, CLIP size, system. "" for none.
+        row: `config.claim`, dataset, CLIP size and system as "msrvtt/b32/eaglenet". "" for none.
 
     Returns:
-      {"source": …, "videos": of the test split, "t2v": {"R@1": percent, …}, …}, empty where none is at hand.
+        {"source": …, "videos": of the test split, "t2v": {"R@1": percent, …}, …}, empty where there are none.
     """
     if row.count("/") != 2:
         return {}

@@ -1,12 +1,15 @@
-"""Several systems in one table: mean and standard deviation of their metrics over seeds, beside what papers claim."""
+"""Comparison of systems in one table: mean and deviation of their metrics over seeds, and the numbers of papers."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.results import Selection, StageResult
 
 COLUMNS = (("t2v", "R@1"), ("t2v", "R@5"), ("t2v", "R@10"), ("t2v", "MnR"), ("v2t", "R@1"), ("", "Rsum"))
@@ -15,7 +18,7 @@ LOWER_IS_BETTER = ("MdR", "MnR")
 
 @dataclass(frozen=True)
 class Cell:
-    """A metric of a row. mean, deviation: of its runs, None for a single run. claimed: by a paper, as it writes it."""
+    """A metric of a row. mean, deviation: of its runs, None for a single run. claimed: by a paper, as printed there."""
 
     mean: float
     deviation: float | None
@@ -30,7 +33,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A system. cells: one a column. seconds: mean of training time. source: of the claimed numbers, or empty."""
+    """A system. cells: one a column. seconds: mean training time. source: of the claimed numbers, or empty."""
 
     label: str
     cells: Sequence[Cell]
@@ -41,20 +44,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """columns: titles of the metrics. rows: systems in the order that was given."""
+    """A table of systems. columns: titles of the metrics. rows: systems in the order given."""
 
     columns: Sequence[str]
     rows: Sequence[Row]
 
     @property
     def sources(self) -> list[str]:
-        """Where claimed numbers are from, each once."""
+        """The sources of claimed numbers, each once."""
         return list(dict.fromkeys(row.source for row in self.rows if row.source))
 
 
 def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Comparison:
-    """rows: (label, results of its seeds), all on the same queries. The best mean of every column is marked where there
-    are several rows. Before them stands CLIP before training, once for each that the runs started from.
+    """Compare systems on one split.
+
+    Args:
+        rows: (label, results of its seeds), all on the same queries.
+        split: Of the metrics.
+
+    Returns:
+        The table. Its first rows are CLIP before training, one for each CLIP that the runs started from. The best mean
+        of every column is marked where there are several rows.
     """
     means = [[_mean(results, split, *column) for column in COLUMNS] for _, results in rows]
     found = _zero_shot_rows([result for _, results in rows for result in results], split)
@@ -103,7 +113,7 @@ def _zero_shot_rows(results: Sequence[StageResult], split: str) -> list[Row]:
 
 
 def _claim_applies(result: StageResult, split: str) -> bool:
-    """A claim is about the test split, whole or as much of it as can still be had."""
+    """Whether a claim is about this split: the test split, all of it or all but its lost videos."""
     videos = result.gallery[split][1] + result.missing.get(split, [0, 0])[1]
     return split == "test" and videos == result.claimed.get("videos", videos)
 
@@ -113,7 +123,7 @@ def _digits(name: str) -> int:
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """As plain text in columns."""
+    """Format a comparison as plain text in columns."""
     lines = [
         ["", *comparison.columns, "runs", "seconds a run"],
         *([row.label, *map(_with_claim, row.cells), str(row.runs), _seconds(row)] for row in comparison.rows),
@@ -124,7 +134,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """As a markdown table, the best of every column in bold."""
+    """Format a comparison as a markdown table, the best of every column in bold."""
     titles = ["", *comparison.columns, "runs", "seconds a run"]
     lines = [titles, ["---"] * len(titles)]
     for row in comparison.rows:
@@ -135,6 +145,36 @@ def comparison_markdown(comparison: Comparison) -> str:
         lines.append([row.label.replace("|", "\\|"), *cells, str(row.runs), _seconds(row)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return "\n\n".join([table, *_below(comparison)])
+
+
+def write_comparisons(out: Path, comparisons: Sequence[Comparison], title: str, split: str) -> list[Path]:
+    """Write OUT.md and OUT.html with a table for each comparison.
+
+    Args:
+        out: Path of both files; .md or .html at its end is left out.
+        comparisons: One for each set of queries.
+        title: Of the page.
+        split: That the metrics are of.
+
+    Returns:
+        The two files.
+
+    Raises:
+        UserError: If they cannot be written.
+    """
+    from eaglenet_jax.reports.template import render
+
+    out = out.with_suffix("") if out.suffix in (".md", ".html") else out
+    page = render("table_page.html", comparisons=comparisons, title=title, split=split)
+    contents = {".md": "\n\n".join(map(comparison_markdown, comparisons)) + "\n", ".html": page}
+    files = [out.with_name(out.name + suffix) for suffix in contents]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for file, content in zip(files, contents.values(), strict=True):
+            write_atomically(file, content.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}; give another --out") from error
+    return files
 
 
 def _with_claim(cell: Cell) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from eaglenet_jax.metrics.summary import results_table
+from eaglenet_jax.reports.score_text import results_table
 
 
 class Selection(enum.StrEnum):

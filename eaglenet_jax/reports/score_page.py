@@ -1,9 +1,10 @@
-"""report.html of a score matrix: the table with intervals, curves, ranks, and the queries worth a look."""
+"""Writing of report.html, the page of a score matrix: table with intervals, charts, and single queries."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,44 +14,36 @@ from markupsafe import Markup
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.measure import ScoreReport
-from eaglenet_jax.reports import queries as chosen
+from eaglenet_jax.metrics.score_report import ScoreReport
 from eaglenet_jax.reports.charts import rank_histogram, recall_chart, recall_series
+from eaglenet_jax.reports.notable_queries import (
+    Gallery,
+    Query,
+    answered,
+    duplicates,
+    hardest,
+    moved_most,
+    rank_name,
+    spread,
+)
+from eaglenet_jax.reports.score_text import ARROWS, extra_rows, temperature_lines
 from eaglenet_jax.reports.template import render
-from eaglenet_jax.reports.text import ARROWS, extra_rows
 
 COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
 SHOWN, HARDEST, MOVED, DUPLICATES = 6, 8, 8, 30
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """What the rows and columns of scores [Nt, Nv] are.
-
-    captions: Nt texts, or names of rows if not `captioned`. videos: Nv names. frames_of(v): real frames of a video
-    [M, H, W, 3] uint8, None without frames. explain(text, videos): what the head says of each of these pairs, see
-    `Explained`; None where it says nothing.
-    """
-
-    captions: Sequence[str]
-    videos: Sequence[str]
-    frames_of: Callable[[int], np.ndarray] | None = None
-    explain: Callable[[int, Sequence[int]], Sequence[Any]] | None = None
-    captioned: bool = True
-
-    @classmethod
-    def numbered(cls, shape: tuple[int, int], captions: Sequence[str] | None, videos: Sequence[str] | None) -> Gallery:
-        """Rows and columns of scores of a shape, by their numbers where nothing better is known."""
-        return cls(
-            [f"text {row}" for row in range(shape[0])] if captions is None else captions,
-            [f"video {column}" for column in range(shape[1])] if videos is None else videos,
-            captioned=captions is not None,
-        )
-
-
-@dataclass(frozen=True)
 class Context:
-    """What a report says beside the scores. before, after: rows of the table around the scores' own. facts: by name."""
+    """The texts of a report.
+
+    Attributes:
+        title: Of the page.
+        before: (name, metrics) of table rows above the scores' own.
+        after: (name, metrics) of table rows below it.
+        notes: Sentences above the table.
+        facts: (name, value), as config and checkpoint.
+    """
 
     title: str
     before: Sequence[tuple[str, Mapping[str, Any]]] = ()
@@ -60,9 +53,19 @@ class Context:
 
 
 def write_score_page(file: str | Path, report: ScoreReport, context: Context, gallery: Gallery | None = None) -> Path:
-    """Writes report.html, whole or not at all. gallery: by default rows and columns have numbers alone.
+    """Write report.html, complete or not at all.
 
-    Raises UserError if the file cannot be written or the gallery does not fit the scores.
+    Args:
+        file: Path of the page.
+        report: Result of `measure_scores`.
+        context: Title, notes, facts and further rows.
+        gallery: Names of rows and columns. None: their numbers.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: If the file cannot be written, or the gallery does not fit the scores.
     """
     page = score_page(report, context, gallery)
     file = Path(file)
@@ -75,7 +78,7 @@ def write_score_page(file: str | Path, report: ScoreReport, context: Context, ga
 
 
 def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = None) -> str:
-    """The page as a string, see `write_score_page`."""
+    """Render the page as a string, see `write_score_page`."""
     summary, scores = report.summary, report.scores
     ties = summary["ties"]
     text_video = report.placement.text_video[: scores.shape[0]]  # lost queries stand behind
@@ -90,40 +93,33 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         runs.append((summary["baseline"]["name"], report.baseline))
     ranks = report.placement.t2v.ranks(ties)[: len(gallery.captions)]
 
-    def answered(rows: Sequence[int], explain: bool = False) -> list[chosen.Query]:
-        return chosen.answered(
-            rows,
-            scores,
-            text_video,
-            ranks,
-            gallery.captions,
-            gallery.videos,
-            gallery.frames_of,
-            explain=gallery.explain if explain else None,
-        )
+    def shown(rows: Sequence[int], explain: bool = False) -> list[Query]:
+        of_rows = gallery if explain else dataclasses.replace(gallery, explain=None)
+        return answered(rows, scores, text_video, ranks, of_rows)
 
     moved = None
     if report.baseline is not None:
         before = report.baseline.t2v.ranks(ties)[: len(ranks)]
         moved = [
-            [(gallery.captions[row], chosen.rank_name(before[row]), chosen.rank_name(ranks[row])) for row in rows]
-            for rows in chosen.moved_most(ranks, before, MOVED)
+            [(gallery.captions[row], rank_name(before[row]), rank_name(ranks[row])) for row in rows]
+            for rows in moved_most(ranks, before, MOVED)
         ]
-    twice = chosen.duplicates(gallery.captions, text_video, ranks, gallery.videos) if gallery.captioned else []
+    twice = duplicates(gallery.captions, text_video, ranks, gallery.videos) if gallery.captioned else []
     return render(
         "score_page.html",
         context=context,
         summary=summary,
         arrows=ARROWS,
+        temperatures=temperature_lines(summary),
         columns=COLUMNS,
         rows=_rows(summary, context),
         charts=[_charts(side, arrow, runs, ties) for side, arrow in ARROWS.items()],
         names=[name for name, _ in runs],
         moved=moved,
-        shown=answered(chosen.spread(len(gallery.captions), SHOWN), explain=True),
+        shown=shown(spread(len(gallery.captions), SHOWN), explain=True),
         has_frames=gallery.frames_of is not None,
         explains=gallery.explain is not None,
-        hardest=answered(chosen.hardest(ranks, HARDEST)),
+        hardest=shown(hardest(ranks, HARDEST)),
         duplicates=twice[:DUPLICATES],
         duplicate_count=len(twice),
         captioned=gallery.captioned,
@@ -132,7 +128,7 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
 
 
 def scores_hash(scores: np.ndarray) -> str:
-    """Ten hexadecimal digits of the scores, to tell two files apart."""
+    """Compute ten hexadecimal digits that identify the scores."""
     digest = hashlib.blake2b(digest_size=5)
     for start in range(0, len(scores), 256):  # never a second copy of a large matrix
         digest.update(scores[start : start + 256].tobytes())

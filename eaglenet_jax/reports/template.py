@@ -1,4 +1,4 @@
-"""The templates of this folder, filled in with everything escaped."""
+"""Rendering of this folder's templates, with all values escaped."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def _environment() -> jinja2.Environment:
 
 
 def render(name: str, **values: Any) -> str:
-    """A page from the template `name` with the style of this folder inside it."""
+    """Render the template `name` with the style of this folder inside it."""
     style = Markup((FOLDER / "style.css").read_text(encoding="utf-8"))
     return _environment().get_template(name).render(style=style, **values)

@@ -16,8 +16,8 @@ import numpy as np
 from eaglenet_jax.config.loading import config_hash
 from eaglenet_jax.data.pipeline import text_batches
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.saved_scores import save_scores
-from eaglenet_jax.metrics.summary import chance_metrics
+from eaglenet_jax.metrics.ranks import RetrievalScores, chance_metrics
+from eaglenet_jax.metrics.saved_scores import SavedScores, save_scores
 from eaglenet_jax.reports.claims import claimed
 from eaglenet_jax.reports.results import Selection, StageResult
 from eaglenet_jax.runs.convert import converted_parameters
@@ -35,9 +35,10 @@ from eaglenet_jax.runs.split import (
 from eaglenet_jax.runs.start import check_shapes
 from eaglenet_jax.runs.workdir import LoadedCheckpoint, converted_note, first_stage_folder, load_checkpoint
 from eaglenet_jax.runs.zero_shot import zero_shot_clip
+from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text
+from eaglenet_jax.scoring.gallery import ScoringOptions
 from eaglenet_jax.scoring.leak import check_leak, leak_report, rows_of_gallery
-from eaglenet_jax.scoring.two_stages import score_both_ways
 from eaglenet_jax.training.checkpoints import package_versions
 from eaglenet_jax.training.sharding import Devices
 
@@ -275,27 +276,32 @@ def save_stage(stage: EvaluatedStage, folder: Path) -> None:
     """Write scores, ids and features of a stage into a folder, see `save_scores`."""
     evaluation = stage.evaluation
     encoded = evaluation.encoded
-    save_scores(
-        folder,
+    texts, videos = encoded.texts, encoded.videos
+    saved = SavedScores(
         evaluation.scores,
         encoded.captions.ids,
         encoded.split.video_ids,
         encoded.text_video,
         v2t_scores=None if evaluation.v2t_scores is evaluation.scores else evaluation.v2t_scores,
-        texts=encoded.texts,
-        videos=encoded.videos,
+    )
+    # Without word and patch states, which are large and can be encoded again.
+    save_scores(
+        folder,
+        saved,
+        texts={"id": texts.id, "pooled": texts.pooled, "mask": texts.mask},
+        videos={"id": videos.id, "frames": videos.frames, "mask": videos.mask},
     )
 
 
-def validation_scores(stage: EvaluatedStage, told: Told = silent) -> tuple[np.ndarray, np.ndarray] | None:
-    """Score a stage's validation split → (scores [Nt, Nv], text_video [Nt]), or None where there is none."""
+def validation_scores(stage: EvaluatedStage, told: Told = silent) -> RetrievalScores | None:
+    """Score a stage's validation split, None where there is none."""
     encoded = stage.evaluation.encoded
     if encoded.split.name == "val":
-        return stage.evaluation.scores, encoded.text_video
+        return RetrievalScores(stage.evaluation.scores, encoded.text_video)
     if "val" not in stage.experiment.dataset.manifest["splits"]:
         return None
     evaluation = evaluate_split(stage.experiment, stage.params, "val", encoded.shuffled, told=told)
-    return evaluation.scores, evaluation.encoded.text_video
+    return RetrievalScores(evaluation.scores, evaluation.encoded.text_video)
 
 
 QUERY_BANK, BANK_BATCH = 2048, 64  # most training captions of a query bank, and how many are encoded at a time
@@ -315,8 +321,10 @@ def query_bank(stage: EvaluatedStage, told: Told = silent) -> np.ndarray:
         bank,
         stage.evaluation.encoded.videos,
         draws=evaluation_draws(experiment),
-        memory_budget=experiment.config.evaluation.memory_budget,
-        progress=lambda done, total: told("scoring the query bank", done, total),
+        options=ScoringOptions(
+            memory_budget=experiment.config.evaluation.memory_budget,
+            progress=lambda done, total: told("scoring the query bank", done, total),
+        ),
     ).t2v
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.measure import ScoreReport, measure_scores
+from eaglenet_jax.metrics.ranks import RetrievalScores
 from eaglenet_jax.metrics.saved_scores import load_scores
-from eaglenet_jax.metrics.score_files import FileScores, read_scores
-from eaglenet_jax.reports.explained import explainer
+from eaglenet_jax.metrics.score_files import read_scores
+from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreReport, measure_scores
+from eaglenet_jax.reports.notable_queries import Gallery
+from eaglenet_jax.reports.pair_explanations import explainer
 from eaglenet_jax.reports.results import Selection, StageResult, chosen_on, noise_rows, result_rows
-from eaglenet_jax.reports.score_page import Context, Gallery, write_score_page
-from eaglenet_jax.reports.strips import draw_retrieval, query_results
+from eaglenet_jax.reports.retrieval_picture import draw_retrieval, query_results
+from eaglenet_jax.reports.score_page import Context, write_score_page
 from eaglenet_jax.runs.evaluate import EvaluatedStage, EvaluationOptions, evaluate_run, query_bank, validation_scores
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.saved_config import has_config
@@ -25,33 +28,29 @@ from eaglenet_jax.runs.split import Evaluation, Told, evaluation_draws, silent
 def measure_stage(
     stage: EvaluatedStage,
     *,
-    baseline: tuple[str, FileScores] | None = None,
-    postprocess: Sequence[str] = (),
-    temperature: float | None = None,
+    baseline: Baseline | None = None,
+    options: MeasureOptions | None = None,
     told: Told = silent,
 ) -> ScoreReport:
     """Measure the scores of a stage.
 
-    The temperature is chosen on its validation split; the query bank is made of training captions.
+    The temperature is chosen on its validation split; the query bank is made of training captions. options: all but the
+    tie rule, which is the config's. Raises UserError as `measure_scores`.
     """
+    options = options or MeasureOptions()
     evaluation, settings = stage.evaluation, stage.experiment.config.evaluation
     validation = None
-    if "dual_softmax" in postprocess and temperature is None:
+    if "dual_softmax" in options.postprocess and options.temperature is None:
         validation = validation_scores(stage, told)
     return measure_scores(
-        evaluation.scores,
-        evaluation.encoded.text_video,
-        v2t_scores=evaluation.v2t_scores,
-        baseline=None if baseline is None else baseline[1],
-        baseline_name="baseline" if baseline is None else baseline[0],
-        query_bank=query_bank(stage, told) if "qb_norm" in postprocess else None,
-        validation=validation,
-        postprocess=postprocess,
-        temperature=temperature,
-        # Under "released" a query counts as often as it ties, which no interval knows.
-        ties="mean" if settings.ties == "released" else settings.ties,
-        missing=evaluation.missing,
+        RetrievalScores(evaluation.scores, evaluation.encoded.text_video, evaluation.v2t_scores),
         name=stage_name(stage.result),
+        missing=evaluation.missing,
+        baseline=baseline,
+        query_bank=query_bank(stage, told) if "qb_norm" in options.postprocess else None,
+        validation=validation,
+        # Under "released" a query counts as often as it ties, for which there are no intervals.
+        options=dataclasses.replace(options, ties="mean" if settings.ties == "released" else settings.ties),
     )
 
 
@@ -66,8 +65,8 @@ def check_baseline(path: Path) -> None:
         read_scores(path)
 
 
-def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> tuple[str, FileScores]:
-    """Get the scores of a baseline on a stage's split → (name, scores).
+def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> Baseline:
+    """Get the scores of a baseline on a stage's split.
 
     path: a work directory, a folder that --save wrote, or a .npy file. Raises UserError if it is none of these, or is
     known to be of other queries.
@@ -80,13 +79,12 @@ def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> t
         theirs = other.evaluation.encoded
         _check_same(path, ours, (list(theirs.captions.ids), list(theirs.split.video_ids)))
         name = stage_name(other.result)
-        return (name if name != stage_name(stage.result) else str(path)), FileScores(
-            other.evaluation.scores, theirs.text_video, other.evaluation.v2t_scores
-        )
+        scores = RetrievalScores(other.evaluation.scores, theirs.text_video, other.evaluation.v2t_scores)
+        return Baseline(scores, name if name != stage_name(stage.result) else str(path))
     if Path(path).is_dir():
         saved = load_scores(path)
         _check_same(path, ours, (list(saved.text_ids), list(saved.video_ids)))
-    return Path(path).stem, read_scores(path)
+    return Baseline(read_scores(path), Path(path).stem)
 
 
 def _check_same(path: Path, ours: tuple[list[str], list[str]], theirs: tuple[list[str], list[str]]) -> None:

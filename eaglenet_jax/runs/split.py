@@ -15,9 +15,10 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.metrics.ranks import place, placement_metrics, with_misses
 from eaglenet_jax.runs.experiment import Experiment
+from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video
+from eaglenet_jax.scoring.gallery import ScoringOptions
 from eaglenet_jax.scoring.host import to_all_devices
-from eaglenet_jax.scoring.two_stages import score_both_ways
 from eaglenet_jax.training.sharding import Devices
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
@@ -148,9 +149,11 @@ def score_split(
         encoded.texts,
         encoded.videos,
         draws=evaluation_draws(experiment, seed),
-        memory_budget=config.evaluation.memory_budget,
-        mesh=mesh,
-        progress=lambda done, total: told("scoring pairs", done, total),
+        options=ScoringOptions(
+            memory_budget=config.evaluation.memory_budget,
+            mesh=mesh,
+            progress=lambda done, total: told("scoring pairs", done, total),
+        ),
     )
     missing = (0, 0)
     if config.evaluation.count_missing:

@@ -13,9 +13,8 @@ from ml_collections import ConfigDict
 
 from eaglenet_jax.config.loading import config_hash, load_config, resolve
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.comparison import compare, comparison_text
+from eaglenet_jax.reports.comparison import compare, comparison_text, write_comparisons
 from eaglenet_jax.reports.results import StageResult
-from eaglenet_jax.reports.table_files import write_tables
 from eaglenet_jax.runs.saved_config import FIRST_STAGES
 from eaglenet_jax.runs.train import check_run, train_run
 
@@ -86,7 +85,7 @@ def run_sweep(
     comparison = compare(list(found.items()), "test")
     file = workdir / "table.md"
     if jax.process_index() == 0:
-        write_tables(file, [comparison], workdir.name, "test")
+        write_comparisons(file, [comparison], workdir.name, "test")
     return comparison_text(comparison), file
 
 

@@ -1,4 +1,4 @@
-"""Features of a whole split in host memory, encoded batch by batch."""
+"""Encoding of a whole split, batch by batch, into host memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Features = TypeVar("Features", TextFeatures, VideoFeatures)
 
 @runtime_checkable
 class Encoders(Protocol):
-    """What encoding needs of a system (`eaglenet_jax.system.System`): its two encoders, hashable as a whole."""
+    """The part of a system (`eaglenet_jax.system.System`) that encoding uses. It must be hashable."""
 
     def __hash__(self) -> int: ...
 
@@ -30,9 +30,14 @@ class Encoders(Protocol):
 
 @functools.lru_cache(maxsize=8)
 def make_encode_text(system: Encoders) -> Callable[[Any, Mapping[str, Any]], TextFeatures]:
-    """encode(params, batch) → features of captions, jitted. The same system gives the same function.
+    """Make the jitted function that encodes captions.
 
-    batch: "text_id" [B] uint32, "tokens" [B, L] int32, perhaps "text_extra" for `TextFeatures.extra`.
+    Args:
+        system: Its text encoder is used.
+
+    Returns:
+        encode(params, batch) → TextFeatures [B, ...]. batch: "text_id" [B] uint32, "tokens" [B, L] int32, and
+        optionally "text_extra" for `TextFeatures.extra`. The same system gives the same function, compiled once.
     """
 
     def encode(params: Any, batch: Mapping[str, Any]) -> TextFeatures:
@@ -47,10 +52,15 @@ def _given(batch: Mapping[str, Any], name: str) -> tuple[Any, ...]:
 
 @functools.lru_cache(maxsize=8)
 def make_encode_video(system: Encoders) -> Callable[[Any, Mapping[str, Any]], VideoFeatures]:
-    """encode(params, batch) → features of videos, jitted. The same system gives the same function.
+    """Make the jitted function that encodes videos.
 
-    batch: "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool, perhaps
-    "video_extra" for `VideoFeatures.extra`.
+    Args:
+        system: Its video encoder is used.
+
+    Returns:
+        encode(params, batch) → VideoFeatures [B, ...]. batch: "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8,
+        "frame_mask" [B, M] bool, and optionally "video_extra" for `VideoFeatures.extra`. The same system gives the
+        same function, compiled once.
     """
 
     def encode(params: Any, batch: Mapping[str, Any]) -> VideoFeatures:
@@ -63,12 +73,21 @@ def make_encode_video(system: Encoders) -> Callable[[Any, Mapping[str, Any]], Vi
 def encode_all(
     encode: Callable[[dict[str, Any]], Features], batches: Iterable[Mapping[str, Any]], progress: Progress | None = None
 ) -> Features:
-    """The features of all batches in host memory, in order, without padding rows.
+    """Encode all batches into host memory, in order, without padding rows.
 
-    encode(batch) → TextFeatures or VideoFeatures of the batch's rows, on the device. A batch may hold "valid" [B] bool,
-    False for rows that only fill it up; encode does not see it. With several processes, batches are global arrays and
-    every process gets all features. progress(rows so far, batches so far). One batch is encoded while the one before is
-    copied. Raises UserError if no row is valid.
+    One batch is encoded while the one before is copied.
+
+    Args:
+        encode: encode(batch) → features of the batch's rows, on the device.
+        batches: May hold "valid" [B] bool, False for rows that only fill up a batch; `encode` does not see it. With
+            several processes, batches are global arrays, and every process gets all features.
+        progress: progress(rows, batches) is called with the numbers encoded so far.
+
+    Returns:
+        Features [N, ...] in NumPy arrays.
+
+    Raises:
+        UserError: If no row is valid.
     """
     parts: list[Any] = []
     rows = 0

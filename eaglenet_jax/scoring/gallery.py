@@ -1,7 +1,7 @@
-"""Scores of all texts against all videos of a gallery, block by block on the device.
+"""Scoring of all texts against all videos of a gallery, block by block on the device.
 
-Texts and videos are prepared once; then blocks of texts × videos are scored by one compiled program, the ragged last
-block included (its missing rows repeat a real one and are thrown away). Only the score matrix is kept of the pairs.
+Texts and videos are prepared once; then one compiled program scores blocks of texts × videos. The last block is filled
+up with repeated rows, whose scores are dropped. Of the pairs only the score matrix is kept.
 """
 
 from __future__ import annotations
@@ -34,12 +34,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class GalleryScore:
-    """The jitted parts of scoring with one head. `params` are the head's own.
+    """The jitted functions that score with one head. `params` are the head's own.
 
-    prepare_text(params, TextFeatures) → T and prepare_video(params, VideoFeatures) → V: the head's own pytrees,
-    example axis first. block(params, T, V, draws) → similarity [Bt, Bv]. take_texts(T, rows) and take_videos(V, rows)
-    select rows. On a mesh, rows of texts are spread over all devices, so Bt and batches to prepare must divide by
-    their number; prepared texts and videos are whole on every device.
+    On a mesh, rows of texts are spread over all devices, so Bt and batches to prepare must divide by their number;
+    prepared texts and videos are whole on every device.
+
+    Attributes:
+        prepare_text: (params, TextFeatures) → T, the head's own pytree, example axis first.
+        prepare_video: (params, VideoFeatures) → V, likewise.
+        block: (params, T, V, draws) → similarity [Bt, Bv].
+        take_texts: (T, rows) → those rows.
+        take_videos: (V, rows) → those rows.
+        mesh: The devices, None for one.
+        chosen_blocks: Block sizes chosen before, by everything that they depend on.
     """
 
     prepare_text: Callable[[Any, TextFeatures], Any]
@@ -48,17 +55,45 @@ class GalleryScore:
     take_texts: Callable[[Any, np.ndarray], Any]
     take_videos: Callable[[Any, np.ndarray], Any]
     mesh: Mesh | None
-    chosen_blocks: dict[Any, tuple[int, int]] = field(default_factory=dict, compare=False)  # by all they depend on
+    chosen_blocks: dict[Any, tuple[int, int]] = field(default_factory=dict, compare=False)
 
     @property
     def devices(self) -> int:
-        """Over how many devices the texts are spread."""
+        """The number of devices that the texts are spread over."""
         return 1 if self.mesh is None else self.mesh.size
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How a gallery is scored. None of it changes the scores.
+
+    Attributes:
+        block: Texts of a block, per device. None: chosen by `memory_budget`.
+        video_block: Videos of a block. None: likewise.
+        memory_budget: Bytes per device for the temporaries and scores of a block. None: half of what the device has
+            free, 1 GiB on CPU.
+        mesh: Devices that the texts are spread over. None: the default device.
+        progress: progress(done, total) is called with numbers of pairs after each block.
+    """
+
+    block: int | None = None
+    video_block: int | None = None
+    memory_budget: int | None = None
+    mesh: Mesh | None = None
+    progress: Progress | None = None
 
 
 @functools.lru_cache(maxsize=16)
 def make_score(head: Head, mesh: Mesh | None = None) -> GalleryScore:
-    """The jitted scoring of a head. The same head and mesh give the same object: repeated evaluation compiles once."""
+    """Make the jitted functions that score with a head.
+
+    Args:
+        head: Of the system.
+        mesh: Devices that the texts are spread over. None: the default device.
+
+    Returns:
+        The functions. The same head and mesh give the same object, so that repeated evaluation compiles once.
+    """
 
     def prepare(method: str) -> Callable[[Any, Any], Any]:
         return lambda params, features: head.apply({"params": params}, features, method=method)
@@ -98,21 +133,30 @@ def score_gallery(
     videos: VideoFeatures,
     *,
     draws: Draws,
-    block: int | None = None,
-    video_block: int | None = None,
-    memory_budget: int | None = None,
-    mesh: Mesh | None = None,
-    progress: Progress | None = None,
+    options: ScoringOptions | None = None,
 ) -> np.ndarray:
-    """Scores of every text with every video, [Nt, Nv], in the dtype of the head's similarity.
+    """Score every text with every video.
 
-    texts: [Nt, ...], videos: [Nv, ...], any counts. block, video_block: texts and videos of a block, per device;
-    those not given are chosen so that the temporaries and scores of a block fit `memory_budget` (bytes per device; by
-    default half of what the device has free, 1 GiB on CPU), and on CPU 24 MiB if they can, by the compiler's own
-    analysis. mesh: texts are spread over its devices. progress(done, total): told the number of pairs after each
-    block. The result does not depend on block, video_block or mesh, to float tolerance (the sums of a matrix product
-    may be ordered differently). Raises UserError if there is nothing to score, or if not even one pair fits the budget.
+    Block sizes that are not given are chosen so that the temporaries and scores of a block fit the memory budget, and
+    on CPU 24 MiB if they can, by the compiler's own memory analysis. Scores do not depend on the blocks or devices, to
+    float tolerance (the sums of a matrix product may be ordered differently).
+
+    Args:
+        head: Of the system.
+        head_params: Parameters of the head.
+        texts: Features [Nt, ...] of any number of texts.
+        videos: Features [Nv, ...] of any number of videos.
+        draws: Evaluation noise, which belongs to the texts (or pairs) and not to their places in the gallery.
+        options: Blocks, memory, devices and progress; by default one device and blocks that fit it.
+
+    Returns:
+        Similarities [Nt, Nv], higher is better, in the dtype of the head's similarity.
+
+    Raises:
+        UserError: If there is nothing to score, or if one pair alone does not fit the memory budget.
     """
+    options = options or ScoringOptions()
+    block, video_block, mesh = options.block, options.video_block, options.mesh
     counts = row_count(texts), row_count(videos)
     if 0 in counts:
         raise UserError(f"nothing to score: {counts[0]} texts and {counts[1]} videos")
@@ -137,7 +181,9 @@ def score_gallery(
     largest = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
     size = block or min(largest[0], per_device), video_block or min(largest[1], counts[1])
     if block is None or video_block is None:
-        budget = min_over_processes(default_memory_budget()) if memory_budget is None else memory_budget
+        budget = options.memory_budget
+        if budget is None:
+            budget = min_over_processes(default_memory_budget())
         rows = [(leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves((prepared_texts, prepared_videos))]
         case = (size, block, video_block, budget, tuple(rows), jax.tree.structure(draws))
         if case not in score.chosen_blocks:
@@ -146,18 +192,18 @@ def score_gallery(
         size = score.chosen_blocks[case]
 
     def strip(start: int) -> Callable[[int], jax.Array]:
-        """The blocks of one strip of videos, by their first text."""
+        """A function that scores one strip of videos with the block of texts that starts at a row."""
         taken = videos_at(start, size[1])
         return lambda row: score.block(head_params, texts_at(row, size[0]), taken, draws)
 
     dtype = jax.eval_shape(score.block, head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws).dtype
-    return _score_blocks(strip, counts, (size[0] * score.devices, size[1]), dtype, progress)
+    return _score_blocks(strip, counts, (size[0] * score.devices, size[1]), dtype, options.progress)
 
 
 def prepare_all(
     prepare: Callable[[Any, Any], Any], params: Any, features: Any, *, devices: int = 1, batch: int = PREPARE_BATCH
 ) -> Any:
-    """Prepared examples of all rows, in batches of one size. The last batch is filled up: there may be more rows."""
+    """Prepare all examples in batches of one size. The last batch is filled up, so there may be more rows."""
     features = to_host(features)
     count = row_count(features)
     batch = -(-min(batch, count) // devices) * devices
@@ -169,7 +215,7 @@ def prepare_all(
 
 
 def temporary_bytes(lowered: Any) -> int:
-    """What a program takes beside its arguments, in bytes, by the compiler's memory analysis."""
+    """Return the bytes that a program needs besides its arguments, by the compiler's memory analysis."""
     memory = lowered.compile().memory_analysis()
     return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
@@ -180,7 +226,7 @@ def chosen_block(
     needed_bytes: Callable[[tuple[int, int]], int],
     memory_budget: int | None = None,
 ) -> tuple[int, int]:
-    """`fitting_block` of the budget, by default that of the device; on CPU `CPU_AIM` is aimed at."""
+    """Choose a block by `fitting_block` for a budget, by default the device's; on CPU the aim is `CPU_AIM`."""
     budget = default_memory_budget() if memory_budget is None else memory_budget
     aim = min(budget, CPU_AIM) if jax.default_backend() == "cpu" else budget
     return fitting_block(size, free, needed_bytes, budget, aim)
@@ -193,16 +239,27 @@ def fitting_block(
     budget: int,
     aim: int | None = None,
 ) -> tuple[int, int]:
-    """The block size (texts, videos) if it fits `aim`, else a smaller one, cut in halves where it is free.
+    """Halve a block until its temporaries fit.
 
-    Where none fits, the smallest, or UserError if that is more than the budget. aim: the budget by default.
+    Args:
+        size: Block to start with, (texts, videos).
+        free: Which of the two may become smaller.
+        needed_bytes: needed_bytes(size) → bytes of temporaries and scores.
+        budget: Bytes that a block must not exceed.
+        aim: Bytes that it should not exceed; by default the budget.
+
+    Returns:
+        The first size that fits the aim; where none does, the smallest.
+
+    Raises:
+        UserError: If the smallest size exceeds the budget.
     """
     aim = budget if aim is None else aim
     while (needed := needed_bytes(size)) > aim:
         texts, videos = size
         fitting_pairs = texts * videos * aim / needed  # memory is close to proportional; the next round checks
         while texts * videos > fitting_pairs:
-            # Rather few texts: what belongs to a text alone, its noise for one, is computed anew for every block.
+            # Prefer few texts: what belongs to a text alone, such as its noise, is computed again for every block.
             if free[0] and texts > 1 and (4 * texts >= videos or not free[1] or videos == 1):
                 texts = -(-texts // 2)
             elif free[1] and videos > 1:
@@ -221,7 +278,7 @@ def fitting_block(
 
 
 def default_memory_budget() -> int:
-    """Half of what the first device of this process has free, in bytes; 1 GiB where it does not say."""
+    """Return half of the free memory of this process's first device, in bytes; 1 GiB where it is unknown."""
     stats = jax.local_devices()[0].memory_stats()
     if not stats or "bytes_limit" not in stats:
         return CPU_MEMORY_BUDGET
@@ -235,7 +292,7 @@ def _score_blocks(
     dtype: Any,
     progress: Progress | None,
 ) -> np.ndarray:
-    """Scores [Nt, Nv] of all blocks. One block is computed while the one before is copied to the host."""
+    """Collect the scores [Nt, Nv] of all blocks. One is computed while the one before is copied to the host."""
 
     def blocks() -> Iterator[tuple[int, int, jax.Array]]:
         for column in range(0, counts[1], step[1]):
@@ -253,7 +310,7 @@ def _score_blocks(
 
 
 def _one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items in order, each handed out only after the next was asked for. There is at least one."""
+    """Yield the items in order, each after the next was requested. There is at least one."""
     current = next(items)
     for following in items:
         yield current

@@ -1,4 +1,4 @@
-"""Trees of arrays between devices and host memory."""
+"""Transfer of trees of arrays between devices and host memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 def to_host(tree: Any) -> Any:
-    """The tree as NumPy arrays. Arrays spread over several processes are gathered, so all processes must call this."""
+    """Copy a tree to NumPy arrays. Arrays of several processes are gathered, so all processes must call this."""
     return jax.tree.map(_leaf_to_host, tree)
 
 
@@ -24,7 +24,7 @@ def _leaf_to_host(leaf: Any) -> np.ndarray:
 
 
 def min_over_processes(number: int) -> int:
-    """The smallest of a number that every process gives, so that all of them decide alike. All must call this."""
+    """Return the smallest of the numbers that the processes give. All processes must call this."""
     if jax.process_count() == 1:
         return number
     from jax.experimental import multihost_utils
@@ -34,7 +34,7 @@ def min_over_processes(number: int) -> int:
 
 
 def to_all_devices(tree: Any, mesh: Mesh) -> Any:
-    """The tree whole on every device of the mesh. With several processes each gives the same values."""
+    """Place a tree whole on every device of the mesh. With several processes each gives the same values."""
     everywhere = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
         return jax.device_put(tree, everywhere)
@@ -51,10 +51,10 @@ def to_all_devices(tree: Any, mesh: Mesh) -> Any:
 
 
 def row_count(tree: Any) -> int:
-    """The length of the leading axis."""
+    """Return the length of the leading axis."""
     return jax.tree.leaves(tree)[0].shape[0]
 
 
 def padded_rows(start: int, size: int, count: int) -> np.ndarray:
-    """Row numbers start … start + size − 1 of `count` rows, [size]; past the end the last row again, a real one."""
+    """List the row numbers start … start + size − 1 of `count` rows, [size]; past the end the last row repeats."""
     return np.minimum(np.arange(start, start + size), count - 1)

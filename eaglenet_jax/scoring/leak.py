@@ -1,4 +1,4 @@
-"""Does the score of a pair depend on what else is in the gallery? It must not: one caption, one video, one score."""
+"""Leak check: whether the score of a pair depends on the other texts and videos of the gallery, which it must not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
-from eaglenet_jax.scoring.gallery import score_gallery
+from eaglenet_jax.scoring.gallery import ScoringOptions, score_gallery
 from eaglenet_jax.scoring.host import to_host
 
 ScoreRows = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -22,9 +22,15 @@ LEAK_BLOCK = 32, 64  # the same for every size of gallery: one compilation, and 
 
 @dataclass(frozen=True)
 class LeakFinding:
-    """One change of the gallery. difference: largest change of a score that should have stayed, at (text, video).
+    """The effect of one change of the gallery.
 
-    relative: the same in standard deviations of all scores. ok: it is within the tolerance.
+    Attributes:
+        change: What was changed.
+        difference: Largest absolute change of a score that should be the same.
+        relative: The same in standard deviations of all scores.
+        text: Row of that score.
+        video: Column of that score.
+        ok: Whether it is within the tolerance.
     """
 
     change: str
@@ -38,12 +44,24 @@ class LeakFinding:
 def check_leak(
     score_rows: ScoreRows, texts: int, videos: int, *, seed: int = 0, tolerance: float = TOLERANCE
 ) -> list[LeakFinding]:
-    """Compares the scores of pairs while other captions and videos are dropped, added and permuted.
+    """Compare the scores of pairs while other captions and videos are dropped, added and permuted.
 
-    score_rows(text_rows [n], video_rows [m]) → scores [n, m] of a gallery made of just these rows, in this order.
-    tolerance: in standard deviations of the scores; covers sums in another order, not a leak. A system that is free of
-    leaks passes every change; one that pools a video with its own caption, centres by the batch, or draws noise by the
-    row fails. Raises UserError if there are fewer than 4 texts or 2 videos, or if the scores have the wrong shape.
+    A system without leaks passes every change; one that pools a video with its own caption, centres by the batch, or
+    draws noise by the row fails.
+
+    Args:
+        score_rows: score_rows(text_rows [n], video_rows [m]) → scores [n, m] of a gallery of these rows alone, in this
+            order.
+        texts: Number of texts, at least 4.
+        videos: Number of videos, at least 2.
+        seed: Of the rows that are chosen.
+        tolerance: In standard deviations of the scores; it covers sums in another order, not a leak.
+
+    Returns:
+        One finding for each change.
+
+    Raises:
+        UserError: If there are fewer texts or videos, or if the scores have another shape.
     """
     if texts < 4 or videos < 2:
         raise UserError(f"a leak check needs at least 4 texts and 2 videos, not {texts} and {videos}")
@@ -85,7 +103,7 @@ def check_leak(
 def rows_of_gallery(
     head: Head, head_params: Any, texts: TextFeatures, videos: VideoFeatures, *, draws: Draws
 ) -> ScoreRows:
-    """`score_rows` of a head on encoded features, for `check_leak`: each call is a gallery of its own."""
+    """Make the `score_rows` of `check_leak` for a head and encoded features; each call scores a gallery of its own."""
     texts, videos = to_host(texts), to_host(videos)
 
     def score_rows(text_rows: np.ndarray, video_rows: np.ndarray) -> np.ndarray:
@@ -95,15 +113,14 @@ def rows_of_gallery(
             jax.tree.map(lambda leaf: leaf[text_rows], texts),
             jax.tree.map(lambda leaf: leaf[video_rows], videos),
             draws=draws,
-            block=LEAK_BLOCK[0],
-            video_block=LEAK_BLOCK[1],
+            options=ScoringOptions(*LEAK_BLOCK),
         )
 
     return score_rows
 
 
 def leak_report(findings: list[LeakFinding]) -> str:
-    """The findings as lines of text, with a verdict."""
+    """Format the findings as lines of text, with a verdict."""
     lines = []
     for finding in findings:
         verdict = "same scores" if finding.ok else f"CHANGED at text {finding.text}, video {finding.video}"

@@ -1,8 +1,9 @@
-"""Reranking: the head scores again only the best candidates that a cheaper first stage found for each query."""
+"""Reranking: the head scores only the candidates of each query that a cheaper scorer ranks best."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -25,6 +26,27 @@ from eaglenet_jax.scoring.host import min_over_processes, padded_rows, row_count
 MOST_QUERIES = 64  # scored at a time
 
 
+@dataclass(frozen=True)
+class RerankOptions:
+    """How a gallery is reranked.
+
+    Attributes:
+        top_k: Candidates of each query that the head scores, at least 1.
+        direction: "t2v", a query is a text; "v2t", a query is a video.
+        combine: "replace", the head's score; "add", the sum of candidate score and head's score.
+        batch: Queries scored at a time. None: as many as fit `memory_budget`, at most 64.
+        memory_budget: In bytes, as of `ScoringOptions`.
+        progress: progress(done, total) is called with numbers of queries after each batch.
+    """
+
+    top_k: int
+    direction: str = "t2v"
+    combine: str = "replace"
+    batch: int | None = None
+    memory_budget: int | None = None
+    progress: Progress | None = None
+
+
 def rerank(
     candidates: np.ndarray | None,
     head: Head,
@@ -33,32 +55,38 @@ def rerank(
     videos: VideoFeatures,
     *,
     draws: Draws,
-    top_k: int,
-    direction: str = "t2v",
-    combine: str = "replace",
-    batch: int | None = None,
-    memory_budget: int | None = None,
-    progress: Progress | None = None,
+    options: RerankOptions,
 ) -> np.ndarray:
-    """Scores [Nt, Nv] float64 in which each query's `top_k` candidates, ranked by the head, stand before all others.
+    """Rerank the best candidates of each query by the head, before all other items.
 
-    candidates: [Nt, Nv], the first stage's scores, from any source; None: `mean_pooled_cosine`. Equal candidates at
-    the edge of top_k: the first in order. direction: "t2v", a query is a text; "v2t", a query is a video; the result
-    is meant to be ranked in that direction. combine: "replace", the head's score; "add", the sum of both stages'
-    scores. The others keep the first stage's order, shifted so that the best of them is 1 below the query's last
-    reranked candidate. With top_k = all and "replace" this is full scoring, whose pairs have the same scores here.
-    batch: queries scored at a time, by default as many as fit `memory_budget` (bytes, as of `score_gallery`).
-    progress(done, total): told the number of queries after each batch. Raises UserError on candidates of another shape
-    or not finite, and on an unknown direction, combine or top_k.
+    The other items keep the order of the candidate scores, shifted so that the best of them is 1 below the query's last
+    reranked candidate. With all items as candidates and "replace" the scores are those of `score_gallery`.
+
+    Args:
+        candidates: [Nt, Nv], finite scores of any cheaper scorer. None: `mean_pooled_cosine`. Of equal scores at the
+            edge of top_k the first in order are candidates.
+        head: Of the system.
+        head_params: Parameters of the head.
+        texts: Features [Nt, ...].
+        videos: Features [Nv, ...].
+        draws: Evaluation noise, as of `score_gallery`.
+        options: How many candidates, in which direction, and how scores are combined.
+
+    Returns:
+        [Nt, Nv] float64, to be ranked in the direction of the options only.
+
+    Raises:
+        UserError: If candidates have another shape or are not finite, or if an option is unknown or does not fit.
     """
     counts = row_count(texts), row_count(videos)
+    direction, combine, batch = options.direction, options.combine, options.batch
     if candidates is None:
         candidates = mean_pooled_cosine(texts, videos)
-    _check(candidates, counts, top_k, direction, combine)
+    _check(candidates, counts, options)
     by_query = candidates if direction == "t2v" else candidates.T
     result = by_query.astype(np.float64)
     queries, items = result.shape
-    top_k = min(top_k, items)
+    top_k = min(options.top_k, items)
     score = make_score(head)
     prepared = (
         prepare_all(score.prepare_text, head_params, texts),
@@ -71,7 +99,9 @@ def rerank(
         return temporary_bytes(score_pairs.lower(head_params, *prepared, draws, *some))
 
     if batch is None:
-        budget = min_over_processes(default_memory_budget()) if memory_budget is None else memory_budget
+        budget = options.memory_budget
+        if budget is None:
+            budget = min_over_processes(default_memory_budget())
         batch, _ = chosen_block((min(MOST_QUERIES, queries), top_k), (True, False), needed_bytes, budget)
     for start in range(0, queries, batch):
         rows = padded_rows(start, batch, queries)
@@ -79,18 +109,22 @@ def rerank(
         rescored = to_host(score_pairs(head_params, *prepared, draws, rows, best))
         for row, items_of_row, new in zip(rows[: queries - start], best, rescored, strict=False):
             _put_first(result[row], items_of_row, new, combine)
-        if progress is not None:
-            progress(min(start + batch, queries), queries)
+        if options.progress is not None:
+            options.progress(min(start + batch, queries), queries)
     return result if direction == "t2v" else result.T
 
 
 @functools.lru_cache(maxsize=16)
 def make_score_pairs(head: Head, direction: str = "t2v") -> Any:
-    """The jitted scoring of lists of pairs.
+    """Make the jitted function that scores lists of pairs, `vmap` of `score` over 1 × K gathers.
 
-    Returns f(params, T, V, draws, queries [Q], items [Q, K]) → [Q, K], where T and V are all prepared texts and
-    videos, and queries and items are rows of T and V for "t2v", of V and T for "v2t". It is `vmap` of `score` over 1
-    × K gathers.
+    Args:
+        head: Of the system.
+        direction: "t2v" or "v2t".
+
+    Returns:
+        f(params, T, V, draws, queries [Q], items [Q, K]) → [Q, K], where T and V are all prepared texts and videos, and
+        queries and items are rows of T and V for "t2v", of V and T for "v2t".
     """
 
     def score(params: Any, text: Any, video: Any, draws: Draws) -> jax.Array:
@@ -110,14 +144,14 @@ def make_score_pairs(head: Head, direction: str = "t2v") -> Any:
 
 
 def mean_pooled_cosine(texts: TextFeatures, videos: VideoFeatures) -> np.ndarray:
-    """The cheapest first stage: cosine of text and mean of the unit frame features over real frames, [Nt, Nv]."""
+    """Compute the cosine of each text and the mean of each video's unit-length real frames, [Nt, Nv] float32."""
     mask = np.asarray(videos.mask)[..., None]
     frames = np.where(mask, _unit(np.asarray(videos.frames, np.float32)), 0).sum(axis=1)
     return _unit(np.asarray(texts.pooled, np.float32)) @ _unit(frames).T
 
 
 def candidate_recall(placement: Placement, top_k: int) -> float:
-    """Percent of queries whose right item is among the first stage's `top_k`: a rerank can have no higher R@K."""
+    """Compute the percentage of queries whose right item is a candidate; no R@K of a rerank can be higher."""
     return 100.0 * float(np.mean(placement.ranks() < top_k + 1))
 
 
@@ -127,7 +161,7 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 
 def _put_first(scores: np.ndarray, items: np.ndarray, rescored: np.ndarray, combine: str) -> None:
-    """Changes one query's first-stage scores [N] in place: `items` get their new scores, the others follow."""
+    """Change one query's candidate scores [N] in place: `items` get their new scores, the others follow."""
     new = rescored.astype(np.float64) + (scores[items] if combine == "add" else 0.0)
     others = np.ones(len(scores), bool)
     others[items] = False
@@ -136,13 +170,15 @@ def _put_first(scores: np.ndarray, items: np.ndarray, rescored: np.ndarray, comb
     scores[items] = new
 
 
-def _check(candidates: np.ndarray, counts: tuple[int, int], top_k: int, direction: str, combine: str) -> None:
-    if direction not in ("t2v", "v2t"):
-        raise UserError(f"direction {direction!r} is unknown: use 't2v' or 'v2t'")
-    if combine not in ("replace", "add"):
-        raise UserError(f"combine={combine!r} is unknown: use 'replace' or 'add'")
-    if top_k < 1:
-        raise UserError(f"top_k={top_k}: rerank at least one candidate")
+def _check(candidates: np.ndarray, counts: tuple[int, int], options: RerankOptions) -> None:
+    if options.direction not in ("t2v", "v2t"):
+        raise UserError(f"direction {options.direction!r} is unknown: use 't2v' or 'v2t'")
+    if options.combine not in ("replace", "add"):
+        raise UserError(f"combine={options.combine!r} is unknown: use 'replace' or 'add'")
+    if options.top_k < 1:
+        raise UserError(f"top_k={options.top_k}: rerank at least one candidate")
+    if options.batch is not None and options.batch < 1:
+        raise UserError(f"batch={options.batch}: score at least one query at a time")
     if candidates.shape != counts:
         raise UserError(f"candidates have shape {candidates.shape}, the gallery {counts[0]} texts × {counts[1]} videos")
     if not np.isfinite(candidates).all():

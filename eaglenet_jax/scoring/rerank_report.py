@@ -1,9 +1,10 @@
-"""What reranking costs and saves: recall of the full ranking and of reranking against top_k, and the time of both."""
+"""Recall and time of reranking for several numbers of candidates, next to those of the full ranking."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,9 +15,26 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.metrics.ranks import Placement, place, rank_metrics
 from eaglenet_jax.scoring.gallery import score_gallery
-from eaglenet_jax.scoring.rerank import candidate_recall, mean_pooled_cosine, rerank
+from eaglenet_jax.scoring.rerank import RerankOptions, candidate_recall, mean_pooled_cosine, rerank
 
 SHOWN = ("R@1", "R@5", "R@10")
+
+
+@dataclass(frozen=True)
+class RerankReportOptions:
+    """What is reported.
+
+    Attributes:
+        top_k: Numbers of candidates, at least one.
+        text_video: [Nt], the video of each text. None: the diagonal.
+        direction: As of `RerankOptions`.
+        combine: As of `RerankOptions`.
+    """
+
+    top_k: Sequence[int]
+    text_video: np.ndarray | None = None
+    direction: str = "t2v"
+    combine: str = "replace"
 
 
 def rerank_report(
@@ -27,29 +45,38 @@ def rerank_report(
     videos: VideoFeatures,
     *,
     draws: Draws,
-    top_k: Sequence[int],
-    text_video: np.ndarray | None = None,
-    direction: str = "t2v",
-    combine: str = "replace",
+    options: RerankReportOptions,
 ) -> dict[str, Any]:
-    """The first stage, the full ranking, and a rerank for each of `top_k`, as plain numbers.
+    """Measure the candidate scores, the full ranking, and a rerank for each number of candidates.
 
-    Arguments as of `rerank`. text_video: [Nt], the video of each text, or None for the diagonal. Returns "direction",
-    "combine", "queries", "items", "first_stage": metrics, "full": metrics and "seconds", and "rerank", a list of
-    "top_k", metrics, "candidate_recall" (percent of queries whose right item is among the candidates: no R@K of the
-    rerank is higher), "same_first" (percent of queries with the same first item as the full ranking), "seconds" and
-    "time_saved" (percent of the full ranking's). metrics are R@1, R@5 and R@10 in percent. Seconds are of a second
-    run, whose program is compiled; features are given, so encoding is in none of them. Raises UserError as `rerank`
-    does, and if no top_k is given.
+    Args:
+        candidates: As of `rerank`, like the following.
+        head: Of the system.
+        head_params: Parameters of the head.
+        texts: Features [Nt, ...].
+        videos: Features [Nv, ...].
+        draws: Evaluation noise.
+        options: What is reported.
+
+    Returns:
+        "direction", "combine", "queries", "items", "candidates": metrics, "full": metrics and "seconds", and "rerank",
+        a list of "top_k", metrics, "candidate_recall" (percent, see `candidate_recall`), "same_first" (percent of
+        queries with the same first item as the full ranking), "seconds" and "time_saved" (percent of the full
+        ranking's). Metrics are R@1, R@5 and R@10 in percent. Seconds are of a second run, whose program is compiled,
+        without encoding.
+
+    Raises:
+        UserError: As `rerank`, and if no number of candidates is given.
     """
-    if not top_k:
+    direction, combine = options.direction, options.combine
+    if not options.top_k:
         raise UserError("give at least one top_k to report on")
     given: tuple[Any, ...] = (head, head_params, texts, videos)
     if candidates is None:
         candidates = mean_pooled_cosine(texts, videos)
 
     def placement(scores: np.ndarray) -> Placement:
-        both = place(scores, text_video)
+        both = place(scores, options.text_video)
         return both.t2v if direction == "t2v" else both.v2t
 
     def first(scores: np.ndarray) -> np.ndarray:
@@ -57,8 +84,9 @@ def rerank_report(
 
     rows = []
     full, full_seconds = _second_run(partial(score_gallery, *given, draws=draws))
-    for count in top_k:
-        run = partial(rerank, candidates, *given, draws=draws, top_k=count, direction=direction, combine=combine)
+    for count in options.top_k:
+        how = RerankOptions(count, direction, combine)
+        run = partial(rerank, candidates, *given, draws=draws, options=how)
         result, seconds = _second_run(run)
         row = {"top_k": count} | _shown(placement(result))
         row["candidate_recall"] = candidate_recall(placement(candidates), count)
@@ -70,21 +98,21 @@ def rerank_report(
         "combine": combine,
         "queries": queries,
         "items": items,
-        "first_stage": _shown(placement(candidates)),
+        "candidates": _shown(placement(candidates)),
         "full": _shown(placement(full)) | {"seconds": full_seconds},
         "rerank": rows,
     }
 
 
 def format_rerank_report(report: dict[str, Any]) -> str:
-    """The report as a table."""
+    """Format the report as a table of plain text."""
     lines = [
-        f"{report['direction']}, {report['queries']} queries × {report['items']} items, percent; second stage's scores "
-        + ("replace the first's" if report["combine"] == "replace" else "are added to the first's"),
+        f"{report['direction']}, {report['queries']} queries × {report['items']} items, percent; the head's scores "
+        + ("replace the candidates'" if report["combine"] == "replace" else "are added to the candidates'"),
         f"{'':18}"
         + "".join(f"{name:>8}" for name in SHOWN)
         + f"{'in top_k':>10}{'same first':>12}{'seconds':>10}{'time saved':>12}",
-        _line("first stage", report["first_stage"]),
+        _line("candidates", report["candidates"]),
     ]
     lines += [_line(f"rerank, top {row['top_k']}", row) for row in report["rerank"]]
     return "\n".join([*lines, _line("full ranking", report["full"])])

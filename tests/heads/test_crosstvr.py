@@ -19,9 +19,9 @@ from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.negatives import drawn_negatives
 from eaglenet_jax.layers.query_transformer import QueryShape
 from eaglenet_jax.metrics.ranks import place
+from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.gallery import score_gallery
-from eaglenet_jax.scoring.rerank import rerank
-from eaglenet_jax.scoring.two_stages import score_both_ways
+from eaglenet_jax.scoring.rerank import RerankOptions, rerank
 from tests.heads.crosstvr_loops import Loops
 
 WIDTH, FRAMES, PATCHES, TOKENS = 6, 3, 4, 5
@@ -173,7 +173,9 @@ def test_the_gallery_is_the_first_stage_and_a_rerank_both_ways():
             others = np.setdiff1d(np.arange(5), best)
             assert by_query[row, others].max() < by_query[row, best].min()
     np.testing.assert_allclose(
-        both.t2v, rerank(first, CROSSTVR, params, text, video, draws=DRAWS, top_k=2, combine="add"), rtol=1e-6
+        both.t2v,
+        rerank(first, CROSSTVR, params, text, video, draws=DRAWS, options=RerankOptions(2, combine="add")),
+        rtol=1e-6,
     )
     placed = place(both.t2v, v2t_scores=both.v2t)
     assert (placed.t2v.greater == (both.t2v > np.diagonal(both.t2v)[:, None]).sum(1)).all()

@@ -7,7 +7,15 @@ import pytest
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics import ranks as metrics_module
-from eaglenet_jax.metrics.ranks import metrics_by_tie_rule, place, rank_metrics, retrieval_metrics
+from eaglenet_jax.metrics.ranks import (
+    best_in_order,
+    best_items,
+    chance_metrics,
+    metrics_by_tie_rule,
+    place,
+    rank_metrics,
+    retrieval_metrics,
+)
 
 NAMES = ("R@1", "R@5", "R@10", "MdR", "MnR")
 
@@ -196,3 +204,27 @@ def test_lost_videos_are_misses_in_the_last_place() -> None:
     assert found["t2v"]["MnR"] == pytest.approx((8 + 3 * 10) / 11) and found["t2v"]["queries"] == 11
     assert metrics_module.placement_metrics(whole)["t2v"]["R@1"] == 100.0
     assert metrics_module.with_misses(whole, 0, 0) is whole
+
+
+def test_best_items_of_random_scores_with_ties() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        scores = rng.integers(0, 4, rng.integers(1, 9))
+        count = int(rng.integers(1, len(scores) + 1))
+        expected = np.lexsort((np.arange(len(scores)), -scores))[:count]
+        assert sorted(best_items(scores, count)) == sorted(expected)
+        assert best_in_order(scores, count) == list(expected)
+    assert best_in_order(np.array([1.0, 3.0]), 5) == [1, 0]
+
+
+@pytest.mark.parametrize("captions", [[1] * 12, [3] * 8, [1, 5, 2, 2, 9, 0, 1, 3]])
+def test_chance_is_the_mean_over_random_scores(captions) -> None:
+    text_video = np.repeat(np.arange(len(captions)), captions)
+    shape = len(text_video), len(captions)
+    rng = np.random.default_rng(0)
+    runs = [retrieval_metrics(rng.normal(size=shape), text_video) for _ in range(2000)]
+    chance = chance_metrics(shape, text_video)
+    for side in ("t2v", "v2t"):
+        for name in ("R@1", "R@5", "R@10", "MnR", "MRR"):
+            assert chance[side][name] == pytest.approx(np.mean([run[side][name] for run in runs]), rel=0.08), name
+        assert chance[side]["queries"] == runs[0][side]["queries"]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from eaglenet_jax.metrics.measure import measure_scores
-from eaglenet_jax.reports.explained import Explained, WeightedFrame
-from eaglenet_jax.reports.pictures import data_uri
-from eaglenet_jax.reports.score_page import Context, Gallery, write_score_page
+from eaglenet_jax.metrics.ranks import RetrievalScores
+from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, measure_scores
+from eaglenet_jax.reports.frame_thumbnails import data_uri
+from eaglenet_jax.reports.notable_queries import Gallery
+from eaglenet_jax.reports.pair_explanations import PairExplanation, WeightedFrame
+from eaglenet_jax.reports.score_page import Context, write_score_page
 
 VIDEOS = 30
 ATTACK = "<script>document.title = 'owned'</script>"
@@ -28,17 +30,15 @@ def write_made_page(file: Path) -> Path:
     def frames_of(video: int) -> np.ndarray:
         return np.full((12, 60, 80, 3), 8 * video, np.uint8)
 
-    def explain(text: int, videos: list[int]) -> list[Explained]:
+    def explain(text: int, videos: list[int]) -> list[PairExplanation]:
         weights = np.linspace(0.2, 1.0, 12)
         frames = [WeightedFrame(data_uri(frames_of(0)[0]), weight, weight) for weight in weights]
-        return [Explained(frames, [(weight, weight) for weight in weights], -0.5) for _ in videos]
+        return [PairExplanation(frames, [(weight, weight) for weight in weights], -0.5) for _ in videos]
 
     report = measure_scores(
-        scores,
-        baseline=scores + rng.normal(size=scores.shape),
-        baseline_name="other run",
-        postprocess=["dual_softmax"],
-        resamples=50,
+        RetrievalScores(scores),
+        baseline=Baseline(RetrievalScores(scores + rng.normal(size=scores.shape)), "other run"),
+        options=MeasureOptions(["dual_softmax"], resamples=50),
     )
     context = Context("A made-up run, test split", notes=["A note."], facts=[("config", "hash 0123456789")])
     return write_score_page(

@@ -9,10 +9,16 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.measure import measure_scores
-from eaglenet_jax.reports.queries import duplicates, hardest, moved_most, spread
-from eaglenet_jax.reports.score_page import Context, Gallery, score_page, write_score_page
+from eaglenet_jax.metrics.ranks import RetrievalScores
+from eaglenet_jax.metrics.score_report import MeasureOptions, ScoreReport, measure_scores
+from eaglenet_jax.reports.notable_queries import Gallery, duplicates, hardest, moved_most, spread
+from eaglenet_jax.reports.score_page import Context, score_page, write_score_page
 from tests.reports.made import ATTACK, write_made_page
+
+
+def _measured(scores: np.ndarray, **options: object) -> ScoreReport:
+    bank = scores[:2] if "qb_norm" in options.get("postprocess", ()) else None
+    return measure_scores(RetrievalScores(scores), query_bank=bank, options=MeasureOptions(resamples=20, **options))
 
 
 def test_everything_is_on_the_page_and_nothing_is_loaded(tmp_path) -> None:
@@ -28,15 +34,25 @@ def test_everything_is_on_the_page_and_nothing_is_loaded(tmp_path) -> None:
 
 def test_a_matrix_alone_gives_a_page() -> None:
     scores = np.eye(5) + np.arange(25).reshape(5, 5) / 100
-    page = score_page(measure_scores(scores, resamples=20), Context("sims"))
+    page = score_page(_measured(scores), Context("sims"))
     assert "Every query finds its video first" in page and "give the captions" in page and "<img" not in page
     with pytest.raises(UserError, match="1 captions and 5 videos for scores of 5 × 5"):
-        score_page(measure_scores(scores, resamples=20), Context("sims"), Gallery(["one"], list("abcde")))
+        score_page(
+            _measured(scores),
+            Context("sims"),
+            Gallery(["one"], list("abcde")),
+        )
+
+
+def test_the_page_names_the_temperature_of_every_method() -> None:
+    report = _measured(np.eye(5), postprocess=["sinkhorn", "qb_norm"], qb_temperature=7.0)
+    page = score_page(report, Context("sims"))
+    assert "sinkhorn: temperature 100, the default." in page and "qb_norm: temperature 7, as given." in page
 
 
 def test_a_page_that_cannot_be_written_is_one_line(tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    report = measure_scores(np.eye(3), resamples=20)
+    report = _measured(np.eye(3))
     with pytest.raises(UserError, match=r"cannot write the report .*give another --report"):
         write_score_page(tmp_path / "file/report.html", report, Context("sims"))
 

@@ -10,7 +10,7 @@ import pytest
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.scoring.gallery import fitting_block, make_score, prepare_all, score_gallery
+from eaglenet_jax.scoring.gallery import ScoringOptions, fitting_block, make_score, prepare_all, score_gallery
 from tests.scoring.fake_heads import Cosine, Counting, NoisyAttention, at_once, gallery, initialised
 
 DRAWS = Draws(jax.random.key(7))
@@ -40,7 +40,7 @@ def expected(noise: str) -> np.ndarray:
 )
 def test_blocks_do_not_change_scores(params, block, video_block, noise) -> None:
     draws = Draws(DRAWS.key, noise=noise)
-    scores = score_gallery(HEAD, params, *gallery(17, 11), draws=draws, block=block, video_block=video_block)
+    scores = score_gallery(HEAD, params, *gallery(17, 11), draws=draws, options=ScoringOptions(block, video_block))
     assert scores.shape == (17, 11) and scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected(noise), atol=1e-5)
 
@@ -65,7 +65,7 @@ def test_one_compilation_serves_all_blocks_and_repeated_evaluation(params, block
     for seed in range(3):
         texts, videos = gallery(13, 7, seed)
         draws = Draws(jax.random.key(seed))
-        score_gallery(head, params, texts, videos, draws=draws, block=block, video_block=block and 4)
+        score_gallery(head, params, texts, videos, draws=draws, options=ScoringOptions(block, block and 4))
     assert Counting.traces == 1
 
 
@@ -75,16 +75,17 @@ def test_other_captions_and_videos_leave_a_row_unchanged(params) -> None:
     rows, columns = np.array([10, 2, 7]), np.array([8, 0, 3, 1])
     part = jax.tree.map(lambda leaf: leaf[rows], texts), jax.tree.map(lambda leaf: leaf[columns], videos)
     np.testing.assert_allclose(
-        score_gallery(HEAD, params, *part, draws=DRAWS, block=2, video_block=3), full[np.ix_(rows, columns)], atol=1e-5
+        score_gallery(HEAD, params, *part, draws=DRAWS, options=ScoringOptions(2, 3)),
+        full[np.ix_(rows, columns)],
+        atol=1e-5,
     )
 
 
 def test_progress_counts_every_pair_once(params) -> None:
     calls: list[tuple[int, int]] = []
     texts, videos = gallery(10, 6)
-    score_gallery(
-        HEAD, params, texts, videos, draws=DRAWS, block=4, video_block=5, progress=lambda *call: calls.append(call)
-    )
+    options = ScoringOptions(4, 5, progress=lambda *call: calls.append(call))
+    score_gallery(HEAD, params, texts, videos, draws=DRAWS, options=options)
     assert calls[-1] == (60, 60) and len(calls) == 6
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
 
@@ -112,9 +113,8 @@ def test_memory_budget_makes_blocks_smaller_until_they_fit(params) -> None:
 
 def test_small_memory_budget_gives_the_same_scores(params) -> None:
     calls: list[int] = []
-    scores = score_gallery(
-        HEAD, params, *gallery(17, 11), draws=DRAWS, memory_budget=8_000, progress=lambda done, _: calls.append(done)
-    )
+    options = ScoringOptions(memory_budget=8_000, progress=lambda done, _: calls.append(done))
+    scores = score_gallery(HEAD, params, *gallery(17, 11), draws=DRAWS, options=options)
     assert len(calls) > 1
     np.testing.assert_allclose(scores, expected("per_text"), atol=1e-5)
 
@@ -124,4 +124,4 @@ def test_refuses_an_empty_gallery_and_impossible_blocks(params) -> None:
     with pytest.raises(UserError, match="nothing to score: 0 texts and 2 videos"):
         score_gallery(HEAD, params, jax.tree.map(lambda leaf: leaf[:0], texts), videos, draws=DRAWS)
     with pytest.raises(UserError, match="at least one text"):
-        score_gallery(HEAD, params, texts, videos, draws=DRAWS, block=-1)
+        score_gallery(HEAD, params, texts, videos, draws=DRAWS, options=ScoringOptions(-1))

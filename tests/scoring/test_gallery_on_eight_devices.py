@@ -14,7 +14,7 @@ import pytest
 from jax.sharding import AxisType, Mesh
 
 from eaglenet_jax.draws import Draws
-from eaglenet_jax.scoring.gallery import make_score, score_gallery
+from eaglenet_jax.scoring.gallery import ScoringOptions, make_score, score_gallery
 from tests.scoring.fake_heads import Counting, NoisyAttention, at_once, gallery, initialised
 
 EIGHT = jax.device_count() >= 8
@@ -51,8 +51,8 @@ def expected() -> tuple[Any, np.ndarray]:
 @pytest.mark.parametrize(("devices", "block", "video_block"), [(8, None, None), (3, 2, 5)])
 def test_devices_do_not_change_scores(devices, block, video_block) -> None:
     params, scores = expected()
-    sizes = {"block": block, "video_block": video_block}
-    spread = score_gallery(HEAD, params, *gallery(37, 11), draws=DRAWS, mesh=mesh(devices), **sizes)
+    options = ScoringOptions(block, video_block, mesh=mesh(devices))
+    spread = score_gallery(HEAD, params, *gallery(37, 11), draws=DRAWS, options=options)
     np.testing.assert_allclose(spread, scores, atol=1e-5)
 
 
@@ -60,7 +60,9 @@ def test_devices_do_not_change_scores(devices, block, video_block) -> None:
 def test_every_device_scores_its_own_rows_by_one_compilation() -> None:
     params, scores = expected()
     Counting.traces = 0
-    spread = score_gallery(Counting(), params, *gallery(37, 11), draws=DRAWS, block=2, video_block=4, mesh=mesh(8))
+    spread = score_gallery(
+        Counting(), params, *gallery(37, 11), draws=DRAWS, options=ScoringOptions(2, 4, mesh=mesh(8))
+    )
     assert Counting.traces == 1
     np.testing.assert_allclose(spread, scores, atol=1e-5)
     score = make_score(Counting(), mesh(8))
@@ -74,5 +76,5 @@ def test_features_from_any_device_and_more_devices_than_texts() -> None:
     params, draws = jax.device_put((params, DRAWS), jax.devices()[5])
     texts, videos = (jax.tree.map(lambda leaf: leaf[:3], side) for side in gallery(37, 11))
     texts = jax.device_put(texts, jax.devices()[2])
-    spread = score_gallery(HEAD, params, texts, videos, draws=draws, mesh=mesh(8))
+    spread = score_gallery(HEAD, params, texts, videos, draws=draws, options=ScoringOptions(mesh=mesh(8)))
     np.testing.assert_allclose(spread, scores[:3, :3], atol=1e-5)

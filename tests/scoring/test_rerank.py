@@ -1,7 +1,8 @@
-"""Reranking: equal to full scoring where it scores, the first stage's order everywhere else."""
+"""Reranking: equal to full scoring where it scores, the candidates' order everywhere else."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -10,8 +11,8 @@ import pytest
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.ranks import Placement, best_items
-from eaglenet_jax.scoring.rerank import candidate_recall, mean_pooled_cosine, rerank
+from eaglenet_jax.metrics.ranks import Placement
+from eaglenet_jax.scoring.rerank import RerankOptions, candidate_recall, mean_pooled_cosine, rerank
 from tests.scoring.fake_heads import Cosine, NoisyAttention, at_once, gallery, initialised
 
 HEAD, DRAWS = NoisyAttention(), Draws(jax.random.key(2))
@@ -31,7 +32,8 @@ def candidates() -> np.ndarray:
 @pytest.mark.parametrize("direction", ["t2v", "v2t"])
 def test_all_candidates_is_full_scoring(direction) -> None:
     params, scores = full()
-    result = rerank(candidates(), HEAD, params, TEXTS, VIDEOS, draws=DRAWS, top_k=100, direction=direction, batch=4)
+    options = RerankOptions(100, direction, batch=4)
+    result = rerank(candidates(), HEAD, params, TEXTS, VIDEOS, draws=DRAWS, options=options)
     np.testing.assert_allclose(result, scores, atol=1e-5)
 
 
@@ -40,9 +42,8 @@ def test_all_candidates_is_full_scoring(direction) -> None:
 def test_best_candidates_come_first_by_the_head_and_the_rest_as_before(direction, combine) -> None:
     params, scores = full()
     first = candidates()
-    result = rerank(
-        first, HEAD, params, TEXTS, VIDEOS, draws=DRAWS, top_k=4, direction=direction, combine=combine, batch=5
-    )
+    options = RerankOptions(4, direction, combine, batch=5)
+    result = rerank(first, HEAD, params, TEXTS, VIDEOS, draws=DRAWS, options=options)
     if direction == "v2t":
         first, scores, result = first.T, scores.T, result.T
     for before, head, after in zip(first, scores, result, strict=True):
@@ -65,21 +66,26 @@ def test_one_compilation_serves_all_batches() -> None:
             return super().score(*args, **kwargs)
 
     for _ in range(2):
-        rerank(None, Traced(), {}, TEXTS, VIDEOS, draws=DRAWS, top_k=3, batch=4)
+        rerank(None, Traced(), {}, TEXTS, VIDEOS, draws=DRAWS, options=RerankOptions(3, batch=4))
     assert Traced.traces == 1
 
 
 def test_the_memory_budget_decides_how_many_queries_are_scored_at_a_time() -> None:
     params, scores = full()
     done: list[int] = []
-    arguments = {"draws": DRAWS, "top_k": 9, "progress": lambda count, _: done.append(count)}
-    result = rerank(None, HEAD, params, TEXTS, VIDEOS, **arguments)
+    options = RerankOptions(9, progress=lambda count, _: done.append(count))
+
+    def reranked(memory_budget: int | None) -> np.ndarray:
+        within = dataclasses.replace(options, memory_budget=memory_budget)
+        return rerank(None, HEAD, params, TEXTS, VIDEOS, draws=DRAWS, options=within)
+
+    reranked(None)
     assert done == [13]
-    result = rerank(None, HEAD, params, TEXTS, VIDEOS, memory_budget=20_000, **arguments)
+    result = reranked(20_000)
     assert len(done) > 2 and done[-1] == 13
     np.testing.assert_allclose(result, scores, atol=1e-5)
     with pytest.raises(UserError, match="more than the memory budget of 10:"):
-        rerank(None, HEAD, params, TEXTS, VIDEOS, memory_budget=10, **arguments)
+        reranked(10)
 
 
 def test_default_candidates_are_mean_pooled_cosines() -> None:
@@ -93,19 +99,10 @@ def test_default_candidates_are_mean_pooled_cosines() -> None:
     np.testing.assert_allclose(mean_pooled_cosine(TEXTS, VIDEOS), expected, atol=1e-6)
 
 
-def test_best_items_of_random_scores_with_ties() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        scores = rng.integers(0, 4, rng.integers(1, 9))
-        count = int(rng.integers(1, len(scores) + 1))
-        expected = np.lexsort((np.arange(len(scores)), -scores))[:count]
-        assert sorted(best_items(scores, count)) == sorted(expected)
-
-
 def test_progress_and_candidate_recall() -> None:
     calls: list[tuple[int, int]] = []
     report = lambda *call: calls.append(call)  # noqa: E731
-    rerank(None, Cosine(), {}, TEXTS, VIDEOS, draws=DRAWS, top_k=2, batch=5, progress=report)
+    rerank(None, Cosine(), {}, TEXTS, VIDEOS, draws=DRAWS, options=RerankOptions(2, batch=5, progress=report))
     assert calls == [(5, 13), (10, 13), (13, 13)]
     assert candidate_recall(Placement(np.array([0, 2, 3, 9]), np.zeros(4, int)), 3) == 50.0
 
@@ -117,10 +114,13 @@ def test_progress_and_candidate_recall() -> None:
         ({"candidates": np.full((13, 9), np.nan)}, "text 0 and video 0 is nan"),
         ({"direction": "both"}, "'t2v' or 'v2t'"),
         ({"combine": "mean"}, "'replace' or 'add'"),
-        ({"top_k": 0}, "at least one"),
+        ({"top_k": 0}, "at least one candidate"),
+        ({"batch": 0}, "at least one query"),
     ],
 )
 def test_refuses_what_does_not_fit(change, message) -> None:
-    arguments = {"candidates": candidates(), "top_k": 3} | change
+    change = dict(change)
+    first = change.pop("candidates", candidates())
+    options = dataclasses.replace(RerankOptions(3), **change)
     with pytest.raises(UserError, match=message):
-        rerank(head=Cosine(), head_params={}, texts=TEXTS, videos=VIDEOS, draws=DRAWS, **arguments)
+        rerank(first, Cosine(), {}, TEXTS, VIDEOS, draws=DRAWS, options=options)

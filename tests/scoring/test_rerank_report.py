@@ -8,7 +8,7 @@ import pytest
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.scoring.rerank_report import format_rerank_report, rerank_report
+from eaglenet_jax.scoring.rerank_report import RerankReportOptions, format_rerank_report, rerank_report
 from tests.scoring.fake_heads import Cosine, gallery
 
 TEXTS, VIDEOS = gallery(12, 12)
@@ -16,20 +16,21 @@ DRAWS = Draws(jax.random.key(2))
 
 
 @pytest.mark.parametrize("direction", ["t2v", "v2t"])
-def test_recalls_of_every_stage(direction) -> None:
-    """A first stage that places the right item of query i at rank i + 1, and a head whose scores are known."""
+def test_recalls_of_candidates_rerank_and_full_ranking(direction) -> None:
+    """Candidate scores that place the right item of query i at rank i + 1, and a head whose scores are known."""
     first = np.zeros((12, 12))
     for query in range(12):
         first[query, np.r_[(query + 1 + np.arange(query)) % 12]] = 2.0
         first[query, query] = 1.0
     if direction == "v2t":
         first = first.T
-    report = rerank_report(first, Cosine(), {}, TEXTS, VIDEOS, draws=DRAWS, top_k=[3, 12], direction=direction)
+    options = RerankReportOptions([3, 12], direction=direction)
+    report = rerank_report(first, Cosine(), {}, TEXTS, VIDEOS, draws=DRAWS, options=options)
     scores = np.asarray(Cosine().score(TEXTS, VIDEOS, DRAWS).similarity)
     by_query = scores if direction == "t2v" else scores.T
     right = np.diagonal(scores)[:, None]
     assert report["full"]["R@5"] == pytest.approx(100 * np.mean((by_query > right).sum(1) < 5))
-    assert report["first_stage"]["R@5"] == pytest.approx(100 * 5 / 12)
+    assert report["candidates"]["R@5"] == pytest.approx(100 * 5 / 12)
     some, all_items = report["rerank"]
     assert some["candidate_recall"] == pytest.approx(100 * 3 / 12) and all_items["candidate_recall"] == 100
     assert some["R@1"] <= some["candidate_recall"]
@@ -46,10 +47,9 @@ def test_recalls_of_every_stage(direction) -> None:
 def test_mean_pooled_cosine_by_default_and_unequal_counts() -> None:
     videos = jax.tree.map(lambda leaf: leaf[:5], VIDEOS)
     relevance = np.arange(12) % 5
-    report = rerank_report(
-        None, Cosine(), {}, TEXTS, videos, draws=DRAWS, top_k=[2], text_video=relevance, combine="add"
-    )
+    options = RerankReportOptions([2], relevance, combine="add")
+    report = rerank_report(None, Cosine(), {}, TEXTS, videos, draws=DRAWS, options=options)
     assert (report["queries"], report["items"]) == (12, 5)
     assert "added" in format_rerank_report(report)
     with pytest.raises(UserError, match="at least one top_k"):
-        rerank_report(None, Cosine(), {}, TEXTS, videos, draws=DRAWS, top_k=[], text_video=relevance)
+        rerank_report(None, Cosine(), {}, TEXTS, videos, draws=DRAWS, options=RerankReportOptions([], relevance))

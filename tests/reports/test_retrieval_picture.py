@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.strips import FoundVideo, QueryResult, draw_retrieval, query_results
+from eaglenet_jax.reports.retrieval_picture import FoundVideo, QueryResult, draw_retrieval, query_results
 
 GREEN = (0x14, 0x74, 0x3A)
 

@@ -1,4 +1,4 @@
-"""What a head says of a text–video pair, for a page: weights of frames and text candidates, and the energy."""
+"""Explanations of text–video pairs for a score page: weights of frames and text candidates, and the energy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
-from eaglenet_jax.reports.pictures import data_uri
+from eaglenet_jax.reports.frame_thumbnails import data_uri
 
-Explain = Callable[[int, Sequence[int]], Sequence["Explained"]]
+Explain = Callable[[int, Sequence[int]], Sequence["PairExplanation"]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class WeightedFrame:
 
 
 @dataclass(frozen=True)
-class Explained:
+class PairExplanation:
     """One pair. candidates: (weight, share of the largest) of the text itself, then of its candidates."""
 
     frames: Sequence[WeightedFrame]
@@ -42,10 +42,18 @@ def explainer(
     draws: Draws,
     frames_of: Callable[[int], np.ndarray],
 ) -> Explain | None:
-    """explain(text, videos) → `Explained` of each of these pairs; None for a head that has nothing to say.
+    """Make the function that explains pairs of a split by `Head.explain`.
 
-    texts [Nt, ...], videos [Nv, ...]: features of a split. draws: of the evaluation, so that the candidates are those
-    that were scored. frames_of(v): real frames of a video, [M, H, W, 3], in the order of its features.
+    Args:
+        head: Of the system.
+        params: Of the head.
+        texts: Features [Nt, ...].
+        videos: Features [Nv, ...].
+        draws: Of the evaluation, so that the candidates are those that were scored.
+        frames_of: frames_of(v) → real frames of a video, [M, H, W, 3], in the order of its features.
+
+    Returns:
+        explain(text, videos) → a `PairExplanation` of each of these pairs; None for a head that explains nothing.
     """
 
     def rows(features: Any, chosen: Sequence[int]) -> Any:
@@ -53,13 +61,13 @@ def explainer(
 
     @jax.jit
     def explained(text: TextFeatures, video: VideoFeatures) -> Mapping[str, Any]:
-        said: Any = head.apply({"params": params}, text, video, draws, method="explain")
-        return said
+        explanation: Any = head.apply({"params": params}, text, video, draws, method="explain")
+        return explanation
 
     if not jax.eval_shape(explained, rows(texts, [0]), rows(videos, [0])):
         return None
 
-    def explain(text: int, chosen: Sequence[int]) -> Sequence[Explained]:
+    def explain(text: int, chosen: Sequence[int]) -> Sequence[PairExplanation]:
         # One video at a time: a single compilation, whatever the number of videos.
         return [
             _pair(jax.device_get(explained(rows(texts, [text]), rows(videos, [video]))), videos, video, frames_of)
@@ -70,17 +78,17 @@ def explainer(
 
 
 def _pair(
-    said: Mapping[str, np.ndarray], videos: VideoFeatures, video: int, frames_of: Callable[[int], np.ndarray]
-) -> Explained:
+    aux: Mapping[str, np.ndarray], videos: VideoFeatures, video: int, frames_of: Callable[[int], np.ndarray]
+) -> PairExplanation:
     frames: list[WeightedFrame] = []
-    if "frame_weights" in said:
-        weights = np.asarray(said["frame_weights"][0, 0], float)[np.asarray(videos.mask[video])]
+    if "frame_weights" in aux:
+        weights = np.asarray(aux["frame_weights"][0, 0], float)[np.asarray(videos.mask[video])]
         frames = [
             WeightedFrame(data_uri(frame), weight, share)
             for frame, (weight, share) in zip(frames_of(video), _shares(weights), strict=True)
         ]
-    candidates = _shares(np.asarray(said["candidate_weights"][0, 0], float)) if "candidate_weights" in said else []
-    return Explained(frames, candidates, float(said["energy"][0, 0]) if "energy" in said else None)
+    candidates = _shares(np.asarray(aux["candidate_weights"][0, 0], float)) if "candidate_weights" in aux else []
+    return PairExplanation(frames, candidates, float(aux["energy"][0, 0]) if "energy" in aux else None)
 
 
 def _shares(weights: np.ndarray) -> list[tuple[float, float]]:

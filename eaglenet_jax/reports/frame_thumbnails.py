@@ -1,4 +1,4 @@
-"""Frames as small JPEGs inside the page."""
+"""Frames as small JPEGs that stand inside a page, as data URIs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QUALITY = 80
 
 
 def data_uri(frame: np.ndarray, side: int = SIDE) -> str:
-    """A frame [H, W, 3] uint8 RGB as a data URI, no larger than `side` pixels."""
+    """Encode a frame [H, W, 3] uint8 RGB as a data URI, no larger than `side` pixels."""
     from PIL import Image
 
     picture = Image.fromarray(frame)
@@ -23,6 +23,6 @@ def data_uri(frame: np.ndarray, side: int = SIDE) -> str:
 
 
 def strip(frames: np.ndarray, most: int = 6) -> list[str]:
-    """At most `most` frames of a video [M, H, W, 3], evenly spaced in time, as data URIs."""
+    """Encode at most `most` frames of a video [M, H, W, 3], evenly spaced in time, as data URIs."""
     shown = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int))
     return [data_uri(frames[frame]) for frame in shown]

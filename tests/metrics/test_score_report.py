@@ -9,17 +9,21 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.measure import measure_files, measure_scores
 from eaglenet_jax.metrics.postprocess import choose_temperature, dual_softmax, qb_norm
-from eaglenet_jax.metrics.ranks import retrieval_metrics
-from eaglenet_jax.metrics.saved_scores import save_scores
+from eaglenet_jax.metrics.ranks import RetrievalScores, retrieval_metrics
+from eaglenet_jax.metrics.saved_scores import SavedScores, save_scores
 from eaglenet_jax.metrics.score_files import load_similarity, read_list, relevance_from_captions, relevance_from_ids
-from eaglenet_jax.reports.text import format_report
+from eaglenet_jax.metrics.score_report import MeasureOptions, RelevanceFiles, measure_files, measure_scores
+from eaglenet_jax.reports.score_text import format_report
 
 COUNTS = [2, 1, 3, 1]
 TEXT_VIDEO = np.repeat(np.arange(4), COUNTS)
 SCORES = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
-FAST = {"resamples": 20}
+FAST = MeasureOptions(resamples=20)
+
+
+def fast(*postprocess: str, **options: object) -> MeasureOptions:
+    return MeasureOptions(postprocess, resamples=20, **options)
 
 
 @pytest.fixture
@@ -34,12 +38,13 @@ def test_relevance_given_in_every_way_is_the_same(tmp_path, matrix) -> None:
     np.save(tmp_path / "counts.npy", np.array(COUNTS))
     (tmp_path / "texts.txt").write_text("".join(f"video{v}#{i}\n" for i, v in enumerate(TEXT_VIDEO)))
     (tmp_path / "videos.json").write_text(json.dumps([f"video{v}" for v in range(4)]))
-    save_scores(tmp_path / "saved", SCORES, [str(i) for i in range(7)], list("abcd"), TEXT_VIDEO)
+    save_scores(tmp_path / "saved", SavedScores(SCORES, [str(i) for i in range(7)], list("abcd"), TEXT_VIDEO))
     for captions in ("2,1,3,1", str(tmp_path / "counts.json"), str(tmp_path / "counts.npy")):
-        assert measure_files(matrix, captions_per_video=captions, **FAST).summary["metrics"] == expected
-    ids = {"text_ids": tmp_path / "texts.txt", "video_ids": tmp_path / "videos.json"}
-    assert measure_files(matrix, **ids, **FAST).summary["metrics"] == expected
-    assert measure_files(tmp_path / "saved", **FAST).summary["metrics"] == expected
+        found = measure_files(matrix, relevance=RelevanceFiles(captions), options=FAST)
+        assert found.summary["metrics"] == expected
+    ids = RelevanceFiles(text_ids=tmp_path / "texts.txt", video_ids=tmp_path / "videos.json")
+    assert measure_files(matrix, relevance=ids, options=FAST).summary["metrics"] == expected
+    assert measure_files(tmp_path / "saved", options=FAST).summary["metrics"] == expected
 
 
 def test_ids_in_any_order_and_ids_with_a_hash_in_them() -> None:
@@ -57,9 +62,7 @@ def test_report_is_json_and_its_text_shows_what_matters(tmp_path) -> None:
         tmp_path / "ours.npy",
         baseline=tmp_path / "theirs.npy",
         query_bank=tmp_path / "bank.npy",
-        postprocess=["dual_softmax", "sinkhorn", "qb_norm"],
-        temperature=5.0,
-        **FAST,
+        options=fast("dual_softmax", "sinkhorn", "qb_norm", temperature=5.0),
     ).summary
     assert json.loads(json.dumps(report))["name"] == "ours"
     assert report["metrics"] == retrieval_metrics(scores)
@@ -80,22 +83,20 @@ def test_the_temperature_is_chosen_on_validation_scores(tmp_path) -> None:
     rng = np.random.default_rng(1)
     for name in ("val", "test"):
         np.save(tmp_path / f"{name}.npy", rng.normal(size=(30, 30)) / 20 + np.eye(30) / 10)
-    chosen = measure_files(
-        tmp_path / "test.npy", validation=tmp_path / "val.npy", postprocess=["dual_softmax"], **FAST
-    ).summary
+    chosen = measure_files(tmp_path / "test.npy", validation=tmp_path / "val.npy", options=fast("dual_softmax")).summary
     found = chosen["temperatures"]["dual_softmax"]
     for side in ("t2v", "v2t"):
         assert found[side] == choose_temperature(np.load(tmp_path / "val.npy"), None, side)
         expected = retrieval_metrics(dual_softmax(np.load(tmp_path / "test.npy"), found[side], side))[side]
         assert chosen["postprocessed"]["dual_softmax"][side] == expected
     assert "chosen on the validation scores" in format_report(chosen)
-    default = measure_files(tmp_path / "test.npy", postprocess=["dual_softmax"], **FAST).summary
+    default = measure_files(tmp_path / "test.npy", options=fast("dual_softmax")).summary
     assert default["temperatures"]["dual_softmax"]["t2v"] == 100.0
 
 
 def test_lost_queries_are_misses_in_every_row() -> None:
     scores = np.eye(4) + np.random.default_rng(0).normal(size=(4, 4)) / 100
-    summary = measure_scores(scores, missing=(2, 1), postprocess=["sinkhorn"], **FAST).summary
+    summary = measure_scores(RetrievalScores(scores), missing=(2, 1), options=fast("sinkhorn")).summary
     assert summary["metrics"]["t2v"]["R@1"] == summary["postprocessed"]["sinkhorn"]["t2v"]["R@1"]
     assert summary["metrics"]["t2v"]["R@1"] == pytest.approx(400 / 6)
     assert summary["metrics"]["v2t"]["R@1"] == 80.0 and summary["metrics"]["t2v"]["queries"] == 6
@@ -103,7 +104,7 @@ def test_lost_queries_are_misses_in_every_row() -> None:
 
 def test_no_ties_no_rows_about_them() -> None:
     scores = np.random.default_rng(0).normal(size=(10, 10))
-    report = measure_scores(scores, **FAST).summary
+    report = measure_scores(RetrievalScores(scores), options=FAST).summary
     assert list(report["by_tie_rule"]) == ["mean"] and "ties" not in format_report(report)
 
 
@@ -149,39 +150,102 @@ def test_other_arrays_are_refused(tmp_path, array) -> None:
         load_similarity(tmp_path / "a.npy")
 
 
+COUNTED = {"captions_per_video": "2,1,3,1"}
+
+
+@pytest.mark.parametrize(
+    ("relevance", "options", "message"),
+    [
+        ({}, {}, "7 texts × 4 videos, not square: give --captions-per-video, or --text-ids and --video-ids"),
+        ({"captions_per_video": "2"}, {}, "sum to 8, but the scores have 7 texts"),
+        ({"captions_per_video": "2,1,4"}, {}, "3 counts for 4 videos"),
+        ({"captions_per_video": "absent.txt"}, {}, "cannot read absent.txt: No such file"),
+        ({"text_ids": "a.txt"}, {}, "needed together"),
+        ({"captions_per_video": "2", "text_ids": "a", "video_ids": "b"}, {}, "not both"),
+        (COUNTED, {"ties": "lucky"}, "optimistic, mean, pessimistic"),
+        (COUNTED, {"postprocess": ["magic"]}, "use dual_softmax, sinkhorn or qb_norm"),
+        (COUNTED, {"postprocess": ["qb_norm"]}, "needs a query bank"),
+    ],
+)
+def test_what_does_not_fit_is_refused(matrix, relevance, options, message) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        measure_files(matrix, relevance=RelevanceFiles(**relevance), options=MeasureOptions(**options))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "7 texts × 4 videos, not square: give --captions-per-video, or --text-ids and --video-ids"),
-        ({"captions_per_video": "2"}, "sum to 8, but the scores have 7 texts"),
-        ({"captions_per_video": "2,1,4"}, "3 counts for 4 videos"),
-        ({"captions_per_video": "absent.txt"}, "cannot read absent.txt: No such file"),
-        ({"text_ids": "a.txt"}, "needed together"),
-        ({"captions_per_video": "2", "text_ids": "a", "video_ids": "b"}, "not both"),
-        ({"captions_per_video": "2,1,3,1", "ties": "lucky"}, "optimistic, mean, pessimistic"),
-        ({"captions_per_video": "2,1,3,1", "postprocess": ["magic"]}, "use dual_softmax, sinkhorn or qb_norm"),
-        ({"captions_per_video": "2,1,3,1", "postprocess": ["qb_norm"]}, "needs a query bank"),
+        ({"temperature": 3.0}, "without post-processing"),
+        ({"postprocess": ["sinkhorn"], "temperature": -1.0}, "temperature is -1: give a positive number"),
+        ({"postprocess": ["sinkhorn"], "qb_temperature": 3.0}, "without QB-Norm"),
+        ({"postprocess": ["qb_norm"], "temperature": 3.0, "qb_temperature": 4.0}, "two temperatures"),
     ],
 )
-def test_what_does_not_fit_is_refused(matrix, options, message) -> None:
-    with pytest.raises(UserError, match=message) as caught:
-        measure_files(matrix, **options, **FAST)
-    assert "\n" not in str(caught.value)
+def test_a_temperature_that_nothing_uses_is_refused(options, message) -> None:
+    with pytest.raises(UserError, match=message):
+        MeasureOptions(**options)
+
+
+def test_a_query_bank_or_validation_scores_that_nothing_uses_are_refused() -> None:
+    scores = RetrievalScores(np.eye(4))
+    with pytest.raises(UserError, match="query bank is given without QB-Norm"):
+        measure_scores(scores, query_bank=np.ones((2, 4)), options=fast("sinkhorn"))
+    for options in (fast("sinkhorn"), fast("dual_softmax", temperature=2.0)):
+        with pytest.raises(UserError, match="no temperature to choose on them"):
+            measure_scores(scores, validation=scores, options=options)
+
+
+def inverted_softmax_ranks(scores: np.ndarray, bank: np.ndarray, temperature: float) -> np.ndarray:
+    """Ranks of the diagonal by the equations of QB-Norm: a ratio of exponentials, query by query."""
+    hubs = {int(row.argmax()) for row in bank}
+    ranks = []
+    for query, row in enumerate(scores):
+        if int(row.argmax()) in hubs:
+            row = np.array(
+                [np.exp(temperature * s) / np.exp(temperature * bank[:, v]).sum() for v, s in enumerate(row)]
+            )
+        ranks.append(1 + np.count_nonzero(row > row[query]))
+    return np.array(ranks)
+
+
+@pytest.mark.parametrize(
+    ("methods", "given", "used", "origin"),
+    [
+        (["qb_norm"], {}, 20.0, "published default"),
+        (["qb_norm"], {"temperature": 3.0}, 3.0, "as given"),
+        (["qb_norm"], {"qb_temperature": 3.0}, 3.0, "as given"),
+        (["dual_softmax", "qb_norm"], {"temperature": 3.0}, 20.0, "published default"),
+        (["dual_softmax", "qb_norm"], {"temperature": 7.0, "qb_temperature": 3.0}, 3.0, "as given"),
+    ],
+)
+def test_the_temperature_of_qb_norm(methods, given, used, origin) -> None:
+    rng = np.random.default_rng(3)
+    scores, bank = rng.normal(size=(40, 40)) / 2 + np.eye(40) / 2, rng.normal(size=(60, 40)) / 2
+    summary = measure_scores(RetrievalScores(scores), query_bank=bank, options=fast(*methods, **given)).summary
+    found = summary["postprocessed"]["qb_norm"]["t2v"]
+    by_temperature = {t: inverted_softmax_ranks(scores, bank, t).mean() for t in (3.0, 7.0, 20.0)}
+    assert found["MnR"] == pytest.approx(by_temperature[used])
+    assert len({round(mean, 3) for mean in by_temperature.values()}) == 3  # so that the temperature shows
+    assert f"qb_norm: temperature {used:g}, " in format_report(summary) and origin in format_report(summary)
+    if "dual_softmax" in methods:
+        expected = retrieval_metrics(dual_softmax(scores, given["temperature"]))["t2v"]
+        assert summary["postprocessed"]["dual_softmax"]["t2v"] == expected
 
 
 def test_bad_files_of_ids_and_baselines_are_refused(tmp_path, matrix) -> None:
     def refused(message: str, **options: object) -> None:
         with pytest.raises(UserError, match=message):
-            measure_files(matrix, **options, **FAST)
+            measure_files(matrix, options=FAST, **options)
 
     (tmp_path / "words.txt").write_text("one\ntwo\n")
     (tmp_path / "dict.json").write_text("{}")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    refused("not a whole number", captions_per_video=str(tmp_path / "words.txt"))
-    refused("JSON dict: expected a list", captions_per_video=str(tmp_path / "dict.json"))
-    refused("UTF-8", captions_per_video=str(tmp_path / "binary.txt"))
+    refused("not a whole number", relevance=RelevanceFiles(str(tmp_path / "words.txt")))
+    refused("JSON dict: expected a list", relevance=RelevanceFiles(str(tmp_path / "dict.json")))
+    refused("UTF-8", relevance=RelevanceFiles(str(tmp_path / "binary.txt")))
     np.save(tmp_path / "square.npy", np.eye(4))
-    refused(r"shape \(4, 4\), sims \(7, 4\)", captions_per_video="2,1,3,1", baseline=tmp_path / "square.npy")
+    refused(r"shape \(4, 4\), sims \(7, 4\)", relevance=RelevanceFiles("2,1,3,1"), baseline=tmp_path / "square.npy")
     with pytest.raises(UserError, match=r"cannot read scores from .*absent\.npy: No such file"):
         measure_files(tmp_path / "absent.npy")
     with pytest.raises(UserError, match=r"'x' \(row 1\) names no video"):
@@ -195,17 +259,19 @@ def test_bad_files_of_ids_and_baselines_are_refused(tmp_path, matrix) -> None:
 def test_a_reranked_system_has_scores_of_its_own_for_each_direction(tmp_path) -> None:
     rng = np.random.default_rng(0)
     t2v, v2t = rng.normal(size=(2, 12, 12))
-    summary = measure_scores(t2v, v2t_scores=v2t, postprocess=["dual_softmax"], temperature=5.0, **FAST).summary
+    summary = measure_scores(
+        RetrievalScores(t2v, v2t_scores=v2t), options=fast("dual_softmax", temperature=5.0)
+    ).summary
     assert summary["metrics"]["t2v"] == retrieval_metrics(t2v)["t2v"]
     assert summary["metrics"]["v2t"] == retrieval_metrics(v2t)["v2t"]
     ids = [str(row) for row in range(12)]
-    save_scores(tmp_path / "both", t2v, ids, ids, np.arange(12), v2t_scores=v2t)
+    save_scores(tmp_path / "both", SavedScores(t2v, ids, ids, np.arange(12), v2t))
     np.save(tmp_path / "plain.npy", t2v)
-    found = measure_files(tmp_path / "both", baseline=tmp_path / "plain.npy", **FAST).summary
+    found = measure_files(tmp_path / "both", baseline=tmp_path / "plain.npy", options=FAST).summary
     assert found["metrics"] == summary["metrics"] and found["baseline"]["metrics"] == retrieval_metrics(t2v)
-    turned = measure_files(tmp_path / "plain.npy", baseline=tmp_path / "both", **FAST).summary
+    turned = measure_files(tmp_path / "plain.npy", baseline=tmp_path / "both", options=FAST).summary
     assert turned["baseline"]["metrics"] == summary["metrics"]
-    save_scores(tmp_path / "both", t2v, ids, ids, np.arange(12))
-    assert measure_files(tmp_path / "both", **FAST).summary["metrics"] == retrieval_metrics(t2v)
+    save_scores(tmp_path / "both", SavedScores(t2v, ids, ids, np.arange(12)))
+    assert measure_files(tmp_path / "both", options=FAST).summary["metrics"] == retrieval_metrics(t2v)
     dual = summary["postprocessed"]["dual_softmax"]["v2t"]
     assert dual == retrieval_metrics(dual_softmax(v2t, 5.0, "v2t"))["v2t"]

@@ -1,4 +1,4 @@
-"""A picture of what was found: for some queries the best videos as strips of frames, the right one marked."""
+"""Drawing of retrieval.png: for some queries the best videos as strips of frames, the right one marked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.ranks import best_items, check_relevance
+from eaglenet_jax.metrics.ranks import best_in_order, check_relevance
 
 INK, FAINT, LINE, PAPER = "#1a1a1a", "#6b6b6b", "#d0d0d0", "#ffffff"
 RIGHT, MISSED = "#14743a", "#9a1c1c"  # of like darkness to INK: the tick and the words carry the meaning in grayscale
@@ -23,7 +23,14 @@ HEAD, BORDER, TEXT_LINE = 28, 5, 26
 
 @dataclass(frozen=True)
 class FoundVideo:
-    """frames: [M, H, W, 3] uint8, real frames in the order of time. rank: from 1. correct: the query's own video."""
+    """A video in the answer to a query.
+
+    Attributes:
+        frames: [M, H, W, 3] uint8, real frames in the order of time.
+        score: Its similarity to the query.
+        rank: From 1.
+        correct: Whether it is the query's own video.
+    """
 
     frames: np.ndarray
     score: float
@@ -33,7 +40,7 @@ class FoundVideo:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """caption: the query. found: its best videos, best first. right_rank: where its own video stands in the gallery."""
+    """A query. found: its best videos, best first. right_rank: rank of its own video in the gallery, from 1."""
 
     caption: str
     found: Sequence[FoundVideo]
@@ -49,10 +56,21 @@ def query_results(
     queries: int = 12,
     best: int = 5,
 ) -> list[QueryResult]:
-    """The best videos of evenly spaced queries (chosen without looking at the result), for `draw_retrieval`.
+    """Find the best videos of evenly spaced queries (chosen without looking at the result), for `draw_retrieval`.
 
-    scores: [Nt, Nv]. captions: Nt texts. frames_of(v): [M, H, W, 3] uint8, the real frames of video v, asked for only
-    what is shown. text_video: [Nt], None for the diagonal. Equal scores stand in the order of the gallery.
+    Args:
+        scores: [Nt, Nv].
+        captions: Nt texts.
+        frames_of: frames_of(v) → [M, H, W, 3] uint8, the real frames of video v; called for shown videos only.
+        text_video: [Nt], the video of each text. None: the diagonal.
+        queries: How many queries.
+        best: How many videos of each. Equal scores keep the order of the gallery.
+
+    Returns:
+        The queries, in the order of their rows.
+
+    Raises:
+        UserError: If captions or relevance do not fit the scores.
     """
     text_video = check_relevance(scores.shape, text_video)
     if len(captions) != len(text_video):
@@ -60,16 +78,17 @@ def query_results(
     results = []
     for text in np.linspace(0, len(captions) - 1, min(queries, len(captions))).astype(int):
         row, right = scores[text], text_video[text]
-        top = best_items(row, min(best, len(row)))
-        top = top[np.lexsort((top, -row[top]))]
         before = np.count_nonzero(row > row[right]) + np.count_nonzero(row[:right] == row[right])
-        found = [FoundVideo(frames_of(int(v)), float(row[v]), i + 1, bool(v == right)) for i, v in enumerate(top)]
+        found = [
+            FoundVideo(frames_of(v), float(row[v]), i + 1, bool(v == right))
+            for i, v in enumerate(best_in_order(row, best))
+        ]
         results.append(QueryResult(captions[text], found, int(before) + 1))
     return results
 
 
 def draw_retrieval(path: str | Path, queries: Sequence[QueryResult], title: str = "Text-to-video retrieval") -> None:
-    """Writes a PNG: a row a query with its caption, then its best videos as strips of at most six frames.
+    """Write a PNG with one row a query: its caption, then its best videos as strips of at most six frames.
 
     Raises UserError if there is no query.
     """
@@ -150,7 +169,7 @@ def _draw_video(page: Any, draw: Any, corner: tuple[int, int], video: FoundVideo
 
 
 def _draw_tag(draw: Any, corner: tuple[int, int], fonts: dict[str, Any]) -> None:
-    """A filled label with a tick, drawn because the font has none."""
+    """Draw a filled label with a tick; the font has no tick."""
     x, y = corner
     draw.rounded_rectangle((x, y + 1, x + 72, y + 24), radius=4, fill=RIGHT)
     draw.line([(x + 7, y + 12), (x + 11, y + 17), (x + 19, y + 6)], fill=PAPER, width=3, joint="curve")
@@ -171,6 +190,6 @@ def _wrap(draw: Any, text: str, font: Any, width: int, most_lines: int = 4) -> l
 
 
 def _drawable(text: str) -> str:
-    """The built-in font knows ASCII only: accents are dropped, other letters become question marks."""
+    """Reduce to ASCII, all that the built-in font has: drop accents, write other letters as question marks."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return plain.encode("ascii", "replace").decode()

@@ -1,0 +1,164 @@
+"""Single queries of a score page: some of all, the hardest, those that moved between two runs, repeated captions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from eaglenet_jax.metrics.ranks import best_in_order
+from eaglenet_jax.reports.frame_thumbnails import strip
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The rows and columns of scores [Nt, Nv].
+
+    Attributes:
+        captions: Nt texts, or names of rows if not `captioned`.
+        videos: Nv names.
+        frames_of: frames_of(v) → real frames of a video, [M, H, W, 3] uint8. None: there are no frames.
+        explain: explain(text, videos) → for each of these pairs what the head shows of it (`PairExplanation`). None:
+            nothing.
+        captioned: Whether `captions` are captions.
+    """
+
+    captions: Sequence[str]
+    videos: Sequence[str]
+    frames_of: Callable[[int], np.ndarray] | None = None
+    explain: Callable[[int, Sequence[int]], Sequence[Any]] | None = None
+    captioned: bool = True
+
+    @classmethod
+    def numbered(cls, shape: tuple[int, int], captions: Sequence[str] | None, videos: Sequence[str] | None) -> Gallery:
+        """Name rows and columns of scores of a shape by their numbers where no captions or names are given."""
+        return cls(
+            [f"text {row}" for row in range(shape[0])] if captions is None else captions,
+            [f"video {column}" for column in range(shape[1])] if videos is None else videos,
+            captioned=captions is not None,
+        )
+
+
+@dataclass(frozen=True)
+class FoundVideo:
+    """A video in the answer to a query. frames: data URIs, empty without frames. explained: `PairExplanation`."""
+
+    name: str
+    score: float
+    rank: str
+    right: bool
+    frames: Sequence[str] = ()
+    explained: Any = None
+
+
+@dataclass(frozen=True)
+class Query:
+    """A caption, the rank of its own video, and the videos found. before: the rank in the other run."""
+
+    caption: str
+    rank: str
+    found: Sequence[FoundVideo] = field(default_factory=tuple)
+    before: str = ""
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """One caption of several videos, with the rank of each."""
+
+    caption: str
+    videos: Sequence[tuple[str, str]]
+
+
+def rank_name(rank: float) -> str:
+    """Format a rank: 1, 2, … or 1.5 where the right item ties."""
+    return f"{rank:g}"
+
+
+def answered(
+    rows: Sequence[int],
+    scores: np.ndarray,
+    text_video: np.ndarray,
+    ranks: np.ndarray,
+    gallery: Gallery,
+    best: int = 4,
+) -> list[Query]:
+    """List queries with their `best` videos and, where it is not one of them, the right video.
+
+    Args:
+        rows: Of `scores`.
+        scores: [Nt, Nv].
+        text_video: [Nt], the video of each text.
+        ranks: [Nt], of the right video.
+        gallery: Names, frames and explanations.
+        best: How many videos.
+
+    Returns:
+        One query for each of `rows`.
+    """
+    queries = []
+    for text in rows:
+        row, right = np.asarray(scores[text]), int(text_video[text])
+        top = best_in_order(row, best)
+        shown = [*top, *([] if right in top else [right])]
+        explanations = gallery.explain(text, shown) if gallery.explain else [None] * len(shown)
+        found = [
+            FoundVideo(
+                str(gallery.videos[video]),
+                float(row[video]),
+                rank_name(ranks[text]) if video == right else str(place + 1),
+                video == right,
+                strip(gallery.frames_of(video)) if gallery.frames_of and not explained else (),
+                explained,
+            )
+            for place, (video, explained) in enumerate(zip(shown, explanations, strict=True))
+        ]
+        queries.append(Query(gallery.captions[text], rank_name(ranks[text]), found))
+    return queries
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Choose at most `most` of `count` rows, evenly spaced, without looking at the result."""
+    return [int(row) for row in np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))]
+
+
+def hardest(ranks: np.ndarray, most: int) -> list[int]:
+    """Choose at most `most` rows with the highest ranks, highest first, and none of rank 1."""
+    order = np.argsort(-ranks, kind="stable")[:most]
+    return [int(row) for row in order if ranks[row] >= 2]
+
+
+def moved_most(ranks: np.ndarray, before: np.ndarray, most: int) -> tuple[list[int], list[int]]:
+    """Choose the rows that gained most and those that lost most between two runs, by the logarithm of the rank.
+
+    From 40 to 4 is as far as from 10 to 1: at the top a rank matters more.
+    """
+    change = np.log(ranks) - np.log(before)
+    order = np.argsort(change, kind="stable")
+    gained = [int(row) for row in order[:most] if change[row] < 0]
+    lost = [int(row) for row in order[::-1][:most] if change[row] > 0]
+    return gained, lost
+
+
+def duplicates(
+    captions: Sequence[str], text_video: np.ndarray, ranks: np.ndarray, video_names: Sequence[str]
+) -> list[Duplicate]:
+    """Find captions that several videos have, ignoring case and spaces, the most frequent first.
+
+    Each comes with its videos and the best rank of each of them.
+    """
+    rows = defaultdict(list)
+    for row, caption in enumerate(captions):
+        rows[" ".join(caption.casefold().split())].append(row)
+    found = []
+    for same in rows.values():
+        best: dict[int, float] = {}
+        for row in same:
+            video = int(text_video[row])
+            best[video] = min(best.get(video, np.inf), float(ranks[row]))
+        if len(best) > 1:
+            videos = [(str(video_names[video]), rank_name(rank)) for video, rank in best.items()]
+            found.append(Duplicate(captions[same[0]], videos))
+    return sorted(found, key=lambda each: len(each.videos), reverse=True)

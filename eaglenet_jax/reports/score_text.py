@@ -1,0 +1,125 @@
+"""Metrics and score reports as plain text: tables, intervals, comparisons."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from eaglenet_jax.metrics.ranks import Metrics, chance_metrics
+
+ARROWS = {"t2v": "text → video", "v2t": "video → text"}
+COLUMNS = {"R@1": 6, "R@5": 6, "R@10": 6, "MdR": 7, "MnR": 7}  # and their widths
+NAME_WIDTH = 22  # a line then has 95 characters
+
+
+def results_table(
+    rows: Sequence[tuple[str, Metrics]], *, shape: tuple[int, int] | None = None, text_video: np.ndarray | None = None
+) -> str:
+    """Format metrics as a table of plain text, recalls in percent.
+
+    Args:
+        rows: (name, metrics of `retrieval_metrics`); where a direction or Rsum is absent, the table has a dash.
+        shape: (Nt, Nv) of the gallery, to add a row with the level of chance.
+        text_video: [Nt], the video of each text, for that row. None: the diagonal.
+
+    Returns:
+        Lines of at most 95 characters.
+    """
+    if shape is not None:
+        rows = [("chance", chance_metrics(shape, text_video)), *rows]
+    width = sum(COLUMNS.values())
+    titles = _cells({column: column for column in COLUMNS})
+    lines = [
+        f"{'':{NAME_WIDTH}}{'text → video':^{width}}  {'video → text':^{width}}",
+        f"{'':{NAME_WIDTH}}{titles}  {titles}{'Rsum':>7}",
+    ]
+    lines.append("─" * len(lines[1]))
+    for name, metrics in rows:
+        *above, last = textwrap.wrap(name, NAME_WIDTH - 1, subsequent_indent="  ") or [""]
+        t2v, v2t = (_cells({c: _short(metrics.get(side, {}).get(c), c) for c in COLUMNS}) for side in ("t2v", "v2t"))
+        lines += [*above, f"{last:{NAME_WIDTH}}{t2v}  {v2t}{_short(metrics.get('Rsum'), 'Rsum'):>7}"]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def format_report(summary: Mapping[str, Any]) -> str:
+    """Format `ScoreReport.summary` as plain text: the table, intervals, temperatures, ties, the comparison."""
+    rows: list[tuple[str, Metrics]] = [("chance", summary["chance"])]
+    if "baseline" in summary:
+        rows.append((summary["baseline"]["name"], summary["baseline"]["metrics"]))
+    rows += [(summary["name"], summary["metrics"]), *extra_rows(summary)]
+    lines = [f"{summary['texts']} texts × {summary['videos']} videos", "", results_table(rows), ""]
+    return "\n".join(lines + detail_lines(summary))
+
+
+def extra_rows(summary: Mapping[str, Any]) -> list[tuple[str, Metrics]]:
+    """List the rows of a table below the raw result: other tie rules where they differ, post-processed scores."""
+    rows: list[tuple[str, Metrics]] = []
+    if len(summary["by_tie_rule"]) > 1:
+        rows += [(f"ties {rule}", m) for rule, m in summary["by_tie_rule"].items() if rule != summary["ties"]]
+        counted = "/".join(str(summary["as_released"][side]["queries"]) for side in ARROWS)
+        rows.append((f"as released ({counted} queries)", summary["as_released"]))
+    for method, metrics in summary.get("postprocessed", {}).items():
+        rows.append((f"+ {method}" + ("" if method == "qb_norm" else " (transductive)"), metrics))
+    return rows
+
+
+def detail_lines(summary: Mapping[str, Any]) -> list[str]:
+    """List the lines below the table: intervals, temperatures, ties, the comparison with the baseline."""
+    lines = [*_interval_lines(summary["intervals"]), *temperature_lines(summary)]
+    tied = summary["tied_queries"]
+    if any(tied.values()):
+        lines.append("")
+        lines.append(
+            f"The right item ties with another for {tied['t2v']} texts and {tied['v2t']} videos; "
+            f"the rule is {summary['ties']!r}."
+        )
+    if "baseline" in summary:
+        lines += ["", f"{summary['name']} − {summary['baseline']['name']}, paired by query (a lower MnR is better):"]
+        lines += _difference_lines(summary["baseline"]["difference"])
+    return lines
+
+
+def temperature_lines(summary: Mapping[str, Any]) -> list[str]:
+    """List the temperature of each post-processing method, and where it is from."""
+    lines = []
+    for method, found in summary.get("temperatures", {}).items():
+        differ = found.get("v2t", found["t2v"]) != found["t2v"]
+        numbers = f"{found['t2v']:g}" + (f" (t2v) and {found['v2t']:g} (v2t)" if differ else "")
+        lines.append(f"{method}: temperature {numbers}, {found['from']}")
+    return lines
+
+
+def _interval_lines(intervals: Metrics) -> list[str]:
+    names = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
+    lines = ["95 % intervals" + "".join(f"{name:>14}" for name in names)]
+    for side, arrow in ARROWS.items():
+        cells = (f"{low:.1f} – {high:.1f}" for low, high in (intervals[side][name] for name in names))
+        lines.append(f"{arrow:14}" + "".join(f"{cell:>14}" for cell in cells))
+    return lines
+
+
+def _difference_lines(difference: Metrics) -> list[str]:
+    lines = [f"{'':20}{'difference':>12}{'95 % interval':>22}{'p':>10}"]
+    for side, arrow in ARROWS.items():
+        lines += [f"{arrow}  {name:6}" + _difference(entry) for name, entry in difference[side].items()]
+    return [*lines, f"{'both':14}{'Rsum':6}" + _difference(difference["Rsum"])]
+
+
+def _difference(entry: Mapping[str, float]) -> str:
+    interval = f"{entry['low']:+.2f} to {entry['high']:+.2f}"
+    return f"{entry['difference']:+12.2f}{interval:>22}{entry['p']:10.4f}"
+
+
+def _cells(texts: Mapping[str, str]) -> str:
+    return "".join(f"{text:>{COLUMNS[column]}}" for column, text in texts.items())
+
+
+def _short(number: float | None, column: str) -> str:
+    if number is None:
+        return "–"
+    if number >= 1000:
+        return f"{number:.0f}"
+    return f"{number:.2f}" if column == "MnR" and number < 100 else f"{number:.1f}"

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from eaglenet_jax.model import Model, load
     from eaglenet_jax.runs.experiment import open_data
     from eaglenet_jax.scoring.encoding import make_encode_text, make_encode_video
-    from eaglenet_jax.scoring.gallery import score_gallery
-    from eaglenet_jax.scoring.rerank import rerank
+    from eaglenet_jax.scoring.gallery import ScoringOptions, score_gallery
+    from eaglenet_jax.scoring.rerank import RerankOptions, rerank
     from eaglenet_jax.system import System, build_system
     from eaglenet_jax.training.optimizer import make_optimizer
     from eaglenet_jax.training.step import initial_state, make_train_step
@@ -36,6 +36,8 @@ __all__ = [
     "Head",
     "Model",
     "PairScores",
+    "RerankOptions",
+    "ScoringOptions",
     "System",
     "TextFeatures",
     "UserError",
@@ -60,6 +62,8 @@ _MODULES = {
     "Head": "heads.interface",
     "Model": "model",
     "PairScores": "heads.interface",
+    "RerankOptions": "scoring.rerank",
+    "ScoringOptions": "scoring.gallery",
     "System": "system",
     "TextFeatures": "heads.interface",
     "UserError": "errors",

@@ -24,9 +24,9 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.runs.stored_model import DEMO, read_model
+from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video
 from eaglenet_jax.scoring.host import padded_rows
-from eaglenet_jax.scoring.two_stages import score_both_ways
 from eaglenet_jax.system import System, build_system
 
 TEXT_BATCH, VIDEO_BATCH = 64, 8  # the most that are encoded at a time

@@ -226,7 +226,7 @@ def test_what_is_cut_or_breaks_off_is_said(model, clips, tmp_path):
 
 def test_both_directions_of_a_head_that_reranks(model, monkeypatch):
     import eaglenet_jax.model
-    from eaglenet_jax.scoring.two_stages import BothWays
+    from eaglenet_jax.scoring.both_directions import BothWays
 
     texts, videos = model.encode_text("a"), model.encode_video(np.zeros((1, 48, 48, 3), np.uint8))
     monkeypatch.setattr(eaglenet_jax.model, "score_both_ways", lambda *_, **__: BothWays(np.zeros(1), np.ones(1)))

@@ -1,4 +1,4 @@
-"""Sizes of a CLIP and how it computes."""
+"""Sizes and computation settings of a CLIP."""
 
 from __future__ import annotations
 
@@ -8,19 +8,34 @@ from typing import Any
 from eaglenet_jax.errors import UserError
 
 ACTIVATIONS = ("quick_gelu", "gelu")
-SHIFT_STRIDE = 7  # of TS2-Net's token shift: a seventh of the tokens makes one fold
+SHIFT_STRIDE = 7  # folds of TS2-Net's token shift: one fold is a seventh of the tokens of a frame
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipConfig:
-    """A CLIP with a vision transformer.
+    """Sizes and computation settings of a CLIP with a vision transformer.
 
-    embed_dim: d, of both features. image_size, patch_size: pixels a side. *_width, *_layers, *_heads: of each tower.
-    shift_blocks: 0-based vision blocks whose attention input is shifted along time, none in plain CLIP.
-    mask_padding: padding frames take no part in the shift and their features are zero; False as the released
-    program, which treats them as real frames. activation: "quick_gelu" (OpenAI's weights) or "gelu" (weights trained
-    without it). dtype: compute type; parameters are float32. remat: recompute blocks in the backward pass to save
-    memory.
+    Attributes:
+      embed_dim: d, width of both features.
+      image_size: Height and width of a frame in pixels.
+      patch_size: Height and width of a patch in pixels.
+      vision_width: Width of the vision transformer.
+      vision_layers: Blocks of the vision transformer.
+      vision_heads: Attention heads of the vision transformer.
+      text_width: Width of the text transformer.
+      text_layers: Blocks of the text transformer.
+      text_heads: Attention heads of the text transformer.
+      vocab_size: Rows of the token embedding.
+      context_length: Largest number of tokens of a text.
+      shift_blocks: 0-based vision blocks whose attention input is shifted along time; none in plain CLIP.
+      mask_padding: Leave padding frames out of the shift and set their features to zero. False, as in the released
+        program, treats them as real frames.
+      activation: "quick_gelu" (OpenAI's weights) or "gelu" (weights trained without it).
+      dtype: Compute type; parameters are float32.
+      remat: Recompute blocks in the backward pass to save memory.
+
+    Raises:
+      UserError: The sizes do not fit together.
     """
 
     embed_dim: int
@@ -41,19 +56,27 @@ class ClipConfig:
     remat: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not fit together."""
+        """Raise UserError for sizes that do not fit together."""
         object.__setattr__(self, "shift_blocks", tuple(self.shift_blocks))
         if self.image_size % self.patch_size:
-            raise UserError(f"clip: image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+            raise UserError(
+                f"clip: image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; "
+                "change one of them"
+            )
         for tower in ("vision", "text"):
             width, heads = getattr(self, f"{tower}_width"), getattr(self, f"{tower}_heads")
             if width % heads:
-                raise UserError(f"clip: {tower}_width {width} is not a multiple of {tower}_heads {heads}")
+                raise UserError(
+                    f"clip: {tower}_width {width} is not a multiple of {tower}_heads {heads}; change one of them"
+                )
         if self.activation not in ACTIVATIONS:
             raise UserError(f"clip: activation is {self.activation!r}, choose one of {', '.join(ACTIVATIONS)}")
         outside = [block for block in self.shift_blocks if not 0 <= block < self.vision_layers]
         if outside:
-            raise UserError(f"clip: shift_blocks {outside} do not exist, there are {self.vision_layers} vision blocks")
+            raise UserError(
+                f"clip: shift_blocks {outside} do not exist; choose from 0 to {self.vision_layers - 1}, "
+                f"the {self.vision_layers} vision blocks"
+            )
         if self.shift_blocks and self.patches + 1 < SHIFT_STRIDE:
             raise UserError(
                 f"clip: token shift needs at least {SHIFT_STRIDE} tokens a frame, image_size {self.image_size} with "
@@ -62,7 +85,7 @@ class ClipConfig:
 
     @property
     def patches(self) -> int:
-        """P, patches of a frame."""
+        """P, the number of patches of a frame."""
         return (self.image_size // self.patch_size) ** 2
 
 
@@ -90,7 +113,15 @@ NAMED_SIZES = {
 
 
 def clip_config(name: str, **changes: Any) -> ClipConfig:
-    """One of OpenAI's sizes by its name, with fields changed, such as shift_blocks=(10, 11)."""
+    """Return one of OpenAI's sizes by its name, with some fields changed.
+
+    Args:
+      name: One of `NAMED_SIZES`.
+      **changes: Fields of `ClipConfig` to replace, such as shift_blocks=(10, 11).
+
+    Raises:
+      UserError: The name is unknown, or the changed sizes do not fit together.
+    """
     if name not in NAMED_SIZES:
         raise UserError(f"clip: no size is named {name!r}, choose one of {', '.join(NAMED_SIZES)} or give every field")
     return dataclasses.replace(NAMED_SIZES[name], **changes)

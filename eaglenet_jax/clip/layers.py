@@ -1,4 +1,4 @@
-"""The pre-norm transformer block that both towers are made of."""
+"""The pre-norm transformer block of both towers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from eaglenet_jax.clip.token_shift import token_shift
 
 
 def quick_gelu(x: Float[Array, "*batch w"]) -> Float[Array, "*batch w"]:
-    """The activation of OpenAI's weights, x · sigmoid(1.702 x)."""
+    """Apply the activation of OpenAI's weights, x · sigmoid(1.702 x)."""
     return x * jax.nn.sigmoid(1.702 * x)
 
 
 def exact_gelu(x: Float[Array, "*batch w"]) -> Float[Array, "*batch w"]:
-    """The activation x · Φ(x)."""
+    """Apply the exact GELU, x · Φ(x)."""
     return jax.nn.gelu(x, approximate=False)
 
 
@@ -25,19 +25,28 @@ ACTIVATION_FUNCTIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
 
 
 def layer_norm(dtype: DTypeLike, name: str) -> nn.LayerNorm:
-    """Layer normalisation, eps 1e-5, computed in at least float32 and given back in the compute type."""
+    """Build a layer normalisation, eps 1e-5, computed in at least float32 and returned in the compute type."""
     return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype, name=name)
 
 
 def pick_token(x: Float[Array, "N T w"], position: Int[Array, " N"]) -> Float[Array, "N 1 w"]:
-    """One token of every sequence."""
+    """Select one token of every sequence.
+
+    Args:
+      x: Token states.
+      position: Index of the token, by sequence.
+    """
     return jnp.take_along_axis(x, position[:, None, None], axis=1)
 
 
 class Attention(nn.Module):
     """Multi-head self-attention with one fused kernel for queries, keys and values.
 
-    heads: attention heads. output_std: of the output kernel at the start. causal: a token sees none after itself.
+    Attributes:
+      heads: Attention heads.
+      output_std: Standard deviation of the initial output kernel.
+      causal: Each token attends only to itself and the tokens before it.
+      dtype: Compute type.
     """
 
     heads: int
@@ -49,8 +58,12 @@ class Attention(nn.Module):
     def __call__(
         self, x: Float[Array, "N T w"], keep: Int[Array, " N"] | None, valid: Bool[Array, "N T"] | None
     ) -> Float[Array, "N Q w"]:
-        """Q = T tokens out of T, or only the one at `keep` of every sequence (Q = 1). No token sees one that is not
-        `valid`.
+        """Attend to the tokens of every sequence.
+
+        Args:
+          x: Token states.
+          keep: The one position to compute of every sequence (then Q = 1), or None for all (Q = T).
+          valid: Tokens that may be attended to, or None for all.
         """
         count, length, width = x.shape
         kernel = self.param("qkv_kernel", nn.initializers.normal(width**-0.5), (width, 3 * width)).astype(self.dtype)
@@ -73,10 +86,17 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)).
+    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
 
-    depth: blocks of the tower, which set the start of what is added to the residual stream: as CLIP's,
-    normal with standard deviation width^-0.5 · (2 depth)^-0.5, and (2 width)^-0.5 for the first layer of the MLP.
+    The initial kernels that add to the residual stream are CLIP's: normal with standard deviation
+    width^-0.5 · (2 depth)^-0.5, and (2 width)^-0.5 for the first layer of the MLP.
+
+    Attributes:
+      heads: Attention heads.
+      depth: Number of blocks of the tower, which sets the initial standard deviation.
+      activation: One of `ACTIVATION_FUNCTIONS`.
+      causal: Each token attends only to itself and the tokens before it.
+      dtype: Compute type.
     """
 
     heads: int
@@ -93,19 +113,23 @@ class Block(nn.Module):
         keep: Int[Array, " N"] | None = None,
         valid: Bool[Array, "N T"] | None = None,
     ) -> Float[Array, "N Q w"]:
-        """x: tokens. frame_mask: with it attention sees tokens shifted along time, N = B·M, False where frames take no
-        part. keep: the one token wanted of each sequence. valid: tokens that others may attend to, all by default; of a
-        sequence without any, the result means nothing.
+        """Apply the block.
 
-        With `keep` (the last block of a tower of which one token is read) the rest is not computed; the numbers are the
-        same.
+        With `keep` (the last block of a tower of which one token is read) the other tokens are not computed; the
+        numbers are the same.
+
+        Args:
+          x: Token states.
+          frame_mask: If given, attention reads tokens shifted along time; N = B·M, False at frames that take no part.
+          keep: The one position to compute of every sequence (then Q = 1), or None for all (Q = T).
+          valid: Tokens that may be attended to, or None for all. The output of a sequence without any is undefined.
         """
         width = x.shape[-1]
         output_std = width**-0.5 * (2 * self.depth) ** -0.5
-        seen = layer_norm(self.dtype, "norm1")(x)
+        inputs = layer_norm(self.dtype, "norm1")(x)
         if frame_mask is not None:
-            seen = token_shift(seen.reshape(*frame_mask.shape, *seen.shape[1:]), frame_mask).reshape(seen.shape)
-        attended = Attention(self.heads, output_std, self.causal, self.dtype, name="attention")(seen, keep, valid)
+            inputs = token_shift(inputs.reshape(*frame_mask.shape, *inputs.shape[1:]), frame_mask).reshape(inputs.shape)
+        attended = Attention(self.heads, output_std, self.causal, self.dtype, name="attention")(inputs, keep, valid)
         x = (x if keep is None else pick_token(x, keep)) + attended
         hidden = layer_norm(self.dtype, "norm2")(x)
         start = nn.initializers.normal((2 * width) ** -0.5)

@@ -1,4 +1,4 @@
-"""A transformer over the frames of a video: CLIP4Clip's `seqTransf` (SYSTEMS.md section 4)."""
+"""Transformer over the frames of a video: CLIP4Clip's `seqTransf` (SYSTEMS.md section 4)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from eaglenet_jax.clip.layers import Block
 
 
 class TemporalTransformer(nn.Module):
-    """f + transformer(f + positions): pre-norm blocks as CLIP's text tower has them, without its causal mask.
+    """Frame transformer f + transformer(f + positions), with the pre-norm blocks of CLIP's text tower, not causal.
 
-    width: d. positions: learned frame positions, at least M (the released program has as many as CLIP has text
-    positions). layers, heads: of the transformer.
+    Attributes:
+      width: d.
+      positions: Number of learned frame positions, at least M (the released program has as many as CLIP has text
+        positions).
+      layers: Number of blocks.
+      heads: Attention heads of a block.
     """
 
     width: int
@@ -27,9 +31,14 @@ class TemporalTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, frames: Float[Array, "B M d"], mask: Bool[Array, "B M"]) -> Float[Array, "B M d"]:
-        """Frames that have seen each other. mask: real frames; padding is seen by none, and its rows mean nothing.
+        """Let the frames of each video attend to each other.
 
-        Errors: ValueError when there are more frames than positions.
+        Args:
+          frames: Frame features.
+          mask: True at real frames. Padding frames are not attended to, and their outputs are undefined.
+
+        Raises:
+          ValueError: There are more frames than positions.
         """
         count = frames.shape[1]
         if count > self.positions:
@@ -42,9 +51,17 @@ class TemporalTransformer(nn.Module):
 
 
 def from_text_tower(params: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of a temporal transformer that start as the first blocks and the positions of CLIP's text tower.
+    """Initialise a temporal transformer from the first blocks and the positions of CLIP's text tower.
 
-    Copies, so that both can be donated to a step. What the tower has not, or has in another size, stays as it is.
+    The arrays are copies, so that both trees can be donated to a step.
+
+    Args:
+      params: Parameters of the temporal transformer.
+      text: Parameters of the text tower.
+
+    Returns:
+      Parameters of the temporal transformer. Entries that the tower lacks, or has in another shape, are those of
+      `params`.
     """
 
     def same_shapes(one: Any, other: Any) -> bool:

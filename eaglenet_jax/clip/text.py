@@ -1,4 +1,4 @@
-"""The text transformer: token ids to end-of-text features and word states."""
+"""Text transformer: token ids to end-of-text features and word states."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eaglenet_jax.errors import UserError
 
 
 class TextTower(nn.Module):
-    """CLIP's causal text transformer. There is no padding mask: what follows the end of text is never looked at."""
+    """CLIP's causal text transformer, without a padding mask: tokens after the end of text are never attended to."""
 
     config: ClipConfig
 
@@ -20,14 +20,27 @@ class TextTower(nn.Module):
     def __call__(
         self, tokens: Int[Array, "B L"], words: bool
     ) -> tuple[Float[Array, "B d"], Float[Array, "B L d"] | None]:
-        """tokens: ids, L ≤ context_length. Returns the feature at the end of text and, if asked for, all word states.
+        """Encode token ids.
 
-        The end of text is the largest id of a row, as in the released programs. An id outside the vocabulary gives NaN.
+        The end of text is the largest id of a row, as in the released programs.
+
+        Args:
+          tokens: Ids, L ≤ context_length. An id outside the vocabulary gives NaN.
+          words: Return the word states too.
+
+        Returns:
+          The feature at the end of text and, if asked for, the states of all tokens.
+
+        Raises:
+          UserError: There are more tokens than context_length.
         """
         config, dtype = self.config, self.config.dtype
         width, length = config.text_width, tokens.shape[1]
         if length > config.context_length:
-            raise UserError(f"clip: captions of {length} tokens, the text tower takes at most {config.context_length}")
+            raise UserError(
+                f"clip: captions have {length} tokens, the text tower takes at most {config.context_length}; "
+                "tokenize with fewer"
+            )
         vocabulary = self.param("token_embedding", nn.initializers.normal(0.02), (config.vocab_size, width))
         places = self.param("position_embedding", nn.initializers.normal(0.01), (config.context_length, width))
         x = (jnp.take(vocabulary, tokens, axis=0, mode="fill", fill_value=jnp.nan) + places[:length]).astype(dtype)

@@ -1,4 +1,4 @@
-"""TS2-Net's token shift (SYSTEMS.md section 1): some patches of a frame are taken from the frame before or after."""
+"""TS2-Net's token shift (SYSTEMS.md section 1): some patches of a frame come from the previous or the next frame."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from eaglenet_jax.clip.config import SHIFT_STRIDE
 
 
 def shifted_tokens(tokens: int) -> tuple[Bool[np.ndarray, " T"], Bool[np.ndarray, " T"]]:
-    """Which of a frame's tokens (class token first) take the previous, and which the next frame's value.
+    """Return which tokens of a frame (class token first) take the value of the previous and of the next frame.
 
-    With fold = tokens // 7: indices 1, 1 + fold, … take the previous frame's, 4, 4 + fold, … the next frame's. Where
-    both would, next wins.
+    With fold = tokens // 7: indices 1, 1 + fold, … take the previous frame's value, 4, 4 + fold, … the next frame's.
+    An index in both lists takes the next frame's.
+
+    Args:
+      tokens: T, tokens of a frame.
+
+    Returns:
+      Masks (from previous, from next).
+
+    Raises:
+      ValueError: There are fewer than 7 tokens.
     """
     fold = tokens // SHIFT_STRIDE
     if fold == 0:
@@ -25,9 +34,11 @@ def shifted_tokens(tokens: int) -> tuple[Bool[np.ndarray, " T"], Bool[np.ndarray
 
 
 def token_shift(x: Float[Array, "B M T w"], frame_mask: Bool[Array, "B M"]) -> Float[Array, "B M T w"]:
-    """Tokens shifted along time. The class token and tokens without a valid neighbour frame keep their own value.
+    """Shift tokens along time. The class token and tokens without a valid neighbour frame keep their own value.
 
-    frame_mask: False at frames that take no part; padding comes after the valid frames.
+    Args:
+      x: Token states by frame.
+      frame_mask: False at frames that take no part; padding comes after the valid frames.
     """
     from_previous, from_next = shifted_tokens(x.shape[2])
     edge = jnp.zeros_like(x[:, :1])

@@ -1,4 +1,4 @@
-"""The vision transformer: frames to class-token features and patch states."""
+"""Vision transformer: frames to class-token features and patch states."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 def normalised_pixels(
     frames: UInt8[Array, "B M H W 3"] | Float[Array, "B M H W 3"], frame_mask: Bool[Array, "B M"], dtype: str
 ) -> Float[Array, "B M H W 3"]:
-    """(x/255 − mean)/std of uint8 RGB; floats are taken as normalised. Padding frames are exactly zero afterwards."""
+    """Normalise uint8 RGB as (x/255 − mean)/std and set padding frames to zero.
+
+    Floats are taken as normalised already.
+    """
     if frames.dtype == jnp.uint8:
         exact = jnp.promote_types(dtype, jnp.float32)
         frames = (frames.astype(exact) / 255 - jnp.asarray(PIXEL_MEAN, exact)) / jnp.asarray(PIXEL_STD, exact)
@@ -25,7 +28,15 @@ def normalised_pixels(
 
 
 def image_patches(images: Float[Array, "N H W 3"], patch_size: int) -> Float[Array, "N P e"]:
-    """Non-overlapping patches in row-major order, each flattened as (row, column, channel): e = patch_size² · 3."""
+    """Cut images into flat patches.
+
+    Args:
+      images: Images whose sides are multiples of patch_size.
+      patch_size: Height and width of a patch in pixels.
+
+    Returns:
+      Non-overlapping patches in row-major order, each flattened as (row, column, channel): e = patch_size² · 3.
+    """
     count, height, width, channels = images.shape
     grid = (height // patch_size, width // patch_size)
     images = images.reshape(count, grid[0], patch_size, grid[1], patch_size, channels)
@@ -41,11 +52,25 @@ class VisionTower(nn.Module):
     def __call__(
         self, frames: Array, frame_mask: Bool[Array, "B M"], patches: bool
     ) -> tuple[Float[Array, "B M d"], Float[Array, "B M P d"] | None]:
-        """frames: [B, M, H, W, 3], uint8 RGB or normalised. Returns frame features and, if asked for, patch states."""
+        """Encode frames.
+
+        Args:
+          frames: [B, M, H, W, 3], uint8 RGB or normalised floats.
+          frame_mask: True at real frames.
+          patches: Return the patch states too.
+
+        Returns:
+          Frame features and, if asked for, patch states.
+
+        Raises:
+          UserError: The frames have another size than image_size.
+        """
         config, dtype = self.config, self.config.dtype
         expected = (config.image_size, config.image_size, 3)
         if frames.shape[2:] != expected:
-            raise UserError(f"clip: frames are {frames.shape[2:]} (height, width, RGB), the model takes {expected}")
+            raise UserError(
+                f"clip: frames are {frames.shape[2:]} (height, width, RGB), the model takes {expected}; resize them"
+            )
         width = config.vision_width
         scale = width**-0.5
         pixels = normalised_pixels(frames, frame_mask, dtype)

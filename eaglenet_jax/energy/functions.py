@@ -1,4 +1,4 @@
-"""Energy of a text–video pair: low where they belong together (SYSTEMS.md section 2.6)."""
+"""Energy of a text–video pair, low for a match (SYSTEMS.md section 2.6)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from eaglenet_jax.layers.similarity import at_least_float32, masked_mean, unit
 class Energy(nn.Module):
     """Energy by frame, pooled over the valid frames.
 
-    width: d. kind: "cosine" −cos(t, f); "bilinear" −(A t̂ + b) · f̂ on unit vectors; "mlp" on [f ; t],
-    2d → d → ReLU → 1. pooling: "avg", "max" or "min" over frames, or "fused": the energy of the mean frame, E(t, v) of
-    the paper's table 5.
+    Attributes:
+      width: d.
+      kind: "cosine" −cos(t, f); "bilinear" −(A t̂ + b) · f̂ on unit vectors; "mlp" on [f ; t], 2d → d → ReLU → 1.
+      pooling: "avg", "max" or "min" over frames, or "fused": the energy of the mean frame, E(t, v) of the paper's
+        table 5.
     """
 
     width: int
@@ -22,7 +24,7 @@ class Energy(nn.Module):
     pooling: str = "avg"
 
     def setup(self) -> None:
-        """Layers of the chosen kind."""
+        """Build the layers of the chosen kind."""
         if self.kind not in ("cosine", "bilinear", "mlp"):
             raise ValueError(f"energy {self.kind!r} is none of cosine, bilinear, mlp")
         if self.pooling not in ("avg", "max", "min", "fused"):
@@ -30,7 +32,7 @@ class Energy(nn.Module):
         if self.kind == "bilinear":
             self.text_map = nn.Dense(self.width)
         elif self.kind == "mlp":
-            # One 2d → d layer on [f ; t], split so that all pairs cost two products and a sum.
+            # One 2d → d layer on [f ; t], split so that all pairs need only two products and a sum.
             self.hidden_frame = nn.Dense(self.width)
             self.hidden_text = nn.Dense(self.width, use_bias=False)
             self.output = nn.Dense(1)
@@ -38,7 +40,13 @@ class Energy(nn.Module):
     def __call__(
         self, text: Float[Array, "*#pairs d"], frames: Float[Array, "*#pairs M d"], mask: Bool[Array, "*#pairs M"]
     ) -> Float[Array, "*pairs"]:
-        """Energies; leading axes broadcast, so text [Bt, 1, d] with frames [1, Bv, M, d] gives all pairs."""
+        """Compute energies; leading axes broadcast.
+
+        Args:
+          text: Text features; [Bt, 1, d] with frames [1, Bv, M, d] gives all pairs.
+          frames: Frame features.
+          mask: True at valid frames. The energy of a video without any is 0.
+        """
         text, frames = at_least_float32(text)[..., None, :], at_least_float32(frames)
         if self.pooling == "fused":
             frames = masked_mean(jnp.moveaxis(frames, -1, -2), mask[..., None, :])[..., None, :]
@@ -52,9 +60,9 @@ class Energy(nn.Module):
             by_frame = self.output(hidden)[..., 0]
         if self.pooling in ("avg", "fused"):
             return masked_mean(by_frame, mask)
-        worst = jnp.finfo(by_frame.dtype)
+        limits = jnp.finfo(by_frame.dtype)
         if self.pooling == "max":
-            pooled = jnp.max(jnp.where(mask, by_frame, worst.min), axis=-1)
+            pooled = jnp.max(jnp.where(mask, by_frame, limits.min), axis=-1)
         else:
-            pooled = jnp.min(jnp.where(mask, by_frame, worst.max), axis=-1)
+            pooled = jnp.min(jnp.where(mask, by_frame, limits.max), axis=-1)
         return jnp.where(jnp.any(mask, axis=-1), pooled, 0)

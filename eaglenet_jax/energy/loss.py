@@ -1,4 +1,4 @@
-"""Loss that trains an energy-based model: low energy for true pairs, high for others (SYSTEMS.md section 2.6)."""
+"""Loss of an energy-based model: low energy for true pairs, high for others (SYSTEMS.md section 2.6)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from jaxtyping import Array, Bool, Float
 def regularised_difference(
     positive: Float[Array, "*p"], negative: Float[Array, "*q"], counted: Bool[Array, "*q"], weight: float = 1.0
 ) -> Float[Array, ""]:
-    """mean p − mean q + c (mean p² + mean q²). weight: c.
+    """Compute mean p − mean q + c (mean p² + mean q²).
 
-    The means of q are over `counted` entries, 0 where there is none.
+    Args:
+      positive: p, energies of true pairs.
+      negative: q, energies of other pairs.
+      counted: Entries of `negative` that the means of q are over; a mean over none is 0.
+      weight: c.
     """
     total = jnp.maximum(jnp.sum(counted), 1)
     negative = jnp.where(counted, negative, 0)

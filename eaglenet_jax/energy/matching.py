@@ -1,4 +1,4 @@
-"""Energy-aware matching: the energy, its sampler and its replay buffer as one loss (SYSTEMS.md section 2.6)."""
+"""Energy-aware matching: energy, Langevin sampler and replay buffer as one loss (SYSTEMS.md section 2.6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from eaglenet_jax.energy.replay_buffer import ReplayBuffer, push, start_chains
 
 @dataclasses.dataclass(frozen=True)
 class SamplerSettings:
-    """How the sampler runs. start: rule of `start_chains`. noise_deviation: standard deviation (paper: √0.005)."""
+    """Settings of the Langevin sampler and its replay buffer.
+
+    Attributes:
+      steps: Langevin steps of a chain.
+      step_size: Factor of the gradient.
+      noise_deviation: Standard deviation of the noise (paper: √0.005).
+      start: Rule of `start_chains`.
+      buffer_rows: Rows of the replay buffer.
+      buffer_probability: Share of the chains that start from the replay buffer.
+    """
 
     steps: int = 20
     step_size: float = 1.0
@@ -31,9 +40,20 @@ class SamplerSettings:
 def draw_samples(
     energy: Energy, buffer: ReplayBuffer, count: int, draws: Draws, settings: SamplerSettings
 ) -> tuple[Float[Array, "B d"], Float[Array, "B M d"], ReplayBuffer]:
-    """`count` samples of the model (text, video) and the buffer with them in front. energy: a bound module."""
+    """Sample the energy-based model.
+
+    Args:
+      energy: A bound module.
+      buffer: The replay buffer.
+      count: B, the number of samples.
+      draws: Source of the noise.
+      settings: Settings of the sampler.
+
+    Returns:
+      Samples (text, video), and the buffer with the samples in front.
+    """
     module, variables = energy.unbind()
-    # The samples are constants of the loss, so the sampler's own pass through the weights needs no gradient either.
+    # The samples are constants of the loss, so the sampler's passes through the weights need no gradient either.
     variables = jax.lax.stop_gradient(variables)
     every_frame = jnp.ones((buffer.video.shape[1],), bool)
     text, video = start_chains(buffer, count, draws, rule=settings.start, probability=settings.buffer_probability)
@@ -59,10 +79,18 @@ def energy_loss(
     draws: Draws,
     settings: SamplerSettings,
 ) -> tuple[Float[Array, ""], ReplayBuffer]:
-    """L_eam and the buffer after it.
+    """Compute L_eam and the replay buffer after it.
 
-    mismatched: energies of all pairs of the batch and which of them count as negatives; then L_eam is the mean of the
-    differences to them and to the samples (released). None: samples alone (paper).
+    Args:
+      energy: A bound module.
+      text: Text features of B matching pairs.
+      frames: Frame features of the pairs.
+      mask: True at valid frames.
+      mismatched: Energies of all pairs of the batch and which of them are negatives; then L_eam is the mean of the
+        difference to them and the difference to the samples (released). None: only the samples (paper).
+      buffer: The replay buffer.
+      draws: Source of the noise.
+      settings: Settings of the sampler.
     """
     true = energy(text, frames, mask)
     sample_text, sample_video, buffer = draw_samples(energy, buffer, text.shape[0], draws, settings)

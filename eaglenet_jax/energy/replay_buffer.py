@@ -1,4 +1,4 @@
-"""Replay buffer: where chains of the Langevin sampler start, and where their ends are kept (SYSTEMS.md section 2.6)."""
+"""Replay buffer of the Langevin sampler: ends of earlier chains, where new ones start (SYSTEMS.md section 2.6)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ STARTS = ("ours", "released", "paper")
 class ReplayBuffer:
     """Ends of earlier chains, newest first.
 
-    text: [N, d]. video: [N, M, d]. valid_rows: int32, rows that were pushed; the rest are zeros.
-    calls: int32, sampler calls.
+    Attributes:
+      text: [N, d].
+      video: [N, M, d].
+      valid_rows: int32, number of rows that were pushed; the rest are zeros.
+      calls: int32, number of sampler calls.
     """
 
     text: Array
@@ -27,7 +30,13 @@ class ReplayBuffer:
 
 
 def empty_buffer(rows: int, frames: int, width: int) -> ReplayBuffer:
-    """A buffer of zeros, N rows, M frames, width d, with nothing pushed yet."""
+    """Create a buffer of zeros with nothing pushed yet.
+
+    Args:
+      rows: N.
+      frames: M.
+      width: d.
+    """
     return ReplayBuffer(
         text=jnp.zeros((rows, width)),
         video=jnp.zeros((rows, frames, width)),
@@ -37,7 +46,7 @@ def empty_buffer(rows: int, frames: int, width: int) -> ReplayBuffer:
 
 
 def push(buffer: ReplayBuffer, text: Float[Array, "B d"], video: Float[Array, "B M d"]) -> ReplayBuffer:
-    """The buffer with new samples in front and the oldest dropped."""
+    """Put new samples in front of the buffer and drop the oldest rows."""
     rows = buffer.text.shape[0]
     return ReplayBuffer(
         text=jnp.concatenate([text.astype(buffer.text.dtype), buffer.text])[:rows],
@@ -50,12 +59,24 @@ def push(buffer: ReplayBuffer, text: Float[Array, "B d"], video: Float[Array, "B
 def start_chains(
     buffer: ReplayBuffer, count: int, draws: Draws, *, rule: str, probability: float = 0.95
 ) -> tuple[Float[Array, "count d"], Float[Array, "count M d"]]:
-    """Where `count` chains start, as (texts, videos).
+    """Choose where chains start.
 
-    rule "released": the first int(probability · count) chains take distinct random rows, pushed or not, the same rows
-    for text and video, the rest are U[0, 1); the very first call draws all from U[−1, 1). "ours": the same, but only
-    rows that were pushed are taken, what is missing is U[0, 1), and so is all of the first call. "paper": each chain by
-    itself, text and video separately, takes a pushed row with `probability`, else U[0, 1).
+    Args:
+      buffer: The replay buffer.
+      count: Number of chains.
+      draws: Source of random numbers.
+      rule: "released": the first int(probability · count) chains take distinct random rows, pushed or not, the same
+        rows for text and video; the rest are U[0, 1); the very first call draws all from U[−1, 1).
+        "ours": the same, but only pushed rows are taken; chains without one are U[0, 1), as are all of the first call.
+        "paper": each chain independently, text and video separately, takes a pushed row with `probability`, else
+        U[0, 1).
+      probability: Share of the chains, or probability of a chain, that starts from the buffer.
+
+    Returns:
+      Starts (texts, videos).
+
+    Raises:
+      ValueError: The rule is unknown.
     """
     if rule not in STARTS:
         raise ValueError(f"chain start {rule!r} is none of {', '.join(STARTS)}")
@@ -81,7 +102,7 @@ def start_chains(
 def _distinct_rows(
     buffer: ReplayBuffer, count: int, draws: Draws, rule: str, probability: float
 ) -> tuple[Bool[Array, " count"], Array]:
-    """Whether each chain takes a row, and which: the head of a random order of rows, in "ours" pushed ones first."""
+    """Return whether each chain takes a row, and which: a random order of rows, in "ours" pushed ones first."""
     rows = buffer.text.shape[0]
     order = draws.permutation("buffer_rows", rows)
     available = jnp.asarray(rows)
@@ -95,6 +116,7 @@ def _distinct_rows(
 def _independent_rows(
     buffer: ReplayBuffer, chain: Array, draws: Draws, part: str, probability: float
 ) -> tuple[Bool[Array, " count"], Array]:
+    """Return whether each chain takes a row, and which, drawn independently."""
     take = draws.uniform(f"take_{part}", (chain,), ()) < probability
     row = jnp.floor(draws.uniform(f"row_{part}", (chain,), ()) * buffer.valid_rows).astype(jnp.int32)
     return take & (buffer.valid_rows > 0), jax.lax.clamp(0, row, buffer.text.shape[0] - 1)

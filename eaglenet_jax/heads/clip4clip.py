@@ -1,7 +1,6 @@
-"""CLIP4Clip: the mean of frame features against the text, with or without a transformer over the frames before it
-(SYSTEMS.md section 4).
+"""CLIP4Clip: cosine of the text with the mean frame, optionally after a transformer over frames (SYSTEMS.md section 4).
 
-Luo et al., CLIP4Clip, Neurocomputing 2022. The smallest possible head.
+Luo et al., CLIP4Clip, Neurocomputing 2022. The smallest head.
 """
 
 from __future__ import annotations
@@ -23,8 +22,14 @@ from eaglenet_jax.layers.similarity import unit
 class Clip4Clip(Head):
     """Mean pooling over valid frames, cosine, softmax loss.
 
-    width: d. temporal: "mean", or "transformer" over the frames before the mean (seqTransf), which has
-    temporal_positions, temporal_layers and temporal_heads. Others as in `Head`.
+    Attributes:
+      width: d.
+      temporal: "mean", or "transformer": a transformer over the frames before the mean (seqTransf).
+      temporal_positions: Learned frame positions of the transformer.
+      temporal_layers: Blocks of the transformer.
+      temporal_heads: Attention heads of the transformer.
+
+    Other attributes as in `Head`.
     """
 
     width: int
@@ -38,7 +43,7 @@ class Clip4Clip(Head):
 
     @classmethod
     def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
-        # As many positions and heads as the text tower has, from which the temporal transformer starts.
+        # The temporal transformer starts from the text tower, so it has as many positions and heads.
         del frames
         return {
             "width": clip.embed_dim,
@@ -47,7 +52,7 @@ class Clip4Clip(Head):
         }
 
     def setup(self) -> None:
-        """The loss holds the only parameter of the mean."""
+        """Build the transformer, if there is one, and the loss."""
         check_choices(self, temporal=("mean", "transformer"))
         check_at_least(self, temporal_layers=1)
         if self.temporal == "transformer":
@@ -59,23 +64,23 @@ class Clip4Clip(Head):
     def start_from_clip(
         self, params: Mapping[str, Any], clip: Mapping[str, Any], logit_scale: Any = None
     ) -> dict[str, Any]:
-        """The transformer starts as the first blocks of the text tower."""
+        """Initialise the transformer from the first blocks of the text tower."""
         params = super().start_from_clip(params, clip, logit_scale)
         if self.temporal == "mean":
             return params
         return {**params, "transformer": from_text_tower(params["transformer"], clip["text"])}
 
     def prepare_text(self, text: TextFeatures) -> Array:
-        """Unit text features [Bt, d]."""
+        """Normalise the text features to unit length, [Bt, d]."""
         return unit(text.pooled)
 
     def prepare_video(self, video: VideoFeatures) -> Array:
-        """Unit mean of unit frame features [Bv, d]."""
+        """Compute the unit mean of unit frame features, [Bv, d]."""
         mask = self.valid_frames(video)
-        seen = self.transformer(video.frames, mask) if self.temporal == "transformer" else video.frames
-        frames = jnp.where(mask[..., None], unit(seen), 0)
+        frames = self.transformer(video.frames, mask) if self.temporal == "transformer" else video.frames
+        frames = jnp.where(mask[..., None], unit(frames), 0)
         return unit(jnp.sum(frames, axis=1))
 
     def score(self, text: Array, video: Array, draws: Draws, aux: bool = False) -> PairScores:
-        """Cosines [Bt, Bv]."""
+        """Compute the cosines [Bt, Bv]."""
         return PairScores(text @ video.T)

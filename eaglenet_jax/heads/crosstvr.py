@@ -1,8 +1,8 @@
-"""CrossTVR: a second stage that looks at the patches of the few videos that a first stage chose (SYSTEMS.md section 4).
+"""CrossTVR: rescores the few candidates of a first stage by attention to patches (SYSTEMS.md section 4).
 
 Dai et al., Fine-grained Text-Video Retrieval with Frozen Image Encoders (eq. 1–7). There is no public code; what the
 paper leaves open is listed as assumed in docs/DIFFERENCES.md. The first stage is any other head, trained before and
-kept as it is; its scores choose candidates and negatives.
+kept fixed; its scores choose candidates and negatives.
 """
 
 from __future__ import annotations
@@ -29,15 +29,18 @@ from eaglenet_jax.layers.selection import top_positions
 from eaglenet_jax.layers.similarity import at_least_float32
 from eaglenet_jax.registry import head_class
 
-DEFAULT_FIRST = "clip4clip"  # the head of the first stage where none is named
+DEFAULT_FIRST = "clip4clip"  # the head of the first stage unless the config names one
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenShape:
-    """What the second stage sees of a frame: `count` tokens of `width`, class token first.
+    """Tokens of a frame that the second stage attends to, class token first.
 
-    source: "" for those of the first stage's own vision encoder; else another encoder (a folder or name, as in
-    `init_from`), whose tokens come in VideoFeatures.extra["tokens"] [B, M, count, width].
+    Attributes:
+      count: Tokens of a frame.
+      width: Width of a token.
+      source: "" for tokens of the first stage's own vision encoder; else another encoder (a folder or name, as in
+        `init_from`), whose tokens come in VideoFeatures.extra["tokens"] [B, M, count, width].
     """
 
     count: int = 0
@@ -46,13 +49,19 @@ class TokenShape:
 
     @property
     def shared(self) -> bool:
-        """Whether the tokens are those of the first stage's encoder."""
+        """Whether the tokens come from the first stage's encoder."""
         return not self.source
 
 
 @struct.dataclass
 class MatchText:
-    """id: [Bt]. words: [Bt, L, w]. mask: [Bt, L]."""
+    """Prepared captions.
+
+    Attributes:
+      id: [Bt].
+      words: [Bt, L, w].
+      mask: [Bt, L].
+    """
 
     id: Array
     words: Array
@@ -61,8 +70,14 @@ class MatchText:
 
 @struct.dataclass
 class MatchVideo:
-    """id: [Bv]. tokens: [Bv, M, n, e]. selected: [Bv, M, k, e], the most important tokens of every frame, and
-    importance: [Bv, M, k], the logarithms of theirs. mask: [Bv, M].
+    """Prepared videos.
+
+    Attributes:
+      id: [Bv].
+      tokens: [Bv, M, n, e].
+      selected: [Bv, M, k, e], the most important tokens of every frame.
+      importance: [Bv, M, k], logarithms of the importance of the selected tokens.
+      mask: [Bv, M].
     """
 
     id: Array
@@ -73,7 +88,7 @@ class MatchVideo:
 
 
 def _settings(head: Head) -> dict[str, Any]:
-    """The fields of a head by name, but for what belongs to flax and the compute type."""
+    """Return the fields of a head by name, without flax's own and the compute type."""
     ours = {field.name for field in dataclasses.fields(head)} - {"parent", "name", "dtype"}
     return {name: getattr(head, name) for name in sorted(ours)}
 
@@ -81,11 +96,21 @@ def _settings(head: Head) -> dict[str, Any]:
 class CrossTvr(Head):
     """Queries and words attend to each frame's tokens, then the frames' queries to the selected tokens of all frames.
 
-    first: the head of the first stage. frames: M. tokens: what is seen of a frame. queries: N_Q. selected: tokens that
-    are kept of each frame for the temporal attention. spatial, temporal: the two attentions (table 6). shared_weights:
-    both have the same (table 9). negative_scale: of the first stage's similarity where negatives are drawn. top_k: K,
-    candidates that are scored again. blip2: folder of a BLIP-2 checkpoint whose query transformer is the start
-    (port/blip2.py), "" for random numbers. Others as in `Head`.
+    Attributes:
+      first: The head of the first stage.
+      frames: M.
+      tokens: Tokens of a frame.
+      transformer: Sizes of the query transformer.
+      queries: N_Q.
+      selected: Tokens of each frame that are kept for the temporal attention.
+      spatial: Attend to the tokens of each frame (table 6).
+      temporal: Attend to the selected tokens of all frames (table 6).
+      shared_weights: Both attentions have the same weights (table 9).
+      negative_scale: Factor of the first stage's similarity when negatives are drawn.
+      top_k: K, candidates that are rescored.
+      blip2: Folder of a BLIP-2 checkpoint whose query transformer is the start (port/blip2.py), "" for a random start.
+
+    Other attributes as in `Head`.
     """
 
     first: Head
@@ -110,37 +135,41 @@ class CrossTvr(Head):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Options with their defaults; "first" names the first stage's head and has its options."""
+        """Return the options with their defaults; "first" names the first stage's head and holds its options."""
         first = {"system": DEFAULT_FIRST, "head": head_class(DEFAULT_FIRST).options()}
         return {"first": first, **super().options()}
 
     @classmethod
     def from_config(cls, options: Mapping[str, Any], clip: ClipConfig, frames: int) -> CrossTvr:
-        """Build both heads. UserError for an option that is unknown, or for sizes of tokens that are not read."""
+        """Build both heads.
+
+        Raises:
+          UserError: An option is unknown, or sizes of tokens are given that would not be used.
+        """
         options = {**options}
         first = {**cls.options()["first"], **options.pop("first", {})}
         check_known("CrossTvr", dict.fromkeys(first), {"system": "", "head": {}}, "first.")
         tokens = TokenShape(**options.pop("tokens", {}))
         if tokens.shared and (tokens.count or tokens.width):
-            raise UserError("config.head.tokens: count and width are of another encoder; give its tokens.source too")
+            raise UserError("config.head.tokens: count and width describe another encoder; give its tokens.source too")
         if not tokens.shared and min(tokens.count, tokens.width) < 1:
             raise UserError("config.head.tokens: give the count and width of the tokens of tokens.source")
-        seen = TokenShape(clip.patches + 1, clip.embed_dim) if tokens.shared else tokens
+        tokens = TokenShape(clip.patches + 1, clip.embed_dim) if tokens.shared else tokens
         fields = head_fields(cls, options, cls.options(), {"frames": frames, "first": None, "tokens": None})
         first_head = head_class(first["system"]).from_config(first["head"], clip, frames)
-        return cls(**{**fields, "first": first_head, "tokens": seen})
+        return cls(**{**fields, "first": first_head, "tokens": tokens})
 
     def second_encoder(self) -> str:
-        """The encoder whose tokens the second stage sees."""
+        """Return the encoder whose tokens the second stage attends to."""
         return self.tokens.source
 
     @property
     def uses_patches(self) -> bool:  # type: ignore[override]
-        """Where it shares the first stage's encoder, or that reads them."""
+        """Whether patches are read, by this stage or by the first."""
         return self.tokens.shared or self.first.uses_patches
 
     def setup(self) -> None:
-        """Parts, under the names that the parameter tree shows."""
+        """Build the modules, under their names in the parameter tree."""
         if not (self.spatial or self.temporal):
             raise ValueError("CrossTvr.spatial and CrossTvr.temporal are both off; switch one of them on")
         check_at_least(self, top_k=1, queries=1, selected=1)
@@ -158,11 +187,11 @@ class CrossTvr(Head):
         self.classifier = nn.Dense(2, kernel_init=SMALL)
 
     def text_extra(self, texts: int) -> dict[str, Any]:
-        """What the first stage needs."""
+        """Return what the first stage needs."""
         return self.first.text_extra(texts)
 
     def video_extra(self, videos: int) -> dict[str, Any]:
-        """The tokens of another encoder, and what the first stage needs."""
+        """Return the tokens of another encoder, and what the first stage needs."""
         extra = self.first.video_extra(videos)
         if not self.tokens.shared:
             shape = (videos, self.frames, self.tokens.count, self.tokens.width)
@@ -170,23 +199,24 @@ class CrossTvr(Head):
         return extra
 
     def candidate_scorer(self, params: Mapping[str, Any]) -> CandidateScorer | None:
-        """The head of the first stage."""
+        """Return the head of the first stage."""
         return CandidateScorer(self.first, params.get("first", {}), self.top_k)
 
     def start_from_head(
         self, params: Mapping[str, Any], head: Head, trained: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """All of it from another CrossTVR; else the first stage from a head of its kind.
+        """Take all parameters from another CrossTVR, or those of the first stage from a head of its kind.
 
-        UserError for a first stage of another kind or with other settings: it would choose other candidates.
+        Raises:
+          UserError: The first stage is of another kind or has other settings, so it would choose other candidates.
         """
-        found = head.first if isinstance(head, CrossTvr) else head
-        if type(found) is not type(self.first):
+        source = head.first if isinstance(head, CrossTvr) else head
+        if type(source) is not type(self.first):
             raise UserError(
                 f"CrossTVR's first stage is a {type(self.first).__name__}, the run that it starts from trained a "
-                f"{type(found).__name__}; start from a run of the first stage"
+                f"{type(source).__name__}; start from a run of the first stage"
             )
-        own, theirs = _settings(self.first), _settings(found)
+        own, theirs = _settings(self.first), _settings(source)
         if different := [
             f"{name} is {theirs[name]} there and {own[name]} here" for name in own if theirs[name] != own[name]
         ]:
@@ -202,17 +232,21 @@ class CrossTvr(Head):
     def start_from_files(
         self, params: Mapping[str, Any], readers: Mapping[str, Callable[..., dict[str, Any]]]
     ) -> dict[str, Any]:
-        """The query transformer of a BLIP-2 checkpoint, where `blip2` names one."""
+        """Start the query transformer from a BLIP-2 checkpoint, if `blip2` names one."""
         return readers["blip2"](params, self.transformer, self.blip2) if self.blip2 else dict(params)
 
     def prepare_text(self, text: TextFeatures) -> MatchText:
-        """Word states in the width of the queries."""
+        """Project the word states to the width of the queries."""
         assert text.words is not None  # uses_words
-        words = jax.lax.stop_gradient(at_least_float32(text.words))  # the encoders stay as they are
+        words = jax.lax.stop_gradient(at_least_float32(text.words))  # the encoders are frozen
         return MatchText(text.id, at_least_float32(self.word_projection(words)), text.mask)
 
     def prepare_video(self, video: VideoFeatures) -> MatchVideo:
-        """Tokens, and the most important ones of every frame (eq. 4). UserError where tokens are missing."""
+        """Select the most important tokens of every frame (eq. 4).
+
+        Raises:
+          UserError: The tokens of another encoder are missing.
+        """
         if self.tokens.shared:
             assert video.patches is not None  # uses_patches
             tokens = jnp.concatenate([video.frames[:, :, None], video.patches], axis=2)
@@ -221,7 +255,7 @@ class CrossTvr(Head):
         else:
             raise UserError(
                 "CrossTVR needs the tokens of its own vision encoder, VideoFeatures.extra['tokens']; "
-                "python -m eaglenet_jax.vision_tokens makes them for a prepared dataset"
+                "python -m eaglenet_jax.vision_tokens computes them for a prepared dataset"
             )
         mask = self.valid_frames(video)
         tokens = jnp.where(mask[..., None, None], jax.lax.stop_gradient(at_least_float32(tokens)), 0)
@@ -234,7 +268,7 @@ class CrossTvr(Head):
         return MatchVideo(video.id, tokens, jnp.take_along_axis(tokens, positions[..., None], axis=2), chosen, mask)
 
     def match_logits(self, text: MatchText, video: MatchVideo, draws: Draws) -> Float[Array, "N 2"]:
-        """(no match, match) of pairs: row i of both sides is pair i. Eq. 1–3, 5 and 6."""
+        """Compute the logits (no match, match) of pairs, where row i of both sides is pair i. Eq. 1–3, 5 and 6."""
         pairs, frames = video.mask.shape
 
         def dropout(name: str) -> Dropout:
@@ -248,57 +282,57 @@ class CrossTvr(Head):
             def by_frame(x: Array) -> Array:
                 return jnp.broadcast_to(x[:, None], (pairs, frames, *x.shape[1:]))
 
-            seen = Tokens(video.tokens, jnp.ones(video.tokens.shape[:-1], bool))
+            visual = Tokens(video.tokens, jnp.ones(video.tokens.shape[:-1], bool))
             queries, words = jax.tree.map(by_frame, (queries, words))
-            each = self.layers(queries, words, seen, dropout("spatial"))
-            queries, words = Tokens(jnp.mean(each, axis=2), video.mask), None  # eq. 3: one query a frame
+            frame_queries = self.layers(queries, words, visual, dropout("spatial"))
+            queries, words = Tokens(jnp.mean(frame_queries, axis=2), video.mask), None  # eq. 3: one query a frame
         if self.temporal:
             flat = (pairs, frames * video.selected.shape[2])
             chosen = jnp.broadcast_to(video.mask[..., None], video.importance.shape).reshape(flat)
-            seen = Tokens(video.selected.reshape(*flat, -1), chosen, video.importance.reshape(flat))
+            visual = Tokens(video.selected.reshape(*flat, -1), chosen, video.importance.reshape(flat))
             layers = self.layers if self.shared_weights or not self.spatial else self.temporal_layers
-            queries = Tokens(layers(queries, words, seen, dropout("temporal")), queries.mask)
+            queries = Tokens(layers(queries, words, visual, dropout("temporal")), queries.mask)
         share = queries.mask / jnp.maximum(jnp.sum(queries.mask, axis=1, keepdims=True), 1)
         return self.classifier(jnp.einsum("nq,nqw->nw", share.astype(queries.states.dtype), queries.states))
 
     def match_rows(
         self, rows: tuple[Int[Array, " N"], Int[Array, " N"]], sides: tuple[MatchText, MatchVideo], draws: Draws
     ) -> Float[Array, "N 2"]:
-        """`match_logits` of pairs given as rows of texts and of videos."""
+        """Compute `match_logits` of pairs given as rows of texts and of videos."""
         text, video = (
             jax.tree.map(lambda leaf, row=row: leaf[row], side) for row, side in zip(rows, sides, strict=True)
         )
         return self.match_logits(text, video, draws)
 
     def score(self, text: MatchText, video: MatchVideo, draws: Draws, aux: bool = False) -> PairScores:
-        """Probability that a pair matches, by the second stage alone."""
+        """Compute the probability that a pair matches, by the second stage alone."""
         counts = text.id.shape[0], video.id.shape[0]
         rows = jnp.repeat(jnp.arange(counts[0]), counts[1]), jnp.tile(jnp.arange(counts[1]), counts[0])
         logits = self.match_rows(rows, (text, video), draws)
         return PairScores(jax.nn.softmax(logits, axis=-1)[:, 1].reshape(counts))
 
     def first_scores(self, text: Any, video: Any, draws: Draws) -> Float[Array, "Bt Bv"]:
-        """Similarity by the first stage."""
+        """Compute the similarity by the first stage."""
         return self.first.score(text, video, draws).similarity
 
     def loss(
         self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], Any]:
-        """Cross-entropy of the matching pairs, and of a hard negative video a text and a hard negative text a video."""
+        """Compute the cross-entropy of matching pairs and hard negatives (a video for each text, a text for each video)."""
         prepared = self.first.prepare_text(text), self.first.prepare_video(video)
         evaluation = dataclasses.replace(draws, train=False)
         similarity = jax.lax.stop_gradient(pairwise(self.first_scores, *prepared, evaluation))
         count = similarity.shape[0]
         allowed = ~jnp.eye(count, dtype=bool) & ~self.ignored_pairs(video)
         videos, texts = drawn_negatives(similarity, allowed, self.negative_scale, draws, text.id, video.id)
-        own = jnp.arange(count)
-        rows = jnp.concatenate([own, own, texts]), jnp.concatenate([own, videos, own])
+        index = jnp.arange(count)
+        rows = jnp.concatenate([index, index, texts]), jnp.concatenate([index, videos, index])
         sides = self.prepare_text(text), self.prepare_video(video)
         logits = pairwise(self.match_rows, rows, sides, draws)
-        # A text or a video that has no negative in the batch gives none.
-        has_pair = jnp.concatenate([own >= 0, jnp.any(allowed, axis=1), jnp.any(allowed, axis=0)])
-        right = (jnp.arange(3 * count) < count).astype(jnp.int32)
-        nll = -jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), right[:, None], axis=1)[:, 0]
+        # A text or a video without any allowed negative in the batch contributes none.
+        has_pair = jnp.concatenate([index >= 0, jnp.any(allowed, axis=1), jnp.any(allowed, axis=0)])
+        labels = (jnp.arange(3 * count) < count).astype(jnp.int32)
+        nll = -jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), labels[:, None], axis=1)[:, 0]
         loss = jnp.sum(jnp.where(has_pair, nll, 0)) / jnp.sum(has_pair)
-        predicted = (logits[:, 1] > logits[:, 0]) == (right == 1)
-        return loss, {"match_loss": loss, "pairs_right": jnp.sum(predicted & has_pair) / jnp.sum(has_pair)}, head_state
+        correct = (logits[:, 1] > logits[:, 0]) == (labels == 1)
+        return loss, {"match_loss": loss, "pairs_right": jnp.sum(correct & has_pair) / jnp.sum(has_pair)}, head_state

@@ -1,4 +1,4 @@
-"""EagleNet: a graph of text candidates and frames picks the text, which pools the frames (SYSTEMS.md section 2).
+"""EagleNet: a graph of text candidates and frames selects a text, which pools the frames (SYSTEMS.md section 2).
 
 Chen et al., EagleNet, CVPR 2026. Defaults are the preset `ours`; the fields are the switches of docs/DIFFERENCES.md.
 """
@@ -34,7 +34,15 @@ from eaglenet_jax.layers.stochastic_text import Radius, candidates, frame_simila
 
 @struct.dataclass
 class PreparedVideo:
-    """id: [Bv]. frames: [Bv, M, d]. mask: [Bv, M]. graph: frames' part of the first layer. pooling: keys, values."""
+    """Prepared videos.
+
+    Attributes:
+      id: [Bv].
+      frames: [Bv, M, d].
+      mask: [Bv, M].
+      graph: The frames' part of the first graph layer.
+      pooling: Keys and values of the frame pooling.
+    """
 
     id: Array
     frames: Array
@@ -46,13 +54,30 @@ class PreparedVideo:
 class EagleNet(Head):
     """The EagleNet head.
 
-    width: d. frames: M. graph: shape of the graph network. candidates: S. candidate_choice: "graph", or without one as
-    T-MASS chooses ("best": the ablation without fine-grained relationship learning). candidate_noise: "uniform" U[0, 1)
-    (released) or "normal" (paper). radius_bias: exp(W s + b), or the paper's exp(sᵀW). frame_positions: learnable
-    positions on the graph's frame nodes. pooling_*: of the frame pooling. support: "mean" over texts of the pooled
-    videos (released), or the pair's "own" (paper). energy, energy_pooling, eam_*: energy-aware matching, none of it
-    where eam_weight is 0; eam_negatives adds the batch's mismatched pairs (released). sampler: of the energy model.
-    Others as in `Head`.
+    Attributes:
+      width: d.
+      frames: M.
+      graph: Structure of the graph network.
+      candidates: S.
+      candidate_choice: "graph", or "best": as T-MASS chooses, without a graph (the ablation without fine-grained
+        relationship learning).
+      candidate_noise: "uniform" U[0, 1) (released) or "normal" (paper).
+      radius_bias: exp(W s + b), or the paper's exp(sᵀW).
+      frame_positions: Add learnable positions to the graph's frame nodes.
+      pooling_heads: Attention heads of the frame pooling.
+      pooling_dropout: Dropout of the frame pooling.
+      pooling_input_norm: Normalise the inputs of the frame pooling.
+      support: Target of the support text: "mean" over texts of the pooled videos (released), or the pair's "own"
+        (paper).
+      support_weight: Weight of the support loss.
+      energy: Kind of the energy, see `Energy`.
+      energy_pooling: Pooling of the energy, see `Energy`.
+      eam_weight: λ_eam, weight of energy-aware matching; 0 switches it off.
+      eam_support_weight: λ_eam_sup, the same for the support text.
+      eam_negatives: Add the mismatched pairs of the batch to energy-aware matching (released).
+      sampler: Langevin sampler of the energy model.
+
+    Other attributes as in `Head`.
     """
 
     width: int  # type: ignore[misc]  # flax has made the fields of Head keyword-only
@@ -98,7 +123,7 @@ class EagleNet(Head):
         return {"width": clip.embed_dim, "frames": frames, "graph": {"width": clip.embed_dim}}
 
     def setup(self) -> None:
-        """Parts, under the names that the parameter tree shows."""
+        """Build the modules, under their names in the parameter tree."""
         check_choices(
             self,
             candidate_choice=("graph", "best"),
@@ -118,21 +143,21 @@ class EagleNet(Head):
             self.positions = self.param("frame_positions", nn.initializers.normal(1.0), (self.frames, self.width))
 
     def initial_state(self) -> ReplayBuffer:
-        """An empty replay buffer."""
+        """Return an empty replay buffer."""
         return empty_buffer(self.sampler.buffer_rows, self.frames, self.width)
 
     def state_arrays(self, state: ReplayBuffer) -> dict[str, Any]:
-        """Rows of the replay buffer."""
+        """Return the rows of the replay buffer."""
         return {"text": state.text, "video": state.video}
 
     def state_with(self, state: ReplayBuffer, arrays: Mapping[str, Any]) -> ReplayBuffer:
-        """A replay buffer with given rows; those behind the last that holds numbers were never pushed."""
+        """Return a replay buffer with the given rows; rows after the last nonzero one count as never pushed."""
         filled = np.flatnonzero(np.asarray(arrays["text"]).any(axis=1))
         valid_rows = np.asarray(filled[-1] + 1 if len(filled) else 0, np.int32)
         return dataclasses.replace(state, **arrays, valid_rows=cast(Array, valid_rows))
 
     def unused_parameters(self) -> tuple[str, ...]:
-        """Of the last layer only text–frame edges are read: not its other relations and residual."""
+        """Return the parameters of the last layer that are not read: all but the text–frame relation."""
         if self.candidate_choice == "best":
             return ("relations/.*", "frame_positions") if self.frame_positions else ("relations/.*",)
         if self.graph.kind == "gat":
@@ -141,11 +166,11 @@ class EagleNet(Head):
         return (f"relations/layer_{self.graph.layers - 1}/({unused})",)
 
     def prepare_text(self, text: TextFeatures) -> PreparedText:
-        """Text features [Bt, d] are all that a pair needs."""
+        """Take id and text feature [Bt, d]."""
         return PreparedText(text.id, text.pooled)
 
     def prepare_video(self, video: VideoFeatures) -> PreparedVideo:
-        """All that concerns the frames alone: the first layer's projections and messages, pooling keys and values."""
+        """Compute what needs only the frames: projections and messages of the first layer, pooling keys and values."""
         if video.frames.shape[1] != self.frames:
             raise ValueError(f"EagleNet is built for {self.frames} frames, the videos have {video.frames.shape[1]}")
         mask = self.valid_frames(video)
@@ -154,10 +179,11 @@ class EagleNet(Head):
         return PreparedVideo(video.id, video.frames, mask, graph, self.pooling.prepare(video.frames, mask))
 
     def score(self, text: PreparedText, video: PreparedVideo, draws: Draws, aux: bool = False) -> PairScores:
-        """cos(t_gen, v(t_gen, F)) for all pairs.
+        """Compute cos(t_gen, v(t_gen, F)) for all pairs.
 
-        aux: "pooled" [Bt, Bv, d] pooled videos, "radius" [Bt, Bv, d], "candidate_weights" [Bt, Bv, S + 1] (the text,
-        then its candidates), "frame_weights" [Bt, Bv, M].
+        Returns:
+          Similarities [Bt, Bv]; in aux "pooled" [Bt, Bv, d] pooled videos, "radius" [Bt, Bv, d], "candidate_weights"
+          [Bt, Bv, S + 1] (the text, then its candidates), "frame_weights" [Bt, Bv, M].
         """
         ids = (text.id[:, None], video.id[None, :])
         radius = self.radius(frame_similarities(text.pooled, video.frames, video.mask))
@@ -175,51 +201,53 @@ class EagleNet(Head):
         if not aux:
             return PairScores(similarity)
         frame_weights = jnp.mean(self.pooling.attention(generated, video.pooling), axis=2)
-        shown = {"pooled": pooled, "radius": radius, "candidate_weights": weights, "frame_weights": frame_weights}
-        return PairScores(similarity, shown)
+        details = {"pooled": pooled, "radius": radius, "candidate_weights": weights, "frame_weights": frame_weights}
+        return PairScores(similarity, details)
 
     def _score_best(
         self, text: PreparedText, video: PreparedVideo, cloud: Array, radius: Array, draws: Draws, aux: bool
     ) -> PairScores:
-        """Without the graph: v(t, F), and the cosine with one candidate in training, with the best of all else."""
+        """Score without the graph: cosine of v(t, F) with one candidate in training, with the best in evaluation."""
         ids = (text.id[:, None], video.id[None, :])
-        asking = jnp.broadcast_to(self._computed(text.pooled)[:, None], radius.shape)
-        pooled = self.pooling(asking, video.pooling, draws, ids)
+        query = jnp.broadcast_to(self._computed(text.pooled)[:, None], radius.shape)
+        pooled = self.pooling(query, video.pooling, draws, ids)
         similarities = cosine(cloud[:, :, :1] if draws.train else cloud, pooled[:, :, None])
         similarity = jnp.max(similarities, axis=-1)
         if not aux:
             return PairScores(similarity)
         chosen = jax.nn.one_hot(1 + jnp.argmax(similarities, axis=-1), self.candidates + 1)
-        frame_weights = jnp.mean(self.pooling.attention(asking, video.pooling), axis=2)
-        shown = {"pooled": pooled, "radius": radius, "candidate_weights": chosen, "frame_weights": frame_weights}
-        return PairScores(similarity, shown)
+        frame_weights = jnp.mean(self.pooling.attention(query, video.pooling), axis=2)
+        details = {"pooled": pooled, "radius": radius, "candidate_weights": chosen, "frame_weights": frame_weights}
+        return PairScores(similarity, details)
 
     def score_support(
         self, rows: tuple[PreparedText, Array, Array], columns: tuple[Array | None, Array]
     ) -> Float[Array, "Bt Bv"]:
-        """cos(t_sup(t, v), v(t_gen, F)).
+        """Compute cos(t_sup(t, v), v(t_gen, F)).
 
-        rows: texts, their pooled videos and radii. columns: p_v [Bv, d] or None, video ids.
+        Args:
+          rows: Texts, their pooled videos and radii.
+          columns: p_v [Bv, d] or None, and video ids.
         """
         text, pooled, radius = rows
         target = pooled if columns[0] is None else columns[0][None]
         return cosine(toward(text.pooled[:, None], target, radius), pooled)
 
     def explain(self, text: TextFeatures, video: VideoFeatures, draws: Draws) -> dict[str, Array]:
-        """Weights of the scored candidates and frames, and, if it was trained, the energies of texts with videos."""
+        """Return weights of candidates and frames, and the energies of all pairs if the energy was trained."""
         if not (self.eam_weight or self.eam_support_weight):
             return super().explain(text, video, draws)
         energy = self.pair_energies(text.pooled, dataclasses.replace(video, mask=self.valid_frames(video)))
         return {**super().explain(text, video, draws), "energy": energy}
 
     def pair_energies(self, text: Array, video: VideoFeatures) -> Float[Array, "Bt Bv"]:
-        """Energies of all pairs of texts [Bt, d] and videos."""
+        """Compute the energies of all pairs of texts [Bt, d] and videos."""
         return self.energy_function(text[:, None], video.frames[None], video.mask[None])
 
     def loss(
         self, text: TextFeatures, video: VideoFeatures, head_state: ReplayBuffer, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], ReplayBuffer]:
-        """L(s) + 0.8 L(s_sup) + λ_eam L_eam(t, F) + λ_eam_sup L_eam(t_sup, F), section 2.5."""
+        """Compute L(s) + 0.8 L(s_sup) + λ_eam L_eam(t, F) + λ_eam_sup L_eam(t_sup, F), section 2.5."""
         prepared_text, prepared_video = self.prepare_text(text), self.prepare_video(video)
         scores = pairwise(partial(self.score, aux=True), prepared_text, prepared_video, draws)
         pooled, radius = scores.aux["pooled"], scores.aux["radius"]

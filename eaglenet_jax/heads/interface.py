@@ -1,7 +1,7 @@
-"""What every head of a retrieval system takes and gives: the one contract that training and scoring know.
+"""Contract of a head, the only part of a retrieval system that differs from system to system.
 
 A system is two CLIP encoders and a head. The head turns text features and frame features into a similarity matrix and
-knows the loss that trains it. Everything else (steps, full-gallery scoring, metrics, checkpoints) is written once
+defines the loss that trains it. Everything else (steps, full-gallery scoring, metrics, checkpoints) is written once
 against this file.
 """
 
@@ -27,9 +27,12 @@ Array = Any  # jax.Array, numpy array or tracer; feature dataclasses travel thro
 class TextFeatures:
     """Encoded captions. The example is the leading axis of every leaf.
 
-    id: [B] uint32, first 32 bits of BLAKE2 of the caption's id. pooled: [B, d], the end-of-text feature, not
-    normalised. words: [B, L, d] projected word states, or None. mask: [B, L] bool, True at start token, words and end
-    token. extra: what one system needs alone, leaves [B, ...].
+    Attributes:
+      id: [B] uint32, first 32 bits of BLAKE2 of the caption's id.
+      pooled: [B, d], the end-of-text feature, not normalised.
+      words: [B, L, d], projected word states, or None.
+      mask: [B, L] bool, True at start token, words and end token.
+      extra: Inputs that only some systems need, leaves [B, ...].
     """
 
     id: Array
@@ -41,7 +44,12 @@ class TextFeatures:
 
 @struct.dataclass
 class PreparedText:
-    """What the heads need of a text that score pairs by its one feature. id: [Bt]. pooled: [Bt, d]."""
+    """Prepared captions of heads that use only the pooled text feature.
+
+    Attributes:
+      id: [Bt].
+      pooled: [Bt, d].
+    """
 
     id: Array
     pooled: Array
@@ -51,8 +59,12 @@ class PreparedText:
 class VideoFeatures:
     """Encoded videos. The example is the leading axis of every leaf.
 
-    id: [B] uint32. frames: [B, M, d], class-token features, not normalised. patches: [B, M, P, p] projected patch
-    states, or None. mask: [B, M] bool, True for real frames, False for padding. extra: leaves [B, ...].
+    Attributes:
+      id: [B] uint32, first 32 bits of BLAKE2 of the video's id.
+      frames: [B, M, d], class-token features, not normalised.
+      patches: [B, M, P, p], projected patch states, or None.
+      mask: [B, M] bool, True for real frames, False for padding.
+      extra: Inputs that only some systems need, leaves [B, ...].
     """
 
     id: Array
@@ -66,7 +78,9 @@ class VideoFeatures:
 class PairScores:
     """Scores of a block of texts against a block of videos.
 
-    similarity: [Bt, Bv], in promote_types(dtype, float32). aux: leaves [Bt, Bv, ...], filled only when asked for.
+    Attributes:
+      similarity: [Bt, Bv], in promote_types(dtype, float32).
+      aux: Leaves [Bt, Bv, ...], filled only on request.
     """
 
     similarity: Array
@@ -74,7 +88,13 @@ class PairScores:
 
 
 class CandidateScorer(NamedTuple):
-    """What chooses the candidates of a head that scores few pairs: a head, its parameters, how many candidates."""
+    """Head that chooses candidates for another head that scores few pairs.
+
+    Attributes:
+      head: The head.
+      params: Its parameters.
+      top_k: Number of candidates.
+    """
 
     head: Head
     params: Mapping[str, Any]
@@ -83,7 +103,7 @@ class CandidateScorer(NamedTuple):
 
 @runtime_checkable
 class Pairwise(Protocol):
-    """Runs a bound head method over all rows of texts, given by the training layer.
+    """Run a bound head method over all rows of texts; given by the training layer.
 
     pairwise(method, rows, columns, *shared) → method(rows, columns, *shared), where every leaf of `rows` and of the
     result has the texts as leading axis, while `columns` (videos) and `shared` (draws) are given whole to every block
@@ -94,28 +114,28 @@ class Pairwise(Protocol):
 
 
 def whole(method: Callable[..., Any], rows: Any, columns: Any, *shared: Any) -> Any:
-    """The simplest `Pairwise`: all rows at once, in one block."""
+    """Run the method on all rows in one block: the simplest `Pairwise`."""
     return method(rows, columns, *shared)
 
 
 class Head(nn.Module, kw_only=True):
-    """Base of all heads. A subclass is one file and fills in these methods.
+    """Base class of all heads. A subclass is one file and overrides these methods.
 
     Its dataclass fields are its options and their defaults: `config.head` of a config. Used functionally:
     `head.apply({"params": params}, ..., method="score")`.
 
     Attributes:
-      mask_padding: Padding frames take no part; False treats them as frames of zeros.
-      mask_repeated_videos: Another caption of the same video in a batch is no negative.
-      loss_kind: Of `layers.losses.LOSSES`, the loss of the similarity matrix.
-      initial_logit_scale: Of the softmax loss, at the start; a pre-trained CLIP gives its own.
-      initial_log_scale: Of the sigmoid loss, τ' at the start.
-      initial_bias: Of the sigmoid loss, b at the start.
-      dtype: Compute type; None for float32 or what the features have.
-      uses_words: It reads `TextFeatures.words`; else the encoder leaves them out.
-      uses_patches: It reads `VideoFeatures.patches`; else the encoder leaves them out.
+      mask_padding: Leave padding frames out; False treats them as frames of zeros.
+      mask_repeated_videos: Do not treat another caption of the same video in a batch as a negative.
+      loss_kind: Loss of the similarity matrix, one of `layers.losses.LOSSES`.
+      initial_logit_scale: Initial logit scale of the softmax loss; a pre-trained CLIP gives its own.
+      initial_log_scale: τ', initial log scale of the sigmoid loss.
+      initial_bias: b, initial bias of the sigmoid loss.
+      dtype: Compute type; None for float32 or the type of the features.
+      uses_words: Whether it reads `TextFeatures.words`; otherwise the encoder leaves them out.
+      uses_patches: Whether it reads `VideoFeatures.patches`; otherwise the encoder leaves them out.
       presets: By preset, the options that differ from the defaults.
-      not_options: Fields of this class that are no options, since it has no use for them.
+      not_options: Fields of this class that are not options, because it has no use for them.
     """
 
     mask_padding: bool = True
@@ -137,7 +157,7 @@ class Head(nn.Module, kw_only=True):
 
     @classmethod
     def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
-        """Fields that the encoders decide, by name; a dict for what they decide inside a nested dataclass.
+        """Return the fields that the encoders decide, by name; a dict for those inside a nested dataclass.
 
         Args:
           clip: Sizes of the encoders.
@@ -148,7 +168,7 @@ class Head(nn.Module, kw_only=True):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Options with their defaults, as JSON can hold them."""
+        """Return the options with their defaults, as JSON values."""
         return default_options(cls, cls.decided_fields(NAMED_SIZES["ViT-B/32"], 1))
 
     @classmethod
@@ -161,57 +181,68 @@ class Head(nn.Module, kw_only=True):
           frames: M, frames a video.
 
         Raises:
-          UserError: An option is unknown or refused.
+          UserError: An option is unknown or has an invalid value.
         """
         return cls(**head_fields(cls, options, cls.options(), cls.decided_fields(clip, frames)))
 
-    # What it needs ---------------------------------------------------------------------------------------------------
+    # Inputs ----------------------------------------------------------------------------------------------------------
 
     def text_extra(self, texts: int) -> dict[str, Any]:
-        """What the head needs in `TextFeatures.extra`, as zeros of that many captions. Default: nothing."""
+        """Return the entries of `TextFeatures.extra` that the head needs, as zeros. Default: none.
+
+        Args:
+          texts: Number of captions.
+        """
         del texts
         return {}
 
     def video_extra(self, videos: int) -> dict[str, Any]:
-        """What the head needs in `VideoFeatures.extra`, as zeros of that many videos. Default: nothing."""
+        """Return the entries of `VideoFeatures.extra` that the head needs, as zeros. Default: none.
+
+        Args:
+          videos: Number of videos.
+        """
         del videos
         return {}
 
     def second_encoder(self) -> str:
-        """Folder or name of the vision encoder of `VideoFeatures.extra["tokens"]`, "" where it reads none."""
+        """Return folder or name of the vision encoder of `VideoFeatures.extra["tokens"]`, "" if the head reads none."""
         return ""
 
-    # Where it starts -------------------------------------------------------------------------------------------------
+    # Initial parameters and state ------------------------------------------------------------------------------------
 
     def initial_state(self) -> Any:
-        """What the head carries from step to step (EagleNet: its replay buffer). Needs no parameters. Default: ()."""
+        """Return the state carried from step to step (EagleNet: its replay buffer). Default: ().
+
+        Needs no parameters.
+        """
         return ()
 
     def state_arrays(self, state: Any) -> dict[str, Any]:
-        """The arrays of a state that released checkpoints hold too, by name. Default: none."""
+        """Return the arrays of a state that released checkpoints contain too, by name. Default: none."""
         del state
         return {}
 
     def state_with(self, state: Any, arrays: Mapping[str, Any]) -> Any:
-        """A state with the arrays of `state_arrays` as a released checkpoint has them. Default: as it is."""
+        """Return a state with the arrays of `state_arrays` from a released checkpoint. Default: the state unchanged."""
         del arrays
         return state
 
     def unused_parameters(self) -> tuple[str, ...]:
-        """Patterns of parameters, as paths inside the head, that no output depends on. Default: none.
+        """Return patterns of parameters, as paths inside the head, that no output depends on. Default: none.
 
-        They are kept because the released checkpoints have them, and never updated.
+        They exist because the released checkpoints have them, and are never updated.
         """
         return ()
 
     def start_from_clip(
         self, params: Mapping[str, Any], clip: Mapping[str, Any], logit_scale: Any = None
     ) -> dict[str, Any]:
-        """Parameters of the head before the first step, given those of a trained CLIP.
+        """Return the head's initial parameters, given those of a trained CLIP.
 
         Args:
-          params: Of the head, random.
-          clip: Of the CLIP.
+          params: The head's, random.
+          clip: The CLIP's.
           logit_scale: The logarithm that CLIP learned, or None. A softmax loss starts from it.
         """
         del clip
@@ -222,9 +253,14 @@ class Head(nn.Module, kw_only=True):
     def start_from_head(
         self, params: Mapping[str, Any], head: Head, trained: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """Parameters before the first step, given another head and its trained ones; None to take nothing of it.
+        """Return the initial parameters, given another head and its trained ones; None to take nothing from it.
 
-        Default: the parts that both have, of a head of the same kind.
+        Default: the parts that both have, if the heads are of the same kind.
+
+        Args:
+          params: The head's, random.
+          head: The other head.
+          trained: The other head's parameters.
         """
         if type(head) is not type(self):
             return None
@@ -233,31 +269,31 @@ class Head(nn.Module, kw_only=True):
     def start_from_files(
         self, params: Mapping[str, Any], readers: Mapping[str, Callable[..., dict[str, Any]]]
     ) -> dict[str, Any]:
-        """Parameters before the first step, given readers of other programs' checkpoints by name. Default: as they are.
+        """Return the initial parameters, given readers of other programs' checkpoints. Default: unchanged.
 
         Args:
-          params: Of the head, random.
-          readers: "blip2": reader(params, shape, folder) → params.
+          params: The head's, random.
+          readers: Readers by name. "blip2": reader(params, shape, folder) → params.
         """
         del readers
         return dict(params)
 
     def clip_logit_scale(self, params: Mapping[str, Any]) -> Any:
-        """The logarithm of a logit scale that a CLIP checkpoint can hold, or None where the head has none."""
+        """Return the logarithm of a logit scale that a CLIP checkpoint can hold, or None if the head has none."""
         return params.get("matching_loss", {}).get("logit_scale")
 
     # Scores and loss -------------------------------------------------------------------------------------------------
 
     def valid_frames(self, video: VideoFeatures) -> Array:
-        """Frames that take part, [Bv, M] bool."""
+        """Return the frames that take part, [Bv, M] bool."""
         return video.mask if self.mask_padding else jnp.ones_like(video.mask)
 
     def ignored_pairs(self, video: VideoFeatures) -> Array:
-        """Mismatched pairs of a batch that are no negatives, [B, B] bool: other captions of the same video."""
+        """Return the pairs of other captions of the same video in a batch, [B, B] bool, which are not negatives."""
         return repeated_video(video.id) & self.mask_repeated_videos
 
     def make_matching_loss(self) -> nn.Module:
-        """The loss of a similarity matrix that the head's fields describe, to be made in `setup`."""
+        """Build the loss of a similarity matrix that the head's fields describe; called in `setup`."""
         return make_matching_loss(
             self.loss_kind,
             logit_scale=self.initial_logit_scale,
@@ -266,28 +302,28 @@ class Head(nn.Module, kw_only=True):
         )
 
     def candidate_scorer(self, params: Mapping[str, Any]) -> CandidateScorer | None:
-        """For a head whose scores are added to another head's on a few candidates: that other. Default: None.
+        """Return the head whose candidates this one rescores by adding its scores, or None (default).
 
         Args:
-          params: Of this head.
+          params: Parameters of this head.
         """
         del params
         return None
 
     def prepare_text(self, text: TextFeatures) -> Any:
-        """The work that needs only the texts → a pytree whose leaves have the text as leading axis."""
+        """Compute the part that needs only the texts: a pytree whose leaves have the text as leading axis."""
         return text
 
     def prepare_video(self, video: VideoFeatures) -> Any:
-        """The work that needs only the videos → a pytree whose leaves have the video as leading axis."""
+        """Compute the part that needs only the videos: a pytree whose leaves have the video as leading axis."""
         return video
 
     def score(self, text: Any, video: Any, draws: Draws, aux: bool = False) -> PairScores:
-        """Similarity of every prepared text with every prepared video, for any block of both.
+        """Score every prepared text with every prepared video, for any block of both.
 
         Args:
-          text: Of `prepare_text`, Bt rows.
-          video: Of `prepare_video`, Bv rows.
+          text: From `prepare_text`, Bt rows.
+          video: From `prepare_video`, Bv rows.
           draws: Noise and dropout masks.
           aux: Fill `PairScores.aux`.
 
@@ -297,7 +333,9 @@ class Head(nn.Module, kw_only=True):
         raise NotImplementedError(f"{type(self).__name__} defines no score")
 
     def explain(self, text: TextFeatures, video: VideoFeatures, draws: Draws) -> dict[str, Array]:
-        """What can be shown of every pair, for a few texts and videos. Default: the weights in `score`'s aux, if any.
+        """Return details of every pair to display, for a few texts and videos.
+
+        Default: the weights in `score`'s aux, if any.
 
         Returns:
           "frame_weights" [Bt, Bv, M], "candidate_weights" [Bt, Bv, S + 1], "energy" [Bt, Bv] (low for a match).
@@ -308,14 +346,14 @@ class Head(nn.Module, kw_only=True):
     def loss(
         self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], Any]:
-        """Training loss of a batch of matching pairs: text i describes video i.
+        """Compute the training loss of a batch of matching pairs: text i describes video i.
 
         Default: the matching loss of all similarities, for a head whose `setup` makes `self.matching_loss`.
 
         Args:
           text: Features of B captions.
           video: Features of their B videos.
-          head_state: What the head carries from step to step.
+          head_state: State carried from step to step.
           draws: Noise and dropout masks of this step.
           pairwise: Runs a method over blocks of rows, given by the training layer.
 

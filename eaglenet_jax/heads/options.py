@@ -1,7 +1,6 @@
 """Options of a head: its dataclass fields, except those that the encoders decide.
 
-The defaults of the fields are the only place where a default stands; configs, checkpoints and the command line see
-them through these functions.
+Defaults are stated only in the fields; configs, checkpoints and the command line read them through these functions.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ NOT_OPTIONS = frozenset({"parent", "name", "dtype"})  # flax's own fields, and t
 
 
 def default_options(head: type, decided: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a head's class with their defaults, nested dataclasses as dicts.
+    """Return the options of a head's class with their defaults, nested dataclasses as dicts.
 
     Args:
       head: A subclass of `Head`.
-      decided: What the encoders decide, as `Head.decided_fields` gives it; no options.
+      decided: Fields that the encoders decide, from `Head.decided_fields`; they are not options.
 
     Returns:
-      Default by name, as JSON can hold it.
+      Default by name, as JSON values.
 
     Raises:
-      TypeError: A field is neither decided by the encoders nor has a default.
+      TypeError: A field has no default and is not decided by the encoders.
     """
     options = {}
     for field in _option_fields(head, decided):
@@ -40,13 +39,13 @@ def default_options(head: type, decided: Mapping[str, Any]) -> dict[str, Any]:
 def head_fields(
     head: type, options: Mapping[str, Any], known: Mapping[str, Any], decided: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The fields that a head is built with.
+    """Return the fields that a head is built with.
 
     Args:
       head: A subclass of `Head`.
       options: Values of its options; those that are absent keep their defaults.
       known: All options with their defaults.
-      decided: What the encoders decide, as in `default_options`.
+      decided: Fields that the encoders decide, as in `default_options`.
 
     Returns:
       Value by field.
@@ -66,7 +65,7 @@ def head_fields(
 
 
 def check_known(what: str, options: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
-    """Raise UserError for an option that `known` does not have, nested ones included."""
+    """Raise UserError for an option that is not in `known`, nested ones included."""
     for name, value in options.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -77,7 +76,7 @@ def check_known(what: str, options: Mapping[str, Any], known: Mapping[str, Any],
 
 
 def check_choices(head: Any, **choices: Sequence[str]) -> None:
-    """Raise ValueError for a field whose value is none of its choices."""
+    """Raise ValueError for a field whose value is not among its choices."""
     for name, known in choices.items():
         value = getattr(head, name)
         if value not in known:
@@ -85,7 +84,7 @@ def check_choices(head: Any, **choices: Sequence[str]) -> None:
 
 
 def check_at_least(head: Any, **least: int) -> None:
-    """Raise ValueError for a field below its least value."""
+    """Raise ValueError for a field below its smallest allowed value."""
     for name, bound in least.items():
         if getattr(head, name) < bound:
             raise ValueError(f"{type(head).__name__}.{name} is {getattr(head, name)}; give {bound} or more")

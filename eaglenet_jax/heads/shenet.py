@@ -1,4 +1,4 @@
-"""SHE-Net: the syntax of a caption guides what is looked at in a video (SYSTEMS.md section 4, eq. 1–29 of the paper).
+"""SHE-Net: the syntax of a caption guides attention in a video (SYSTEMS.md section 4, eq. 1–29 of the paper).
 
 Yu et al., SHE-Net: Syntax-Hierarchy-Enhanced Text-Video Retrieval. There is no public code; what the paper leaves open
 is listed as assumed in docs/DIFFERENCES.md. Verbs choose frames, nouns choose patches in the frames of their verb.
@@ -31,7 +31,14 @@ from eaglenet_jax.layers.text_hierarchy import TextHierarchy, TextNodes, empty_s
 
 @struct.dataclass
 class PreparedVideo:
-    """frames: [Bv, M, d]. temporal: [Bv, M, d], frames that have seen each other. patches: [Bv, M, P, d]. mask."""
+    """Prepared videos.
+
+    Attributes:
+      frames: [Bv, M, d].
+      temporal: [Bv, M, d], frames after the temporal transformer.
+      patches: [Bv, M, P, d].
+      mask: [Bv, M], True at valid frames.
+    """
 
     frames: Array
     temporal: Array
@@ -40,14 +47,30 @@ class PreparedVideo:
 
 
 class SheNet(Head):
-    """Three levels of nodes (sentence, verbs, nouns), each matched with what it chooses in the video.
+    """Three levels of nodes (sentence, verbs, nouns), each matched with the frames or patches that it chooses.
 
-    width: d. most_verbs, most_nouns, most_adjectives: words of each kind that are kept of a caption, the first ones.
-    frames_per_verb, patches_per_noun: λ_frame, λ_patch. verbs, nouns, adjectives: levels that take part (table VI).
-    text_syntax: nodes are shaped by the hierarchy, else they are the words' features; video_syntax: nodes choose frames
-    and patches, else each attends to all frames (table V). weighted_nodes: weights by the hierarchy, else alike (table
-    VII). normalise: inner products are of unit vectors. logit_scale: τ, scale_kind: "log" for exp(τ), "factor" for τ.
-    temporal_*: of the transformer over frames. loss_kind: "fixed_softmax" has the scale τ (eq. 27–29). Others: `Head`.
+    Attributes:
+      width: d.
+      most_verbs: Verbs of a caption that are kept, the first ones.
+      most_nouns: Nouns of a caption that are kept, the first ones.
+      most_adjectives: Adjectives of a caption that are kept, the first ones.
+      frames_per_verb: λ_frame.
+      patches_per_noun: λ_patch.
+      verbs: Whether the level of verbs takes part (table VI).
+      nouns: Whether the level of nouns takes part (table VI).
+      adjectives: Whether adjectives take part (table VI).
+      text_syntax: Shape nodes by the hierarchy; else they are the words' features (table V).
+      video_syntax: Nodes choose frames and patches; else each attends to all frames (table V).
+      weighted_nodes: Weight nodes by the hierarchy; else equally (table VII).
+      normalise: Take inner products of unit vectors.
+      logit_scale: τ.
+      scale_kind: "log" for the scale exp(τ), "factor" for τ.
+      loss_kind: "fixed_softmax" has that scale (eq. 27–29).
+      temporal_positions: Frame positions of the transformer over frames.
+      temporal_layers: Blocks of the transformer over frames.
+      temporal_heads: Attention heads of the transformer over frames.
+
+    Other attributes as in `Head`.
     """
 
     width: int  # type: ignore[misc]  # flax has made the fields of Head keyword-only
@@ -72,20 +95,20 @@ class SheNet(Head):
 
     uses_words = True
     uses_patches = True
-    # No program is public: "released" is what those of its siblings do. "paper": as eq. 4 to 28 are written.
+    # No program is public: "released" does as the other systems' programs. "paper": eq. 4 to 28 as printed.
     presets: ClassVar = {**Head.presets, "paper": {"normalise": False, "scale_kind": "factor"}}
 
     @classmethod
     def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
-        # Frame positions for every video; heads of the transformer as many as CLIP4Clip's has.
+        # One position for every frame; as many heads as CLIP4Clip's transformer.
         return {"width": clip.embed_dim, "temporal_positions": frames, "temporal_heads": clip.text_heads}
 
     def setup(self) -> None:
-        """Parts, under the names that the parameter tree shows."""
+        """Build the modules, under their names in the parameter tree."""
         check_choices(self, scale_kind=("log", "factor"))
         check_at_least(self, most_verbs=1, most_nouns=1, most_adjectives=1, frames_per_verb=1, patches_per_noun=1)
         if self.nouns and not self.verbs:
-            raise ValueError("SheNet.nouns need SheNet.verbs, whose frames they look at")
+            raise ValueError("SheNet.nouns is on and SheNet.verbs off; switch verbs on, nouns use their frames")
         self.matching_loss = self.make_matching_loss()
         self.hierarchy = TextHierarchy(
             self.width,
@@ -106,11 +129,15 @@ class SheNet(Head):
         return unit if self.normalise else at_least_float32
 
     def text_extra(self, texts: int) -> dict[str, Any]:
-        """The syntax of captions."""
+        """Return the syntax of captions without words."""
         return {"syntax": empty_syntax(texts, self.most_verbs, self.most_nouns, self.most_adjectives)}
 
     def prepare_text(self, text: TextFeatures) -> TextNodes:
-        """Nodes and weights. UserError for captions that come without their syntax."""
+        """Compute nodes and weights.
+
+        Raises:
+          UserError: The captions come without their syntax.
+        """
         if "syntax" not in text.extra:
             raise UserError(
                 "SHE-Net needs the captions' syntax, TextFeatures.extra['syntax']; python -m data_prep.syntax parses "
@@ -121,54 +148,56 @@ class SheNet(Head):
         return nodes
 
     def prepare_video(self, video: VideoFeatures) -> PreparedVideo:
-        """Frames, frames that have seen each other (eq. 12), and patches."""
+        """Compute frames, frames after the temporal transformer (eq. 12), and patches."""
         assert video.patches is not None  # uses_patches
         mask = self.valid_frames(video)
         frames = jnp.where(mask[..., None], video.frames, 0)
-        seen = self.transformer(frames, mask) if self.verbs and self.video_syntax else frames
-        return PreparedVideo(at_least_float32(frames), at_least_float32(seen), at_least_float32(video.patches), mask)
+        temporal = self.transformer(frames, mask) if self.verbs and self.video_syntax else frames
+        frames, temporal, patches = (at_least_float32(x) for x in (frames, temporal, video.patches))
+        return PreparedVideo(frames, temporal, patches, mask)
 
     def score(self, text: TextNodes, video: PreparedVideo, draws: Draws, aux: bool = False) -> PairScores:
-        """Mean of the levels' scores, eq. 19–26, over the levels that a caption has.
+        """Average the scores of the levels that a caption has, eq. 19–26.
 
-        aux, of texts that choose: "verb_frames" [Bt, Bv, V, M], "frame_weights" [Bt, Bv, M], their mean by the weights
-        of the verbs, and "noun_patches" [Bt, Bv, N, M, P].
+        Returns:
+          Similarities [Bt, Bv]; in aux, if nodes choose frames: "verb_frames" [Bt, Bv, V, M], "frame_weights" [Bt, Bv,
+          M], their mean by the weights of the verbs, and "noun_patches" [Bt, Bv, N, M, P].
         """
-        seen = self._attended(text.whole[:, None], video)
-        total = self._matched(text.whole[:, None], seen)[..., 0]
+        pooled = self._attended(text.whole[:, None], video)
+        total = self._matched(text.whole[:, None], pooled)[..., 0]
         levels, chosen = jnp.ones(total.shape[0], total.dtype), {}
         if self.verbs:
             if self.video_syntax:
                 frames, frame_weights = self._frames(text, video)
-                seen = jnp.einsum("tvnkm,vmd->tvnd", frame_weights, video.temporal)  # eq. 14
+                pooled = jnp.einsum("tvnkm,vmd->tvnd", frame_weights, video.temporal)  # eq. 14
                 chosen["verb_frames"] = jnp.sum(frame_weights, axis=3)
                 chosen["frame_weights"] = jnp.einsum("tn,tvnm->tvm", text.verb_weights, chosen["verb_frames"])
             else:
-                seen = self._attended(text.verbs, video)
-            total += jnp.sum(text.verb_weights[:, None] * self._matched(text.verbs, seen), axis=-1)
+                pooled = self._attended(text.verbs, video)
+            total += jnp.sum(text.verb_weights[:, None] * self._matched(text.verbs, pooled), axis=-1)
             levels += 1
         if self.nouns:
             if self.video_syntax:
                 chosen["noun_patches"] = self._patches(text, video, frames, frame_weights)
-                seen = jnp.einsum("tvnmp,vmpd->tvnd", chosen["noun_patches"], video.patches)  # eq. 17, 18
+                pooled = jnp.einsum("tvnmp,vmpd->tvnd", chosen["noun_patches"], video.patches)  # eq. 17, 18
             else:
-                seen = self._attended(text.nouns, video)
-            total += jnp.sum(text.noun_weights[:, None] * self._matched(text.nouns, seen), axis=-1)
+                pooled = self._attended(text.nouns, video)
+            total += jnp.sum(text.noun_weights[:, None] * self._matched(text.nouns, pooled), axis=-1)
             levels += jnp.any(text.noun_weights > 0, axis=-1)
         return PairScores(total / levels[:, None], chosen if aux else {})
 
-    def _matched(self, nodes: Float[Array, "Bt n d"], seen: Float[Array, "Bt Bv n d"]) -> Float[Array, "Bt Bv n"]:
-        """Eq. 19."""
-        return jnp.sum(self._key(nodes)[:, None] * self._key(seen), axis=-1)
+    def _matched(self, nodes: Float[Array, "Bt n d"], pooled: Float[Array, "Bt Bv n d"]) -> Float[Array, "Bt Bv n"]:
+        """Match nodes with their pooled frames or patches, eq. 19."""
+        return jnp.sum(self._key(nodes)[:, None] * self._key(pooled), axis=-1)
 
     def _attended(self, nodes: Float[Array, "Bt n d"], video: PreparedVideo) -> Float[Array, "Bt Bv n d"]:
-        """Frames pooled by attention from nodes, eq. 9 and 10."""
+        """Pool the frames by attention from nodes, eq. 9 and 10."""
         logits = jnp.einsum("tnd,vmd->tvnm", self._key(nodes), self._key(video.frames))
         weights = masked_softmax(logits, video.mask[None, :, None])
         return jnp.einsum("tvnm,vmd->tvnd", weights, video.frames)
 
     def _frames(self, text: TextNodes, video: PreparedVideo) -> tuple[Array, Float[Array, "Bt Bv V k M"]]:
-        """The frames of every verb, eq. 13: positions [Bt, Bv, V, k] and weights. Fewer frames than k: those."""
+        """Choose the frames of every verb, eq. 13: positions [Bt, Bv, V, k] and weights. k ≤ λ_frame."""
         fit = jnp.einsum("tnd,vmd->tvnm", self._key(text.verbs), self._key(video.temporal))
         positions, real = top_positions(fit, self.frames_per_verb, video.mask[None, :, None])
         return positions, mean_weights(positions, real, fit.shape[-1], fit.dtype)
@@ -176,12 +205,12 @@ class SheNet(Head):
     def _patches(
         self, text: TextNodes, video: PreparedVideo, frames: Array, frame_weights: Float[Array, "Bt Bv V k M"]
     ) -> Float[Array, "Bt Bv N M P"]:
-        """Weights of the patches of every noun in the frames of its verb, eq. 16."""
+        """Compute the weights of the patches of every noun in the frames of its verb, eq. 16."""
 
         def of_verb(values: Array, verb: Array) -> Array:
             return values[:, verb]
 
-        frames, frame_weights = (jax.vmap(of_verb)(each, text.noun_verb) for each in (frames, frame_weights))
+        frames, frame_weights = (jax.vmap(of_verb)(values, text.noun_verb) for values in (frames, frame_weights))
         fit = jnp.einsum("tnd,vmpd->tvnmp", self._key(text.nouns), self._key(video.patches))
         fit = jnp.take_along_axis(fit, frames[..., None], axis=3)  # [Bt, Bv, N, k, P]
         every_patch: Bool[Array, ""] = jnp.ones((), bool)
@@ -190,7 +219,7 @@ class SheNet(Head):
         return jnp.einsum("tvnkm,tvnkp->tvnmp", frame_weights, weights)
 
     def make_matching_loss(self) -> nn.Module:
-        """Symmetric softmax loss with τ, eq. 27–29, unless another is asked for."""
+        """Build the symmetric softmax loss with τ, eq. 27–29, or the loss that `loss_kind` names."""
         scale = math.exp(self.logit_scale) if self.scale_kind == "log" else self.logit_scale
         if self.loss_kind == "fixed_softmax":
             return make_matching_loss(self.loss_kind, fixed=scale)

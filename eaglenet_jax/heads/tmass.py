@@ -1,7 +1,7 @@
-"""T-MASS: a text is a cloud whose radius depends on the video (SYSTEMS.md sections 2.1 and 4).
+"""T-MASS: a text as a cloud whose radius depends on the video (SYSTEMS.md sections 2.1 and 4).
 
-Wang et al., Text Is MASS, CVPR 2024. Its first public evaluation pooled a video with its own caption, which leaks;
-here every text scores every video alike.
+Wang et al., Text Is MASS, CVPR 2024. Its first public evaluation pooled a video with its own caption, which leaks the
+answer; here every text scores every video in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from eaglenet_jax.layers.stochastic_text import Radius, candidates, frame_simila
 
 @struct.dataclass
 class PreparedVideo:
-    """id: [Bv]. frames: [Bv, M, d]. mask: [Bv, M]. pooling: keys and values of the frames."""
+    """Prepared videos.
+
+    Attributes:
+      id: [Bv].
+      frames: [Bv, M, d].
+      mask: [Bv, M].
+      pooling: Keys and values of the frames.
+    """
 
     id: Array
     frames: Array
@@ -31,10 +38,16 @@ class PreparedVideo:
 
 
 class TMass(Head):
-    """Stochastic text against frames pooled by the text.
+    """Stochastic text matched with frames pooled by the text.
 
-    width: d. samples: S, stochastic texts a pair in evaluation, of which the best counts. support_weight: of the
-    support loss (0.8 in the public program, 1.2 best in the paper's figure 6). Others as in X-Pool.
+    Attributes:
+      width: d.
+      samples: S, stochastic texts a pair in evaluation, of which the best counts.
+      support_weight: Weight of the support loss (0.8 in the public program, 1.2 best in the paper's figure 6).
+      pooling_heads: Attention heads of the frame pooling.
+      pooling_dropout: Dropout of the frame pooling.
+
+    Other attributes as in `Head`.
     """
 
     width: int
@@ -44,36 +57,39 @@ class TMass(Head):
     pooling_dropout: float = 0.3
 
     def setup(self) -> None:
-        """Parts, under the names that the parameter tree shows."""
+        """Build the modules, under their names in the parameter tree."""
         check_at_least(self, samples=1)
         self.radius = Radius(self.width)
         self.pooling = FramePooling(self.width, self.pooling_heads, self.pooling_dropout, dtype=self.dtype)
         self.matching_loss = self.make_matching_loss()
 
     def prepare_text(self, text: TextFeatures) -> PreparedText:
-        """Text features [Bt, d] are all that a pair needs."""
+        """Take id and text feature [Bt, d]."""
         return PreparedText(text.id, text.pooled)
 
     def prepare_video(self, video: VideoFeatures) -> PreparedVideo:
-        """Keys and values of the frames, and the frames for the radius."""
+        """Compute the keys and values of the frames, and keep the frames for the radius."""
         mask = self.valid_frames(video)
         return PreparedVideo(video.id, video.frames, mask, self.pooling.prepare(video.frames, mask))
 
     def score(self, text: PreparedText, video: PreparedVideo, draws: Draws, aux: bool = False) -> PairScores:
-        """The best cosine of S stochastic texts of each pair with v(t, F). aux: "pooled" [Bt, Bv, d]."""
-        each = text.pooled[:, None]
-        pooled = self.pooling(each, video.pooling, draws, (text.id[:, None], video.id[None]))
+        """Compute the best cosine of S stochastic texts of each pair with v(t, F). In aux: "pooled" [Bt, Bv, d]."""
+        query = text.pooled[:, None]
+        pooled = self.pooling(query, video.pooling, draws, (text.id[:, None], video.id[None]))
         radius = self.radius(frame_similarities(text.pooled, video.frames, video.mask))
         noise = draws.normal("samples", draws.pair_ids(text.id, video.id), (self.samples, self.width))
-        similarity = jnp.einsum("tvsd,tvd->tvs", unit(candidates(each, radius, noise)), unit(pooled))
+        similarity = jnp.einsum("tvsd,tvd->tvs", unit(candidates(query, radius, noise)), unit(pooled))
         return PairScores(jnp.max(similarity, axis=-1), {"pooled": pooled} if aux else {})
 
     def score_training(
         self, text: tuple[PreparedText, Array], video: PreparedVideo, draws: Draws
     ) -> tuple[Float[Array, "Bt Bv"], Float[Array, "Bt Bv d"]]:
-        """Cosines of one stochastic text a row with v(t, F), and the pooled videos.
+        """Compute the cosines of one stochastic text a row with v(t, F), and the pooled videos.
 
-        text: prepared texts, their stochastic texts [Bt, d].
+        Args:
+          text: Prepared texts, and their stochastic texts [Bt, d].
+          video: Prepared videos.
+          draws: Source of the dropout masks.
         """
         prepared, stochastic = text
         pooled = self.pooling(prepared.pooled[:, None], video.pooling, draws, (prepared.id[:, None], video.id[None]))
@@ -82,7 +98,10 @@ class TMass(Head):
     def loss(
         self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], Any]:
-        """L(stochastic text) + w L(support text): one stochastic text a pair, its radius from its own video."""
+        """Compute L(stochastic text) + w L(support text).
+
+        There is one stochastic text a pair, whose radius comes from its own video.
+        """
         prepared_text, prepared_video = self.prepare_text(text), self.prepare_video(video)
         similarities = jnp.where(
             prepared_video.mask, jnp.sum(unit(text.pooled)[:, None] * unit(video.frames), axis=-1), 0
@@ -90,7 +109,7 @@ class TMass(Head):
         radius = self.radius(similarities)
         stochastic = text.pooled + radius * draws.normal("stochastic_text", (text.id,), (self.width,))
         similarity, pooled = pairwise(self.score_training, (prepared_text, stochastic), prepared_video, draws)
-        # The target is the mean of the pooled videos as they are, not of unit length (unlike EagleNet's).
+        # The target is the mean of the pooled videos without normalising them first (unlike EagleNet's).
         support_text = toward(text.pooled, jnp.mean(pooled, axis=0), radius)
         support = pairwise(self.score_support, (support_text, pooled), ())
         ignored = self.ignored_pairs(video)
@@ -100,5 +119,6 @@ class TMass(Head):
         return loss, {"match_loss": match_loss, "support_loss": support_loss}, head_state
 
     def score_support(self, rows: tuple[Array, Array], columns: tuple[()]) -> Float[Array, "Bt Bv"]:
+        """Compute the cosines of support texts with the pooled videos."""
         support_text, pooled = rows
         return jnp.einsum("td,tvd->tv", unit(support_text), unit(pooled))

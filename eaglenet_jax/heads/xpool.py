@@ -17,7 +17,12 @@ from eaglenet_jax.layers.similarity import cosine
 class XPool(Head):
     """Frames pooled for each text, cosine with the text, softmax loss.
 
-    width: d. pooling_heads, pooling_dropout: of the frame pooling. Others as in `Head`.
+    Attributes:
+      width: d.
+      pooling_heads: Attention heads of the frame pooling.
+      pooling_dropout: Dropout of the frame pooling.
+
+    Other attributes as in `Head`.
     """
 
     width: int
@@ -25,27 +30,27 @@ class XPool(Head):
     pooling_dropout: float = 0.3
 
     def setup(self) -> None:
-        """Parts, under the names that the parameter tree shows."""
+        """Build the modules, under their names in the parameter tree."""
         self.pooling = FramePooling(self.width, self.pooling_heads, self.pooling_dropout, dtype=self.dtype)
         self.matching_loss = self.make_matching_loss()
 
     def prepare_text(self, text: TextFeatures) -> PreparedText:
-        """Text features [Bt, d] are all that a pair needs."""
+        """Take id and text feature [Bt, d]."""
         return PreparedText(text.id, text.pooled)
 
     def prepare_video(self, video: VideoFeatures) -> tuple[Array, PooledFrames]:
-        """Ids [Bv], and keys and values of the frames."""
+        """Compute ids [Bv], and keys and values of the frames."""
         return video.id, self.pooling.prepare(video.frames, self.valid_frames(video))
 
     def score(
         self, text: PreparedText, video: tuple[Array, PooledFrames], draws: Draws, aux: bool = False
     ) -> PairScores:
-        """cos(t, v(t, F)) for all pairs. aux: "pooled" [Bt, Bv, d], "frame_weights" [Bt, Bv, M]."""
+        """Compute cos(t, v(t, F)) for all pairs. In aux: "pooled" [Bt, Bv, d], "frame_weights" [Bt, Bv, M]."""
         video_id, frames = video
-        each = text.pooled[:, None]
-        pooled = self.pooling(each, frames, draws, (text.id[:, None], video_id[None]))
-        similarity = cosine(each, pooled)
+        query = text.pooled[:, None]
+        pooled = self.pooling(query, frames, draws, (text.id[:, None], video_id[None]))
+        similarity = cosine(query, pooled)
         if not aux:
             return PairScores(similarity)
-        weights = jnp.mean(self.pooling.attention(each, frames), axis=2)
+        weights = jnp.mean(self.pooling.attention(query, frames), axis=2)
         return PairScores(similarity, {"pooled": pooled, "frame_weights": weights})

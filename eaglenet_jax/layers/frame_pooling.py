@@ -1,11 +1,11 @@
-"""X-Pool's frame pooling: a text attends to the frames of a video and gets one vector (SYSTEMS.md section 2.3).
+"""X-Pool's frame pooling: attention from a text to the frames of a video (SYSTEMS.md section 2.3).
 
 Everything that does not depend on the text is folded into the video once. With W_q, b_q the query projection, k_j, v_j
 the keys and values of one attention head and W_o the output projection,
 
     q · k_j = ln1(text) · (W_q k_j) + b_q · k_j        and        W_o Σ_j a_j v_j = Σ_j a_j (W_o v_j),
 
-so a pair costs two small sums over frames and the one d × d product of the final linear layer.
+so a pair needs only two small sums over frames and the d × d product of the final linear layer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from eaglenet_jax.layers.similarity import at_least_float32, masked_softmax
 
 @struct.dataclass
 class PooledFrames:
-    """Keys and values of videos, folded: keys, values [Bv, M, heads, d], key_offsets [Bv, M, heads], mask [Bv, M]."""
+    """Folded keys and values of videos.
+
+    Attributes:
+      keys: [Bv, M, heads, d].
+      key_offsets: [Bv, M, heads], b_q · k.
+      values: [Bv, M, heads, d].
+      mask: [Bv, M], True at valid frames.
+    """
 
     keys: Array
     key_offsets: Array
@@ -36,13 +43,17 @@ def _identity(key: Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32
 
 
 class Projection(nn.Module):
-    """The kernel [d, d] (input, output) and bias [d] of a linear layer that starts as the identity, given as arrays."""
+    """Kernel [d, d] (input, output) and bias [d] of a linear layer that starts as the identity, as arrays.
+
+    Attributes:
+      width: d.
+    """
 
     width: int
 
     @nn.compact
     def __call__(self) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
-        """Kernel and bias."""
+        """Return kernel and bias."""
         kernel = self.param("kernel", _identity, (self.width, self.width))
         return kernel, self.param("bias", nn.initializers.zeros, (self.width,))
 
@@ -50,8 +61,12 @@ class Projection(nn.Module):
 class FramePooling(nn.Module):
     """Frames of a video pooled for a text.
 
-    width: d. heads: attention heads. dropout_rate: of the last linear layer, in training. input_norm: ln1 on text and
-    frames (released); without it the paper's form. dtype: compute type.
+    Attributes:
+      width: d.
+      heads: Attention heads; must divide the width.
+      dropout_rate: Dropout after the last linear layer, in training.
+      input_norm: Normalise text and frames by ln1 (released); the paper's form does not.
+      dtype: Compute type.
     """
 
     width: int
@@ -61,9 +76,9 @@ class FramePooling(nn.Module):
     dtype: DTypeLike | None = None
 
     def setup(self) -> None:
-        """Layers, under the names that the parameter tree shows."""
+        """Build the layers, under their names in the parameter tree."""
         if self.heads < 1 or self.width % self.heads:
-            raise ValueError(f"pooling_heads is {self.heads}; it must divide the width {self.width}")
+            raise ValueError(f"pooling_heads is {self.heads}; choose a divisor of the width {self.width}")
         if not 0 <= self.dropout_rate < 1:
             raise ValueError(f"pooling_dropout is {self.dropout_rate}; give 0 or more, below 1")
         self.query = Projection(self.width)
@@ -78,7 +93,7 @@ class FramePooling(nn.Module):
         return x if self.dtype is None else x.astype(self.dtype)
 
     def prepare(self, frames: Float[Array, "Bv M d"], mask: Bool[Array, "Bv M"]) -> PooledFrames:
-        """The work that only needs the videos."""
+        """Compute the part of the pooling that needs only the videos."""
         frames = self._normalised(frames)
         split = (*frames.shape[:-1], self.heads, self.width // self.heads)
         (query_kernel, query_bias), (output_kernel, _) = self.query(), self.output()
@@ -99,7 +114,12 @@ class FramePooling(nn.Module):
         return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
 
     def attention(self, text: Float[Array, " Bt #Bv d"], video: PooledFrames) -> Float[Array, "Bt Bv heads M"]:
-        """Weights of the frames for each pair and attention head, summing to 1 over valid frames."""
+        """Compute the frame weights of each pair and attention head, which sum to 1 over valid frames.
+
+        Args:
+          text: As in `__call__`.
+          video: From `prepare`.
+        """
         text = self._normalised(text)
         if text.shape[1] == 1:  # one text for all videos: no pair axis until the product
             logits = jnp.einsum("td,vmhd->tvhm", text[:, 0], video.keys)
@@ -111,12 +131,16 @@ class FramePooling(nn.Module):
     def __call__(
         self, text: Float[Array, " Bt #Bv d"], video: PooledFrames, draws: Draws, ids: Ids
     ) -> Float[Array, "Bt Bv d"]:
-        """Pooled videos for every pair.
+        """Pool the videos for every pair.
 
-        text: [Bt, Bv, d], or [Bt, 1, d] when it is the same for all videos. ids: of the pairs.
+        Args:
+          text: [Bt, Bv, d], or [Bt, 1, d] when it is the same for all videos.
+          video: From `prepare`.
+          draws: Source of the dropout masks.
+          ids: Ids of the pairs, for dropout.
         """
         weights = self.attention(text, video)
         pooled = jnp.einsum("tvhm,vmhd->tvd", weights.astype(video.values.dtype), video.values)
         pooled = self.norm2(at_least_float32(pooled) + self.output()[1])
-        moved = draws.dropout("pooling_dropout", ids, self.linear(pooled), self.dropout_rate)
-        return self.norm3(pooled + at_least_float32(moved))
+        residual = draws.dropout("pooling_dropout", ids, self.linear(pooled), self.dropout_rate)
+        return self.norm3(pooled + at_least_float32(residual))

@@ -1,7 +1,7 @@
-"""The query transformer of BLIP-2 (Q-Former): learned queries that look at words beside them and at visual tokens.
+"""Query transformer of BLIP-2 (Q-Former): learned queries that attend to words and visual tokens.
 
 A layer, normalised after each sum as in BERT: self-attention of queries and words together; in every `cross_every`-th
-layer, cross-attention of the queries to the tokens; a feed-forward network of the queries and one of the words.
+layer, cross-attention of the queries to the visual tokens; a feed-forward network of the queries and one of the words.
 """
 
 from __future__ import annotations
@@ -25,8 +25,15 @@ SMALL = nn.initializers.normal(0.02)
 
 @dataclasses.dataclass(frozen=True)
 class QueryShape:
-    """width, layers, heads, hidden (of the feed-forward networks): BLIP-2's sizes by default. dropout_rate: of what is
-    added to the residual stream. cross_every: layers from one cross-attention to the next.
+    """Sizes of a query transformer, by default BLIP-2's.
+
+    Attributes:
+      width: Width of queries and words.
+      layers: Number of layers.
+      heads: Attention heads.
+      hidden: Hidden width of the feed-forward networks.
+      cross_every: Layers from one cross-attention to the next.
+      dropout_rate: Dropout of the terms added to the residual stream.
     """
 
     width: int = 768
@@ -39,8 +46,12 @@ class QueryShape:
 
 @struct.dataclass
 class Tokens:
-    """What is attended to: states [*batch, n, e], mask [*batch, n] False where there is nothing, and what is added to
-    the attention logits [*batch, n], or None.
+    """Tokens that are attended to.
+
+    Attributes:
+      states: [*batch, n, e].
+      mask: [*batch, n], False where there is no token.
+      bias: [*batch, n], added to the attention logits, or None.
     """
 
     states: Array
@@ -50,7 +61,14 @@ class Tokens:
 
 @dataclasses.dataclass(frozen=True)
 class Dropout:
-    """Dropout of pairs. ids: of the pairs, which lead every array. name: of the pass that asks."""
+    """Dropout keyed by pair.
+
+    Attributes:
+      draws: Source of the dropout masks.
+      ids: Ids of the pairs, the leading axes of every array.
+      rate: Dropout rate.
+      name: Prefix of the names of the masks.
+    """
 
     draws: Draws
     ids: Sequence[Array]
@@ -58,12 +76,12 @@ class Dropout:
     name: str
 
     def __call__(self, part: str, x: Array) -> Array:
-        """`x` with entries left out, in training."""
+        """Apply dropout to `x`, in training."""
         return self.draws.dropout(f"{self.name}_{part}", self.ids, x, self.rate)
 
 
 def bert_norm(name: str) -> nn.LayerNorm:
-    """BERT's layer normalisation."""
+    """Build BERT's layer normalisation."""
     return nn.LayerNorm(epsilon=NORM_EPS, use_fast_variance=False, name=name)
 
 
@@ -80,16 +98,16 @@ class AddedAttention(nn.Module):
         width = x.shape[-1]
 
         def projected(name: str, source: Array) -> Array:
-            made = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype, name=name)(source)
-            return made.reshape(*source.shape[:-1], self.heads, width // self.heads)
+            flat = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype, name=name)(source)
+            return flat.reshape(*source.shape[:-1], self.heads, width // self.heads)
 
         query, key, value = projected("query", x), projected("key", tokens.states), projected("value", tokens.states)
         logits = at_least_float32(jnp.einsum("...qhc,...nhc->...hqn", query, key)) / (width // self.heads) ** 0.5
         if tokens.bias is not None:
             logits = logits + tokens.bias[..., None, None, :]
         weights = masked_softmax(logits, tokens.mask[..., None, None, :]).astype(value.dtype)
-        seen = jnp.einsum("...hqn,...nhc->...qhc", weights, value).reshape(x.shape)
-        added = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype, name="output")(seen)
+        attended = jnp.einsum("...hqn,...nhc->...qhc", weights, value).reshape(x.shape)
+        added = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype, name="output")(attended)
         return bert_norm("norm")(x + dropout(part, at_least_float32(added)))
 
 
@@ -107,15 +125,28 @@ class AddedFeedForward(nn.Module):
 
 
 class QueryTransformer(nn.Module):
-    """All layers; queries in, queries out."""
+    """All layers of the query transformer.
+
+    Attributes:
+      shape: Sizes.
+      dtype: Compute type.
+    """
 
     shape: QueryShape
     dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, queries: Tokens, words: Tokens | None, visual: Tokens, dropout: Dropout) -> Array:
-        """queries: [*batch, q, w], masked ones are seen by none. words: beside them, [*batch, l, w], or None. visual:
-        [*batch, n, e]. Returns the queries [*batch, q, w], at least float32.
+        """Apply all layers.
+
+        Args:
+          queries: States [*batch, q, w]; masked ones are not attended to.
+          words: States [*batch, l, w], which take part in self-attention, or None.
+          visual: States [*batch, n, e].
+          dropout: Dropout of the pass.
+
+        Returns:
+          The queries [*batch, q, w], at least float32.
         """
         count = queries.states.shape[-2]
         x = queries.states if words is None else jnp.concatenate([queries.states, words.states], axis=-2)
@@ -124,13 +155,13 @@ class QueryTransformer(nn.Module):
         for layer in range(self.shape.layers):
             self_attention = AddedAttention(self.shape.heads, self.dtype, name=f"self_attention_{layer}")
             x = self_attention(x, Tokens(x, mask), dropout, f"self_{layer}")
-            asking, beside = x[..., :count, :], x[..., count:, :]
+            query_states, word_states = x[..., :count, :], x[..., count:, :]
             if layer % self.shape.cross_every == 0:
                 cross_attention = AddedAttention(self.shape.heads, self.dtype, name=f"cross_attention_{layer}")
-                asking = cross_attention(asking, visual, dropout, f"cross_{layer}")
+                query_states = cross_attention(query_states, visual, dropout, f"cross_{layer}")
             feed = AddedFeedForward(self.shape.hidden, self.dtype, name=f"query_feed_{layer}")
-            x = feed(asking, dropout, f"query_feed_{layer}")
-            if words is not None and layer + 1 < self.shape.layers:  # of the last layer only the queries are read
+            x = feed(query_states, dropout, f"query_feed_{layer}")
+            if words is not None and layer + 1 < self.shape.layers:  # only the queries of the last layer are read
                 feed = AddedFeedForward(self.shape.hidden, self.dtype, name=f"word_feed_{layer}")
-                x = jnp.concatenate([x, feed(beside, dropout, f"word_feed_{layer}")], axis=-2)
+                x = jnp.concatenate([x, feed(word_states, dropout, f"word_feed_{layer}")], axis=-2)
         return x

@@ -1,7 +1,7 @@
 """Relational graph attention over frames and text candidates: parameters and the readable, dense definition.
 
-This file says what the network is, over one adjacency matrix a relation (SYSTEMS.md section 2.2). `rgat_folded.py`
-computes the same read-out from the same parameters without the waste; tests hold the two together.
+This file defines the network with one adjacency matrix a relation (SYSTEMS.md section 2.2). `rgat_folded.py` computes
+the same read-out from the same parameters without redundant work; tests compare the two.
 
 Nodes are ordered frames, text, candidates: n = M + 1 + S.
 """
@@ -24,7 +24,13 @@ TEXT_TEXT, FRAME_FRAME, TEXT_FRAME, EVERY = "text_text", "frame_frame", "text_fr
 
 @struct.dataclass
 class Relation:
-    """One relation of one layer. kernel: [d, H, k], W^{r,h}; receive, send: [k], a_l and a_r, shared by the heads."""
+    """Parameters of one relation of one layer.
+
+    Attributes:
+      kernel: [d, H, k], W^{r,h}.
+      receive: [k], a_l, shared by the heads.
+      send: [k], a_r, shared by the heads.
+    """
 
     kernel: Array
     receive: Array
@@ -33,24 +39,38 @@ class Relation:
 
 @struct.dataclass
 class Layer:
-    """One layer. relations: by name; residual: W_o as [d, 1, k] (shared by the heads), [d, H, k], or None (GAT)."""
+    """Parameters of one layer.
+
+    Attributes:
+      relations: Relations by name.
+      residual: W_o as [d, 1, k] (shared by the heads), [d, H, k], or None (GAT).
+    """
 
     relations: dict[str, Relation]
     residual: Array | None
 
     def of(self, name: str) -> Relation:
-        """The relation called `name`; the GAT's only relation answers to every name."""
+        """Return the relation called `name`; a GAT returns its only relation for every name."""
         return self.relations.get(EVERY) or self.relations[name]
 
 
 @dataclasses.dataclass(frozen=True)
 class GraphShape:
-    """What defines the graph network besides its weights.
+    """Structure of the graph network.
 
-    width: d. layers: L. heads: H. kind: "rgat", or "gat" (one relation over the complete graph, no W_o).
-    shared_residual: W_o maps d → d/H, the same for every head (released), or d → d (paper). frame_frame_edges: with
-    them or without (paper, table 9). readout: "released" averages edge weights after LeakyReLU with the frame as
-    receiver; "paper" before it, with the text as receiver. dropout_rate: of node features between layers.
+    Attributes:
+      width: d.
+      layers: L.
+      heads: H.
+      kind: "rgat", or "gat" (one relation over the complete graph, no W_o).
+      shared_residual: W_o maps d → d/H, the same for every head (released), or d → d (paper).
+      frame_frame_edges: Whether there are edges between frames (paper, table 9).
+      readout: "released" averages edge weights after LeakyReLU with the frame as receiver; "paper" before it, with the
+        text as receiver.
+      dropout_rate: Dropout of node features between layers.
+
+    Raises:
+      ValueError: No network can be built from these values.
     """
 
     width: int
@@ -63,19 +83,20 @@ class GraphShape:
     dropout_rate: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuses what no network can be built from."""
+        """Raise ValueError for values that no network can be built from."""
         if self.kind not in ("rgat", "gat"):
             raise ValueError(f"graph kind {self.kind!r} is neither 'rgat' nor 'gat'")
         if self.readout not in ("released", "paper"):
             raise ValueError(f"graph readout {self.readout!r} is neither 'released' nor 'paper'")
         if self.layers < 1 or self.width % self.heads:
             raise ValueError(
-                f"a graph needs layers ≥ 1 ({self.layers}) and heads ({self.heads}) that divide width ({self.width})"
+                f"graph layers is {self.layers} and heads {self.heads}; give 1 or more layers and heads that divide "
+                f"the width {self.width}"
             )
 
 
 class RelationParameters(nn.Module):
-    """Creates the parameters of one relation."""
+    """Module that holds the parameters of one relation."""
 
     width: int
     heads: int
@@ -83,7 +104,7 @@ class RelationParameters(nn.Module):
 
     @nn.compact
     def __call__(self) -> Relation:
-        """The relation's arrays."""
+        """Return the relation's arrays."""
         uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=0, out_axis=(1, 2))
         vector = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=0, out_axis=1)
         return Relation(
@@ -94,14 +115,14 @@ class RelationParameters(nn.Module):
 
 
 class LayerParameters(nn.Module):
-    """Creates the parameters of one layer; the last keeps the full width in every head."""
+    """Module that holds the parameters of one layer; the last layer keeps the full width in every head."""
 
     shape: GraphShape
     last: bool
 
     @nn.compact
     def __call__(self) -> Layer:
-        """The layer's arrays."""
+        """Return the layer's arrays."""
         shape = self.shape
         head_width = shape.width if self.last else shape.width // shape.heads
         names = (EVERY,) if shape.kind == "gat" else (TEXT_TEXT, FRAME_FRAME, TEXT_FRAME)
@@ -114,24 +135,30 @@ class LayerParameters(nn.Module):
 
 
 class GraphParameters(nn.Module):
-    """Creates the parameters of all layers."""
+    """Module that holds the parameters of all layers."""
 
     shape: GraphShape
 
     def setup(self) -> None:
-        """One module a layer, named layer_0, layer_1, …"""
+        """Build one module a layer, named layer_0, layer_1, …"""
         last = self.shape.layers - 1
         self.layer = [LayerParameters(self.shape, last=index == last) for index in range(self.shape.layers)]
 
     def __call__(self) -> tuple[Layer, ...]:
-        """The layers' arrays, first to last."""
+        """Return the layers' arrays, first to last."""
         return tuple(layer() for layer in self.layer)
 
 
 def adjacency(
     shape: GraphShape, frame_mask: Bool[Array, "*batch M"], texts: int
 ) -> dict[str, Bool[Array, "*batch n n"]]:
-    """Which node j each node i receives from, by relation; padding frames send nothing. texts: 1 + S."""
+    """Return which node j each node i receives from, by relation; padding frames send nothing.
+
+    Args:
+      shape: Structure of the network.
+      frame_mask: True at valid frames.
+      texts: Number of text nodes, 1 + S.
+    """
     frames = frame_mask.shape[-1]
     is_text = jnp.arange(frames + texts) >= frames
     sends = jnp.concatenate([frame_mask, jnp.ones((*frame_mask.shape[:-1], texts), bool)], axis=-1)[..., None, :]
@@ -146,19 +173,23 @@ def adjacency(
 
 
 def projected(relation: Relation, x: Float[Array, "*batch n d"]) -> Float[Array, "*batch H n k"]:
-    """z^h_i = W^h x_i of every node and head."""
+    """Compute z^h_i = W^h x_i of every node and head."""
     return jnp.einsum("...nd,dhk->...hnk", x, relation.kernel)
 
 
 def edge_logits(relation: Relation, z: Float[Array, "*batch H n k"]) -> Float[Array, "*batch H n n"]:
-    """a_l · z_i + a_r · z_j for every receiving node i (rows) and sending node j (columns), before LeakyReLU."""
+    """Compute a_l · z_i + a_r · z_j, before LeakyReLU.
+
+    Returns:
+      Logits of every receiving node i (rows) and sending node j (columns).
+    """
     return (z @ relation.receive)[..., :, None] + (z @ relation.send)[..., None, :]
 
 
 def dense_layer(
     layer: Layer, x: Float[Array, "*batch n d"], edges: dict[str, Bool[Array, "*batch n n"]]
 ) -> Float[Array, "*batch n H k"]:
-    """out^h_i = W_o x_i + Σ_r Σ_j α^{r,h}_ij z^{r,h}_j for all nodes, relations and heads."""
+    """Compute out^h_i = W_o x_i + Σ_r Σ_j α^{r,h}_ij z^{r,h}_j for all nodes, relations and heads."""
     out = jnp.zeros((), x.dtype) if layer.residual is None else jnp.einsum("...nd,dhk->...nhk", x, layer.residual)
     for name, relation in layer.relations.items():
         z = projected(relation, x)
@@ -171,7 +202,10 @@ def dense_layer(
 def candidate_logits(
     shape: GraphShape, layer: Layer, x: Float[Array, "*batch n d"], frame_mask: Bool[Array, "*batch M"]
 ) -> Float[Array, "*batch texts"]:
-    """e_i of every text node: the mean over heads and valid frames of the last layer's text–frame edge weights."""
+    """Compute e_i of every text node.
+
+    e_i is the mean over heads and valid frames of the last layer's text–frame edge weights.
+    """
     frames = frame_mask.shape[-1]
     across = layer.of(TEXT_FRAME)
     logits = edge_logits(across, projected(across, x))
@@ -189,7 +223,15 @@ def dense_candidate_weights(
     texts: Float[Array, "*batch texts d"],
     frame_mask: Bool[Array, "*batch M"],
 ) -> Float[Array, "*batch texts"]:
-    """Weights w of the text nodes, by the definition, without dropout. `frames` already carry their positions."""
+    """Compute the weights w of the text nodes by the definition, without dropout.
+
+    Args:
+      shape: Structure of the network.
+      layers: Parameters, first layer to last.
+      frames: Frame features with their positions added.
+      texts: The text and its candidates.
+      frame_mask: True at valid frames.
+    """
     x = jnp.concatenate([frames, texts], axis=-2)
     edges = adjacency(shape, frame_mask, texts.shape[-2])
     for layer in layers[:-1]:

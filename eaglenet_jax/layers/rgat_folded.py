@@ -1,9 +1,9 @@
-"""The read-out of the relational graph attention network, without the waste of the dense definition in `rgat.py`.
+"""Efficient read-out of the relational graph attention network, equal to the dense definition in `rgat.py`.
 
 Frames and texts are kept apart, and every array has two leading axes: texts × videos, with size 1 where nothing depends
-on that axis. In the first layer the frames do not depend on the text, so all that concerns frames alone is computed
-once per video by `prepare_frames`; deeper layers run the same functions with frames that have grown a text axis. Three
-identities carry the rest (SYSTEMS.md section 5):
+on that axis. In the first layer the frames do not depend on the text, so `prepare_frames` computes their part once per
+video; deeper layers run the same functions with frames that have a text axis. Three identities save the rest of the
+work (SYSTEMS.md section 5):
 
     a · (W^h x) = (W^hᵀ a) · x                      logits from one folded vector a head, no projection
     Σ_j α_ij (W^h x_j) = W^h (Σ_j α_ij x_j)         mix first and project after, where receivers are fewer than senders
@@ -32,9 +32,11 @@ from eaglenet_jax.layers.similarity import at_least_float32, masked_mean, masked
 
 @struct.dataclass
 class Message:
-    """What nodes get from one group of senders.
+    """Attention output of nodes from one group of senders.
 
-    value: [..., H, i, k]. log_weight: [..., H, i], logsumexp of the edge logits.
+    Attributes:
+      value: [..., H, i, k].
+      log_weight: [..., H, i], logsumexp of the edge logits.
     """
 
     value: Array
@@ -43,11 +45,17 @@ class Message:
 
 @struct.dataclass
 class FrameSide:
-    """What one layer needs of the frames alone. Leaves lead with texts (or 1) × videos.
+    """Part of one layer that depends on the frames alone. Leaves lead with texts (or 1) × videos.
 
-    mask: [..., M]. own: [..., H, M, k], W_o f, or None. within: message from frames to frames. values: [..., H, M, k],
-    W^{tf} f. receive, send: [..., H, M], logits of text–frame edges. Of the last layer only mask and the two
-    logits are there.
+    The last layer has only the mask and the two logits.
+
+    Attributes:
+      mask: [..., M], True at valid frames.
+      receive: [..., H, M], logits of text–frame edges with the frame as receiver.
+      send: [..., H, M], logits of text–frame edges with the frame as sender.
+      own: [..., H, M, k], W_o f, or None.
+      within: Message from frames to frames.
+      values: [..., H, M, k], W^{tf} f.
     """
 
     mask: Array
@@ -59,7 +67,7 @@ class FrameSide:
 
 
 def _folded(x: Float[Array, "*batch n d"], relation: Relation) -> tuple[Array, Array]:
-    """a_l · W^h x and a_r · W^h x as [..., H, n] each."""
+    """Compute a_l · W^h x and a_r · W^h x, each [..., H, n]."""
     both = jnp.stack([relation.receive, relation.send], axis=-1)
     vectors = (relation.kernel @ both).astype(x.dtype)  # [d, H, 2]
     logits = at_least_float32(x @ vectors.reshape(x.shape[-1], -1))
@@ -68,6 +76,7 @@ def _folded(x: Float[Array, "*batch n d"], relation: Relation) -> tuple[Array, A
 
 
 def _project(x: Float[Array, "*batch n d"], kernel: Float[Array, "d heads k"]) -> Float[Array, "*batch heads n k"]:
+    """Apply a kernel to nodes, with the heads as an axis before the nodes."""
     flat = x @ kernel.reshape(kernel.shape[0], -1).astype(x.dtype)
     return jnp.swapaxes(flat.reshape(*x.shape[:-1], *kernel.shape[1:]), -3, -2)
 
@@ -75,7 +84,7 @@ def _project(x: Float[Array, "*batch n d"], kernel: Float[Array, "d heads k"]) -
 def _edge_weights(
     receive: Float[Array, "*#batch H i"], send: Float[Array, "*#batch H j"], senders: Bool[Array, "*#batch j"]
 ) -> tuple[Float[Array, "*batch H i j"], Float[Array, "*batch H i"]]:
-    """Attention of receivers i over senders j, and the logsumexp that normalises it (−inf stands for no sender)."""
+    """Compute the attention of receivers i over senders j and its logsumexp (lowest float where there is no sender)."""
     logits = jax.nn.leaky_relu(receive[..., :, None] + send[..., None, :], LEAKY_SLOPE)
     mask = senders[..., None, None, :]
     lowest = jnp.finfo(logits.dtype).min
@@ -83,25 +92,25 @@ def _edge_weights(
 
 
 def _attend(receive: Array, send: Array, values: Array, senders: Array) -> Message:
-    """Message of projected values [..., H, j, k]."""
+    """Compute the message of projected values [..., H, j, k]."""
     weights, log_weight = _edge_weights(receive, send, senders)
     return Message(weights.astype(values.dtype) @ values, log_weight)
 
 
 def _attend_then_project(receive: Array, send: Array, x: Array, senders: Array, kernel: Array) -> Message:
-    """The same message from unprojected senders x [..., j, d], projected after mixing."""
+    """Compute the same message from unprojected senders x [..., j, d], projected after mixing."""
     weights, log_weight = _edge_weights(receive, send, senders)
     weights, kernel = weights.astype(x.dtype), kernel.astype(x.dtype)
-    # A loop over heads, because one product over all would first have to lay its operands out anew.
+    # A loop over heads, because one product over all of them would first have to copy its operands to another layout.
     by_head = [(weights[..., head, :, :] @ x) @ kernel[:, head] for head in range(kernel.shape[1])]
     return Message(jnp.stack(by_head, axis=-3), log_weight)
 
 
 def _joined(own: Array | None, one: Message, other: Message) -> Array:
-    """Output of nodes from their own part and the messages of the two groups.
+    """Combine the nodes' own part with the messages of two groups of senders.
 
-    Separate relations add up. The GAT's one relation has one softmax over both groups: their parts weigh as their
-    summed exponentials, which is how attention over a split set is put together.
+    Separate relations add up. The GAT's one relation has one softmax over both groups: their parts are weighted by the
+    groups' summed exponentials, which is exact for attention over a split set.
     """
     if own is None:  # GAT
         share = jax.nn.sigmoid(one.log_weight - other.log_weight)[..., None]
@@ -112,7 +121,15 @@ def _joined(own: Array | None, one: Message, other: Message) -> Array:
 def frame_side(
     shape: GraphShape, layer: Layer, x: Float[Array, "*batch M d"], mask: Bool[Array, "*#batch M"], last: bool
 ) -> FrameSide:
-    """The frames' part of one layer. x: node features of the frames."""
+    """Compute the frames' part of one layer.
+
+    Args:
+      shape: Structure of the network.
+      layer: Parameters of the layer.
+      x: Node features of the frames.
+      mask: True at valid frames.
+      last: Whether it is the last layer, which needs only logits.
+    """
     across, within = layer.of(TEXT_FRAME), layer.of(FRAME_FRAME)
     receive, send = _folded(x, across)
     if last:
@@ -128,12 +145,12 @@ def frame_side(
 def prepare_frames(
     shape: GraphShape, layers: tuple[Layer, ...], frames: Float[Array, "Bv M d"], mask: Bool[Array, "Bv M"]
 ) -> FrameSide:
-    """All that the first layer needs of each video. Leaves lead with the video."""
+    """Compute all that the first layer needs of each video. Leaves lead with the video."""
     return frame_side(shape, layers[0], frames, mask, last=shape.layers == 1)
 
 
 def _layer(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> tuple[Array, Array]:
-    """Node features of frames [..., M, d] and texts [..., S + 1, d] after one layer that is not the last."""
+    """Compute node features of frames [..., M, d] and texts [..., S + 1, d] after one layer that is not the last."""
     assert frames.values is not None and frames.within is not None  # only the last layer's side lacks them
     across, within = layer.of(TEXT_FRAME), layer.of(TEXT_TEXT)
     every_text = jnp.ones(texts.shape[-2], bool)
@@ -154,11 +171,13 @@ def _layer(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> 
 
 
 def _activated(heads: Float[Array, "*batch H n k"]) -> Float[Array, "*batch n width"]:
+    """Concatenate the heads of every node and apply ReLU."""
     by_node = jnp.swapaxes(heads, -3, -2)
     return jax.nn.relu(by_node.reshape(*by_node.shape[:-2], -1))
 
 
 def _readout(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> Float[Array, "*pairs texts"]:
+    """Compute e_i of every text node, as `rgat.candidate_logits`."""
     receive, send = _folded(texts, layer.of(TEXT_FRAME))
     if shape.readout == "released":
         logits = jax.nn.leaky_relu(send[..., :, None] + frames.receive[..., None, :], LEAKY_SLOPE)
@@ -175,9 +194,15 @@ def candidate_weights(
     draws: Draws,
     ids: Ids,
 ) -> Float[Array, "Bt Bv texts"]:
-    """Weights w of the text nodes of every pair.
+    """Compute the weights w of the text nodes of every pair.
 
-    video: from `prepare_frames`. ids: of the pairs, for dropout in training.
+    Args:
+      shape: Structure of the network.
+      layers: Parameters, first layer to last.
+      video: From `prepare_frames`.
+      texts: The text and its candidates, by pair.
+      draws: Source of the dropout masks.
+      ids: Ids of the pairs, for dropout in training.
     """
     frames = jax.tree.map(lambda leaf: leaf[None], video)
     for index, layer in enumerate(layers[:-1]):

@@ -1,4 +1,4 @@
-"""The best few of a list as fixed-size arrays: positions, and weights that average over them."""
+"""Top-k selection as fixed-size arrays: positions, and weights that average over them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from jaxtyping import Array, Bool, Float, Int
 def top_positions(
     values: Float[Array, "*batch n"], count: int, mask: Array
 ) -> tuple[Int[Array, "*batch k"], Bool[Array, "*batch k"]]:
-    """Positions of the `count` highest values where `mask` (broadcast against values) is True, best first.
+    """Return the positions of the `count` highest values where `mask` is True, best first.
 
-    Returns the positions, k = min(count, n), and which of them are real: False where fewer than k entries are True in
-    the mask. Of equal values the first counts. Nothing is differentiated.
+    Of equal values the first counts. No gradient passes through.
+
+    Args:
+      values: Values to select from.
+      count: Number of positions wanted.
+      mask: Broadcast against `values`.
+
+    Returns:
+      The positions, k = min(count, n), and which of them are real: False where fewer than k entries of the mask are
+      True.
     """
     mask = jnp.broadcast_to(mask, values.shape)
     allowed = jnp.where(mask, jax.lax.stop_gradient(values), -jnp.inf)
@@ -24,6 +32,13 @@ def top_positions(
 def mean_weights(
     positions: Int[Array, "*batch k"], real: Bool[Array, "*batch k"], length: int, dtype: jnp.dtype
 ) -> Float[Array, "*batch k length"]:
-    """Weights whose sum over k averages over the real positions: 1 / their number there, 0 elsewhere."""
+    """Return weights whose sum over k averages over the real positions: 1 / their number there, 0 elsewhere.
+
+    Args:
+      positions: From `top_positions`.
+      real: From `top_positions`.
+      length: Number of values that the positions point into.
+      dtype: Type of the weights.
+    """
     share = real.astype(dtype) / jnp.maximum(jnp.sum(real, axis=-1, keepdims=True), 1).astype(dtype)
     return jax.nn.one_hot(positions, length, dtype=dtype) * share[..., None]

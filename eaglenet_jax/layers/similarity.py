@@ -8,12 +8,12 @@ from jaxtyping import Array, Float
 
 
 def at_least_float32(x: Array) -> Array:
-    """`x` in promote_types(x.dtype, float32): the type of softmax, norms, energies, similarities and losses."""
+    """Convert to promote_types(x.dtype, float32), the type of softmax, norms, energies, similarities and losses."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def unit(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
-    """x / |x| along the last axis, at least float32. A zero vector gives zero, with zero gradient."""
+    """Normalise to x / |x| along the last axis, at least float32. A zero vector gives zero, with zero gradient."""
     x = at_least_float32(x)
     # Dividing by the largest entry first keeps squares in range. The unit vector does not depend on that scale, so the
     # gradient is exact with the scale held constant.
@@ -25,18 +25,21 @@ def unit(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
 
 
 def cosine(x: Float[Array, "*#batch d"], y: Float[Array, "*#batch d"]) -> Float[Array, "*batch"]:
-    """cos(x, y) along the last axis, leading axes broadcast; 0 where either is a zero vector."""
+    """Compute cos(x, y) along the last axis, leading axes broadcast; 0 where either is a zero vector."""
     return jnp.sum(unit(x) * unit(y), axis=-1)
 
 
 def masked_mean(x: Float[Array, "*batch n"], mask: Array) -> Float[Array, "*batch"]:
-    """Mean of the last axis over entries where `mask` (broadcast against x) is True; 0 where there is none."""
+    """Average the last axis over entries where `mask` (broadcast against x) is True; 0 where there is none."""
     mask = jnp.broadcast_to(mask, x.shape)
     return jnp.sum(jnp.where(mask, x, 0), axis=-1) / jnp.maximum(jnp.sum(mask, axis=-1), 1)
 
 
 def masked_softmax(logits: Float[Array, "*batch n"], mask: Array) -> Float[Array, "*batch n"]:
-    """Softmax of the last axis over entries where `mask` is True; all zero where there is none. At least float32."""
+    """Apply softmax to the last axis over entries where `mask` is True; all zero where there is none.
+
+    At least float32.
+    """
     logits = at_least_float32(logits)
     mask = jnp.broadcast_to(mask, logits.shape)
     lowest = jnp.finfo(logits.dtype).min

@@ -1,7 +1,7 @@
 """SHE-Net's text hierarchy: sentence, verbs, nouns, adjectives as dense arrays (eq. 1–6, 8, 11, 15 and 20–24).
 
 A caption's syntax comes as arrays of fixed size, see `empty_syntax`. ⊙ in the paper is an inner product; with
-`normalise` both sides are unit vectors first.
+`normalise` both sides are normalised to unit length first.
 """
 
 from __future__ import annotations
@@ -22,11 +22,18 @@ SMALL = nn.initializers.normal(0.02)
 
 
 def empty_syntax(texts: int, verbs: int, nouns: int, adjectives: int) -> dict[str, np.ndarray]:
-    """The syntax of captions without words, int32.
+    """Create the syntax of captions without words.
 
-    verbs [B, V, 2], nouns [B, N, 2], adjectives [B, A, 2]: first token of each word and the one behind its last, equal
-    where there is no word. noun_verb [B, N]: the verb of each noun, 0 where the caption has none. adjective_noun
-    [B, A]: the noun of each adjective.
+    Args:
+      texts: B.
+      verbs: V.
+      nouns: N.
+      adjectives: A.
+
+    Returns:
+      int32 arrays. verbs [B, V, 2], nouns [B, N, 2], adjectives [B, A, 2]: first token of each word and the one after
+      its last, equal where there is no word. noun_verb [B, N]: the verb of each noun, 0 where the caption has none.
+      adjective_noun [B, A]: the noun of each adjective.
     """
     return {
         "verbs": np.zeros((texts, verbs, 2), np.int32),
@@ -41,8 +48,13 @@ def empty_syntax(texts: int, verbs: int, nouns: int, adjectives: int) -> dict[st
 class TextNodes:
     """Nodes of captions.
 
-    whole: [B, d]. verbs: [B, V, d], nouns: [B, N, d]. verb_weights: [B, V], noun_weights: [B, N], 0 where there is no
-    node, else they sum to 1. noun_verb: [B, N], the verb of each noun.
+    Attributes:
+      whole: [B, d], the sentence.
+      verbs: [B, V, d].
+      verb_weights: [B, V], 0 where there is no node; the others sum to 1.
+      nouns: [B, N, d].
+      noun_weights: [B, N], as `verb_weights`.
+      noun_verb: [B, N], the verb of each noun.
     """
 
     whole: Array
@@ -54,7 +66,7 @@ class TextNodes:
 
 
 def span_means(words: Float[Array, "B L d"], spans: Int[Array, "B N 2"]) -> Float[Array, "B N d"]:
-    """Mean of the token states of every span (first token, the one behind the last); zero for an empty span."""
+    """Average the token states of every span (first token, the one after the last); zero for an empty span."""
     positions = jnp.arange(words.shape[1])
     inside = (positions >= spans[..., :1]) & (positions < spans[..., 1:])
     weights = inside.astype(words.dtype) / jnp.maximum(jnp.sum(inside, axis=-1, keepdims=True), 1).astype(words.dtype)
@@ -62,49 +74,55 @@ def span_means(words: Float[Array, "B L d"], spans: Int[Array, "B N 2"]) -> Floa
 
 
 def is_word(spans: Int[Array, "B N 2"]) -> Bool[Array, "B N"]:
-    """Where a span holds a word."""
+    """Return where a span holds a word."""
     return spans[..., 1] > spans[..., 0]
 
 
 def of_verbs(values: Float[Array, "B V *rest"], noun_verb: Int[Array, "B N"]) -> Float[Array, "B N *rest"]:
-    """What belongs to the verb of each noun."""
+    """Gather the values of the verb of each noun."""
     return jax.vmap(lambda row, verb: row[verb])(values, noun_verb)
 
 
 class TwoLayers(nn.Module):
-    """linear → QuickGELU → linear, to `width`: the paper's MLP and Fusion, whose inside it does not tell."""
+    """linear → QuickGELU → linear, to `width`: the paper's MLP and Fusion, whose inside it leaves open."""
 
     width: int
     dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch e"]) -> Float[Array, "*batch d"]:
-        """The result in the compute type."""
+        """Apply the layers; the result is in the compute type."""
         hidden = nn.Dense(self.width, kernel_init=SMALL, dtype=self.dtype, name="up")(x)
         hidden = hidden * jax.nn.sigmoid(1.702 * hidden)
         return nn.Dense(self.width, kernel_init=SMALL, dtype=self.dtype, name="down")(hidden)
 
 
 class ResidualNorm(nn.Module):
-    """Norm(x + MLP(x))."""
+    """Norm(x + MLP(x)), at least float32."""
 
     width: int
     dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
-        """At least float32."""
+        """Apply the layers."""
         x = at_least_float32(x)
-        moved = at_least_float32(TwoLayers(self.width, self.dtype, name="mlp")(x))
-        return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x + moved)
+        residual = at_least_float32(TwoLayers(self.width, self.dtype, name="mlp")(x))
+        return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x + residual)
 
 
 class TextHierarchy(nn.Module):
-    """Captions and their syntax to nodes with weights.
+    """Module that turns captions and their syntax into weighted nodes.
 
-    width: d. nouns, adjectives: whether these nodes take part. structured: whether the text hierarchy shapes its nodes
-    (eq. 3–6, 11, 15); without it they are the word features of eq. 2. weighted: node weights of eq. 20–24, else all
-    nodes of a level count alike. normalise: ⊙ of unit vectors.
+    Attributes:
+      width: d.
+      nouns: Whether noun nodes take part.
+      adjectives: Whether adjectives take part.
+      structured: Shape the nodes by the text hierarchy (eq. 3–6, 11, 15); without it they are the word features of eq.
+        2.
+      weighted: Use the node weights of eq. 20–24; else all nodes of a level have equal weight.
+      normalise: ⊙ of unit vectors.
+      dtype: Compute type.
     """
 
     width: int
@@ -119,17 +137,23 @@ class TextHierarchy(nn.Module):
     def __call__(
         self, pooled: Float[Array, "B d"], words: Float[Array, "B L d"], syntax: Mapping[str, Array]
     ) -> TextNodes:
-        """Nodes of the captions. A caption without a verb has the learned [EXIST] in its place."""
+        """Compute the nodes of captions. A caption without a verb gets the learned [EXIST] as its verb.
+
+        Args:
+          pooled: Caption features.
+          words: Token states.
+          syntax: Arrays as in `empty_syntax`.
+        """
         key: Callable[[Array], Array] = unit if self.normalise else at_least_float32
         words = at_least_float32(words)
         whole = self._shaped("1", pooled)  # eq. 8
 
         is_verb = is_word(syntax["verbs"])
         first = jnp.arange(is_verb.shape[1]) == 0
-        stands_in = ~jnp.any(is_verb, axis=1, keepdims=True) & first
+        is_exist = ~jnp.any(is_verb, axis=1, keepdims=True) & first
         exist = self.param("exist", SMALL, (self.width,))
-        verbs = jnp.where(stands_in[..., None], exist.astype(words.dtype), span_means(words, syntax["verbs"]))
-        is_verb = is_verb | stands_in
+        verbs = jnp.where(is_exist[..., None], exist.astype(words.dtype), span_means(words, syntax["verbs"]))
+        is_verb = is_verb | is_exist
         verbs = self._shaped("2", verbs) if self.structured else verbs  # eq. 11
 
         is_noun = is_word(syntax["nouns"]) & self.nouns
@@ -141,10 +165,10 @@ class TextHierarchy(nn.Module):
 
         verb_logits, noun_logits = jnp.zeros_like(verbs[..., 0]), jnp.zeros_like(nouns[..., 0])
         if self.weighted:
-            moved = key(self._shaped("5", verbs))  # eq. 20
-            verb_logits = jnp.einsum("bd,bnd->bn", key(whole), moved)  # eq. 21
+            verb_keys = key(self._shaped("5", verbs))  # eq. 20
+            verb_logits = jnp.einsum("bd,bnd->bn", key(whole), verb_keys)  # eq. 21
             if self.nouns:
-                to_verb = jnp.sum(of_verbs(moved, noun_verb) * key(nouns), axis=-1)  # eq. 23
+                to_verb = jnp.sum(of_verbs(verb_keys, noun_verb) * key(nouns), axis=-1)  # eq. 23
                 noun_logits = of_verbs(verb_logits, noun_verb) + to_verb
         return TextNodes(
             whole,
@@ -165,7 +189,7 @@ class TextHierarchy(nn.Module):
         words: Float[Array, "B L d"],
         syntax: Mapping[str, Array],
     ) -> Float[Array, "B N d"]:
-        """Nouns enriched by their adjectives, eq. 3–6; γ is zero for a noun without one."""
+        """Add to the nouns what describes them, eq. 3–6; γ is zero for a noun without adjectives."""
         shaped = self._shaped("4", nouns)
         adjectives = span_means(words, syntax["adjectives"])
         places = jnp.arange(nouns.shape[1])[:, None]

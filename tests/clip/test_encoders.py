@@ -158,7 +158,7 @@ def test_parameters_start_as_clips():
 def test_wrong_input_is_named():
     with pytest.raises(UserError, match=r"frames are \(8, 8, 3\).*takes \(16, 16, 3\)"):
         encode_video(CLIP, PARAMS, np.zeros((1, 1, 8, 8, 3), np.uint8), np.ones((1, 1), bool))
-    with pytest.raises(UserError, match="captions of 11 tokens, the text tower takes at most 10"):
+    with pytest.raises(UserError, match="captions have 11 tokens, the text tower takes at most 10"):
         encode_text(CLIP, PARAMS, np.zeros((1, 11), int))
     outside = np.array([[38, TINY.vocab_size, 0]])
     assert np.isnan(encode_text(CLIP, PARAMS, outside)[0]).all()

@@ -1,8 +1,8 @@
 """Batches for training and evaluation, read with grain.
 
-Training: one global shuffle of all caption–video pairs, anew in every pass, cut into global batches that can be asked
-for by number. Batch k is a function of the data, the seed and k alone: it is the same for any number of worker
-processes, and with several hosts each reads its rows of it. So a run is continued by the count of batches consumed.
+Training uses one global shuffle of all caption–video pairs, a new one in every pass, cut into global batches that can
+be read by number. Batch k depends only on the data, the seed and k: it is the same for any number of worker processes,
+and with several hosts each reads its rows of it. So a run is resumed from the count of batches consumed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.data.vision_tokens import TokenReader
 from eaglenet_jax.errors import UserError
 
-Batch = dict[str, Any]  # arrays; "text_extra" and "video_extra", where a system needs them, are dicts of arrays
+Batch = dict[
+    str, Any
+]  # arrays by name; "text_extra" and "video_extra" are dicts of arrays, present if a head needs them
 
 # Batches are large (115 MB of 64 videos with 12 frames of 224 × 224), so few are kept ready.
 _BATCHES_AHEAD = 2
@@ -38,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _VideoLoader:
-    """Rows of videos [b] → their ids, frames and frame masks."""
+    """Load ids, frames and frame masks of rows of videos [b]."""
 
     reader: FrameReader
     video_id: np.ndarray
@@ -57,7 +59,7 @@ class _VideoLoader:
 
 @dataclass(frozen=True)
 class _PairLoader:
-    """Rows of captions [b] → the captions, each with its video."""
+    """Load rows of captions [b], each with its video."""
 
     text_id: np.ndarray
     tokens: np.ndarray
@@ -76,7 +78,7 @@ def _text_extra(extra: Mapping[str, Any], rows: np.ndarray) -> Batch:
 
 @dataclass(frozen=True)
 class _ProcessSlice:
-    """The rows of a global batch that one process reads."""
+    """Rows of a global batch that one process reads."""
 
     start: int
     stop: int
@@ -95,14 +97,27 @@ def train_dataset(
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.MapDataset:
-    """All global training batches without end: `dataset[k]` is batch k, of which this process gets its rows.
+    """Build the endless dataset of global training batches: `dataset[k]` is this process's rows of batch k.
 
-    An example is one caption–video pair; a pass shows every caption at most once and drops the last incomplete batch
-    (`batches_per_pass`); every pass is shuffled anew. A batch is a dict of "text_id" [b] uint32, "tokens" [b, L] int32,
-    "video_id" [b] uint32, "frames" [b, M, H, W, 3] uint8 and "frame_mask" [b, M] bool, where b is
-    batch_size / process_count, L tokenizer.max_words and M max_frames. Warns once of captions that do not fit into L.
-    Raises UserError for a batch larger than the split, a batch that the processes cannot share evenly, captions without
-    words and ids that repeat.
+    An example is one caption–video pair. A pass contains every caption at most once and drops the last incomplete batch
+    (`batches_per_pass`); every pass has its own shuffle. Logs one warning about captions that do not fit into L tokens.
+
+    Args:
+      split: The prepared split.
+      tokenizer: Tokenizer with L = tokenizer.max_words.
+      batch_size: Pairs of a global batch.
+      max_frames: M.
+      seed: Of the shuffle.
+      process_index: Number of this process.
+      process_count: Number of processes.
+
+    Returns:
+      A dataset of dicts of "text_id" [b] uint32, "tokens" [b, L] int32, "video_id" [b] uint32, "frames"
+      [b, M, H, W, 3] uint8 and "frame_mask" [b, M] bool, where b is batch_size / process_count.
+
+    Raises:
+      UserError: The batch is larger than the split or does not divide by the number of processes, captions have no
+        words, or ids repeat.
     """
     pairs = len(split.captions)
     if not 1 <= batch_size <= pairs:
@@ -125,19 +140,28 @@ def train_dataset(
 
 
 def batches_per_pass(split: PreparedSplit, batch_size: int) -> int:
-    """Global batches in one pass over the captions of a split."""
+    """Return the number of global batches in one pass over the captions of a split."""
     return len(split.captions) // batch_size
 
 
 def batches(
     dataset: grain.MapDataset, *, start: int = 0, stop: int | None = None, workers: int = 0
 ) -> Generator[Batch, None, None]:
-    """Batches `start`, `start + 1`, … of a dataset, read ahead by `workers` processes, or by threads where that is 0.
+    """Read batches `start`, `start + 1`, … of a dataset ahead of use.
 
     Reading begins at once. Call `close()` on the generator (`contextlib.closing`) to end the workers of one that is not
     exhausted; they also end with the process that started them, however it ends. Workers are spawned: a script that
-    uses them keeps its work under `if __name__ == "__main__":`. They hand batches over in shared memory (/dev/shm),
-    about three for every worker at a time.
+    uses them keeps its work under `if __name__ == "__main__":`. They pass batches in shared memory (/dev/shm), about
+    three for every worker at a time.
+
+    Args:
+      dataset: From `train_dataset`.
+      start: First batch.
+      stop: Number after the last batch, None for no end.
+      workers: Number of processes that read ahead; 0 reads in threads of this process.
+
+    Raises:
+      UserError: `workers` is negative.
     """
     if workers < 0:
         raise UserError(f"workers is {workers}; give 0 (threads of this process) or a number of processes")
@@ -162,7 +186,7 @@ def _until_closed(iterator: grain.DatasetIterator[Batch]) -> Generator[Batch, No
 
 
 def _close_at_exit(reference: weakref.ref[Generator[Batch, None, None]]) -> None:
-    # grain's iterators close anew when they are freed, and print tracebacks when modules are already gone by then.
+    # grain's iterators close again when they are freed, and print tracebacks if modules are already gone by then.
     def close() -> None:
         if (left_open := reference()) is not None:
             left_open.close()
@@ -171,7 +195,7 @@ def _close_at_exit(reference: weakref.ref[Generator[Batch, None, None]]) -> None
 
 
 def _own_memory(batch: Batch) -> Batch:
-    # Frees the shared memory at once: a batch that lives until the interpreter ends would fail to, with a traceback.
+    # Frees the shared memory at once: a batch that lives until the interpreter exits fails to, with a traceback.
     return {name: _own_memory(value) if isinstance(value, dict) else np.array(value) for name, value in batch.items()}
 
 
@@ -184,19 +208,30 @@ def text_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """The captions of `split.queries(queries)` once each, in order.
+    """Generate the captions of `split.queries(queries)` once each, in order.
 
-    Dicts of "text_id" [B] uint32, "tokens" [B, L] int32 and "valid" [B] bool. Every batch has B = batch_size rows, so
-    that encoding compiles once; the rows that fill up the last one repeat its last caption and are False in "valid".
-    With several processes each gets its rows of every batch.
+    Every batch has B = batch_size rows, so that encoding compiles once; the rows that pad the last one repeat its last
+    caption and are False in "valid". With several processes each gets its rows of every batch.
+
+    Args:
+      split: The prepared split.
+      tokenizer: Tokenizer with L = tokenizer.max_words.
+      batch_size: B.
+      queries: As in `PreparedSplit.queries`.
+      process_index: Number of this process.
+      process_count: Number of processes.
+
+    Returns:
+      Dicts of "text_id" [B] uint32, "tokens" [B, L] int32 and "valid" [B] bool.
     """
-    mine = _process_slice(batch_size, process_index, process_count)
+    process_rows = _process_slice(batch_size, process_index, process_count)
     captions = split.queries(queries)
     text_id, tokens = _tokenized(captions, tokenizer, split.name)
     for first in range(0, len(captions), batch_size):
-        rows, valid = _filled_up(np.arange(first, min(first + batch_size, len(captions))), batch_size)
-        batch = {"text_id": text_id[mine(rows)], "tokens": tokens[mine(rows)], "valid": mine(valid)}
-        yield batch | _text_extra(captions.extra, mine(rows))
+        padded, valid = _padded(np.arange(first, min(first + batch_size, len(captions))), batch_size)
+        rows = process_rows(padded)
+        batch = {"text_id": text_id[rows], "tokens": tokens[rows], "valid": process_rows(valid)}
+        yield batch | _text_extra(captions.extra, rows)
 
 
 def video_batches(
@@ -209,32 +244,43 @@ def video_batches(
     process_count: int = 1,
     between: tuple[int, int] | None = None,
 ) -> Generator[Batch, None, None]:
-    """The videos of a split once each, in order, read as by `batches`. between: the first and the one behind the last.
+    """Read the videos of a split once each, in order, ahead of use as by `batches`.
 
-    Dicts of "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool and "valid" [B] bool,
-    filled up as in `text_batches`.
+    Args:
+      split: The prepared split.
+      batch_size: B.
+      max_frames: M.
+      workers: As in `batches`.
+      process_index: Number of this process.
+      process_count: Number of processes.
+      between: The first video and the one after the last; None for all.
+
+    Returns:
+      Dicts of "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool and "valid" [B] bool,
+      padded as in `text_batches`.
     """
-    mine = _process_slice(batch_size, process_index, process_count)
-    loader = _FilledUp(_video_loader(split, max_frames), batch_size, mine)
-    wanted = (0, len(split.video_ids)) if between is None else between
-    return batches(grain.MapDataset.range(*wanted).batch(batch_size).map(loader), workers=workers)
+    process_rows = _process_slice(batch_size, process_index, process_count)
+    loader = _PaddedLoader(_video_loader(split, max_frames), batch_size, process_rows)
+    first, stop = (0, len(split.video_ids)) if between is None else between
+    return batches(grain.MapDataset.range(first, stop).batch(batch_size).map(loader), workers=workers)
 
 
 @dataclass(frozen=True)
-class _FilledUp:
-    """This process's rows of a video batch of fixed size: the last is filled up with its last video, decoded once."""
+class _PaddedLoader:
+    """This process's rows of a video batch of fixed size, padded with its last video, which is decoded once."""
 
     videos: _VideoLoader
     batch_size: int
-    mine: _ProcessSlice
+    process_rows: _ProcessSlice
 
     def __call__(self, rows: np.ndarray) -> Batch:
-        filled, valid = (self.mine(each) for each in _filled_up(rows, self.batch_size))
-        wanted, positions = np.unique(filled, return_inverse=True)
-        return rows_of(self.videos(wanted), positions) | {"valid": valid}
+        padded, valid = (self.process_rows(values) for values in _padded(rows, self.batch_size))
+        unique, positions = np.unique(padded, return_inverse=True)
+        return rows_of(self.videos(unique), positions) | {"valid": valid}
 
 
-def _filled_up(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _padded(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pad rows to the batch size with the last one; also return which are real."""
     return np.pad(rows, (0, batch_size - len(rows)), mode="edge"), np.arange(batch_size) < len(rows)
 
 
@@ -261,7 +307,7 @@ def _tokenized(captions: Captions, tokenizer: Tokenizer, split_name: str) -> tup
         )
     if truncated := tokenizer.count_truncated(codes):
         _log.warning(
-            "%d of %d captions of split %r are longer than max_words=%d and are cut",
+            "%d of %d captions of split %r are longer than max_words=%d and are truncated",
             truncated, len(codes), split_name, tokenizer.max_words,
         )  # fmt: skip
     return example_ids(captions.ids), tokenizer.rows(codes)
@@ -269,7 +315,7 @@ def _tokenized(captions: Captions, tokenizer: Tokenizer, split_name: str) -> tup
 
 def _let_grain_read_its_flags() -> None:
     # Outside absl.app.run (scripts, notebooks, pytest) nothing parses flags, and grain then refuses to start workers.
-    # absl lets a flag be read that counts as given. The values stay the defaults, and a later app.run parses as ever.
+    # absl allows reading a flag marked as present. The values stay the defaults, and a later app.run parses as usual.
     if not flags.FLAGS.is_parsed():
         for name in flags.FLAGS:
             if name.startswith("grain_"):
@@ -277,7 +323,7 @@ def _let_grain_read_its_flags() -> None:
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Runs first in every worker process, which must not outlive its parent nor answer the user's Ctrl-C itself."""
+    """Prepare a worker process: it must end with its parent, and leave the user's Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

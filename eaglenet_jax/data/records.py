@@ -1,7 +1,7 @@
-"""Ids of captions, videos and free queries as 32-bit numbers.
+"""32-bit ids of captions, videos and free queries.
 
 Noise and dropout masks are keyed by these numbers (draws.py), so they must not depend on the order of a dataset, on the
-process or on the machine. Two different ids that happen to meet in 32 bits share their noise and nothing else.
+process or on the machine. Two different ids that collide in 32 bits share their noise and nothing else.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ def _first_32_bits(content: bytes) -> np.uint32:
 
 
 def example_id(dataset_id: str) -> np.uint32:
-    """Id of a caption or video: the first 32 bits (little endian) of the BLAKE2b digest of its dataset id in UTF-8."""
+    """Return the id of a caption or video: the first 32 bits (little endian) of BLAKE2b of its dataset id in UTF-8."""
     return _first_32_bits(dataset_id.encode())
 
 
 def example_ids(dataset_ids: Iterable[str]) -> np.ndarray:
-    """Ids of several captions or videos, [N] uint32 in the given order. UserError when a dataset id occurs twice."""
+    """Return the ids of several captions or videos, [N] uint32 in the given order.
+
+    Raises:
+      UserError: A dataset id occurs twice.
+    """
     dataset_ids = list(dataset_ids)
     repeated = [name for name, count in Counter(dataset_ids).items() if count > 1]
     if repeated:
@@ -37,7 +41,14 @@ def example_ids(dataset_ids: Iterable[str]) -> np.ndarray:
 
 
 def token_id(tokens: np.ndarray) -> np.uint32:
-    """Id of a free query: as `example_id`, of its token codes [L] up to the end token (the largest); no padding."""
+    """Return the id of a free query: as `example_id`, of its token codes as little-endian int32, without padding.
+
+    Args:
+      tokens: Codes [L] of one query; those after the end token (the largest) are left out.
+
+    Raises:
+      ValueError: `tokens` is empty or not one-dimensional.
+    """
     tokens = np.asarray(tokens)
     if tokens.ndim != 1 or tokens.size == 0:
         raise ValueError(f"token_id takes the codes of one query, [L]; got shape {tokens.shape}")

@@ -1,4 +1,4 @@
-"""A prepared dataset on disk: its captions, and random access to the frames of its videos.
+"""Prepared dataset on disk: captions, and random access to the frames of videos.
 
 `data_prep` writes it: `manifest.json`, `captions/{split}.json` in record order, and `shards/`, ArrayRecord files that
 tensorflow-datasets describes and reads. TensorFlow itself is not needed.
@@ -26,9 +26,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Captions:
-    """Captions of a split, video by video: dataset ids, texts, and the row of each video, `text_video` [Nt] int64.
+    """Captions of a split, video by video.
 
-    extra: what a system needs beside the words, dicts of arrays [Nt, ...].
+    Attributes:
+      ids: Dataset ids of the captions.
+      texts: The captions.
+      text_video: [Nt] int64, row of the video of each caption.
+      extra: Further inputs that a head needs, dicts of arrays [Nt, ...].
     """
 
     ids: tuple[str, ...]
@@ -41,7 +45,7 @@ class Captions:
 
 
 class FrameReader:
-    """Frames of the videos of one split, by row. Opens its files at first use, anew in every process it is sent to."""
+    """Frames of the videos of one split, by row. Opens its files at first use, separately in every process."""
 
     def __init__(self, shards: Path, split: str, video_ids: tuple[str, ...], size: int) -> None:
         self.video_ids = video_ids
@@ -49,11 +53,12 @@ class FrameReader:
         self._shards, self._split = shards, split
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_records"}  # open files stay here
+        # Open files are not sent to other processes.
+        return {name: value for name, value in self.__dict__.items() if name != "_records"}
 
     @functools.cached_property
     def _records(self) -> Any:
-        import tensorflow_datasets as tfds  # takes a second
+        import tensorflow_datasets as tfds  # takes a second to import
 
         records = tfds.builder_from_directory(self._shards).as_data_source(self._split)
         if len(records) != len(self.video_ids):
@@ -64,10 +69,19 @@ class FrameReader:
         return records
 
     def frames(self, row: int, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frames of one video: [max_frames, size, size, 3] uint8 RGB, and their mask [max_frames] bool.
+        """Read the frames of one video.
 
-        At most `max_frames` stored frames, spread by `pick_frames`; only these are decoded. Padding is zeros, False in
-        the mask. Raises UserError for a record that is damaged or belongs to another preparation.
+        Of the stored frames at most `max_frames`, spread by `pick_frames`, are decoded.
+
+        Args:
+          row: Row of the video.
+          max_frames: M.
+
+        Returns:
+          Frames [M, size, size, 3] uint8 RGB, and their mask [M] bool. Padding is zeros, False in the mask.
+
+        Raises:
+          UserError: The record is damaged or belongs to another preparation.
         """
         record = self._records[row]
         video_id = record["video_id"].decode() if isinstance(record["video_id"], bytes) else str(record["video_id"])
@@ -88,7 +102,7 @@ class FrameReader:
             frame = simplejpeg.decode_jpeg(jpeg)
         except ValueError as error:
             raise UserError(
-                f"a frame of video {video_id!r} in {self._shards} is damaged ({error}); prepare again"
+                f"a frame of video {video_id!r} in {self._shards} is damaged ({error}); prepare the dataset again"
             ) from error
         if frame.shape != (self.size, self.size, 3):
             height, width = frame.shape[:2]
@@ -100,15 +114,22 @@ class FrameReader:
 
 
 def rows_of(extra: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
-    """Rows of all arrays of nested dicts."""
-    return {name: rows_of(one, rows) if isinstance(one, Mapping) else one[rows] for name, one in extra.items()}
+    """Select rows of all arrays of nested dicts."""
+    return {
+        name: rows_of(values, rows) if isinstance(values, Mapping) else values[rows] for name, values in extra.items()
+    }
 
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """One split. Rows of `video_ids`, `frame_counts` [Nv] (stored frames), `reader` and `tokens` are the same videos.
+    """One split of a prepared dataset, with the same videos in the same rows of all parts.
 
-    tokens: of another vision encoder, where a system needs them.
+    Attributes:
+      name: Name of the split.
+      captions: Captions with their videos.
+      frame_counts: [Nv], stored frames of each video.
+      reader: Frames of the videos.
+      tokens: Tokens of another vision encoder, if a head needs them.
     """
 
     name: str
@@ -123,7 +144,14 @@ class PreparedSplit:
         return self.reader.video_ids
 
     def queries(self, which: str = "all") -> Captions:
-        """The captions to search with: "all", or the "first" of every video (then text i belongs to video i)."""
+        """Return the captions to search with.
+
+        Args:
+          which: "all", or the "first" of every video (then text i belongs to video i).
+
+        Raises:
+          UserError: `which` is neither.
+        """
         if which == "all":
             return self.captions
         if which != "first":
@@ -134,15 +162,20 @@ class PreparedSplit:
         return Captions(tuple(ids[i] for i in first), tuple(texts[i] for i in first), np.arange(len(first)), extra)
 
     def frames(self, row: int, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `FrameReader.frames`."""
+        """Read the frames of one video, see `FrameReader.frames`."""
         return self.reader.frames(row, max_frames)
 
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A prepared directory. `manifest` is its manifest.json.
+    """A prepared directory.
 
-    extra: what `Captions.extra` and `PreparedSplit.tokens` of its splits have to hold, see `with_extra`.
+    Attributes:
+      directory: The directory.
+      manifest: Its manifest.json.
+      extra: Inputs that `Captions.extra` and `PreparedSplit.tokens` of its splits must hold, see `with_extra`.
+      max_words: L.
+      token_source: The encoder of the tokens.
     """
 
     directory: Path
@@ -158,16 +191,26 @@ class PreparedDataset:
         max_words: int,
         token_source: str = "",
     ) -> PreparedDataset:
-        """The same data, whose splits also give what a system needs beside words and frames.
+        """Return the same data with the further inputs that a head needs.
 
-        text_extra, video_extra: of the head (heads/interface.py), arrays of the wanted form with any number of rows.
-        max_words: L. token_source: the encoder of "tokens". UserError, at each split, for what was not prepared.
+        Args:
+          text_extra: The head's (heads/interface.py), arrays of the wanted shape with any number of rows.
+          video_extra: As `text_extra`.
+          max_words: L.
+          token_source: The encoder of "tokens".
+
+        Returns:
+          A dataset whose `split` raises UserError for inputs that were not prepared.
         """
         return replace(self, extra={**text_extra, **video_extra}, max_words=max_words, token_source=token_source)
 
     @classmethod
     def open(cls, directory: str | Path) -> PreparedDataset:
-        """Reads the manifest. Raises UserError for what is not a completely prepared directory of this format."""
+        """Read the manifest of a prepared directory.
+
+        Raises:
+          UserError: There is no directory, its preparation was not finished, or it has another format.
+        """
         directory = Path(directory)
         if not directory.is_dir():
             raise UserError(
@@ -183,12 +226,12 @@ class PreparedDataset:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the ids, captions and settings of the data; a checkpoint keeps it."""
+        """Hash of the ids, captions and settings of the data; checkpoints record it."""
         return self.manifest["fingerprint"]
 
     @property
     def size(self) -> int:
-        """Height and width of the stored frames."""
+        """Height and width of the stored frames in pixels."""
         return self.manifest["settings"]["size"]
 
     @property
@@ -198,18 +241,27 @@ class PreparedDataset:
         return {name: settings[name] for name in ("first_seconds", "timestamps") if settings.get(name)}
 
     def left_out(self, name: str, queries: str = "all") -> tuple[int, int]:
-        """(captions, videos) that a split lacks because their video was missing or could not be decoded.
+        """Count the captions and videos that a split lacks because their video was missing or could not be decoded.
 
-        queries: as in `PreparedSplit.queries`. Zeros in a directory that was prepared before this was noted.
+        Args:
+          name: Name of the split.
+          queries: As in `PreparedSplit.queries`.
+
+        Returns:
+          (captions, videos). Zeros in a directory that was prepared before this was recorded.
         """
         counts = self.manifest.get("left_out", {}).get(name, {"captions": 0, "videos": 0})
         return counts["captions" if queries == "all" else "videos"], counts["videos"]
 
     def split(self, name: str) -> PreparedSplit:
-        """One split, its captions read. Raises UserError for a split that is not there."""
+        """Open one split and read its captions.
+
+        Raises:
+          UserError: There is no such split, or its files are incomplete.
+        """
         if name not in self.manifest["splits"]:
-            there = ", ".join(sorted(self.manifest["splits"]))
-            raise UserError(f"{self.directory} has no split {name!r}; it has {there}")
+            splits = ", ".join(sorted(self.manifest["splits"]))
+            raise UserError(f"{self.directory} has no split {name!r}; choose one of {splits}")
         path = self.directory / "captions" / f"{name}.json"
         rows = _read_json(path, "is incomplete")
         captions = [(video, caption) for video, row in enumerate(rows) for caption in row["captions"]]
@@ -219,9 +271,9 @@ class PreparedDataset:
                 f"{path} holds {len(rows)} videos and {len(captions)} captions, the manifest says"
                 f" {expected['videos']} and {expected['captions']}; prepare the dataset again"
             )
-        silent = [row["video_id"] for row in rows if not row["captions"]]
-        if silent:
-            raise UserError(f"video {silent[0]!r} of {path} has no caption; prepare the dataset again without it")
+        uncaptioned = [row["video_id"] for row in rows if not row["captions"]]
+        if uncaptioned:
+            raise UserError(f"video {uncaptioned[0]!r} of {path} has no caption; prepare the dataset again without it")
         return PreparedSplit(
             name,
             Captions(
@@ -248,10 +300,10 @@ class PreparedDataset:
         return TokenReader.open(tokens_folder(self.directory, self.token_source, split), wanted)
 
 
-def _read_json(path: Path, otherwise: str) -> Any:
+def _read_json(path: Path, if_missing: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path.parent} {otherwise}: there is no {path.name}; prepare the dataset again") from None
+        raise UserError(f"{path.parent} {if_missing}: there is no {path.name}; prepare the dataset again") from None
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}); prepare the dataset again") from error

@@ -1,4 +1,4 @@
-"""The syntax of captions: parsed once at data preparation, stored beside the captions, read as arrays of fixed size."""
+"""Syntax of captions: parsed once at data preparation, stored with the captions, read as arrays of fixed size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ Spans = tuple[tuple[int, int], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Syntax:
-    """Words of a caption in their order, each as first token code and the one behind its last (no start token).
+    """Verbs, nouns and adjectives of a caption in their order.
 
-    noun_verb: for each noun which of `verbs` it hangs on, 0 where there is no verb. adjective_noun: for each adjective
-    which of `nouns` it describes.
+    A word is a span of token codes: its first one and the one after its last (the start token is not counted).
+
+    Attributes:
+      verbs: Spans of the verbs.
+      nouns: Spans of the nouns.
+      adjectives: Spans of the adjectives.
+      noun_verb: For each noun the index in `verbs` of the verb that it depends on, 0 where there is no verb.
+      adjective_noun: For each adjective the index in `nouns` of the noun that it describes.
     """
 
     verbs: Spans = ()
@@ -32,24 +38,40 @@ class Syntax:
 
 
 def syntax_content(parser: str, fingerprint: str, parses: Sequence[Syntax]) -> bytes:
-    """The file of a split. parser: its name. fingerprint: of the prepared dataset."""
+    """Return the content of the file of a split.
+
+    Args:
+      parser: Name of the parser.
+      fingerprint: Fingerprint of the prepared dataset.
+      parses: Syntax of every caption, in order.
+    """
     rows = [[getattr(parse, field.name) for field in dataclasses.fields(Syntax)] for parse in parses]
     return json.dumps({"parser": parser, "fingerprint": fingerprint, "captions": rows}).encode()
 
 
 def syntax_file(prepared: Path, split: str) -> Path:
-    """Where the syntax of a split lies."""
+    """Return the file of the syntax of a split."""
     return prepared / SYNTAX_FOLDER / f"{split}.json"
 
 
 def read_syntax(prepared: Path, split: str, fingerprint: str, captions: int) -> list[Syntax]:
-    """The syntax of a split's captions, in their order. UserError where it is missing, damaged or of other captions."""
+    """Read the syntax of a split's captions, in their order.
+
+    Args:
+      prepared: The prepared directory.
+      split: Name of the split.
+      fingerprint: Fingerprint of the prepared dataset.
+      captions: Number of captions.
+
+    Raises:
+      UserError: The file is missing, damaged or of other captions.
+    """
     file = syntax_file(prepared, split)
     command = f"parse the captions with python -m data_prep.syntax --prepared={prepared}"
     try:
         content = json.loads(file.read_text())
         if content["fingerprint"] != fingerprint or len(content["captions"]) != captions:
-            raise UserError(f"{file} is of other captions than those that are there now; {command}")
+            raise UserError(f"{file} belongs to other captions than the split's present ones; {command}")
         return [_syntax(row) for row in content["captions"]]
     except FileNotFoundError as error:
         raise UserError(f"there is no {file}, which this system needs; {command}") from error
@@ -66,13 +88,17 @@ def _syntax(row: Sequence[Any]) -> Syntax:
 def syntax_arrays(
     parses: Sequence[Syntax], template: Mapping[str, np.ndarray], max_words: int
 ) -> dict[str, np.ndarray]:
-    """Arrays like those of `template` (layers/text_hierarchy.py: `empty_syntax`), one row a caption.
+    """Convert parses to arrays of fixed size, one row a caption.
 
-    max_words: L; spans count the start token, and what is cut from a row of tokens is cut here. Words beyond the
-    template's sizes are left out. A noun whose verb is left out hangs on the last one that is kept; an adjective whose
-    noun is left out goes with it.
+    Words beyond the template's sizes are dropped. A noun whose verb is dropped gets the last verb that is kept; an
+    adjective whose noun is dropped is dropped too.
+
+    Args:
+      parses: Syntax of every caption.
+      template: Arrays of the wanted shape and type (layers/text_hierarchy.py: `empty_syntax`).
+      max_words: L; the spans returned count the start token, and are truncated as rows of tokens are.
     """
-    arrays = {name: np.zeros((len(parses), *one.shape[1:]), one.dtype) for name, one in template.items()}
+    arrays = {name: np.zeros((len(parses), *array.shape[1:]), array.dtype) for name, array in template.items()}
     limits = {name: template[name].shape[1] for name in ("verbs", "nouns", "adjectives")}
     for row, parse in enumerate(parses):
         verbs, nouns = (_kept(getattr(parse, name), limits[name], max_words) for name in ("verbs", "nouns"))
@@ -82,13 +108,13 @@ def syntax_arrays(
         adjectives = _kept(tuple(span for span, _ in described), limits["adjectives"], max_words)
         for name, spans in (("verbs", verbs), ("nouns", nouns), ("adjectives", adjectives)):
             arrays[name][row, : len(spans)] = np.reshape(spans, (-1, 2))
-        hangs = np.asarray(parse.noun_verb[: len(nouns)], np.int32)
-        arrays["noun_verb"][row, : len(nouns)] = np.minimum(hangs, max(len(verbs) - 1, 0))
+        noun_verb = np.asarray(parse.noun_verb[: len(nouns)], np.int32)
+        arrays["noun_verb"][row, : len(nouns)] = np.minimum(noun_verb, max(len(verbs) - 1, 0))
         arrays["adjective_noun"][row, : len(adjectives)] = [noun for _, noun in described[: len(adjectives)]]
     return arrays
 
 
 def _kept(spans: Spans, most: int, max_words: int) -> list[tuple[int, int]]:
-    """Spans in a row of tokens: behind the start token and before the end token, which is the last at the latest."""
+    """Return the spans that fit between the start token and the end token (at the latest the last of the row)."""
     last = max_words - 1
     return [(first + 1, min(stop + 1, last)) for first, stop in spans if first + 1 < last][:most]

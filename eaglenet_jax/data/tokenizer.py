@@ -1,4 +1,4 @@
-"""Captions and queries as CLIP's byte-pair codes."""
+"""CLIP's byte-pair codes of captions and queries."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from eaglenet_jax.errors import UserError
 
 
 def clean_text(text: str) -> str:
-    """Text as CLIP's tokenizer sees it: mojibake repaired, HTML unescaped twice, white space collapsed, lower case."""
+    """Clean a text as CLIP does: repair mojibake, unescape HTML twice, collapse white space, lower the case."""
     unescaped = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", unescaped).strip().lower()
 
 
 class Tokenizer:
-    """CLIP's tokenizer with a fixed row length of `max_words` codes, start and end token included."""
+    """CLIP's tokenizer with a fixed row length.
+
+    Args:
+      max_words: L, codes of a row, start and end token included.
+
+    Raises:
+      UserError: `max_words` is below 3.
+    """
 
     def __init__(self, max_words: int = 32) -> None:
         if max_words < 3:
@@ -32,18 +39,22 @@ class Tokenizer:
         self._start, self._end = self._encoder.start_of_text(), self._encoder.end_of_text()
 
     def codes(self, text: str) -> list[int]:
-        """All byte-pair codes of a text, not truncated, without start and end token. Empty for a text without words."""
+        """Return all byte-pair codes of a text without start and end token, not truncated; may be empty."""
         return self._encoder.encode(clean_text(text))
 
     def tokenize(self, texts: Sequence[str]) -> np.ndarray:
-        """Rows of start token, at most `max_words - 2` codes, end token and zeros: [B, max_words] int32.
+        """Tokenize texts to rows of start token, at most `max_words - 2` codes, end token and zeros.
 
-        Longer texts are cut (`count_truncated` says how many); a text without words becomes start and end token alone.
+        Longer texts are truncated (`count_truncated` counts them); a text without words becomes start and end token
+        alone.
+
+        Returns:
+          [B, max_words] int32.
         """
         return self.rows([self.codes(text) for text in texts])
 
     def rows(self, codes: Sequence[Sequence[int]]) -> np.ndarray:
-        """As `tokenize`, from the `codes` of every text."""
+        """Do the same as `tokenize`, from the `codes` of every text."""
         tokens = np.zeros((len(codes), self.max_words), np.int32)
         for row, code in zip(tokens, codes, strict=True):
             kept = code[: self.max_words - 2]
@@ -51,10 +62,13 @@ class Tokenizer:
         return tokens
 
     def spans(self, text: str, words: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Which of `codes(text)` make up each word: the first, and the one behind the last.
+        """Return which of `codes(text)` make up each word: the first code, and the one after the last.
 
-        text: cleaned already (`clean_text`). words: first character of each and the one behind its last. A word that
-        begins or ends within a piece of CLIP's own splitting has that piece, too.
+        A word that begins or ends within a piece of CLIP's own splitting includes that piece.
+
+        Args:
+          text: A text that is cleaned already (`clean_text`).
+          words: For each word its first character and the one after its last.
         """
         codes = self._encoder.encode(text)
 
@@ -68,10 +82,10 @@ class Tokenizer:
         return [(first, max(first + 1, end)) for first, end in zip(firsts, ends, strict=True)]
 
     def count_truncated(self, codes: Sequence[Sequence[int]]) -> int:
-        """How many texts, given by their `codes`, do not fit into a row."""
+        """Count the texts, given by their `codes`, that do not fit into a row."""
         return sum(len(code) > self.max_words - 2 for code in codes)
 
 
 def word_mask(tokens: np.ndarray) -> np.ndarray:
-    """True at start token, words and end token, [B, L] bool. Not `tokens != 0`: code 0 is the exclamation mark."""
+    """Return True at start token, words and end token, [B, L] bool. Code 0 may be a word: the exclamation mark."""
     return np.arange(tokens.shape[1]) <= tokens.argmax(axis=1)[:, None]

@@ -1,6 +1,6 @@
-"""A frame as CLIP wants it: shorter side to the model's size by bicubic, then the centre square.
+"""CLIP's preprocessing of a frame: shorter side to the model's size by bicubic interpolation, then the centre square.
 
-The same to the bit as the reference preprocessing: PIL's antialiased bicubic, torchvision's rounding.
+Bit-identical to the reference preprocessing: PIL's antialiased bicubic, torchvision's rounding.
 """
 
 from __future__ import annotations
@@ -12,14 +12,25 @@ from PIL import Image
 
 
 def resized_shape(height: int, width: int, size: int) -> tuple[int, int]:
-    """(height, width) after the shorter side became `size`; the longer one is truncated to an integer."""
+    """Return (height, width) when the shorter side becomes `size`; the longer one is truncated to an integer."""
     short, long = min(height, width), max(height, width)
     scaled = int(size * long / short)
     return (scaled, size) if width <= height else (size, scaled)
 
 
 def resize_and_crop(frame: np.ndarray, size: int) -> np.ndarray:
-    """Shorter side to `size` by bicubic, then the centre square: [H, W, 3] uint8 RGB → [size, size, 3] uint8."""
+    """Resize the shorter side to `size` by bicubic interpolation and crop the centre square.
+
+    Args:
+      frame: [H, W, 3] uint8 RGB.
+      size: Side of the result in pixels.
+
+    Returns:
+      [size, size, 3] uint8 RGB.
+
+    Raises:
+      ValueError: The frame is not [H, W, 3] uint8.
+    """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
         raise ValueError(f"a frame is [H, W, 3] uint8, got {frame.shape} {frame.dtype}")
     height, width = resized_shape(frame.shape[0], frame.shape[1], size)
@@ -31,6 +42,6 @@ def resize_and_crop(frame: np.ndarray, size: int) -> np.ndarray:
 
 
 def normalize(frames: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """`(x / 255 - mean) / std`, [..., 3] uint8 → float32. For checking: the vision encoder does this on the device."""
+    """Compute `(x / 255 - mean) / std`, [..., 3] uint8 → float32. For tests: the vision encoder does it on device."""
     scaled = frames.astype(np.float32) / np.float32(255)
     return (scaled - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)

@@ -1,4 +1,4 @@
-"""Tokens of a second, frozen vision encoder: computed once for a prepared dataset, kept beside it in shards."""
+"""Tokens of a second, frozen vision encoder, computed once for a prepared dataset and stored in its folder."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from eaglenet_jax.errors import UserError
 
 TOKENS_FOLDER = "vision_tokens"
 SHARD_VIDEOS = 256
-COMMAND = "make them with python -m eaglenet_jax.vision_tokens and the same --config"
+COMMAND = "compute them with python -m eaglenet_jax.vision_tokens and the same --config"
 
 
 def tokens_folder(prepared: Path, source: str, split: str) -> Path:
-    """Where the tokens of a split by an encoder lie."""
+    """Return the folder of the tokens of a split by an encoder."""
     return prepared / TOKENS_FOLDER / re.sub(r"\W+", "_", source).strip("_") / split
 
 
 @dataclasses.dataclass(frozen=True)
 class TokensHeader:
-    """What the shards of a split hold: [videos, frames, count, width] float16, in the order of the records.
+    """Contents of the shards of a split: [videos, frames, count, width] float16, in the order of the records.
 
-    fingerprint: of the prepared dataset. source: of the encoder.
+    Attributes:
+      fingerprint: Fingerprint of the prepared dataset.
+      source: Folder or name of the encoder.
+      videos: Videos of the split.
+      frames: Frames a video.
+      count: Tokens a frame.
+      width: Width of a token.
     """
 
     fingerprint: str
@@ -38,36 +44,43 @@ class TokensHeader:
     width: int
 
     def shard(self, index: int) -> tuple[int, int]:
-        """First video of a shard and the one behind its last."""
+        """Return the first video of a shard and the one after its last."""
         return index * SHARD_VIDEOS, min((index + 1) * SHARD_VIDEOS, self.videos)
 
     @property
     def shards(self) -> int:
-        """How many there are."""
+        """Number of shards."""
         return -(-self.videos // SHARD_VIDEOS)
 
 
 def shard_file(folder: Path, index: int) -> Path:
-    """A shard of a split."""
+    """Return the file of a shard of a split."""
     return folder / f"{index:05d}.npy"
 
 
 def header_content(header: TokensHeader) -> bytes:
-    """The file `header.json` of a split, written when all shards are there."""
+    """Return the content of `header.json` of a split, which is written after all shards."""
     return json.dumps(dataclasses.asdict(header), indent=1).encode()
 
 
 def shard_content(tokens: np.ndarray) -> bytes:
-    """The file of a shard from tokens [videos, frames, count, width]. UserError for what float16 cannot hold."""
+    """Return the content of the file of a shard.
+
+    Args:
+      tokens: [videos, frames, count, width].
+
+    Raises:
+      UserError: float16 cannot hold the tokens.
+    """
     if not (np.abs(tokens) <= np.finfo(np.float16).max).all():
-        raise UserError("the encoder gives tokens that are not finite, or too large for float16; another one is needed")
+        raise UserError("the encoder gives tokens that are not finite, or too large for float16; use another encoder")
     buffer = io.BytesIO()
     np.save(buffer, tokens.astype(np.float16))
     return buffer.getvalue()
 
 
 class TokenReader:
-    """Tokens of the videos of a split, by row. Shards are mapped from the disk at first use, anew in every process."""
+    """Tokens of the videos of a split, by row. Shards are memory-mapped at first use, separately in every process."""
 
     def __init__(self, folder: Path, header: TokensHeader) -> None:
         self.folder, self.header = folder, header
@@ -78,7 +91,15 @@ class TokenReader:
 
     @classmethod
     def open(cls, folder: Path, wanted: TokensHeader) -> TokenReader:
-        """UserError where the tokens are missing, or not those that are wanted."""
+        """Open the tokens of a split.
+
+        Args:
+          folder: From `tokens_folder`.
+          wanted: The header that the shards must have.
+
+        Raises:
+          UserError: The tokens are missing or damaged, or have another header.
+        """
         try:
             header = TokensHeader(**json.loads((folder / "header.json").read_text()))
         except FileNotFoundError as error:
@@ -86,18 +107,22 @@ class TokenReader:
         except (ValueError, TypeError) as error:
             raise UserError(f"{folder}/header.json is damaged ({error}); delete the folder and {COMMAND}") from error
         different = [
-            f"{field.name} is {getattr(header, field.name)} there and {getattr(wanted, field.name)} here"
+            f"{field.name} is {getattr(header, field.name)}, needed is {getattr(wanted, field.name)}"
             for field in dataclasses.fields(wanted)
             if getattr(header, field.name) != getattr(wanted, field.name)
         ]
         if different:
             raise UserError(
-                f"the tokens in {folder} are others ({'; '.join(different)}); delete the folder and {COMMAND}"
+                f"the tokens in {folder} do not fit ({'; '.join(different)}); delete the folder and {COMMAND}"
             )
         return cls(folder, header)
 
     def __call__(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Tokens of videos, [b, frames, count, width] float16."""
+        """Return the tokens of videos, [b, frames, count, width] float16.
+
+        Raises:
+          UserError: A shard is missing or damaged.
+        """
         return np.stack([self._shard(int(row) // SHARD_VIDEOS)[int(row) % SHARD_VIDEOS] for row in rows])
 
     def _shard(self, index: int) -> np.ndarray:

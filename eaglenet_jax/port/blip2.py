@@ -1,8 +1,8 @@
-"""The query transformer of a BLIP-2 checkpoint in Hugging Face's form, as the start of CrossTVR's.
+"""Initialisation of CrossTVR's query transformer from a BLIP-2 checkpoint in Hugging Face's format.
 
 Blip2ForImageTextRetrieval (Salesforce/blip2-itm-vit-g) has all of it, with the networks of the words and the match
-classifier; Blip2Model and Blip2ForConditionalGeneration lack these two, which then stay as they are, and so do the keys
-and values of the cross-attention where the vision encoder has another width.
+classifier; Blip2Model and Blip2ForConditionalGeneration lack these two, which then keep their random start, as do the
+keys and values of the cross-attention if the vision encoder has another width.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eaglenet_jax.port.transforms import LINEAR, Transform
 
 PARTS = ("qformer.", "query_tokens", "itm_head.")
 INDEX_FILE, WEIGHT_FILE, CONFIG_FILE = "model.safetensors.index.json", "model.safetensors", "config.json"
-# What a transformer's shape is called there, and transformers' defaults.
+# Our field → Hugging Face's field and transformers' default.
 SHAPE_FIELDS = {
     "width": ("hidden_size", 768),
     "layers": ("num_hidden_layers", 12),
@@ -47,7 +47,7 @@ def _attention(source: str, target: str) -> tuple[Rule, ...]:
     projections = (_linear(f"{source}.attention.{name}", f"{target}/{name}") for name in ("query", "key", "value"))
     output = _linear(f"{source}.output.dense", f"{target}/output")
     return (
-        *(one for pair in projections for one in pair),
+        *(rule for pair in projections for rule in pair),
         *output,
         *_norm(f"{source}.output.LayerNorm", f"{target}/norm"),
     )
@@ -73,7 +73,7 @@ BLIP2 = Table(
         *_feed("", _LAYER, "layers/word_feed_{i}"),
         *_linear("itm_head", "classifier"),
     ),
-    # Of the last layer nobody reads the words; a vision encoder of another width has keys and values of its own.
+    # The words of the last layer are not read; a vision encoder of another width has keys and values of its own.
     unused=(
         *(f"{_LAYER}.{part}.*" for part in ("intermediate.dense", "output.dense", "output.LayerNorm")),
         *(f"{_LAYER}.crossattention.attention.{part}.*" for part in ("key", "value")),
@@ -82,10 +82,18 @@ BLIP2 = Table(
 
 
 def start_from_blip2(head: Tree, shape: Any, source: str) -> Tree:
-    """CrossTVR's parameters with those of a BLIP-2 checkpoint laid over them, strictly but for what is said above.
+    """Replace CrossTVR's parameters by those of a BLIP-2 checkpoint, strictly except for the parts named above.
 
-    shape: `QueryShape`. source: a folder with config.json and model.safetensors (or its shards). UserError for one that
-    does not fit.
+    Args:
+      head: Parameters of CrossTVR.
+      shape: Its `QueryShape`.
+      source: A folder with config.json and model.safetensors (or its shards).
+
+    Returns:
+      All parameters of CrossTVR.
+
+    Raises:
+      UserError: The folder holds no BLIP-2, or one that does not fit.
     """
     folder = Path(source)
     _check_shape(folder / CONFIG_FILE, shape)
@@ -112,7 +120,7 @@ def start_from_blip2(head: Tree, shape: Any, source: str) -> Tree:
 
 
 def _reads_other_tokens(path: str, wanted: Tree, tensors: dict[str, np.ndarray]) -> bool:
-    """Whether these are keys or values of a cross-attention that reads tokens of another width than the file's."""
+    """Return whether a path is keys or values of a cross-attention for tokens of another width than the file's."""
     _, block, part, *_ = [*path.split("/"), "", ""]
     if not block.startswith("cross_attention_") or part not in ("key", "value"):
         return False
@@ -126,16 +134,16 @@ def _check_shape(file: Path, shape: Any) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} describes no BLIP-2 ({type(error).__name__}); give the folder of one") from error
     different = [
-        f"{name} is {written.get(there, default)} there and {getattr(shape, name)} in config.head.transformer"
-        for name, (there, default) in SHAPE_FIELDS.items()
-        if written.get(there, default) != getattr(shape, name)
+        f"{field} is {written.get(field, default)}, config.head.transformer.{name} is {getattr(shape, name)}"
+        for name, (field, default) in SHAPE_FIELDS.items()
+        if written.get(field, default) != getattr(shape, name)
     ]
     if different:
-        raise UserError(f"{file}: {'; '.join(different)}")
+        raise UserError(f"{file}: {'; '.join(different)}; set config.head.transformer to the checkpoint's sizes")
 
 
 def _query_transformer(folder: Path) -> dict[str, np.ndarray]:
-    """The tensors of the query transformer, from one file or several."""
+    """Read the tensors of the query transformer, from one file or several."""
     files = [WEIGHT_FILE]
     if (folder / INDEX_FILE).is_file():
         places = json.loads((folder / INDEX_FILE).read_text())["weight_map"]

@@ -1,4 +1,4 @@
-"""Sizes of a CLIP, read off the shapes of its tensors where no config says them."""
+"""Sizes of a CLIP inferred from the shapes of its tensors, for checkpoints without a config."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.table import Tensors
 
-HEAD_WIDTH = 64  # of OpenAI's models, in both towers; no tensor tells it
+HEAD_WIDTH = 64  # of OpenAI's models, in both towers; it cannot be inferred from a shape
 
 
 @dataclasses.dataclass(frozen=True)
 class SizeNames:
-    """Names of the tensors that tell the sizes, and what stands before the number of a block.
+    """Names of the tensors whose shapes give the sizes, and prefixes of the numbers of blocks.
 
-    projection_axis: which axis of the text projection is the embedding's.
+    Attributes:
+      convolution: Kernel of the patch embedding.
+      vision_positions: Position embedding of the vision transformer.
+      text_positions: Position embedding of the text transformer.
+      vocabulary: Token embedding.
+      projection: Text projection.
+      projection_axis: Axis of the text projection that has the size of the embedding.
+      vision_blocks: Prefix of the number of a vision block.
+      text_blocks: Prefix of the number of a text block.
     """
 
     convolution: str
@@ -30,7 +38,11 @@ class SizeNames:
 
 
 def sizes_from_shapes(tensors: Tensors, names: SizeNames, prefix: str = "") -> ClipConfig:
-    """The sizes of a CLIP whose names all start with `prefix`. UserError if a tensor that tells one is missing."""
+    """Infer the sizes of a CLIP whose names all start with `prefix`.
+
+    Raises:
+      UserError: A tensor that gives a size is missing or of another rank.
+    """
 
     def shape(name: str, rank: int) -> tuple[int, ...]:
         found = tensors.get(prefix + name)
@@ -58,6 +70,6 @@ def sizes_from_shapes(tensors: Tensors, names: SizeNames, prefix: str = "") -> C
 
 
 def count_blocks(tensors: Tensors, prefix: str) -> int:
-    """How many numbers follow `prefix` in the names."""
+    """Count the different numbers that follow `prefix` in the names."""
     found = (re.match(re.escape(prefix) + r"(\d+)\.", name) for name in tensors)
     return len({match[1] for match in found if match})

@@ -1,4 +1,4 @@
-"""Files of tensors: safetensors, and PyTorch's own formats where PyTorch is installed."""
+"""Files of tensors: safetensors, and PyTorch's own formats if PyTorch is installed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ PYTORCH_SUFFIXES = (".pt", ".pth", ".bin")
 
 
 def read_tensors(file: Path) -> dict[str, np.ndarray]:
-    """The tensors of a .safetensors or PyTorch file (.pt, .pth, .bin), by name, in the type they are stored in.
+    """Read the tensors of a .safetensors or PyTorch file (.pt, .pth, .bin), by name, in their stored type.
 
     A PyTorch file may be a state dict, a dict with one under "state_dict", or a TorchScript archive. Pickles are read
-    with weights_only=True, so a file can run no code. UserError for a file that is missing, truncated or foreign.
+    with weights_only=True, so a file cannot run code.
+
+    Raises:
+      UserError: The file is missing, truncated or of another format.
     """
     if not file.is_file():
         raise UserError(f"{file} is a folder; give the file in it" if file.is_dir() else f"{file}: no such file")
     if file.suffix == ".safetensors":
         return _read_safetensors(file)
-    # CLIP4Clip and EagleNet put the epoch behind: pytorch_model.bin.4.
+    # CLIP4Clip and EagleNet append the epoch: pytorch_model.bin.4.
     if re.sub(r"\.\d+$", "", file.name).endswith(PYTORCH_SUFFIXES):
         return _read_pytorch(file)
     known = ", ".join((".safetensors", *PYTORCH_SUFFIXES))
@@ -37,16 +40,20 @@ def read_tensors(file: Path) -> dict[str, np.ndarray]:
 
 
 def write_tensors(file: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes tensors as .safetensors, or as a PyTorch state dict (.pt, .pth, .bin); whole or not at all."""
+    """Write tensors as .safetensors, or as a PyTorch state dict (.pt, .pth, .bin), atomically.
+
+    Raises:
+      UserError: The suffix is none of these, or PyTorch is needed and not installed.
+    """
     if file.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
         contiguous = {name: np.array(array, order="C") for name, array in tensors.items()}
-        _whole_or_not(file, lambda path: save_file(contiguous, path, metadata={"format": "pt"}))
+        _write_atomically(file, lambda path: save_file(contiguous, path, metadata={"format": "pt"}))
     elif file.suffix in PYTORCH_SUFFIXES:
         torch = _torch(file)
         state = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
-        _whole_or_not(file, lambda path: torch.save(state, path))
+        _write_atomically(file, lambda path: torch.save(state, path))
     else:
         known = ", ".join((".safetensors", *PYTORCH_SUFFIXES))
         raise UserError(f"{file}: files ending in {file.suffix!r} are not written; give one of {known}")
@@ -60,7 +67,7 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
         return load_file(file)
     except SafetensorError as error:
         raise UserError(f"{file} is truncated or no safetensors file ({error}); copy it again") from error
-    except TypeError:  # bfloat16, which NumPy alone does not know
+    except TypeError:  # bfloat16, which NumPy alone does not have
         from safetensors.flax import load_file as load_file_as_jax
 
         return {name: np.asarray(array) for name, array in load_file_as_jax(file).items()}
@@ -70,11 +77,11 @@ def _read_pytorch(file: Path) -> dict[str, np.ndarray]:
     torch = _torch(file)
     try:
         held = _opened(torch, file)
-    except Exception as error:  # torch raises nearly every type there is on a damaged file
+    except Exception as error:  # torch raises errors of many types on a damaged file
         blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if blocked:
             raise UserError(
-                f"{file} is not opened: it asks for {blocked[1]}, and only tensors can be read without running its code"
+                f"{file} needs {blocked[1]}, and only tensors can be read without running its code; save its state dict"
             ) from error
         raise UserError(f"{file} is truncated or no PyTorch file ({type(error).__name__}); copy it again") from error
     if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
@@ -116,7 +123,7 @@ def _torch(file: Path) -> ModuleType:
     return torch
 
 
-def _whole_or_not(file: Path, write: Callable[[str], None]) -> None:
+def _write_atomically(file: Path, write: Callable[[str], None]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=file.suffix)
     os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Names of the released retrieval programs' heads: EagleNet, T-MASS, X-Pool, CLIP4Clip."""
+"""Tensor names of the heads of the released retrieval programs: EagleNet, T-MASS, X-Pool, CLIP4Clip."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ CLIP_LOGIT_SCALE = rule("clip.logit_scale", LOGIT_SCALE)
 # The graph's receiving node is row i of the attention matrix, the sending one column j.
 GRAPH = (
     *(
-        each
+        relation_rule
         for number, relation in enumerate(_RELATIONS)
-        for each in (
+        for relation_rule in (
             rule(
                 f"gnn.layers.{{i}}.lin_rels.{number}.weight",
                 f"head/relations/layer_{{i}}/{relation}/kernel",
@@ -90,7 +90,7 @@ FRAME_POSITIONS = rule("frame_pe", "head/frame_positions")
 
 
 def eaglenet_settings(tensors: Tensors) -> dict[str, object]:
-    """What the shapes of a released EagleNet tell of its config: the head's options, and "max_frames"."""
+    """Infer the config of a released EagleNet from its shapes: the head's options, and "max_frames"."""
     head: dict[str, object] = {
         "frame_positions": FRAME_POSITIONS.sources[0] in tensors,
         "loss_kind": "sigmoid" if SIGMOID_LOSS[0].sources[0] in tensors else "softmax",
@@ -116,19 +116,19 @@ def eaglenet_settings(tensors: Tensors) -> dict[str, object]:
 
 
 def clip4clip_settings(tensors: Tensors) -> dict[str, object]:
-    """What the names in a CLIP4Clip checkpoint tell of its config."""
+    """Infer the config of a CLIP4Clip checkpoint from its names."""
     blocks = {name.split(".")[2] for name in tensors if name.startswith("transformerClip.resblocks.")}
     return {"head": {"temporal": "transformer", "temporal_layers": len(blocks)} if blocks else {"temporal": "mean"}}
 
 
 def tmass_settings(tensors: Tensors) -> dict[str, object]:
-    """What the shapes of a T-MASS checkpoint tell of its config."""
+    """Infer the config of a T-MASS checkpoint from its shapes."""
     radius = tensors.get("stochastic.std_branch.linear_proj.weight")
     return {} if radius is None else {"max_frames": radius.shape[1]}
 
 
 def eaglenet_unused(tensors: Tensors) -> dict[str, np.ndarray]:
-    """What a released EagleNet has beside the tensors that it uses, as the program starts it.
+    """Return the tensors that a released EagleNet contains and does not use, as the program initialises them.
 
     A temporal transformer of four blocks with positions, copies of the text tower's, and CLIP's logit scale.
     """
@@ -142,5 +142,5 @@ def eaglenet_unused(tensors: Tensors) -> dict[str, np.ndarray]:
 
 
 def tmass_unused(tensors: Tensors) -> dict[str, np.ndarray]:
-    """What a released T-MASS has beside the tensors that it uses."""
+    """Return the tensors that a released T-MASS contains and does not use."""
     return {RADIUS_UNUSED: np.zeros(1, np.float32)}

@@ -1,4 +1,4 @@
-"""Hugging Face's names of CLIP (transformers.CLIPModel) and its config.json."""
+"""Hugging Face's tensor names of CLIP (transformers.CLIPModel) and its config.json."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _block_rules(source: str, target: str) -> tuple[Rule, ...]:
         rule("mlp.fc2.weight", "mlp_down/kernel", LINEAR),
         rule("mlp.fc2.bias", "mlp_down/bias"),
     )
-    return tuple(each.prefixed(source, target) for each in rules)
+    return tuple(rule.prefixed(source, target) for rule in rules)
 
 
 ENCODERS = (
@@ -69,9 +69,10 @@ HF_CLIP = Table("Hugging Face CLIP", (*ENCODERS, rule("logit_scale", LOGIT_SCALE
 
 
 def config_from_hf(file: Path) -> ClipConfig:
-    """The sizes in the config.json of a Hugging Face CLIP. Fields that it leaves out are transformers' defaults.
+    """Read the sizes in the config.json of a Hugging Face CLIP. Absent fields have transformers' defaults.
 
-    UserError for a file that is no CLIP's, or for a CLIP that computes what ours does not.
+    Raises:
+      UserError: The file is not a CLIP's, or the CLIP differs from ours in its computation.
     """
     from transformers import CLIPConfig
 
@@ -110,7 +111,7 @@ def config_from_hf(file: Path) -> ClipConfig:
 
 
 def config_to_hf(config: ClipConfig) -> dict[str, Any]:
-    """What config.json says of a CLIP of these sizes."""
+    """Return the content of config.json for a CLIP of these sizes."""
     vision = {
         "hidden_size": config.vision_width,
         "intermediate_size": 4 * config.vision_width,

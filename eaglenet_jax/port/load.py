@@ -1,4 +1,4 @@
-"""A CLIP from where Hugging Face keeps it: a folder, or a name on the hub."""
+"""Loading and saving a CLIP in Hugging Face's format: a folder, or a name on the hub."""
 
 from __future__ import annotations
 
@@ -25,10 +25,16 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_clip(source: str | Path) -> tuple[ClipConfig, Tree, np.ndarray]:
-    """The CLIP in a Hugging Face folder or under a hub name, as (config, params {"clip": …}, logit scale).
+    """Load the CLIP in a Hugging Face folder or under a hub name.
 
-    The logit scale is the logarithm that CLIP learned, float32 []; heads own theirs and may start from it. The hub is
-    asked only for what its local cache does not have. UserError if the source is not there or does not fit.
+    The hub is asked only for files that its local cache lacks.
+
+    Returns:
+      (config, params {"clip": …}, logit scale). The logit scale is the logarithm that CLIP learned, float32 []; heads
+      have their own and may start from it.
+
+    Raises:
+      UserError: The source does not exist or does not fit.
     """
     config_file, weight_file = clip_files(str(source))
     config = config_from_hf(config_file)
@@ -40,14 +46,21 @@ def load_clip(source: str | Path) -> tuple[ClipConfig, Tree, np.ndarray]:
 
 
 def save_clip(folder: Path, config: ClipConfig, params: Tree, logit_scale: np.ndarray) -> None:
-    """Writes encoders as a Hugging Face folder, which `load_clip` and transformers read. It cannot say token shift."""
+    """Write encoders as a Hugging Face folder, which `load_clip` and transformers read. Token shift is not recorded."""
     tensors = to_pytorch(HF_CLIP, {"clip": params["clip"], **_at_logit_scale(logit_scale)})
     write_tensors(folder / WEIGHT_FILES[0], tensors)
     (folder / CONFIG_FILE).write_text(json.dumps(config_to_hf(config), indent=1) + "\n")
 
 
 def clip_from_tensors(table: Table, tensors: Tensors, config: ClipConfig) -> tuple[Tree, np.ndarray]:
-    """Tensors of one of the CLIP tables as (params {"clip": …}, logit scale), strictly."""
+    """Convert tensors of one of the CLIP tables, strictly.
+
+    Returns:
+      (params {"clip": …}, logit scale).
+
+    Raises:
+      UserError: Lists every name that is missing, left over or of another shape.
+    """
     scalar = _at_logit_scale(jax.ShapeDtypeStruct((), jnp.float32))
     tree = to_flax(table, tensors, {"clip": clip_shapes(config), **scalar})
     (logit_scale,) = jax.tree.leaves(tree["head"])
@@ -59,7 +72,7 @@ def _at_logit_scale(leaf: Any) -> Tree:
 
 
 def clip_shapes(config: ClipConfig) -> Tree:
-    """Shapes of the encoders' parameters; nothing is computed."""
+    """Return the shapes of the encoders' parameters without computing them."""
     size = config.image_size
     tokens = jax.ShapeDtypeStruct((1, config.context_length), jnp.int32)
     frames = jax.ShapeDtypeStruct((1, 1, size, size, 3), jnp.uint8)
@@ -68,7 +81,11 @@ def clip_shapes(config: ClipConfig) -> Tree:
 
 
 def clip_files(source: str) -> tuple[Path, Path]:
-    """config.json and the file of weights in a folder or of a hub name. UserError if they cannot be had."""
+    """Find config.json and the file of weights in a folder or under a hub name.
+
+    Raises:
+      UserError: They do not exist, or the hub cannot be reached.
+    """
     folder = Path(source)
     if folder.is_dir():
         for name in WEIGHT_FILES:
@@ -83,7 +100,7 @@ def clip_files(source: str) -> tuple[Path, Path]:
 
 
 def _from_hub(source: str, *names: str) -> Path:
-    """The first of the files that the local cache or the hub has."""
+    """Return the first of the files that the local cache or the hub has."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -99,6 +116,6 @@ def _from_hub(source: str, *names: str) -> Path:
                 break
     detail = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
     raise UserError(
-        f"{source}: no such folder, and {names[0]} cannot be had from the Hugging Face hub ({detail}); "
+        f"{source}: no such folder, and {names[0]} cannot be read from the Hugging Face hub ({detail}); "
         "give the folder of a downloaded CLIP, or try again with a connection"
     )

@@ -1,4 +1,4 @@
-"""OpenAI's names of CLIP, which open_clip, the released EagleNet and CLIP4Clip share."""
+"""OpenAI's tensor names of CLIP, also used by open_clip, the released EagleNet and CLIP4Clip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from eaglenet_jax.port.transforms import LINEAR, PATCHES
 
 
 def block_rules(source: str, target: str) -> tuple[Rule, ...]:
-    """Rules of one transformer block; `source` and `target` hold the block's number as {i}."""
+    """Build the rules of a transformer block.
+
+    Args:
+      source: Prefix of the source names, with the block's number as {i}.
+      target: Prefix of our paths, with the block's number as {i}.
+    """
     rules = (
         rule("ln_1.weight", "norm1/scale"),
         rule("ln_1.bias", "norm1/bias"),
@@ -29,7 +34,7 @@ def block_rules(source: str, target: str) -> tuple[Rule, ...]:
         rule("mlp.c_proj.weight", "mlp_down/kernel", LINEAR),
         rule("mlp.c_proj.bias", "mlp_down/bias"),
     )
-    return tuple(each.prefixed(source, target) for each in rules)
+    return tuple(rule.prefixed(source, target) for rule in rules)
 
 
 ENCODERS = (
@@ -50,7 +55,7 @@ ENCODERS = (
     rule("visual.proj", "clip/vision/projection"),
 )
 
-# Sizes that OpenAI's archives hold beside the weights; the shapes of the weights say the same.
+# Sizes that OpenAI's archives contain in addition to the weights, whose shapes give the same.
 SIZES = ("input_resolution", "context_length", "vocab_size")
 
 OPENAI_CLIP = Table("OpenAI CLIP", (*ENCODERS, rule("logit_scale", LOGIT_SCALE)), unused=SIZES)
@@ -70,16 +75,17 @@ SIZE_NAMES = SizeNames(
 
 
 def config_from_open_clip(file: Path, tensors: Tensors) -> ClipConfig:
-    """The sizes of an open_clip model: shapes, and what its open_clip_config.json says beside.
+    """Infer the sizes of an open_clip model from its shapes and its open_clip_config.json.
 
-    UserError for a file that is not there or describes a model that computes what ours does not.
+    Raises:
+      UserError: The file does not exist or describes a model that differs from ours in its computation.
     """
     try:
         model = json.loads(file.read_text())["model_cfg"]
         vision, text = dict(model["vision_cfg"]), dict(model["text_cfg"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} is no readable open_clip_config.json ({error}); copy it beside the weights") from error
-    # What is left out there has these values. Anything else would be computed differently.
+    # Values of absent fields, which are the only ones that our CLIP computes.
     plain: dict[str, object] = {"timm_model_name": None, "hf_model_name": None, "mlp_ratio": 4.0, "ls_init_value": None}
     plain |= {"attentional_pool": False, "pool_type": "tok", "no_ln_pre": False, "output_tokens": False}
     other = [f"vision_cfg.{key} {vision[key]}" for key, value in plain.items() if vision.get(key, value) != value]

@@ -1,4 +1,4 @@
-"""All programs whose checkpoints are read and written: which table, which system, what its shapes tell."""
+"""All programs whose checkpoints are read and written: their tables, systems and inferred settings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from eaglenet_jax.port.table import Rule, Table, Tensors
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A program whose checkpoints we read and write.
+    """A program whose checkpoints are read and written.
 
-    system: what it becomes here. table: from the head's options. sizes: the CLIP's, from the file and its tensors.
-    settings: what the tensors tell of the rest of the config. unused: from the tensors that are used, the ones that
-    the program has beside them. released: it is one of the released retrieval programs, whose behaviour the preset
-    `released` repeats.
+    Attributes:
+      name: Value of `--from`.
+      system: Name of the system that it becomes.
+      table: The table, from the head's options.
+      sizes: The CLIP's sizes, from the file and its tensors.
+      settings: Other config values that the tensors determine.
+      unused: From the tensors that are used, those that the program contains in addition.
+      released: Whether it is one of the released retrieval programs, whose behaviour the preset `released` repeats.
     """
 
     name: str
@@ -37,7 +41,11 @@ class Source:
     released: bool = True
 
     def read(self, given: str) -> tuple[Path, dict[str, Any]]:
-        """The file that a user means by `given`, and its tensors. UserError if it cannot be read."""
+        """Find the file that a user means by `given` and read its tensors.
+
+        Raises:
+          UserError: It cannot be read.
+        """
         file = Path(given)
         if self.name == "hf" and not file.is_file():
             file = clip_files(given)[1]
@@ -50,7 +58,7 @@ OPEN_CLIP_WEIGHTS, OPEN_CLIP_CONFIG = "open_clip_model.safetensors", "open_clip_
 
 
 def _prefixed(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    return tuple(each.prefixed(source="clip.") for each in rules)
+    return tuple(rule.prefixed(source="clip.") for rule in rules)
 
 
 def _from_shapes(names: SizeNames, prefix: str = "") -> Callable[[Path, Tensors], ClipConfig]:
@@ -63,7 +71,7 @@ def _eaglenet(head: Mapping[str, Any]) -> Table:
     rules += (
         (heads.FRAME_POSITIONS, heads.CLIP_LOGIT_SCALE) if softmax else (heads.FRAME_POSITIONS, *heads.SIGMOID_LOSS)
     )
-    # The program builds these and never uses them; with the sigmoid loss CLIP's logit scale as well.
+    # The program creates these and never uses them; with the sigmoid loss CLIP's logit scale as well.
     unused = ["transformerClip.*", "frame_position_embeddings.*", heads.RADIUS_UNUSED]
     unused += [f"clip.{name}" for name in openai_clip.SIZES]
     unused += [] if softmax else heads.CLIP_LOGIT_SCALE.sources
@@ -138,7 +146,11 @@ SOURCES = {
 
 
 def source_called(name: str) -> Source:
-    """The source of that name. UserError if there is none."""
+    """Return the source of that name.
+
+    Raises:
+      UserError: There is none.
+    """
     if name not in SOURCES:
         raise UserError(f"--from: no source is named {name!r}; choose one of {', '.join(SOURCES)}")
     return SOURCES[name]

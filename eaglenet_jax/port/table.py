@@ -1,8 +1,8 @@
-"""Names and layouts of a PyTorch program's tensors against ours: one declarative table a source, read both ways.
+"""Tables that map names and layouts of a PyTorch program's tensors to ours, used in both directions.
 
 A rule pairs names of the source with paths of our tree and an invertible change of layout. `{i}` in a name stands for a
-number and is the same on both sides. Reading is strict: whatever is missing, left over or misshaped is listed in one
-error, unless the table names it as unused.
+number and is the same on both sides. Reading is strict: all names that are missing, left over or of another shape are
+listed in one error, unless the table names them as unused.
 """
 
 from __future__ import annotations
@@ -26,26 +26,38 @@ LOGIT_SCALE = "head/matching_loss/logit_scale"  # where every head with a softma
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """`sources`, names in the PyTorch program, hold what is in `targets`, paths in our tree with / between parts."""
+    """Pairing of names of the source with paths of our tree.
+
+    Attributes:
+      sources: Names in the PyTorch program.
+      targets: Paths in our tree, with / between parts.
+      transform: Change of layout.
+    """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     transform: Transform = SAME
 
     def prefixed(self, source: str = "", target: str = "") -> Rule:
-        """The same rule with `source` before its source names and `target` before its target paths."""
+        """Return the same rule with `source` before its source names and `target` before its target paths."""
         sources = tuple(source + name for name in self.sources)
         return Rule(sources, tuple(target + path for path in self.targets), self.transform)
 
 
 def rule(sources: str | tuple[str, ...], targets: str | tuple[str, ...], transform: Transform = SAME) -> Rule:
-    """A rule; a single name needs no tuple."""
+    """Build a rule; a single name needs no tuple."""
     return Rule(_as_tuple(sources), _as_tuple(targets), transform)
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """All rules of a source. unused: names that the source may hold and that nothing is computed from."""
+    """All rules of a source.
+
+    Attributes:
+      name: Name of the source, for errors.
+      rules: Its rules.
+      unused: Names that the source may contain and that nothing is computed from.
+    """
 
     name: str
     rules: tuple[Rule, ...]
@@ -53,10 +65,15 @@ class Table:
 
 
 def to_flax(table: Table, tensors: Tensors, expected: Tree) -> Tree:
-    """The tensors of a source as our tree, floats as float32.
+    """Convert the tensors of a source to our tree, floats as float32.
 
-    expected: the tree to fill, leaves with a shape (`jax.eval_shape` of the model's init). UserError lists every name
-    that is missing, left over or of another shape.
+    Args:
+      table: Table of the source.
+      tensors: Tensors of the source.
+      expected: The tree to fill, leaves with a shape (`jax.eval_shape` of the model's init).
+
+    Raises:
+      UserError: Lists every name that is missing, left over or of another shape.
     """
     shapes = {path: tuple(leaf.shape) for path, leaf in _flat(expected).items()}
     filled: dict[str, np.ndarray] = {}
@@ -79,7 +96,7 @@ def to_flax(table: Table, tensors: Tensors, expected: Tree) -> Tree:
             arrays = instance.transform.to_flax([_float32(tensors[name]) for name in instance.sources], targets)
             filled.update(zip(instance.targets, arrays, strict=True))
     unused = [_pattern(name) for name in table.unused]
-    left = [name for name in tensors if name not in used and not any(each.fullmatch(name) for each in unused)]
+    left = [name for name in tensors if name not in used and not any(pattern.fullmatch(name) for pattern in unused)]
     wrong += [f"not known here: {name}" for name in left]
     if wrong:
         raise UserError(f"{table.name}: {len(wrong)} names do not fit the model: {'; '.join(wrong)}")
@@ -87,7 +104,11 @@ def to_flax(table: Table, tensors: Tensors, expected: Tree) -> Tree:
 
 
 def to_pytorch(table: Table, tree: Tree) -> dict[str, np.ndarray]:
-    """Our tree under the source's names and in its layout, bit for bit. UserError lists paths that no rule names."""
+    """Convert our tree to the source's names and layout, bit for bit.
+
+    Raises:
+      UserError: Lists the paths without a rule.
+    """
     flat = {path: np.asarray(leaf) for path, leaf in _flat(tree).items()}
     tensors: dict[str, np.ndarray] = {}
     for instance in _instances(table, flat):
@@ -97,34 +118,34 @@ def to_pytorch(table: Table, tree: Tree) -> dict[str, np.ndarray]:
 
 
 def unused_tensors(table: Table, tensors: Tensors) -> dict[str, np.ndarray]:
-    """The tensors of a source that its table names as unused."""
+    """Return the tensors of a source that its table names as unused."""
     patterns = [_pattern(name) for name in table.unused]
-    return {name: value for name, value in tensors.items() if any(each.fullmatch(name) for each in patterns)}
+    return {name: value for name, value in tensors.items() if any(pattern.fullmatch(name) for pattern in patterns)}
 
 
 def _instances(table: Table, paths: Iterable[str]) -> list[Rule]:
-    """The rules that make up `paths`, with numbers in place of `{i}`, each once. UserError for paths without a rule."""
-    compiled = [(each, [_pattern(target) for target in each.targets]) for each in table.rules]
+    """Return the rules that make up `paths`, numbers in place of `{i}`, each once; UserError for paths without one."""
+    compiled = [(rule, [_pattern(target) for target in rule.targets]) for rule in table.rules]
     found: dict[tuple[str, ...], Rule] = {}
-    homeless = []
+    unmatched = []
     for path in paths:
-        for each, patterns in compiled:
+        for rule, patterns in compiled:
             match = next((m for m in (pattern.fullmatch(path) for pattern in patterns) if m), None)
             if match:
                 numbers = match.groupdict()
-                names = tuple(name.format(**numbers) for name in each.sources)
-                targets = tuple(target.format(**numbers) for target in each.targets)
-                found[targets] = Rule(names, targets, each.transform)
+                names = tuple(name.format(**numbers) for name in rule.sources)
+                targets = tuple(target.format(**numbers) for target in rule.targets)
+                found[targets] = Rule(names, targets, rule.transform)
                 break
         else:
-            homeless.append(path)
-    if homeless:
-        raise UserError(f"{table.name}: no rule for {len(homeless)} parameters of the model: {'; '.join(homeless)}")
+            unmatched.append(path)
+    if unmatched:
+        raise UserError(f"{table.name}: no rule for {len(unmatched)} parameters of the model: {'; '.join(unmatched)}")
     return list(found.values())
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """`{i}` matches a number, `*` anything."""
+    """Compile a name: `{i}` matches a number, `*` anything."""
     parts = re.split(r"(\{\w+\}|\*)", name)
     return re.compile(
         "".join(

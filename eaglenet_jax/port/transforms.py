@@ -14,16 +14,18 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """A change of layout and its inverse; each takes and gives lists, so several tensors may become one or one several.
+    """Change of layout and its inverse, on lists, since several tensors may become one, or one several.
 
-    to_flax: (source arrays, shapes of the targets) → target arrays. to_pytorch: target arrays → source arrays.
+    Attributes:
+      to_flax: (source arrays, shapes of the targets) → target arrays.
+      to_pytorch: Target arrays → source arrays.
     """
 
     to_flax: Callable[[Arrays, Sequence[Shape]], list[np.ndarray]]
     to_pytorch: Callable[[Arrays], list[np.ndarray]]
 
     def source_shapes(self, targets: Sequence[Shape]) -> list[Shape]:
-        """Shapes of the source tensors that give targets of these shapes."""
+        """Return the shapes of the source tensors that give targets of these shapes."""
         return [array.shape for array in self.to_pytorch([np.broadcast_to(np.float32(0), shape) for shape in targets])]
 
 
@@ -37,7 +39,7 @@ def _convolution(arrays: Arrays) -> list[np.ndarray]:
     return [kernel.reshape(side, side, 3, kernel.shape[1]).transpose(3, 2, 0, 1)]
 
 
-# The same array.
+# No change.
 SAME = Transform(lambda sources, _: list(sources), lambda targets: list(targets))
 
 # A linear layer's weight (out, in) ↔ a kernel [in, out].

@@ -241,7 +241,7 @@ def test_cut_captions_are_told_once_with_their_number(train, tokenizer, caplog):
         data = dataset(with_text(train, 2, "dog " * 500), tokenizer)
         data[0], data[1]
     assert [record.getMessage() for record in caplog.records] == [
-        "1 of 14 captions of split 'train' are longer than max_words=12 and are cut"
+        "1 of 14 captions of split 'train' are longer than max_words=12 and are truncated"
     ]
 
 

@@ -110,7 +110,7 @@ def test_a_broken_manifest_is_refused(tmp_path):
 
 
 def test_a_split_that_is_not_there_is_refused_with_those_that_are(prepared):
-    with pytest.raises(UserError, match="no split 'val'; it has test, train"):
+    with pytest.raises(UserError, match="no split 'val'; choose one of test, train"):
         prepared.split("val")
 
 

@@ -37,7 +37,7 @@ def test_rows_come_from_their_shards_in_every_process(shards):
 
 def test_other_missing_and_damaged_tokens_are_named(shards):
     folder, _ = shards
-    with pytest.raises(UserError, match="frames is 2 there and 5 here"):
+    with pytest.raises(UserError, match="frames is 2, needed is 5"):
         TokenReader.open(folder, dataclasses.replace(HEADER, frames=5))
     np.save(shard_file(folder, 1), np.zeros((3, 2, 3, 5), np.float16))
     with pytest.raises(UserError, match=r"00001\.npy holds float16 \(3, 2, 3, 5\)"):

@@ -141,7 +141,7 @@ def test_what_a_file_lacks_or_another_encoder_needs_stays_as_it_was(blip2, tmp_p
     save_file({"query_tokens": captioning["query_tokens"]}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"missing qformer\.layernorm\.weight"):
         start_from_blip2(before, SHAPE, str(tmp_path))
-    with pytest.raises(UserError, match="layers is 3 there and 2 in config"):
+    with pytest.raises(UserError, match=r"layers is 3, config\.head\.transformer\.layers is 2"):
         start_from_blip2(before, QueryShape(8, 2, 2, 12), str(tmp_path))
     with pytest.raises(UserError, match="describes no BLIP-2"):
         start_from_blip2(before, SHAPE, str(tmp_path / "nothing"))

@@ -140,7 +140,7 @@ def test_damaged_and_foreign_files_get_one_line(folder, tmp_path):
 
 
 def test_a_hub_name_without_a_connection_gets_one_line():
-    with pytest.raises(UserError, match=r"no-such-org/no-such-clip: no such folder.*cannot be had") as caught:
+    with pytest.raises(UserError, match=r"no-such-org/no-such-clip: no such folder.*cannot be read") as caught:
         load_clip("no-such-org/no-such-clip")
     assert "\n" not in str(caught.value)
 

@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 
 from eaglenet_jax.command import Parser, run_command
 
-# Each command is a module of its own, imported when it is asked for, so that --help answers at once.
+# Each command is a module of its own, imported only when it runs, so that --help is fast.
 COMMANDS = {
     "index": "bring an index up to date with files and folders of videos",
     "query": "find the moments that a sentence, a picture or a video describes",
-    "serve": "a page to search on, at this machine's own address",
-    "demo": "make clips, index them and answer three queries; offline, in a minute",
+    "serve": "serve a search page from this machine",
+    "demo": "render clips, index them and answer three queries; offline, in a minute",
     "export": "write a run's best checkpoint as a small folder to share",
 }
-INDEX = "folder of the index, or what LanceDB opens: s3://…, gs://…, az://…"
+INDEX = "folder of the index, or a URI that LanceDB opens: s3://…, gs://…, az://…"
 CHECKPOINT = (
     "work directory of a run, folder of `search export`, or a Hugging Face CLIP by folder or name; "
-    "default: the one the index was made with"
+    "default: the one with which the index was created"
 )
 
 
@@ -41,8 +41,8 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", required=True, metavar="URI", help=INDEX)
     parser.add_argument("--checkpoint", help=CHECKPOINT)
     parser.add_argument("--window", type=float, metavar="SECONDS", help="length of a window (12)")
-    parser.add_argument("--overlap", type=float, metavar="SECONDS", help="shared with the window before (4)")
-    parser.add_argument("--shots", action="store_true", help="end a window also where a shot ends")
+    parser.add_argument("--overlap", type=float, metavar="SECONDS", help="shared with the previous window (4)")
+    parser.add_argument("--shots", action="store_true", help="also end a window at the end of a shot")
 
 
 def _query_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +53,9 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="FILE", help="search by a picture instead")
     parser.add_argument("--top", type=int, default=10, help="results, default %(default)s")
     parser.add_argument(
-        "--rerank", type=int, default=0, metavar="K", help="score the K nearest again with the head (0)"
+        "--rerank", type=int, default=0, metavar="K", help="rescore the K nearest windows with the head (0)"
     )
-    parser.add_argument("--merge", action="store_true", help="one result of windows of a video that overlap")
+    parser.add_argument("--merge", action="store_true", help="merge overlapping windows of a video into one result")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--html", metavar="FILE", help="also write a page with thumbnails and players")
 
@@ -64,30 +64,30 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", required=True, metavar="URI", help=INDEX)
     parser.add_argument("--checkpoint", help=CHECKPOINT)
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on, default %(default)s: this machine alone"
+        "--host", default="127.0.0.1", help="address to listen on, default %(default)s: only this machine"
     )
     parser.add_argument("--port", type=int, default=7860, help="default %(default)s")
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="runs/search_demo", help="default %(default)s")
-    parser.add_argument("--clips", type=int, default=60, help="clips to make, default %(default)s")
+    parser.add_argument("--clips", type=int, default=60, help="clips to render, default %(default)s")
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="work directory of a run")
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default %(default)s")
-    parser.add_argument("--how", metavar="TEXT", help="for the model card: how it was trained, as the command")
+    parser.add_argument("--how", metavar="TEXT", help="for the model card: how it was trained, such as the command")
     parser.add_argument(
         "--own-words",
         action="store_true",
-        help="keep the embeddings of words in the training captions alone, for a model that was trained from nothing",
+        help="keep only the embeddings of words in the training captions, for a model trained from scratch",
     )
 
 
 def main(arguments: Sequence[str]) -> int | None:
-    """Runs one command."""
+    """Run one command."""
     given = _parser().parse_args(arguments)
     command = importlib.import_module(f"eaglenet_jax.search.commands.{given.command}")
     return command.run(given)

@@ -1,4 +1,4 @@
-"""Which video files there are, and which of them an index has as they are now."""
+"""Video files to index, and their comparison with the files that an index contains."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from eaglenet_jax.search.store import FileState
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What there is to do. new, changed, unchanged: files by absolute path. gone: indexed paths whose file is no longer
-    there. replaced: files that have rows of an older content beside their own, with the content's hash.
+    """Work to bring an index up to date.
+
+    Attributes:
+      new: Files to index, absolute paths.
+      changed: Indexed files whose content has changed, absolute paths.
+      unchanged: Indexed files to leave alone, absolute paths.
+      gone: Indexed paths whose file no longer exists.
+      replaced: Files that have rows of an older content besides the current ones, with the hash of the current content.
     """
 
     new: tuple[Path, ...]
@@ -27,8 +33,10 @@ class Plan:
 
 
 def find_videos(place: Path) -> list[Path]:
-    """A file itself, or all files below a folder with a suffix that videos go by; as `named`, sorted. UserError for a
-    place that is not there.
+    """List a file itself, or all files below a folder with the suffix of a video; as `named`, sorted.
+
+    Raises:
+      UserError: The place does not exist.
     """
     place = named(place)
     if place.is_file():
@@ -38,19 +46,27 @@ def find_videos(place: Path) -> list[Path]:
 
 
 def named(place: Path) -> Path:
-    """The one name that an index has for a file or folder: absolute, without "..". Links keep their names."""
+    """Return the name of a file or folder in an index: absolute, without "..". Links keep their names."""
     return Path(os.path.abspath(place))
 
 
 def make_plan(place: Path, files: Sequence[Path], indexed: Mapping[str, Sequence[FileState]]) -> Plan:
-    """Compares the files of a place with what is indexed of it.
+    """Compare the files of a place with the indexed files of it.
 
-    A file of the same size and time of change counts as unchanged without being read; else its content's hash decides.
-    UserError where a folder holds no videos any more and the index still has some of it: a disk may not be there.
+    A file of the same size and modification time counts as unchanged without being read; else the hash of its content
+    decides.
+
+    Args:
+      place: File or folder.
+      files: Its videos, from `find_videos`.
+      indexed: States of the indexed files, by path.
+
+    Raises:
+      UserError: A folder contains no videos while the index has some of it: a disk may not be mounted.
     """
-    there = {str(file) for file in files}
-    # A file that was named itself is indexed whatever it is called; a listing of its folder may leave it out.
-    gone = tuple(sorted(path for path in indexed if path not in there and not Path(path).is_file()))
+    present = {str(file) for file in files}
+    # A file given by name is indexed whatever its suffix; a listing of its folder may leave it out.
+    gone = tuple(sorted(path for path in indexed if path not in present and not Path(path).is_file()))
     if not files and gone and len(gone) == len(indexed):
         raise UserError(
             f"{place} holds no videos now, the index has {len(indexed)} files of it; is a disk missing? To drop them "
@@ -73,21 +89,25 @@ def make_plan(place: Path, files: Sequence[Path], indexed: Mapping[str, Sequence
 
 
 def is_current(file: Path, state: FileState) -> bool:
-    """Whether a file is as it was when it was indexed."""
+    """Return whether a file has the state in which it was indexed."""
     try:
-        found = file.stat()
-        return found.st_size == state.size and (found.st_mtime_ns == state.time or content_hash(file) == state.hash)
+        status = file.stat()
+        return status.st_size == state.size and (status.st_mtime_ns == state.time or content_hash(file) == state.hash)
     except OSError:
-        return False  # it will be tried, and reported
+        return False  # indexing tries to read it and reports the error
 
 
 def file_state(file: Path) -> FileState:
-    """Reads a file's state. OSError where it cannot be read."""
-    found = file.stat()
-    return FileState(content_hash(file), found.st_size, found.st_mtime_ns)
+    """Read the state of a file.
+
+    Raises:
+      OSError: It cannot be read.
+    """
+    status = file.stat()
+    return FileState(content_hash(file), status.st_size, status.st_mtime_ns)
 
 
 def content_hash(file: Path) -> str:
-    """BLAKE2b of a file's content, 32 hexadecimal digits."""
+    """Return BLAKE2b of a file's content, 32 hexadecimal digits."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

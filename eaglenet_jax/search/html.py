@@ -1,4 +1,4 @@
-"""Moments as HTML: a page that stands alone, and the cards that it shares with the one in the browser."""
+"""HTML of moments: a self-contained page, and the cards that it shares with the search page."""
 
 from __future__ import annotations
 
@@ -34,19 +34,20 @@ body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
 h1 { font-size: 1.125rem; margin: 2.5rem 0 1rem; overflow-wrap: anywhere; }
 """
 
-NOTHING = "<p>The index is empty: nothing to find yet.</p>"
+NOTHING = "<p>The index is empty. Add videos with search index.</p>"
 
 
 def clock(seconds: float) -> str:
-    """0:07.5, 12:00.0, 1:02:03.0."""
+    """Format seconds as 0:07.5, 12:00.0, 1:02:03.0."""
     minutes, rest = divmod(round(seconds * 10), 600)
     hours, minutes = divmod(minutes, 60)
     return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest // 10:02d}.{rest % 10}"
 
 
 def results_page(answers: Sequence[tuple[str, Sequence[Moment]]]) -> str:
-    """A page for (query, its moments), complete in one file: thumbnails are inside, players read the videos where they
-    are.
+    """Return a page of (query, its moments), complete in one file.
+
+    Thumbnails are embedded; players read the videos from their files.
     """
     sections = "".join(
         f"<section><h1>{escape(query)}</h1>{cards(moments, _file_url)}</section>" for query, moments in answers
@@ -68,10 +69,12 @@ def cards(
     video_url: Callable[[Moment], str],
     frame_url: Callable[[Moment, int], str] | None = None,
 ) -> str:
-    """A list of moments, each with a player.
+    """Return a list of moments, each with a player.
 
-    video_url: where a moment's video is, and from when to when it is played (#t=start,end). frame_url: where the
-    picture of one of its frames is; None: the weights of frames are shown without pictures.
+    Args:
+      moments: Moments, best first.
+      video_url: URL of a moment's video, with the interval to play (#t=start,end).
+      frame_url: URL of the picture of one of its frames; None shows the weights of frames without pictures.
     """
     if not moments:
         return NOTHING

@@ -1,4 +1,4 @@
-"""A searchable index of videos, for programs: `SearchIndex.open(uri)`, `.add(…)`, `.query(…)`."""
+"""Searchable index of videos, for programs: `SearchIndex.open(uri)`, `.add(…)`, `.query(…)`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Place = str | os.PathLike[str]
 
 
 class SearchIndex:
-    """An index and its model. Compiled functions are kept: the second query of a process is fast."""
+    """An index and its model. Compiled functions are kept, so later queries of a process are fast."""
 
     def __init__(self, store: Store, checkpoint: str) -> None:
         self.store = store
@@ -27,23 +27,33 @@ class SearchIndex:
 
     @classmethod
     def open(cls, uri: Place, checkpoint: Place | None = None) -> SearchIndex:
-        """An index that is there.
+        """Open an existing index.
 
-        uri: a folder, or what LanceDB opens (s3://…, gs://…, az://…). checkpoint: where its model is now, by default
-        where it was when the index was made. The model is opened when it is first needed, and refused if it is another
-        one than the index was made with. UserError for what is not there.
+        The model is opened at first use.
+
+        Args:
+          uri: A folder, or a URI that LanceDB opens (s3://…, gs://…, az://…).
+          checkpoint: Place of its model, by default the one with which the index was created.
+
+        Raises:
+          UserError: There is no index.
         """
         store = Store.open(str(uri))
         known = store.settings.checkpoint
-        # A folder is noted by its absolute path, so "demo" is the model that ships, whatever folders are here now.
+        # Folders are recorded by absolute path, so "demo" is the shipped model, even if a folder has that name.
         return cls(store, str(checkpoint or (DEMO_MODEL if known == DEMO else known)))
 
     @classmethod
     def create(cls, uri: Place, checkpoint: Place, rule: WindowRule | None = None) -> SearchIndex:
-        """A new index, or the one that is there if it has the same model and windows.
+        """Create an index, or open the existing one if it has the same model and windows.
 
-        checkpoint: a work directory, a folder of `search export`, or a Hugging Face CLIP by folder or name. rule: how
-        videos are cut into windows, by default 12 s with an overlap of 4. UserError if anything does not fit.
+        Args:
+          uri: As in `open`.
+          checkpoint: A work directory, a folder of `search export`, or a Hugging Face CLIP by folder or name.
+          rule: How videos are cut into windows, by default 12 s with an overlap of 4 s.
+
+        Raises:
+          UserError: The existing index has another model or other windows.
         """
         model = open_model(checkpoint)
         settings = StoreSettings(
@@ -55,7 +65,11 @@ class SearchIndex:
 
     @functools.cached_property
     def model(self) -> SearchModel:
-        """Encoders and head. UserError where they cannot be opened, or are not those of the index."""
+        """Encoders and head.
+
+        Raises:
+          UserError: They cannot be opened, or are not those of the index.
+        """
         try:
             model = open_model(self._checkpoint)
         except UserError as error:
@@ -71,11 +85,11 @@ class SearchIndex:
         return model
 
     def __len__(self) -> int:
-        """Windows in the index."""
+        """Return the number of windows in the index."""
         return len(self.store)
 
     def add(self, videos: Place | Sequence[Place], progress: bool = False) -> Added:
-        """Brings files and folders up to date, see `indexing.add_videos`."""
+        """Bring files and folders up to date, see `indexing.add_videos`."""
         places = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
         return add_videos(self.store, self.model, [Path(place) for place in places], progress)
 
@@ -89,10 +103,18 @@ class SearchIndex:
         rerank: int = 0,
         merge: bool = False,
     ) -> list[Moment]:
-        """The best moments for one sentence, video or picture, best first.
+        """Find the best moments for one sentence, video or picture, best first.
 
-        rerank: how many of the nearest windows the model's head scores again, for a sentence only. merge: one moment
-        instead of windows that overlap. UserError unless exactly one query is given, and for one that cannot be read.
+        Args:
+          text: A sentence.
+          video: A video file.
+          image: An image file.
+          top: Most moments to return.
+          rerank: Number of the nearest windows that the model's head rescores, for a sentence only.
+          merge: Return one moment for windows that overlap.
+
+        Raises:
+          UserError: Not exactly one query is given, or it cannot be read.
         """
         if (text is not None) + (video is not None) + (image is not None) != 1:
             raise UserError("give one query: a sentence, a video or a picture")

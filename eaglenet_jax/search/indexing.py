@@ -1,4 +1,4 @@
-"""Adding videos to an index: read, encode in batches, commit whole files now and then."""
+"""Adding videos to an index: read, encode in batches, commit whole files from time to time."""
 
 from __future__ import annotations
 
@@ -26,10 +26,19 @@ NOT_FINITE = "the model's features of it are not finite, or too large for the in
 
 @dataclasses.dataclass(frozen=True)
 class Added:
-    """What `add_videos` did. new, changed, unchanged, dropped: files; dropped are also those whose new content cannot
-    be read, which are in `failed` too. windows: rows that were written. elsewhere: files
-    that another process indexed meanwhile. failed: by path, why a file could not be read. warnings: by path, what is
-    wrong with a file that was indexed all the same. seconds: that it took.
+    """Result of `add_videos`.
+
+    Attributes:
+      new: New files that were indexed.
+      changed: Changed files that were indexed again.
+      unchanged: Files that were left alone.
+      dropped: Files whose rows were deleted, including those whose new content cannot be read, which are in `failed`
+        too.
+      windows: Rows that were written.
+      elsewhere: Files that another process indexed in the meantime.
+      failed: By path, why a file could not be read.
+      warnings: By path, what is wrong with a file that was indexed nevertheless.
+      seconds: Duration.
     """
 
     new: int
@@ -44,12 +53,20 @@ class Added:
 
 
 def add_videos(store: Store, model: SearchModel, places: Sequence[Path], progress: bool = True) -> Added:
-    """Brings the index up to date with files and folders: new and changed files are indexed, those that are no longer
-    there are dropped. Files of other places stay as they are.
+    """Bring the index up to date with files and folders.
 
-    A file's rows are committed together, so a process that was killed has left whole files, and another call goes on.
-    Several processes may do the same at once. UserError for a place that is not there, or an index that cannot be
-    written.
+    New and changed files are indexed, and those that no longer exist are dropped. Files of other places are left alone.
+    A file's rows are committed together, so a killed process leaves whole files, and the next call indexes the rest.
+    Several processes may index the same places at once.
+
+    Args:
+      store: The index.
+      model: Its model.
+      places: Files and folders.
+      progress: Show progress on stderr.
+
+    Raises:
+      UserError: A place does not exist, or the index cannot be written.
     """
     started = time.monotonic()
     places = list(dict.fromkeys(map(named, places)))
@@ -57,7 +74,7 @@ def add_videos(store: Store, model: SearchModel, places: Sequence[Path], progres
     changed = {str(file) for plan in plans for file in plan.changed}
     todo = list(dict.fromkeys(file for plan in plans for file in (*plan.new, *plan.changed)))
     dropped = _drop(store, plans)
-    # In an order of its own, so that processes that do the same meet as late as they can.
+    # In random order, so that processes that index the same places rarely read the same file.
     random.SystemRandom().shuffle(todo)
     writing = _Writing(store, model, places, changed)
     with IndexingLine(todo, shown=progress) as line:
@@ -70,7 +87,7 @@ def add_videos(store: Store, model: SearchModel, places: Sequence[Path], progres
                     line.reached(read.file, read.share)
         finally:
             stream.close()
-            writing.commit()  # also when the user has stopped it
+            writing.commit()  # also when the user interrupts
     store.tidy()
     new = len(writing.finished - changed)
     return Added(
@@ -97,7 +114,7 @@ def _drop(store: Store, plans: Sequence[Plan]) -> int:
 def _batches(
     stream: Iterator[ReadWindow | FileEnd], writing: _Writing, line: IndexingLine
 ) -> Iterator[list[ReadWindow]]:
-    """Full batches while files go on, and one that is not full at the end."""
+    """Generate full batches, and the last one whatever its size."""
     batch: list[ReadWindow] = []
     for result in stream:
         if isinstance(result, FileEnd):
@@ -112,11 +129,11 @@ def _batches(
 
 
 class _Writing:
-    """Rows on their way into the store, kept until all of their file are there."""
+    """Rows on their way into the store, kept until all rows of their file are complete."""
 
     def __init__(self, store: Store, model: SearchModel, places: Sequence[Path], changed: set[str]) -> None:
         self._store, self._model, self._places, self._changed = store, model, places, changed
-        self._indexed: dict[str, list[FileState]] = {}  # by other processes, since this one began
+        self._indexed: dict[str, list[FileState]] = {}  # by other processes, since this one started
         self._rows: dict[str, list[StoredWindow]] = {}
         self._expected: dict[str, int] = {}
         self._committed = time.monotonic()
@@ -127,14 +144,14 @@ class _Writing:
         self.warnings: dict[str, str] = {}
 
     def is_done(self, file: Path) -> bool:
-        """Whether another process has indexed a file since this one looked."""
+        """Return whether another process has indexed a file since the plan was made."""
         return any(is_current(file, state) for state in self._indexed.get(str(file), ()))
 
     def end(self, end: FileEnd) -> str | None:
-        """A file has given all of its windows. What is to be said about it."""
+        """Record that a file has given all of its windows; return a message to show about it."""
         path = str(end.file)
         if path in self.failed:
-            return None  # by its features, which has been said
+            return None  # because of its features, which has been reported
         if end.reason is not None:
             return self._fail(path, end.reason)
         if not end.windows:
@@ -146,19 +163,19 @@ class _Writing:
         return end.warning
 
     def _fail(self, path: str, reason: str) -> str:
-        """A file gives no rows, and loses those of an older content."""
+        """Record that a file gives no rows, and drop those of an older content."""
         self._rows.pop(path, None)
         self._expected.pop(path, None)
         self.warnings.pop(path, None)
         if path in self._changed:
             self._store.drop([path])
             self.dropped += 1
-            reason += "; it has changed, and what was indexed of it before is dropped"
+            reason += "; it has changed, so its old rows are dropped"
         self.failed[path] = reason
         return reason
 
     def encode(self, batch: Sequence[ReadWindow]) -> list[tuple[Path, str]]:
-        """Features of windows; commits when it is time. Files whose features are of no use, and why."""
+        """Encode windows and commit from time to time. Returns files with unusable features, and why."""
         rows = [*batch, *[batch[-1]] * (BATCH - len(batch))]  # one size, one compiled program
         features = to_host(
             self._model.encode_windows(np.stack([read.frames for read in rows]), [read.count for read in rows])
@@ -169,7 +186,7 @@ class _Writing:
         unusable: list[tuple[Path, str]] = []
         for number, read in enumerate(batch):
             if read.window.path in self.failed:
-                continue  # it broke while this window was waiting
+                continue  # the file failed while this window was waiting
             if not (np.isfinite(stored[number]).all() and np.isfinite(pooled[number]).all()):
                 unusable.append((read.file, self._fail(read.window.path, NOT_FINITE)))
                 continue
@@ -181,7 +198,7 @@ class _Writing:
         return unusable
 
     def commit(self) -> None:
-        """Writes the files that are complete, and looks at what other processes have written."""
+        """Write the files that are complete, and read what other processes have written."""
         complete = [path for path, count in self._expected.items() if len(self._rows.get(path, ())) == count]
         rows = [row for path in complete for row in self._rows.pop(path)]
         self._store.add(rows)

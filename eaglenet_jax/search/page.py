@@ -1,4 +1,4 @@
-"""The page to search on: Gradio for the form, plain HTML for the moments, and the files of the index and no others."""
+"""Search page: Gradio for the form, plain HTML for the moments; it serves only files of the index."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RERANK_DEPTHS = [0, 15, 100, 500]
 EVERYWHERE = ("0.0.0.0", "::")
-NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}  # a file is what its name says, whatever is in it
+NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}  # browsers must not guess another type from the content
 PAGE_STYLE = """
 .gradio-container .fillable { max-width: 88rem !important; }
 .trouble { border-left: 4px solid #b3261e; padding: .5rem .75rem; margin: 0; }
@@ -32,11 +32,18 @@ PAGE_STYLE = """
 
 
 def make_app(index: SearchIndex, host: str = "127.0.0.1") -> FastAPI:
-    """The page at / and what it shows: /media/ID, the video of a row of the index; /moments/ID, a copy of its stretch
-    for what browsers do not play; /frames/ID/N, the picture of its frame N. Anything else is not found.
+    """Build the web app of an index.
 
-    host: the address that it will listen on; requests for another name are refused, so that no page of the web can ask
-    through a name of its own. UserError without Gradio.
+    Serves the page at /; /media/ID, the video of a row of the index; /moments/ID, a copy of its interval for formats
+    that browsers do not play; /frames/ID/N, the picture of its frame N. Anything else is not found.
+
+    Args:
+      index: The index.
+      host: The address that it will listen on. Requests for another host name are refused, so that no web page can
+        reach it by DNS rebinding.
+
+    Raises:
+      UserError: Gradio is not installed.
     """
     try:
         import gradio
@@ -83,7 +90,7 @@ def make_app(index: SearchIndex, host: str = "127.0.0.1") -> FastAPI:
             raise HTTPException(404, str(error)) from error
         return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "max-age=3600", **NO_SNIFFING})
 
-    # Fonts of this machine: the page asks no other for anything.
+    # System fonts, so that the page loads nothing from other hosts.
     theme = gradio.themes.Default(
         primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
@@ -101,14 +108,15 @@ def make_app(index: SearchIndex, host: str = "127.0.0.1") -> FastAPI:
 
 
 def allowed_names(host: str) -> list[str]:
-    """What a request may call the machine that listens at `host`; "*" for anything."""
+    """Return the host names that a request to a server at `host` may use; "*" for any."""
     if host in EVERYWHERE:
         return ["*"]
-    # Browsers write an IPv6 address in brackets, which are the framework's to take off or not.
+    # Browsers write an IPv6 address in brackets, which the framework may or may not strip.
     return [host, *([f"[{host}]"] if ":" in host else []), "localhost", "127.0.0.1", "::1", "[::1]"]
 
 
 def _is_the_indexed_file(window: StoredWindow) -> bool:
+    """Return whether the file of a row exists with the size that it had when it was indexed."""
     path = Path(window.path)
     try:
         return path.is_file() and window.file is not None and path.stat().st_size == window.file.size
@@ -117,8 +125,9 @@ def _is_the_indexed_file(window: StoredWindow) -> bool:
 
 
 def _stretch(window: StoredWindow, start: float | None, end: float | None, seconds: float) -> tuple[float, float]:
-    """What is shown of a moment: as asked for, as far as a merged moment can reach, which is a window's length
-    further than its best window on both sides.
+    """Return the interval to show of a moment: as requested, within reach of a merged moment.
+
+    A merged moment reaches at most a window's length further than its best window on both sides.
     """
     if start is None or end is None or not (math.isfinite(start) and math.isfinite(end)):
         return window.start, window.end
@@ -134,7 +143,7 @@ def _form(index: SearchIndex) -> gradio.Blocks:
         gr.Markdown("# Search your videos")
         with gr.Row(equal_height=True):
             text = gr.Textbox(
-                label="What is to be seen", placeholder="a dog runs up the stairs", autofocus=True, scale=5, max_lines=1
+                label="Describe a scene", placeholder="a dog runs up the stairs", autofocus=True, scale=5, max_lines=1
             )
             button = gr.Button("Search", variant="primary", scale=1, min_width=120)
         with gr.Row():
@@ -142,13 +151,13 @@ def _form(index: SearchIndex) -> gradio.Blocks:
             depth = gr.Radio(
                 RERANK_DEPTHS,
                 value=RERANK_DEPTHS[2] if model.reranks else 0,
-                label=f"Nearest windows that {type(model.system.head).__name__} scores again",
+                label=f"Nearest windows that {type(model.system.head).__name__} rescores",
                 interactive=model.reranks,
             )
-            merge = gr.Checkbox(label="Join windows that overlap", value=True)
+            merge = gr.Checkbox(label="Merge overlapping windows", value=True)
         summary = gr.HTML()
-        found = gr.HTML()
-        inputs, outputs = [text, top, depth, merge], [summary, found]
+        results = gr.HTML()
+        inputs, outputs = [text, top, depth, merge], [summary, results]
 
         def answer(*given: Any) -> tuple[str, str]:
             return answer_html(index, *given)
@@ -159,7 +168,7 @@ def _form(index: SearchIndex) -> gradio.Blocks:
 
 
 def answer_html(index: SearchIndex, text: str, top: int, rerank: int, merge: bool) -> tuple[str, str]:
-    """(a line about the answer or about what is wrong with the query, the moments), both HTML."""
+    """Return (a line about the answer or about what is wrong with the query, the moments), both HTML."""
     started = time.perf_counter()
     try:
         moments = index.query(text or "", top=int(top), rerank=int(rerank), merge=merge)
@@ -168,7 +177,7 @@ def answer_html(index: SearchIndex, text: str, top: int, rerank: int, merge: boo
         return f'<p class="trouble" role="alert">{escape(str(error))}</p>', ""
     parts = [f"{len(moments)} moments out of {len(index)} windows in {time.perf_counter() - started:.2f} s"]
     if cut:
-        parts.append(f"the last {cut} word pieces of the query are not read: the model takes no longer ones")
+        parts.append(f"the last {cut} tokens of the query are cut: it is longer than the model reads")
     return f'<p class="summary" role="status">{"; ".join(parts)}</p>', cards(moments, _video_url, _frame_url)
 
 

@@ -1,4 +1,4 @@
-"""Stretches of videos for a browser: files as they are where it can play them, else a small copy of the moment."""
+"""Playback of parts of videos in a browser: the files themselves if it can play them, else a small copy."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from PIL import Image
 from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.search.pictures import THUMBNAIL, VideoReader, as_jpeg
 
-# What Chromium, Firefox and Safari all play, by container and codec.
+# Codecs that Chromium, Firefox and Safari all play, by container.
 PLAYABLE = {
     **dict.fromkeys((".mp4", ".m4v", ".mov"), ("h264",)),
     ".webm": ("vp8", "vp9", "av1"),
 }
-MOST_HEIGHT = 360  # of a copy
+MOST_HEIGHT = 360  # of a copy, pixels
 MOST_SECONDS = 60.0
 Version = tuple[int, int]
-"""Of a file: its time of change in nanoseconds, and its bytes. What is remembered of a file is of one version."""
+"""Modification time of a file in nanoseconds, and its size in bytes: the key of what is cached about it."""
 
 
 def plays_in_browsers(path: str) -> bool:
-    """Whether a file needs no copy. False also for one that cannot be opened."""
+    """Return whether a file needs no copy. False also for one that cannot be opened."""
     codecs = PLAYABLE.get(Path(path).suffix.lower(), ())
     try:
         return bool(codecs) and _has_codec(path, codecs, _version(path))
@@ -39,30 +39,38 @@ def plays_in_browsers(path: str) -> bool:
 
 
 def picture_of(path: str, time: float) -> bytes:
-    """A small JPEG of what a video shows at `time` in seconds. `DecodeError` if there is nothing."""
+    """Return a small JPEG of the picture that a video shows at `time` in seconds.
+
+    Raises:
+      DecodeError: There is none.
+    """
     with _reported(path), VideoReader(Path(path)) as video:
-        found = video.at([time])
-        if not found:
+        pictures = video.at([time])
+        if not pictures:
             raise DecodeError(f"{path} has no picture at {time:.1f} s now")
-        small = Image.fromarray(found[0])
+        small = Image.fromarray(pictures[0])
     small.thumbnail((THUMBNAIL[0] // 2, THUMBNAIL[1] // 2))
     return as_jpeg(small)
 
 
 def copy_of_moment(path: str, start: float, end: float) -> bytes:
-    """An MP4 file (H.264, no sound) of a stretch of a video, which begins at 0. `DecodeError` if there is none."""
+    """Return an MP4 file (H.264, no sound) of an interval of a video; its times start at 0.
+
+    Raises:
+      DecodeError: There is nothing to show.
+    """
     with _reported(path):
         return _copied(path, start, min(end, start + MOST_SECONDS), _version(path))
 
 
 def _version(path: str) -> Version:
-    found = os.stat(path)
-    return found.st_mtime_ns, found.st_size
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_size
 
 
 @contextlib.contextmanager
 def _reported(path: str) -> Iterator[None]:
-    """Whatever a file that has changed meanwhile makes the libraries raise, as `DecodeError`."""
+    """Convert the errors that libraries raise on a file that has changed to `DecodeError`."""
     try:
         yield
     except (OSError, ValueError, av.error.FFmpegError) as error:
@@ -86,7 +94,7 @@ def _copied(path: str, start: float, end: float, version: Version) -> bytes:
         stream = None
         for time, frame in video.between(start, end):
             if stream is None:
-                # Even sizes, as H.264 wants them.
+                # H.264 needs even sizes.
                 height = min(MOST_HEIGHT, frame.height) // 2 * 2
                 width = max(2, round(frame.width * height / frame.height / 2) * 2)
                 stream = copy.add_stream("libx264", rate=30)

@@ -1,4 +1,4 @@
-"""How far indexing has come: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of indexing: a bar on a terminal, a line from time to time elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class IndexingLine:
-    """Progress in bytes of the files, with the time left. A context manager. shown: False for nothing at all."""
+    """Progress in bytes of the files, with the time left. A context manager.
+
+    Args:
+      files: Files to index.
+      shown: False shows nothing.
+    """
 
     def __init__(self, files: Sequence[Path], shown: bool) -> None:
         self._sizes = {file: _size(file) for file in files}
@@ -51,19 +56,29 @@ class IndexingLine:
             self._bar.stop()
 
     def reached(self, file: Path, share: float) -> None:
-        """A window of a file is encoded; share: of the file, between 0 and 1."""
+        """Record that a window of a file is encoded.
+
+        Args:
+          file: The file.
+          share: Part of the file that is done, between 0 and 1.
+        """
         self._windows += 1
         self._reach(file, share)
 
     def finished(self, file: Path, trouble: str | None) -> None:
-        """A file is read. trouble: what was wrong with it."""
+        """Record that a file is read.
+
+        Args:
+          file: The file.
+          trouble: What was wrong with it, if anything.
+        """
         self._files += 1
         if trouble:
             self.trouble(file, trouble)
         self._reach(file, 1.0)
 
     def trouble(self, file: Path, what: str) -> None:
-        """Something is wrong with a file."""
+        """Show that something is wrong with a file."""
         if self._shown:
             self._bar.console.print(f"{file}: {what}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""From a query to moments: pooled vectors first, then the model's head on the stored frame features."""
+"""Search: pooled vectors first, then the model's head on the stored frame features."""
 
 from __future__ import annotations
 
@@ -21,17 +21,26 @@ from eaglenet_jax.search.model import SearchModel, mean_of_frames, unit
 from eaglenet_jax.search.pictures import VideoReader
 from eaglenet_jax.search.store import Store, StoredWindow
 
-MOST_PICTURES = 256  # that are looked at of a video that is a query
+MOST_PICTURES = 256  # that are encoded of a video given as a query
 
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """A found stretch of a video.
+    """A part of a video that matches a query.
 
-    rank: from 1. score: cosine of the pooled vectors, or the head's similarity where `reranked`; the two do not
-    compare, and reranked moments stand before the others. id: of the window (the best one of a merged moment). path,
-    start, end: the file, and seconds in it. thumbnail: JPEG. times: seconds of the frames that the model saw. weights:
-    what the head gave each of them for this query, None for a head that does not weigh frames or without reranking.
+    Attributes:
+      rank: From 1.
+      score: Cosine of the pooled vectors, or the head's similarity where `reranked`; the two are not comparable, and
+        reranked moments come before the others.
+      reranked: Whether the head rescored it.
+      id: Id of the window (the best one of a merged moment).
+      path: File of the video.
+      start: Seconds.
+      end: Seconds.
+      thumbnail: JPEG.
+      times: Seconds of the frames that the model encoded.
+      weights: Weight that the head gave each of them for this query; None without reranking, or for a head without
+        frame weights.
     """
 
     rank: int
@@ -46,26 +55,39 @@ class Moment:
     weights: tuple[float, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """All but the thumbnail, for json.dumps."""
+        """Return all fields but the thumbnail, for json.dumps."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "thumbnail"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """An encoded query. vector: [d], unit length. text: its features, None for a picture or video."""
+    """An encoded query.
+
+    Attributes:
+      vector: [d], unit length.
+      text: Its text features, None for a picture or video.
+    """
 
     vector: np.ndarray
     text: TextFeatures | None = None
 
 
 def text_query(model: SearchModel, text: str) -> Query:
-    """UserError for a text without words."""
+    """Encode a sentence.
+
+    Raises:
+      UserError: It has no words.
+    """
     features = model.encode_query(text)
     return Query(unit(np.asarray(features.pooled[0])), features)
 
 
 def video_query(model: SearchModel, file: Path) -> Query:
-    """The whole video as one window. UserError for a file that cannot be read."""
+    """Encode a whole video as one window.
+
+    Raises:
+      UserError: The file cannot be read.
+    """
     try:
         with VideoReader(file) as video:
             fps = min(model.fps, MOST_PICTURES / video.announced) if video.announced else model.fps
@@ -76,15 +98,19 @@ def video_query(model: SearchModel, file: Path) -> Query:
 
 
 def image_query(model: SearchModel, file: Path) -> Query:
-    """A picture as a video of one frame. UserError for a file that cannot be read."""
+    """Encode a picture as a video of one frame.
+
+    Raises:
+      UserError: The file cannot be read.
+    """
     try:
         with Image.open(file) as image:
             picture = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except UnidentifiedImageError as error:
-        raise UserError(f"the query {file} is no picture that can be read; give a JPEG or PNG file") from error
+        raise UserError(f"the query {file} is not a readable picture; give a JPEG or PNG file") from error
     except OSError as error:
         raise UserError(f"the query {file} cannot be read: {error.strerror or error}") from error
-    except (Image.DecompressionBombError, SyntaxError, ValueError) as error:  # what Pillow makes of a damaged file
+    except (Image.DecompressionBombError, SyntaxError, ValueError) as error:  # Pillow's errors for damaged files
         raise UserError(f"the query {file} cannot be read as a picture: {error}") from error
     return _of_pictures(model, [resize_and_crop(picture, model.size)])
 
@@ -98,21 +124,27 @@ def _of_pictures(model: SearchModel, pictures: Sequence[np.ndarray]) -> Query:
 def find(
     store: Store, model: SearchModel, query: Query, *, top: int, rerank: int = 0, merge: bool = False
 ) -> list[Moment]:
-    """The best moments, at most `top`.
+    """Find the best moments for a query.
 
-    rerank: how many candidates the head scores again; 0 for none. merge: windows that overlap a better one become one
-    moment with it. UserError for numbers below zero, and for reranking with a picture or video as the query, or with a
-    head that needs more than frame features.
+    Args:
+      store: The index.
+      model: Its model.
+      query: The encoded query.
+      top: Most moments to return.
+      rerank: Number of candidates that the head rescores; 0 for none.
+      merge: Merge windows with a better one that they overlap.
+
+    Raises:
+      UserError: `top` is below 1, `rerank` is negative, or reranking is impossible because the query is a picture or
+        video, or because the head needs more than frame features.
     """
     if top < 1 or rerank < 0:
         raise UserError(f"top={top}, rerank={rerank}: give 1 or more, and 0 or more")
     if rerank and query.text is None:
-        raise UserError(
-            "reranking compares a sentence with videos; a picture or video as the query has none (rerank=0)"
-        )
+        raise UserError("reranking compares a sentence with videos; search by a picture or video without it (rerank=0)")
     if rerank and not model.reranks:
         raise UserError(
-            f"{type(model.system.head).__name__} needs patches or other features that an index does not keep; search "
+            f"{type(model.system.head).__name__} needs patches or other features that an index does not store; search "
             "without reranking (rerank=0)"
         )
     wanted = top * (store.settings.rule.overlapping if merge else 1)
@@ -131,8 +163,10 @@ def find(
 
 
 def merge_overlapping(moments: Sequence[Moment]) -> list[Moment]:
-    """Best first in and out. Each takes in the worse ones that overlap it, and reaches from the first start to the last
-    end of these; it does not grow into what overlaps only them, or a long video would be one moment.
+    """Merge each moment with the worse ones that overlap it. Best first in and out.
+
+    A merged moment reaches from the first start to the last end of these; it does not grow by moments that overlap only
+    them, or a long video would become one moment.
     """
     merged: list[Moment] = []
     taken: set[str] = set()
@@ -168,7 +202,7 @@ def _moment(window: StoredWindow, score: float, weights: np.ndarray | None = Non
 
 
 def _features(model: SearchModel, windows: Sequence[StoredWindow]) -> VideoFeatures:
-    """Stored frame features as the head takes them."""
+    """Return stored frame features as the head's input."""
     frames = np.stack([np.asarray(window.frames, np.float32) for window in windows])
     counts = np.array([len(window.times) for window in windows])
     ids = np.array([example_id(window.id) for window in windows], np.uint32)

@@ -1,4 +1,4 @@
-"""Windows of many files, decoded in threads ahead of the encoder."""
+"""Reading the windows of many files, decoded in threads ahead of the encoder."""
 
 from __future__ import annotations
 
@@ -22,8 +22,14 @@ from eaglenet_jax.search.windows import Window, WindowRule, cut_windows, is_shot
 
 @dataclasses.dataclass(frozen=True)
 class ReadWindow:
-    """A window of a file, ready to be encoded. window: its row, without features. frames: [M, size, size, 3] uint8, of
-    which the first `count` are real. share: of the file, up to the end of this window, between 0 and 1.
+    """A window of a file, ready to be encoded.
+
+    Attributes:
+      file: The file.
+      window: Its row, without features.
+      frames: [M, size, size, 3] uint8, of which the first `count` are real.
+      count: Number of real frames.
+      share: Part of the file up to the end of this window, between 0 and 1.
     """
 
     file: Path
@@ -35,8 +41,15 @@ class ReadWindow:
 
 @dataclasses.dataclass(frozen=True)
 class FileEnd:
-    """A file has been read. windows: how many it gave. reason: why it gave none. warning: what is wrong with it
-    otherwise. Both None and no windows: it was passed over, because another process has indexed it meanwhile.
+    """End of the windows of a file.
+
+    Without windows, reason and warning, the file was skipped because another process has indexed it in the meantime.
+
+    Attributes:
+      file: The file.
+      windows: Number of its windows.
+      reason: Why it has no windows.
+      warning: What is wrong with it otherwise.
     """
 
     file: Path
@@ -48,10 +61,16 @@ class FileEnd:
 def read_files(
     files: Sequence[Path], model: SearchModel, rule: WindowRule, *, ahead: int, done: Callable[[Path], bool]
 ) -> Generator[ReadWindow | FileEnd, None, None]:
-    """The windows of all files and the end of each, several files at a time, in any order between files.
+    """Read the windows of all files and the end of each, several files at a time, in any order between files.
 
-    At most `ahead` windows wait to be taken. done(file): asked before a file is read; True passes it over. The threads
-    end with the iterator.
+    The threads end with the iterator.
+
+    Args:
+      files: The files.
+      model: Model of the index.
+      rule: How videos are cut.
+      ahead: Most windows that wait to be taken.
+      done: done(file) is called before a file is read; True skips it.
     """
     results: queue.Queue[ReadWindow | FileEnd | None] = queue.Queue(maxsize=ahead)
     waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
@@ -102,7 +121,7 @@ def _readers() -> int:
 
 
 def read_file(file: Path, model: SearchModel, rule: WindowRule) -> Iterator[ReadWindow | FileEnd]:
-    """The windows of one file, then its end. Nothing that a file has wrong raises."""
+    """Read the windows of one file, then its end. Errors of the file are reported in its end, never raised."""
     windows = 0
     try:
         state = file_state(file)
@@ -112,13 +131,13 @@ def read_file(file: Path, model: SearchModel, rule: WindowRule) -> Iterator[Read
             for window in cut_windows(pictures, rule, lambda: video.length, cut):
                 windows += 1
                 yield _ready(file, state, window, model, video.announced)
-            warning = None if video.broken is None else f"{video.broken}; what comes before is indexed"
+            warning = None if video.broken is None else f"{video.broken}; the part before is indexed"
         yield FileEnd(file, windows, warning=warning)
     except OSError as error:
         yield FileEnd(file, windows, reason=error.strerror or str(error))
     except DecodeError as error:
         yield FileEnd(file, windows, reason=str(error))
-    except Exception as error:  # whatever a library makes of a damaged file: the others go on
+    except Exception as error:  # libraries raise many types on damaged files, which must not stop the others
         yield FileEnd(file, windows, reason=f"{type(error).__name__}: {error}")
 
 

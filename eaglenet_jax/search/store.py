@@ -1,4 +1,4 @@
-"""The index on disk or in an object store: one LanceDB table, a row a window."""
+"""Storage of the index on disk or in an object store: one LanceDB table, a row a window."""
 
 from __future__ import annotations
 
@@ -25,23 +25,29 @@ if TYPE_CHECKING:
 TABLE = "windows"
 METADATA = b"eaglenet_jax.search"
 FORMAT = 1
-# Up to here every query compares all pooled vectors, which is exact; above, an index of LanceDB's finds them.
+# Up to this size every query compares all pooled vectors, which is exact; above, it uses a LanceDB vector index.
 EXACT_ROWS = 200_000
 ROWS_A_PARTITION = 1000
-KMEANS_ROUNDS = 15  # more made no difference that was seen
+KMEANS_ROUNDS = 15  # more made no measurable difference
 PARTITIONS_PROBED = 50
-# Candidates that are compared again by their full vectors: so many, and so many times what is asked for.
+# Candidates that are compared again by their full vectors: at least so many, and at least so many times the limit.
 REFINED_ROWS, REFINED = 1000, 10
-PIECES, UNINDEXED_ROWS = 64, 50_000  # more of either are joined
-KEPT_FOR = timedelta(hours=1)  # what was replaced, for those who are reading it
+PIECES, UNINDEXED_ROWS = 64, 50_000  # more of either triggers compaction
+KEPT_FOR = timedelta(hours=1)  # of replaced data, for processes that are still reading it
 DESCRIBED = ("id", "path", "start", "end", "times", "thumbnail")
 FILE = ("file_hash", "file_size", "file_time")
 
 
 @dataclasses.dataclass(frozen=True)
 class StoreSettings:
-    """What all rows of an index share. model_id: whose features they are. checkpoint: where that model was opened.
-    width: d. frames: M. rule: how videos were cut.
+    """Settings that all rows of an index share.
+
+    Attributes:
+      model_id: Identity of the model that computed the features.
+      checkpoint: Where that model was opened.
+      width: d.
+      frames: M.
+      rule: How videos are cut.
     """
 
     model_id: str
@@ -51,10 +57,10 @@ class StoreSettings:
     rule: WindowRule
 
     def schema(self) -> pa.Schema:
-        """Of the table, with the settings in its metadata."""
+        """Return the schema of the table, with the settings in its metadata."""
         import pyarrow as pa
 
-        # With a primary key, LanceDB sees that two writers insert the same row, and only one of them does.
+        # With a primary key, LanceDB detects that two writers insert the same row, and only one of them succeeds.
         key = {"lance-schema:unenforced-primary-key": "true"}
         fields = [
             pa.field("id", pa.string(), nullable=False, metadata=key),
@@ -75,7 +81,13 @@ class StoreSettings:
 
 @dataclasses.dataclass(frozen=True)
 class FileState:
-    """A file as it was read. hash: of its content. size: bytes. time: of its last change, nanoseconds."""
+    """State of a file when it was read.
+
+    Attributes:
+      hash: Hash of its content.
+      size: Bytes.
+      time: Modification time, nanoseconds.
+    """
 
     hash: str
     size: int
@@ -84,9 +96,19 @@ class FileState:
 
 @dataclasses.dataclass(frozen=True)
 class StoredWindow:
-    """A row. id: as `window_id`. times: seconds of its real frames. thumbnail: JPEG. pooled: [d] float32. frames:
-    [M, d] float16, padding zero. pooled, frames and file are None where they were not asked for. score: the cosine,
-    of a search.
+    """A row of the index. pooled, frames and file are None if they were not read.
+
+    Attributes:
+      id: From `window_id`.
+      path: File of the video.
+      start: Seconds.
+      end: Seconds.
+      times: Seconds of its real frames.
+      thumbnail: JPEG.
+      pooled: [d] float32.
+      frames: [M, d] float16, padding zero.
+      file: State of the file.
+      score: Cosine with the query of a search.
     """
 
     id: str
@@ -102,12 +124,12 @@ class StoredWindow:
 
 
 def window_id(path: str, file_hash: str, start: float) -> str:
-    """The same for the same window of the same file, whoever indexes it: 32 hexadecimal digits."""
+    """Return the id of a window, the same whichever process indexes it: 32 hexadecimal digits."""
     return hashlib.blake2b(f"{path}\0{file_hash}\0{start:.6f}".encode(), digest_size=16).hexdigest()
 
 
 class Store:
-    """An opened index. Every read sees what other processes have committed before it."""
+    """An opened index. Every read includes what other processes have committed before it."""
 
     def __init__(self, uri: str, table: Any, settings: StoreSettings) -> None:
         self.uri, self.settings = uri, settings
@@ -115,9 +137,13 @@ class Store:
 
     @classmethod
     def there(cls, uri: str) -> Store | None:
-        """The index at `uri`, None where there is none. UserError for one of another format."""
+        """Open the index at `uri`; return None if there is none.
+
+        Raises:
+          UserError: The index has another format.
+        """
         if "://" not in uri and not Path(uri).is_dir():
-            return None  # connecting would make the folder
+            return None  # connecting would create the folder
         with _reported(uri):
             connection = _connect(uri)
             if TABLE not in _tables(connection):
@@ -127,7 +153,11 @@ class Store:
 
     @classmethod
     def open(cls, uri: str) -> Store:
-        """As `there`, but UserError where there is none."""
+        """Open the index at `uri`.
+
+        Raises:
+          UserError: There is none, or it has another format.
+        """
         store = cls.there(uri)
         if store is None:
             raise UserError(f"there is no index at {uri}; make one with `search index VIDEOS --index={uri}`")
@@ -135,7 +165,11 @@ class Store:
 
     @classmethod
     def open_or_create(cls, uri: str, settings: StoreSettings) -> Store:
-        """The index at `uri`, made where there is none. UserError if it is of another model or other windows."""
+        """Open the index at `uri`, or create it if there is none.
+
+        Raises:
+          UserError: The existing index has another model or other windows.
+        """
         with _reported(uri):
             connection = _connect(uri)
             if TABLE not in _tables(connection):
@@ -158,38 +192,44 @@ class Store:
 
     @property
     def size(self) -> int:
-        """Bytes of all rows, without what was replaced and is not yet deleted."""
+        """Bytes of all rows, without replaced ones that are not yet deleted."""
         with _reported(self.uri):
             return self._table.stats()["total_bytes"]
 
     @property
     def indexed(self) -> bool:
-        """Whether a vector index finds what is near, instead of comparing all rows."""
+        """Whether searches use a vector index instead of comparing all rows."""
         with _reported(self.uri):
             return bool(self._table.list_indices())
 
     def files(self, folder: str) -> dict[str, list[FileState]]:
-        """What is indexed of the files in a folder, or of one file, by path: one state, or several where a file
-        changed and the process that replaced its rows was killed.
+        """Return the states of the indexed files in a folder, or of one file, by path.
+
+        A file has several states if it changed and the process that replaced its rows was killed.
         """
         under = f"path = {_quoted(folder)} OR starts_with(path, {_quoted(folder.rstrip('/') + '/')})"
         names = ("path", *FILE)
         with _reported(self.uri):
             rows = self._table.search().where(under).select(list(names)).limit(None).to_arrow()
-        found: dict[str, list[FileState]] = {}
+        states: dict[str, list[FileState]] = {}
         for row in rows.group_by(list(names)).aggregate([]).to_pylist():
-            found.setdefault(row["path"], []).append(_file_state(row))
-        return found
+            states.setdefault(row["path"], []).append(_file_state(row))
+        return states
 
     def add(self, windows: Sequence[StoredWindow]) -> None:
-        """Commits rows, all or none of them. A row that is there already, by its id, stays as it is."""
+        """Commit rows, all or none of them. A row whose id exists already is left unchanged."""
         if not windows:
             return
         with _reported(self.uri):
             self._table.merge_insert("id").when_not_matched_insert_all().execute(_as_table(windows, self.settings))
 
     def drop(self, paths: Iterable[str], keep: Mapping[str, str] | None = None) -> None:
-        """Deletes the rows of files. keep: by path, the content hash whose rows stay."""
+        """Delete the rows of files.
+
+        Args:
+          paths: The files.
+          keep: By path, the content hash whose rows are kept.
+        """
         keep = keep or {}
         conditions = [
             f"(path = {_quoted(path)}" + (f" AND file_hash != {_quoted(keep[path])})" if path in keep else ")")
@@ -200,7 +240,7 @@ class Store:
                 self._table.delete(" OR ".join(conditions[start : start + 500]))
 
     def nearest(self, vector: np.ndarray, limit: int, frames: bool = False) -> list[StoredWindow]:
-        """The windows whose pooled vectors have the highest cosine with `vector`, best first. Equal ones by id."""
+        """Return the windows whose pooled vectors have the highest cosine with `vector`, best first, ties by id."""
         names = [*DESCRIBED, *(("frames",) if frames else ()), "_distance"]
         with _reported(self.uri):
             query = self._table.search(np.asarray(vector, np.float32), vector_column_name="pooled")
@@ -211,18 +251,21 @@ class Store:
         return sorted(found, key=lambda window: (-window.score, window.id))
 
     def window(self, identifier: str) -> StoredWindow | None:
-        """The row of an id, with the state of its file."""
+        """Return the row of an id, with the state of its file, or None."""
         with _reported(self.uri):
             rows = self._table.search().where(f"id = {_quoted(identifier)}").select([*DESCRIBED, *FILE]).limit(1)
             rows = rows.to_arrow()
         return next((self._window(row) for row in _rows(rows)), None)
 
     def tidy(self, exact_rows: int = EXACT_ROWS) -> None:
-        """Makes the vector index of a large table. Where many commits have left many pieces, or many rows are not in
-        that index, joins and indexes them; that writes the pieces anew, so it is not done for a few.
+        """Create the vector index of a large table, and compact a fragmented one.
 
-        exact_rows: up to how many rows there is no index. Another process may be doing the same; then this one leaves
-        it to that. Anything else that goes wrong is a warning: the rows are there all the same.
+        Compaction rewrites the data, so it runs only if many commits have left many fragments, or many rows are not in
+        the vector index. If another process is doing the same, this one leaves it to that one. Any other error is
+        printed as a warning, since the rows are intact.
+
+        Args:
+          exact_rows: Most rows of a table without vector index.
         """
         try:
             self._tidy(exact_rows)
@@ -240,8 +283,8 @@ class Store:
             self._table.optimize(cleanup_older_than=KEPT_FOR)
         rows = self._table.count_rows()
         if rows > exact_rows and not self._table.list_indices():
-            # RaBitQ keeps a bit a dimension and needs no training of codes, which took ten times as long as the rest
-            # with product quantisation. Full vectors of more rows than are asked for decide.
+            # RaBitQ stores a bit a dimension and needs no training of codes, which took ten times as long as the rest
+            # with product quantisation. The full vectors of more rows than requested then decide.
             config = IvfRq(
                 distance_type="cosine", num_partitions=max(1, rows // ROWS_A_PARTITION), max_iterations=KMEANS_ROUNDS
             )
@@ -277,7 +320,7 @@ def _tables(connection: Any) -> list[str]:
 
 @contextlib.contextmanager
 def _reported(uri: str) -> Iterator[None]:
-    """Whatever LanceDB's layers raise, as one line that names the index."""
+    """Convert the errors of LanceDB's layers to a one-line UserError that names the index."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
@@ -286,7 +329,7 @@ def _reported(uri: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return re.sub(r", \S+\.rs:\d+:\d+$", "", first)[:300]  # without the place in LanceDB's own source
+    return re.sub(r", \S+\.rs:\d+:\d+$", "", first)[:300]  # without the line of LanceDB's own source
 
 
 def _settings(uri: str, schema: pa.Schema) -> StoreSettings:
@@ -324,7 +367,7 @@ def _as_table(windows: Sequence[StoredWindow], settings: StoreSettings) -> pa.Ta
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows as dicts; of "frames" as arrays, which as Python numbers would take longest of all."""
+    """Generate rows as dicts, with "frames" as arrays, since converting them to Python numbers would be slow."""
     frames = table.column("frames").combine_chunks() if "frames" in table.column_names else None
     plain = table.drop_columns(["frames"]) if frames is not None else table
     values = None if frames is None or not len(frames) else frames.flatten().to_numpy().reshape(len(frames), -1)

@@ -1,8 +1,8 @@
-"""One checkpoint on disk: how its arrays are named, read and verified.
+"""Files of one checkpoint: names of its arrays, reading, verification.
 
-A checkpoint is a folder with three things inside: `state` (orbax; arrays under their names, "params/clip/…"),
-`metadata/metadata` (JSON) and SHA256SUMS of both, in the format of `sha256sum -c`. Orbax by itself takes flipped bits
-for numbers; with the sums every damage is found.
+A checkpoint is a folder with three parts: `state` (orbax; arrays under their names, "params/clip/…"),
+`metadata/metadata` (JSON) and SHA256SUMS of both, in the format of `sha256sum -c`. Orbax alone reads flipped bits as
+numbers; the checksums detect every damage.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ CHECKSUMS = "SHA256SUMS"
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Keeps orbax off the terminal: every error is raised to us as well.
+    """Keep orbax's messages off the terminal; every error is raised to the caller as well.
 
-    It logs its progress, and errors with a traceback, through absl. When one write fails, the others under way end in
-    errors without anybody to tell, which asyncio logs or Python prints ("Event loop is closed").
+    It logs its progress, and errors with a traceback, through absl. When one write fails, the others in progress end in
+    errors that no caller receives, which asyncio logs or Python prints ("Event loop is closed").
     """
     loggers, report_unraisable = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook
 
@@ -63,14 +63,14 @@ def _flat(tree: PyTree) -> dict[str, Any]:
 
 
 def nested(tree: PyTree) -> dict[str, Any]:
-    """The tree as plain dicts, so that reading it needs no class of optax or ours."""
+    """Return the tree as plain dicts, so that reading it needs no class of optax or ours."""
     flat = {name: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf) for name, leaf in _flat(tree).items()}
     return traverse_util.unflatten_dict(flat, sep="/")
 
 
 @quiet_orbax()
 def saved_shapes(folder: Path) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and types of the arrays in a checkpoint, by name."""
+    """Return shapes and types of the arrays in a checkpoint, by name."""
     import orbax.checkpoint as ocp
 
     tree = ocp.PyTreeCheckpointer().metadata(folder / "state").item_metadata.tree
@@ -79,7 +79,12 @@ def saved_shapes(folder: Path) -> dict[str, jax.ShapeDtypeStruct]:
 
 @quiet_orbax()
 def read_arrays(folder: Path, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
-    """Arrays by name, where the shardings of `shapes` say, by default on the first device."""
+    """Read arrays by name.
+
+    Args:
+      folder: The checkpoint.
+      shapes: Arrays to read; their shardings place them, by default on the first device.
+    """
     import orbax.checkpoint as ocp
 
     if not shapes:
@@ -97,9 +102,14 @@ def read_arrays(folder: Path, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> dic
 
 
 def restore_state(folder: Path, target: PyTree) -> PyTree:
-    """The arrays of a checkpoint as a tree like `target`, placed by its shardings where it has any.
+    """Restore the arrays of a checkpoint as a tree like `target`.
 
-    Errors: UserError that lists every name, shape or type by which the checkpoint and the target differ.
+    Args:
+      folder: The checkpoint.
+      target: Arrays or `jax.ShapeDtypeStruct`; shardings, if it has any, place the arrays.
+
+    Raises:
+      UserError: Lists every name, shape or type by which the checkpoint and the target differ.
     """
     wanted = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None))
@@ -109,9 +119,9 @@ def restore_state(folder: Path, target: PyTree) -> PyTree:
     differences = [f"{name} only in the checkpoint" for name in sorted(saved.keys() - wanted.keys())]
     differences += [f"{name} missing in the checkpoint" for name in sorted(wanted.keys() - saved.keys())]
     for name in sorted(saved.keys() & wanted.keys()):
-        there, here = (f"{leaf.dtype}{list(leaf.shape)}" for leaf in (saved[name], wanted[name]))
-        if there != here:
-            differences.append(f"{name} {there} in the checkpoint, {here} here")
+        stored, needed = (f"{leaf.dtype}{list(leaf.shape)}" for leaf in (saved[name], wanted[name]))
+        if stored != needed:
+            differences.append(f"{name} {stored} in the checkpoint, {needed} here")
     if differences:
         raise UserError(
             f"checkpoint {folder} is of another config, {len(differences)} of {len(wanted)} arrays differ: "
@@ -122,7 +132,7 @@ def restore_state(folder: Path, target: PyTree) -> PyTree:
 
 
 def _files(folder: Path) -> list[str]:
-    """Files below `state` and `metadata`, the parts that orbax does not touch again."""
+    """List the files below `state` and `metadata`, the parts that orbax does not modify later."""
     files = [path for part in ("metadata", "state") for path in (folder / part).rglob("*") if path.is_file()]
     return sorted(path.relative_to(folder).as_posix() for path in files)
 
@@ -133,13 +143,13 @@ def _sha256(path: Path) -> str:
 
 
 def write_checksums(folder: Path) -> None:
-    """Completes a checkpoint whose other files are written."""
+    """Complete a checkpoint whose other files are written."""
     lines = [f"{_sha256(folder / name)}  {name}\n" for name in _files(folder)]
     (folder / CHECKSUMS).write_text("".join(lines))
 
 
 def damage(folder: Path) -> str:
-    """What is wrong with the files of a checkpoint, "" when nothing is."""
+    """Return what is wrong with the files of a checkpoint, "" if nothing is."""
     try:
         for line in (folder / CHECKSUMS).read_text().splitlines():
             digest, name = line.split("  ", 1)
@@ -153,17 +163,22 @@ def damage(folder: Path) -> str:
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """The JSON part. Raises OSError or ValueError when it is not there or damaged."""
+    """Read the JSON part.
+
+    Raises:
+      OSError: It is missing.
+      ValueError: It is damaged.
+    """
     return json.loads((folder / "metadata/metadata").read_text())
 
 
 def reason(error: BaseException) -> str:
-    """The operating system's reason when there is one, else the first line of the message."""
+    """Return the operating system's reason if there is one, else the first line of the message."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-        named = re.search(r": ([^:[]+) \[os_error_code=", str(cause))  # tensorstore's way to say it
+        named = re.search(r": ([^:[]+) \[os_error_code=", str(cause))  # tensorstore's format
         if named:
             return named[1]
         cause = cause.__cause__ or cause.__context__

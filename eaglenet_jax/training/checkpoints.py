@@ -1,7 +1,7 @@
 """Checkpoints of the whole training state: written in the background, atomic, verified when read.
 
-A step is saved as DIRECTORY/STEP (see checkpoint_files.py). It is written under a temporary name beside that and is
-renamed when complete, so a killed process leaves the one before.
+A step is saved as DIRECTORY/STEP (see checkpoint_files.py). It is written under a temporary name in the same directory
+and renamed when complete, so a killed process leaves the previous checkpoint intact.
 """
 
 from __future__ import annotations
@@ -45,10 +45,14 @@ def _to_stderr(message: str) -> None:
 
 
 class Checkpoints:
-    """The checkpoints of one run. A context manager: leaving it waits until the last save is on disk.
+    """Checkpoints of one run. A context manager: leaving it waits until the last save is on disk.
 
-    directory: created by the first save. keep: how many of the newest are kept, beside the best. report: takes warning
-    lines. With several processes, all of them make the same calls on one shared directory.
+    With several processes, all of them make the same calls on one shared directory.
+
+    Args:
+      directory: Created by the first save.
+      keep: Number of the newest checkpoints that are kept, in addition to the best.
+      report: Receives warning lines.
     """
 
     def __init__(self, directory: str | Path, keep: int = 2, report: Callable[[str], None] = _to_stderr) -> None:
@@ -72,41 +76,50 @@ class Checkpoints:
             except UserError as failure:
                 if error is None:
                     raise
-                self._report(str(failure))  # the error that is already on its way matters more
+                self._report(str(failure))  # the error that is being raised matters more
 
     def steps(self) -> list[int]:
-        """Steps of all complete checkpoints, ascending."""
+        """Return the steps of all complete checkpoints, ascending."""
         if not self._directory.is_dir():
             return []
         return sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdigit() and path.is_dir())
 
     def latest(self) -> int | None:
-        """Step of the newest complete checkpoint, None without any."""
+        """Return the step of the newest complete checkpoint, None without any."""
         return max(self.steps(), default=None)
 
     def best(self) -> int | None:
-        """Step of the newest checkpoint that was saved as the best, None without any."""
+        """Return the step of the newest checkpoint that was saved as the best, None without any."""
         for step in reversed(self.steps()):
-            # One that is being deleted, or is damaged, has no readable metadata.
+            # A checkpoint that is being deleted, or is damaged, has no readable metadata.
             with contextlib.suppress(OSError, ValueError, KeyError):
                 if self.metadata(step)["is_best"]:
                     return step
         return None
 
     def metadata(self, step: int) -> dict[str, Any]:
-        """What was saved with a step: the caller's metadata, and `step`, `is_best`, `versions`."""
+        """Return the metadata saved with a step: the caller's, and `step`, `is_best`, `versions`."""
         return read_metadata(self._directory / str(step))
 
     def save(self, step: int, state: PyTree, metadata: Mapping[str, Any], best: bool = False) -> None:
-        """Saves a state in the background; its arrays may be donated as soon as this returns.
+        """Save a state in the background; its arrays may be donated as soon as this returns.
 
-        metadata: JSON values. best: this is the best checkpoint so far, kept until the next best one. A step that is
-        saved already is left as it is. Errors: UserError when this save or the one before could not be written (a full
-        disk, a directory without write permission); complete checkpoints stay as they are.
+        A step that is saved already is left unchanged.
+
+        Args:
+          step: Number of updates made.
+          state: The training state.
+          metadata: JSON values.
+          best: Whether this is the best checkpoint so far, to be kept until the next best one.
+
+        Raises:
+          UserError: This save or the previous one could not be written (a full disk, a directory without write
+            permission); complete checkpoints stay intact.
+          ValueError: The step is saved already and `best` is True.
         """
         if step == self._saving or step in self.steps():
             if best:
-                raise ValueError(f"step {step} is saved already; say that it is the best when saving it first")
+                raise ValueError(f"step {step} is saved already; give best=True when it is saved first")
             return
         record = {**metadata, "step": step, "is_best": best, "versions": package_versions()}
         previous = self._saving
@@ -125,11 +138,15 @@ class Checkpoints:
             raise self._failure(previous if previous is not None else step, error) from error
 
     def with_metadata(self, metadata: Callable[[], Mapping[str, Any]]) -> _WithMetadata:
-        """These checkpoints, with metadata() added to what every save records."""
+        """Return these checkpoints, with metadata() added to the metadata of every save."""
         return _WithMetadata(self, metadata)
 
     def close(self) -> None:
-        """Waits for the save under way. Errors: UserError when it could not be written."""
+        """Wait for the save in progress.
+
+        Raises:
+          UserError: It could not be written.
+        """
         manager, self._manager = self._manager, None
         if manager is None:
             return
@@ -139,12 +156,20 @@ class Checkpoints:
             raise self._failure(self._saving, error) from error
 
     def restore(self, target: PyTree) -> tuple[PyTree, dict[str, Any]]:
-        """The newest readable checkpoint → (state, metadata as of `metadata`).
+        """Restore the newest readable checkpoint.
 
-        target: a state of arrays or `jax.ShapeDtypeStruct`; its shardings, where it has any, say where arrays go, so
-        a checkpoint may come from another number of devices. A damaged checkpoint is reported, renamed to STEP.damaged,
-        and the one before is used. Errors: UserError when there is none, none is readable, or its arrays have other
-        names, shapes or types than the target's (all are listed).
+        A damaged checkpoint is reported, renamed to STEP.damaged, and the previous one is used.
+
+        Args:
+          target: A state of arrays or `jax.ShapeDtypeStruct`; its shardings, if it has any, place the arrays, so a
+            checkpoint may come from another number of devices.
+
+        Returns:
+          (state, metadata as from `metadata`).
+
+        Raises:
+          UserError: There is none, none is readable, or its arrays have other names, shapes or types than the target's
+            (all are listed).
         """
         self.close()
         damaged: list[Path] = []
@@ -166,20 +191,24 @@ class Checkpoints:
         if damaged:
             raise UserError(
                 f"no readable checkpoint in {self._directory}: all {len(damaged)} are damaged; "
-                "move the directory away to start anew"
+                "move the directory away to start from the beginning"
             )
         raise UserError(f"no checkpoint in {self._directory}; is this the work directory of a run that has saved one?")
 
     def restore_params(self, which: int | str = "best", averaged: bool = False) -> PyTree:
-        """The parameters alone, on the first device, of a step, "best" or "last".
+        """Restore the parameters alone, on the first device.
 
-        averaged: their moving average instead (`training.ema`). Errors: UserError when there is no such checkpoint, or
-        it is damaged.
+        Args:
+          which: A step, "best" or "last".
+          averaged: Restore their moving average instead (`training.ema`).
+
+        Raises:
+          UserError: There is no such checkpoint, or it is damaged.
         """
         step = {"best": self.best(), "last": self.latest()}.get(str(which), which)
         if step not in self.steps():
             found = ", ".join(map(str, self.steps())) or "none"
-            raise UserError(f"no checkpoint {which!r} in {self._directory}; there are: {found}")
+            raise UserError(f"no checkpoint {which!r} in {self._directory}; choose one of its steps: {found}")
         folder = self._directory / str(step)
         prefix = "opt_state/average/" if averaged else "params/"
         problem = damage(folder)
@@ -191,7 +220,7 @@ class Checkpoints:
                 problem = reason(error)
         if problem:
             others = ", ".join(str(other) for other in self.steps() if other != step) or "none"
-            raise UserError(f"checkpoint {folder} is damaged ({problem}); choose another step, there are: {others}")
+            raise UserError(f"checkpoint {folder} is damaged ({problem}); choose another step: {others}")
         if not arrays:
             raise UserError(f"checkpoint {folder} holds no averaged parameters: the run kept no moving average")
         flat = {name.removeprefix(prefix): array for name, array in arrays.items()}
@@ -211,7 +240,7 @@ class Checkpoints:
         return self._manager
 
     def _write_checksums(self) -> None:
-        """Runs in orbax's thread when everything is written, before the rename."""
+        """Write the checksums in orbax's thread, when everything else is written and before the rename."""
         for folder in self._directory.glob(f"{self._saving}.orbax-checkpoint-tmp*"):
             write_checksums(folder)
 
@@ -219,7 +248,7 @@ class Checkpoints:
         for leftover in self._directory.glob(f"{step}.orbax-checkpoint-tmp*"):
             shutil.rmtree(leftover, ignore_errors=True)
         self._manager = self._saving = None
-        gc.collect()  # what orbax left of the other writes, while it is kept off the terminal
+        gc.collect()  # orbax's abandoned writes end with messages; end them while those are suppressed
         kept = self.latest()
         intact = "there is no earlier one" if kept is None else f"the one of step {kept} is intact"
         return UserError(
@@ -229,7 +258,7 @@ class Checkpoints:
 
 
 class _NewestAndBest:
-    """Orbax's preservation policy: which checkpoints are kept."""
+    """Preservation policy for orbax: keep the newest checkpoints and the best."""
 
     def __init__(self, newest: int, best: int | None) -> None:
         self._newest, self.best = newest, best
@@ -241,6 +270,8 @@ class _NewestAndBest:
 
 
 class _WithMetadata:
+    """Checkpoints with metadata added to every save."""
+
     def __init__(self, checkpoints: Checkpoints, metadata: Callable[[], Mapping[str, Any]]) -> None:
         self._checkpoints, self._metadata = checkpoints, metadata
 
@@ -249,7 +280,7 @@ class _WithMetadata:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of what the numbers depend on."""
+    """Return the versions of Python and of the packages that the numbers depend on."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
@@ -258,7 +289,7 @@ def package_versions() -> dict[str, str]:
 
 
 def _agreed(folder: Path) -> str:
-    """`damage` as the first process sees it, for all, so that all go on from the same step."""
+    """Return `damage` as the first process finds it, for all processes, so that all resume from the same step."""
     problem = damage(folder) if jax.process_index() == 0 else ""
     if jax.process_count() == 1:
         return problem
@@ -267,7 +298,7 @@ def _agreed(folder: Path) -> str:
 
 
 def _set_aside(damaged: list[Path]) -> None:
-    """Their steps will be saved again."""
+    """Rename damaged checkpoints, whose steps will be saved again."""
     if jax.process_index() == 0:
         for folder in damaged:
             shutil.rmtree(folder.with_suffix(".damaged"), ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A moving average of the parameters, kept beside the optimiser's state."""
+"""Moving average of the parameters, stored with the optimiser's state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from eaglenet_jax.training.optimizer import clamp_logit_scale
 
 
 class AverageState(NamedTuple):
-    """State of `with_average`: the optimiser's own, updates made, and the averaged parameters."""
+    """State of `with_average`.
+
+    Attributes:
+      inner: State of the optimiser.
+      updates_made: Number of updates.
+      average: The averaged parameters.
+    """
 
     inner: Any
     updates_made: Array
@@ -21,9 +27,9 @@ class AverageState(NamedTuple):
 
 
 def with_average(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformation:
-    """The optimiser, which also keeps a ← d a + (1 − d) θ over the parameters θ after each update.
+    """Wrap an optimiser to also keep the moving average a ← d a + (1 − d) θ of the parameters θ after each update.
 
-    d = min(decay, (1 + t) / (10 + t)) after t updates, so that the start is forgotten in short runs too.
+    d = min(decay, (1 + t) / (10 + t)) after t updates, so that the initial parameters are forgotten in short runs too.
     """
 
     def init(params: PyTree) -> AverageState:
@@ -32,14 +38,14 @@ def with_average(optimizer: optax.GradientTransformation, decay: float) -> optax
 
     def update(gradients: PyTree, state: AverageState, params: PyTree) -> tuple[PyTree, AverageState]:
         updates, inner = optimizer.update(gradients, state.inner, params)
-        kept = jnp.minimum(decay, (1 + state.updates_made) / (10 + state.updates_made))
+        current_decay = jnp.minimum(decay, (1 + state.updates_made) / (10 + state.updates_made))
         updated = clamp_logit_scale(optax.apply_updates(params, updates))
-        average = optax.incremental_update(updated, state.average, 1 - kept)
+        average = optax.incremental_update(updated, state.average, 1 - current_decay)
         return updates, AverageState(inner, state.updates_made + 1, average)
 
     return optax.GradientTransformation(init, update)
 
 
 def averaged_params(opt_state: AverageState) -> PyTree:
-    """The averaged parameters, for evaluation."""
+    """Return the averaged parameters, for evaluation."""
     return opt_state.average

@@ -1,4 +1,4 @@
-"""Numbers of a run on disk: TensorBoard event files and the same as JSON lines."""
+"""Log of a run's numbers: TensorBoard event files, and the same as JSON lines."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Any
 
 
 def _whole_lines(file: Path) -> list[str]:
-    """Lines that were written to their end; a killed process may leave a torn one."""
+    """Read the complete lines of a file; a killed process may leave a partial one."""
     lines = file.read_text().splitlines(keepends=True) if file.exists() else []
     return [line for line in lines if line.startswith("{") and line.endswith("}\n")]
 
 
 class EventLog:
-    """Writes `folder/events…` (TensorBoard) and `folder/log.jsonl`. A run that goes on appends to both.
+    """Writer of `folder/events…` (TensorBoard) and `folder/log.jsonl`. A resumed run appends to both.
 
-    folder: None to write nothing. start: steps made before.
+    Args:
+      folder: None to write nothing.
+      start: Steps made before.
     """
 
     def __init__(self, folder: Path | None, start: int) -> None:
@@ -30,7 +32,7 @@ class EventLog:
         from tensorboardX import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        # Steps that a killed run logged after its last checkpoint are made again: their first telling goes.
+        # Steps that a killed run logged after its last checkpoint are made again, so their first entries are removed.
         self._writer = SummaryWriter(str(folder), purge_step=start + 1)
         file = folder / "log.jsonl"
         kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= start]
@@ -50,7 +52,7 @@ class EventLog:
             self._lines.close()
 
     def scalars(self, step: int, group: str, values: Mapping[str, Any]) -> None:
-        """Values of one step, as group/name."""
+        """Write values of one step, as group/name."""
         if self._writer is None:
             return
         numbers = {f"{group}/{name}": float(value) for name, value in values.items()}

@@ -1,9 +1,9 @@
-"""The gradient of a loss over a large batch, with the encoders' memory of a small one.
+"""Gradient of a loss over a large batch with the encoders' memory of a small one.
 
 GradCache (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"): encode in
-micro-batches without keeping intermediates, take the loss of all features once, then encode each micro-batch again and
-pull the gradient of its features back. With features F and loss L, dL/dθ = ∂L/∂θ + Σ_k (∂F_k/∂θ)ᵀ ∂L/∂F_k, so it is the
-gradient of the full batch, negatives included, and not that of averaged small batches.
+micro-batches without keeping intermediates, compute the loss of all features once, then encode each micro-batch again
+and pull the gradient of its features back. With features F and loss L, dL/dθ = ∂L/∂θ + Σ_k (∂F_k/∂θ)ᵀ ∂L/∂F_k, so it is
+the gradient of the full batch, negatives included, and not the mean over small batches.
 """
 
 from __future__ import annotations
@@ -23,12 +23,23 @@ def value_and_cached_gradient(
     batch: PyTree,
     micro_batches: int,
 ) -> tuple[tuple[Array, Any], PyTree]:
-    """((loss, aux), gradient by params) of loss(params, encode(params, batch)), with an encoder run on 1/micro_batches.
+    """Compute value and gradient of loss(params, encode(params, batch)), encoding 1/micro_batches at a time.
 
-    encode: (params, batch) → features, every leaf of both with the example as leading axis, examples independent of
-    each other; it is run twice and must give the same numbers. loss: (params, features) → (scalar, aux), run once.
-    Micro-batch k takes every micro_batches-th example from k on, so a batch that is spread over devices stays where it
-    is. Errors: ValueError when the batch does not divide.
+    Micro-batch k takes every micro_batches-th example from k on, so a batch that is spread over devices stays in place.
+
+    Args:
+      encode: (params, batch) → features, every leaf of both with the example as leading axis, examples independent of
+        each other; it is run twice and must give the same numbers.
+      loss: (params, features) → (scalar, aux), run once.
+      params: Parameters.
+      batch: The whole batch.
+      micro_batches: Number of micro-batches.
+
+    Returns:
+      ((loss, aux), gradient by params).
+
+    Raises:
+      ValueError: The batch does not divide.
     """
     split = jax.tree.map(lambda leaf: micro_batches_of(leaf, micro_batches), batch)
     features = jax.tree.map(_join, jax.lax.map(lambda micro: encode(params, micro), split))
@@ -49,8 +60,8 @@ def value_and_cached_gradient(
         examples, cotangents = micro
 
         def encoded(params: PyTree) -> list[Array]:
-            found = jax.tree.leaves(encode(params, examples))
-            return [leaf for leaf, is_number in zip(found, numbers, strict=True) if is_number]
+            encoded_leaves = jax.tree.leaves(encode(params, examples))
+            return [leaf for leaf, is_number in zip(encoded_leaves, numbers, strict=True) if is_number]
 
         (gradient,) = jax.vjp(encoded, params)[1](cotangents)
         return jax.tree.map(jnp.add, total, gradient), None
@@ -61,9 +72,12 @@ def value_and_cached_gradient(
 
 
 def micro_batches_of(leaf: Array, parts: int) -> Array:
-    """[B, …] → [parts, B / parts, …]: micro-batch k has the examples k, k + parts, k + 2 parts, …
+    """Reshape [B, …] to [parts, B / parts, …]: micro-batch k has the examples k, k + parts, k + 2 parts, …
 
-    So a batch that is spread over devices stays where it is. Errors: ValueError when the batch does not divide.
+    So a batch that is spread over devices stays in place.
+
+    Raises:
+      ValueError: The batch does not divide.
     """
     if leaf.shape[0] % parts:
         raise ValueError(f"a batch of {leaf.shape[0]} does not divide into {parts} micro-batches")

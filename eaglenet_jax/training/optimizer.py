@@ -8,8 +8,8 @@ parameter must match one. A rule is a mapping with any of
     lr            this rate instead of the basic one
     lr_multiple   a factor on the basic rate
     decay         this decay for all of the group, biases too
-    frozen        True: no update, no decay, no moments, no part in the global norm. Right also for parameters that the
-                  loss does not use, since PyTorch's optimisers pass over those
+    frozen        True: no update, no decay, no moments, no part in the global norm. Also right for parameters that the
+                  loss does not use, since PyTorch's optimisers skip those
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ _RULE_KEYS = ("lr", "lr_multiple", "decay", "frozen")
 
 
 class Rates(NamedTuple):
-    """What the optimiser does with one parameter: the pattern that decided, learning rate, decoupled decay, frozen."""
+    """Settings of the optimiser for one parameter.
+
+    Attributes:
+      pattern: The pattern that decided.
+      lr: Learning rate.
+      decay: Decoupled weight decay.
+      frozen: Whether it is never updated.
+    """
 
     pattern: str
     lr: float
@@ -42,12 +49,12 @@ class Rates(NamedTuple):
 
 
 def parameter_name(path: Sequence[Any]) -> str:
-    """The name of a leaf by its path in the tree, as "clip/visual/projection"."""
+    """Return the name of a leaf by its path in the tree, as "clip/visual/projection"."""
     return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
 
 
 def _groups(config: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    """The groups of a config, those that `freeze` names first."""
+    """Return the groups of a config, those that `freeze` names first."""
     freeze = config.get("freeze", "")
     patterns = freeze.split(",") if isinstance(freeze, str) else freeze
     return (*((pattern, {"frozen": True}) for pattern in patterns if pattern), *map(tuple, config["groups"]))
@@ -70,7 +77,9 @@ def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rate
     for pattern, rule in groups:
         unknown = sorted(set(rule) - set(_RULE_KEYS))
         if unknown:
-            raise UserError(f"optimizer.groups: {pattern!r} has unknown keys {unknown}, not of {', '.join(_RULE_KEYS)}")
+            raise UserError(
+                f"optimizer.groups: {pattern!r} has unknown keys {unknown}; choose from {', '.join(_RULE_KEYS)}"
+            )
     names = [parameter_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     rates: dict[str, Rates] = {}
     for name in names:
@@ -87,7 +96,7 @@ def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rate
     unused = sorted({pattern for pattern, _ in groups} - {rate.pattern for rate in rates.values()})
     if unused:
         raise UserError(
-            f"optimizer.groups: {', '.join(map(repr, unused))} decides about no parameter; a pattern must match whole "
+            f"optimizer.groups: {', '.join(map(repr, unused))} decides no parameter; a pattern must match whole "
             f"names, such as {names[0]!r}, that no earlier pattern matches"
         )
     return rates
@@ -103,7 +112,11 @@ def _rates(config: Mapping[str, Any], name: str, pattern: str, rule: Mapping[str
 
 
 def describe_groups(config: Mapping[str, Any], params: PyTree) -> str:
-    """A table of the groups: pattern, learning rate, decay, tensors and parameters. Errors as `parameter_rates`."""
+    """Return a table of the groups: pattern, learning rate, decay, tensors and parameters.
+
+    Raises:
+      UserError: As `parameter_rates`.
+    """
     tensors: Counter[Rates] = Counter()
     parameters: Counter[Rates] = Counter()
     rates = parameter_rates(config, params)
@@ -128,11 +141,11 @@ def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) 
     Args:
         config: `config.optimizer`, or any mapping with
             name: "bert_adam" (as released: no bias correction) or "adamw";
-            head_lr, clip_lr, weight_decay, groups: rates by parameter patterns, see the head of this file;
+            head_lr, clip_lr, weight_decay, groups: rates by parameter patterns, see the docstring of this file;
             freeze: patterns of parameters that stay as they are, a sequence or one string with commas, which decide
             before the groups (optional);
             schedule, warmup: see `make_schedule`;
-            global_clip, per_tensor_clip: largest norm of all gradients together and then of each tensor by itself,
+            global_clip, per_tensor_clip: largest norm of all gradients together and then of each tensor,
             None or 0 for no limit;
             clip_storage: "float32", or "float16" to round CLIP's parameters to it after every update, as the released
             program stores them (optional).
@@ -143,7 +156,7 @@ def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) 
         An optax transformation.
 
     Raises:
-        UserError: A name, storage or schedule is unknown, or as of `parameter_rates`.
+        UserError: A name, storage or schedule is unknown, or as in `parameter_rates`.
     """
     moments = {
         "bert_adam": lambda: scale_by_uncorrected_adam(b1=0.9, b2=0.98, eps=1e-6),
@@ -169,11 +182,19 @@ def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) 
 
 
 def make_schedule(kind: str, warmup: float, total_steps: int) -> Callable[[Any], Array]:
-    """Make the factor on the learning rates by the number of updates made, x = updates / total_steps.
+    """Build the factor on the learning rates by the number of updates made, x = updates / total_steps.
 
-    Below `warmup` (a fraction of the run) it is x / warmup, so the very first update is zero. From there, "cosine" is
-    the released ½(1 + cos πx), which jumps a little at the end of the warm-up; "warmup_cosine" the usual curve from 1
-    at the end of the warm-up to 0 at the end of the run; "constant" stays 1. Errors: UserError for any other kind.
+    Below `warmup` it is x / warmup, so the very first update is zero.
+
+    Args:
+      kind: Curve after the warm-up. "cosine": the released ½(1 + cos πx), which jumps a little at the end of the
+        warm-up;
+        "warmup_cosine": the usual curve from 1 at the end of the warm-up to 0 at the end of the run; "constant": 1.
+      warmup: Length of the warm-up as a fraction of the run.
+      total_steps: Updates in the whole run.
+
+    Raises:
+      UserError: The kind is unknown, or `warmup` is outside [0, 1).
     """
     curves: dict[str, Callable[[Array], Array]] = {
         "cosine": lambda x: (1 + jnp.cos(jnp.pi * x)) / 2,
@@ -183,7 +204,7 @@ def make_schedule(kind: str, warmup: float, total_steps: int) -> Callable[[Any],
     if kind not in curves:
         raise UserError(f"optimizer.schedule={kind!r} is none of {', '.join(curves)}")
     if not 0 <= warmup < 1:
-        raise UserError(f"optimizer.warmup={warmup} is a fraction of the run: 0 <= warmup < 1")
+        raise UserError(f"optimizer.warmup={warmup} is not a fraction of the run; give 0 <= warmup < 1")
     curve = curves[kind]
 
     def factor(updates: Any) -> Array:
@@ -201,7 +222,7 @@ class MomentState(NamedTuple):
 
 
 def scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
-    """Updates m / (√v + eps), m and v running means of g and g², without Adam's correction of their start at zero."""
+    """Scale to m / (√v + eps), m and v running means of g and g², without Adam's correction of their zero start."""
 
     def init(params: PyTree) -> MomentState:
         return MomentState(jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params))
@@ -220,7 +241,7 @@ def _limit(norm: Array, max_norm: float) -> Array:
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-    """All gradients times min(1, max_norm / (|all| + 1e-6))."""
+    """Multiply all gradients by min(1, max_norm / (|all| + 1e-6))."""
 
     def clip(gradients: PyTree, params: PyTree | None) -> PyTree:
         del params
@@ -231,12 +252,12 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 
 
 def clip_each_by_norm(max_norm: float) -> optax.GradientTransformation:
-    """Each tensor x becomes x · min(1, max_norm / (|x| + 1e-6))."""
+    """Multiply each tensor x by min(1, max_norm / (|x| + 1e-6))."""
     return optax.stateless_with_tree_map(lambda g, _: g * _limit(jnp.sqrt(jnp.sum(g * g)), max_norm))
 
 
 def round_to_float16(prefix: str) -> optax.GradientTransformation:
-    """Updates that land on the float16 number nearest to parameter + update, for names that begin with `prefix`.
+    """Round parameter + update to the nearest float16 number, for names that begin with `prefix`.
 
     Near 0.01 these numbers are 8e-6 apart, so an update below half of that changes nothing.
     """
@@ -250,7 +271,7 @@ def round_to_float16(prefix: str) -> optax.GradientTransformation:
 
 
 def _descend(rates: Mapping[str, Rates]) -> optax.GradientTransformation:
-    """An update u becomes −lr (u + decay · parameter), each parameter with its own rates."""
+    """Turn an update u into −lr (u + decay · parameter), with each parameter's own rates."""
 
     def scale(updates: PyTree, params: PyTree) -> PyTree:
         def one(path: Sequence[Any], update: Array, parameter: Array) -> Array:
@@ -263,7 +284,7 @@ def _descend(rates: Mapping[str, Rates]) -> optax.GradientTransformation:
 
 
 def clamp_logit_scale(params: PyTree) -> PyTree:
-    """The parameters with every `logit_scale` at most ln 100: applied after each update."""
+    """Limit every `logit_scale` to at most ln 100; applied after each update."""
 
     def clamp(path: Sequence[Any], leaf: Array) -> Array:
         return jnp.minimum(leaf, MAX_LOGIT_SCALE) if parameter_name(path[-1:]) == "logit_scale" else leaf

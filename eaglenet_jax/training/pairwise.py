@@ -1,8 +1,8 @@
-"""Runs a head's pairwise method over all rows of texts: in blocks, rematerialised, spread over devices.
+"""Execution of a head's pairwise method over all rows of texts: in blocks, rematerialised, spread over devices.
 
-What a head computes per text–video pair is far larger than its similarity matrix. Blocks of rows one after the other,
-whose intermediates are computed again in the backward pass, keep memory proportional to a block. On a mesh every device
-takes its share of the rows; a plain `lax.map` over rows that are sharded would run every trip on every device.
+What a head computes per text–video pair is far larger than its similarity matrix. Processing blocks of rows one after
+the other, and recomputing their intermediates in the backward pass, keeps memory proportional to a block. On a mesh
+every device takes its share of the rows; a plain `lax.map` over sharded rows would run every trip on every device.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ RowFunction = Callable[..., Any]
 
 
 def make_pairwise(mesh: Mesh | None = None, block: int | None = None, remat: bool = True) -> Pairwise:
-    """The `Pairwise` of heads/interface.py for given devices and block size.
+    """Build the `Pairwise` of heads/interface.py for given devices and block size.
 
-    mesh: rows are spread over its data axis; columns and shared arguments are whole on every device. block: most rows
-    that a device works on at a time, all of its rows by default. remat: compute a block's intermediates again in the
-    backward pass instead of keeping them (with blocks only). The result and its gradients depend on none of them, to
-    float tolerance. A method is a bound method of a flax module, or a functools.partial of one with keyword arguments.
+    The result and its gradients depend on none of the arguments, to float tolerance. A method is a bound method of a
+    flax module, or a functools.partial of one with keyword arguments.
+
+    Args:
+      mesh: Rows are spread over its data axis; columns and shared arguments are whole on every device.
+      block: Most rows that a device processes at a time, all of its rows by default.
+      remat: Recompute a block's intermediates in the backward pass instead of keeping them (with blocks only).
     """
     if mesh is None and block is None:
         return whole
@@ -45,7 +48,7 @@ def make_pairwise(mesh: Mesh | None = None, block: int | None = None, remat: boo
 
 
 def _unbound(method: Callable[..., Any]) -> tuple[RowFunction, Any]:
-    """(rows, variables, columns, shared) → result, and the variables: jax transforms and bound modules do not mix."""
+    """Return (rows, variables, columns, shared) → result, and the variables: jax transforms reject bound modules."""
     options: dict[str, Any] = {}
     if isinstance(method, partial) and not method.args:
         options = method.keywords
@@ -53,7 +56,8 @@ def _unbound(method: Callable[..., Any]) -> tuple[RowFunction, Any]:
     bound = getattr(method, "__self__", None)
     if not isinstance(bound, nn.Module):
         raise TypeError(
-            f"pairwise needs a method of a bound flax module, perhaps with keyword arguments, not {method!r}"
+            "pairwise needs a method of a bound flax module, or a functools.partial of one with keyword arguments, "
+            f"not {method!r}"
         )
     name = method.__name__
     module, variables = bound.unbind()
@@ -69,17 +73,19 @@ def _rows(tree: Any) -> int:
 
 
 def _padded(rows: Any, missing: int) -> Any:
-    """Row 0 again, `missing` times at the end: a real row, so nothing degenerate enters the gradient."""
+    """Repeat row 0 `missing` times at the end: a real row, so nothing degenerate enters the gradient."""
     if not missing:
         return rows
     return jax.tree.map(lambda leaf: jnp.concatenate([leaf, jnp.repeat(leaf[:1], missing, axis=0)]), rows)
 
 
 def _in_blocks(apply: RowFunction, block: int, remat: bool) -> RowFunction:
+    """Run the function on blocks of rows one after the other."""
+
     def blocked(rows: Any, *rest: Any) -> Any:
         count = _rows(rows)
         blocks = -(-count // block)
-        size = -(-count // blocks)  # as even as possible, so that little is padded
+        size = -(-count // blocks)  # as even as possible, to pad little
         split = jax.tree.map(
             lambda leaf: leaf.reshape(blocks, size, *leaf.shape[1:]), _padded(rows, blocks * size - count)
         )
@@ -91,6 +97,7 @@ def _in_blocks(apply: RowFunction, block: int, remat: bool) -> RowFunction:
 
 
 def _over_devices(apply: RowFunction, mesh: Mesh) -> RowFunction:
+    """Run the function on each device's share of the rows."""
     by_row, everywhere = PartitionSpec(DATA_AXIS), PartitionSpec()
     # check_vma=False: a head may scan with a carry that starts as plain zeros, which the check would refuse.
     spread = jax.shard_map(

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish to stop after the step, not as an interruption of it."""
+"""SIGTERM and Ctrl-C as a request to stop after the current step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Preemption:
-    """A context in which SIGTERM and Ctrl-C only set a flag; the loop asks for it, saves and leaves.
+    """Context in which SIGTERM and Ctrl-C only set a flag, which the training loop reads to save and stop.
 
     A second Ctrl-C interrupts at once. Outside the main thread, where Python allows no handlers, nothing changes.
     """
@@ -40,8 +40,11 @@ class Preemption:
         self.signal = signal.Signals(number)
 
     def requested(self) -> bool:
-        """Whether to stop. With several processes all must ask after the same steps; one that was told stops all."""
-        mine = self.signal is not None
+        """Return whether to stop.
+
+        With several processes all must ask after the same steps; a signal to one of them stops all.
+        """
+        received = self.signal is not None
         if jax.process_count() == 1:
-            return mine
-        return bool(np.any(multihost_utils.process_allgather(np.asarray(mine), tiled=False)))
+            return received
+        return bool(np.any(multihost_utils.process_allgather(np.asarray(received), tiled=False)))

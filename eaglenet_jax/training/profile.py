@@ -1,4 +1,4 @@
-"""A trace of some training steps, for XProf or Perfetto."""
+"""Trace of some training steps, for XProf or Perfetto."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from eaglenet_jax.errors import UserError
 
 @dataclasses.dataclass
 class StepProfile:
-    """Traces the steps first … last (from 1) into a folder; first = 0 traces nothing. A context manager."""
+    """Context manager that traces the steps first … last into a folder.
+
+    Attributes:
+      folder: Where the trace is written.
+      first: First step, counted from 1; 0 traces nothing.
+      last: Last step.
+      running: Whether a trace is being recorded.
+    """
 
     folder: Path
     first: int = 0
@@ -22,7 +29,15 @@ class StepProfile:
 
     @classmethod
     def of(cls, steps: str, folder: Path) -> StepProfile:
-        """steps: "10:15", or "" for no trace. Errors: UserError for anything else."""
+        """Parse a range of steps.
+
+        Args:
+          steps: "10:15", or "" for no trace.
+          folder: Where the trace is written.
+
+        Raises:
+          UserError: `steps` is anything else.
+        """
         if not steps:
             return cls(folder)
         first, _, last = steps.partition(":")
@@ -31,13 +46,13 @@ class StepProfile:
         return cls(folder, int(first), int(last))
 
     def before(self, step: int) -> None:
-        """To be called before a step is started."""
+        """Start the trace if `step`, which is about to start, is the first."""
         if step == self.first:
             jax.profiler.start_trace(str(self.folder), create_perfetto_trace=True)
             self.running = True
 
     def after(self, step: int) -> None:
-        """To be called when a step is done, its results on the host."""
+        """End the trace if `step`, whose results are on the host, is the last."""
         if self.running and step >= self.last:
             self._stop()
 

@@ -1,4 +1,4 @@
-"""One mesh of devices along one axis: where batches, parameters and the rest of the state live."""
+"""Mesh of devices along one axis, and the placement of batches, parameters and the rest of the state on it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,26 @@ from eaglenet_jax.training.state import TrainState
 
 DATA_AXIS = "data"
 PARAMETER_SHARDINGS = ("replicated", "fsdp")
-# Below this many elements a tensor costs more to gather than it takes on every device.
+# A tensor of fewer elements costs more to gather than to store on every device.
 SMALLEST_SHARDED = 4096
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh of one axis, "data", over the given devices, by default all devices of all processes."""
+    """Build a mesh of one axis, "data", over the given devices, by default all devices of all processes."""
     devices = jax.devices() if devices is None else devices
     return Mesh(np.asarray(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
 def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
-    """The batch as global arrays, spread over the mesh along the leading axis.
+    """Spread a batch over the mesh along the leading axis, as global arrays.
 
-    batch: numpy arrays. With several processes, each gives its own slice of the global batch, in the order of the
-    processes. Errors: UserError when the global batch does not divide by the number of devices.
+    Args:
+      batch: NumPy arrays. With several processes, each gives its own slice of the global batch, in the order of the
+        processes.
+      mesh: The mesh.
+
+    Raises:
+      UserError: The global batch does not divide by the number of devices.
     """
     sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
     rows = {leaf.shape[0] for leaf in jax.tree.leaves(batch)}
@@ -48,12 +53,18 @@ def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
 
 
 def state_shardings(state: TrainState, mesh: Mesh, params: str = "replicated") -> TrainState:
-    """Where each leaf of the state lives, a tree of `NamedSharding`.
+    """Return the placement of each leaf of the state, a tree of `NamedSharding`.
 
-    state: arrays or their shapes. params: "replicated": all of it on every device; "fsdp": parameters and moments are
-    cut along their largest axis that divides by the number of devices, tensors of fewer than `SMALLEST_SHARDED`
-    elements excepted. The step and the head's state (EagleNet's replay buffer, drawn from by random rows) are
-    replicated. Errors: UserError for any other `params`.
+    The step and the head's state (EagleNet's replay buffer, whose rows are drawn at random) are replicated.
+
+    Args:
+      state: Arrays or their shapes.
+      mesh: The mesh.
+      params: "replicated": all of it on every device. "fsdp": parameters and moments are cut along their largest axis
+        that divides by the number of devices, except tensors of fewer than `SMALLEST_SHARDED` elements.
+
+    Raises:
+      UserError: `params` is neither.
     """
     if params not in PARAMETER_SHARDINGS:
         raise UserError(f"config.sharding.params={params!r} is none of {', '.join(PARAMETER_SHARDINGS)}")
@@ -71,6 +82,7 @@ def state_shardings(state: TrainState, mesh: Mesh, params: str = "replicated") -
 
 
 def _largest_divisible_axis(shape: tuple[int, ...], devices: int) -> PartitionSpec:
+    """Return the partition along the largest axis that divides by the number of devices, if any."""
     axes = [axis for axis, size in enumerate(shape) if size % devices == 0]
     if math.prod(shape) < SMALLEST_SHARDED or not axes:
         return PartitionSpec()
@@ -79,7 +91,7 @@ def _largest_divisible_axis(shape: tuple[int, ...], devices: int) -> PartitionSp
 
 
 def place_state(state: TrainState, shardings: TrainState) -> TrainState:
-    """The state on its devices. With several processes, each gives the whole state."""
+    """Place the state on its devices. With several processes, each gives the whole state."""
 
     def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
         value = np.asarray(leaf)
@@ -90,14 +102,19 @@ def place_state(state: TrainState, shardings: TrainState) -> TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """The devices of a run. mesh: None for a single one. params: how parameters are placed, see `state_shardings`."""
+    """Devices of a run.
+
+    Attributes:
+      mesh: None for a single device.
+      params: Placement of the parameters, see `state_shardings`.
+    """
 
     mesh: Mesh | None
     params: str = "replicated"
 
     @classmethod
     def of_all(cls, params: str) -> Devices:
-        """All devices of all processes."""
+        """Use all devices of all processes."""
         return cls(make_mesh() if jax.device_count() > 1 else None, params)
 
     def __str__(self) -> str:
@@ -105,22 +122,25 @@ class Devices:
         return f"1 device ({kind})" if self.mesh is None else f"{self.mesh.size} devices ({kind}, {self.params})"
 
     def place(self, state: TrainState) -> TrainState:
-        """A state where it belongs."""
+        """Place a state on the devices."""
         if self.mesh is None:
             return state
         return place_state(state, state_shardings(state, self.mesh, self.params))
 
     def batch(self, batch: Mapping[str, Any]) -> Any:
-        """This process's rows of a batch as the whole batch, spread over the devices."""
+        """Combine the processes' rows of a batch into the whole batch, spread over the devices."""
         return batch if self.mesh is None else shard_batch(dict(batch), self.mesh)
 
 
 def initialize_distributed(config: Mapping[str, Any]) -> None:
-    """Joins this process to the others, before anything touches a device.
+    """Join this process to the others, before any device is used.
 
-    config: cluster "none": nothing is done; "auto": Slurm, Open MPI, Kubernetes or a cloud says who takes part;
-    "explicit": coordinator ("host:port" of process 0), processes (how many) and process (this one's number) say it.
-    Errors: UserError when the others cannot be found or reached.
+    Args:
+      config: cluster "none": nothing is done; "auto": Slurm, Open MPI, Kubernetes or a cloud determines the processes;
+        "explicit": coordinator ("host:port" of process 0), processes (their number) and process (this one's number) do.
+
+    Raises:
+      UserError: The cluster is unknown, or the other processes cannot be found or reached.
     """
     cluster = config["cluster"]
     if cluster == "none" or jax.distributed.is_initialized():
@@ -146,14 +166,14 @@ def initialize_distributed(config: Mapping[str, Any]) -> None:
 
 
 def _wait_for(coordinator: str, seconds: float = 300.0) -> None:
-    """Until process 0 listens. JAX itself would abort the process, with a C++ stack, when it never does."""
+    """Wait until process 0 listens. Otherwise JAX would abort the process with a C++ stack trace if it never does."""
     host, _, port = coordinator.rpartition(":")
-    give_up = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while True:
         try:
             socket.create_connection((host, int(port)), timeout=seconds).close()
             return
         except OSError:
-            if time.monotonic() > give_up:
+            if time.monotonic() > deadline:
                 raise
         time.sleep(0.2)

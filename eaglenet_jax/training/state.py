@@ -1,4 +1,4 @@
-"""Everything that changes from one training step to the next."""
+"""Training state: everything that changes from one training step to the next."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from flax import struct
 
 @struct.dataclass
 class TrainState:
-    """What a step takes and returns, saved and restored as one.
+    """State that a training step takes and returns, saved and restored as one.
 
     Attributes:
         step: [] int32, updates made so far.
         params: {"clip": …, "head": …}.
         opt_state: State of the optax optimiser.
-        head_state: What the head carries from step to step (EagleNet: its replay buffer), () for most.
+        head_state: State that the head carries from step to step (EagleNet: its replay buffer), () for most.
     """
 
     step: Any

@@ -1,4 +1,4 @@
-"""The training step: a pure function from a factory, for our loop and for anybody's own."""
+"""Training step: a pure function from a factory, for our loop or another."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from eaglenet_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]  # arrays of NumPy or jax
 TrainStep = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, dict[str, Array]]]
-JittedStep = Any  # a TrainStep that is jitted: it has lower() too
+JittedStep = Any  # a jitted TrainStep, which has lower() too
 
 
 class Trainable(Protocol):
-    """What a step needs of a system: parameters from a key, features of a batch, and the loss of features."""
+    """Interface of a trainable system: parameters from a key, features of a batch, and the loss of features."""
 
     @property
     def head(self) -> Any: ...

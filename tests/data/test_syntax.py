@@ -97,7 +97,7 @@ def test_syntax_travels_with_its_captions(parsed, prepared):
 def test_missing_damaged_and_foreign_files_are_named(parsed, prepared):
     folder = prepared.directory
     write(prepared, "test", [SYNTAX], fingerprint="other")
-    with pytest.raises(UserError, match="of other captions"):
+    with pytest.raises(UserError, match="belongs to other captions"):
         parsed.split("test")
     syntax_file(folder, "test").write_text("{")
     with pytest.raises(UserError, match="is damaged"):

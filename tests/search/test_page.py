@@ -228,7 +228,7 @@ def test_a_visit_with_the_keyboard(index, address, tmp_path):
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)
-        page.get_by_label("What is to be seen").wait_for()
+        page.get_by_label("Describe a scene").wait_for()
         page.keyboard.type(captions["test_0000.mp4"])  # the cursor is there already
         page.keyboard.press("Enter")
         page.locator(".moment").first.wait_for(timeout=60_000)
@@ -252,7 +252,7 @@ def test_a_visit_with_the_keyboard(index, address, tmp_path):
             page.keyboard.press("Space")
             page.wait_for_function("video => video.currentTime > 0.2", arg=video.element_handle())
 
-        box = page.get_by_label("What is to be seen")
+        box = page.get_by_label("Describe a scene")
         box.fill("  ")
         box.press("Enter")
         page.get_by_role("alert").wait_for()

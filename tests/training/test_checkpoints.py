@@ -98,7 +98,7 @@ def test_parameters_alone(tmp_path: Path) -> None:
     _assert_same(checkpoints.restore_params("best"), _state(2).params)
     _assert_same(checkpoints.restore_params("last"), _state(3).params)
     _assert_same(checkpoints.restore_params(3), _state(3).params)
-    with pytest.raises(UserError, match=r"no checkpoint 9 in .*there are: 2, 3"):
+    with pytest.raises(UserError, match=r"no checkpoint 9 in .*choose one of its steps: 2, 3"):
         checkpoints.restore_params(9)
     with pytest.raises(UserError, match="no averaged parameters"):
         checkpoints.restore_params("last", averaged=True)

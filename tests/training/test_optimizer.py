@@ -176,7 +176,7 @@ def test_groups_are_described_in_a_table_that_adds_up() -> None:
     ("change", "message"),
     [
         ({"groups": (("clip/.*", {}),)}, "3 of 7 parameters: head/loss/bias, head/radius/bias, head/radius/kernel"),
-        ({"groups": (("clip/vision/.*", {"frozen": True}), (".*", {}))}, "'clip/vision/.*' decides about no parameter"),
+        ({"groups": (("clip/vision/.*", {"frozen": True}), (".*", {}))}, "'clip/vision/.*' decides no parameter"),
         ({"groups": ((".*", {"learning_rate": 1}),)}, "unknown keys ['learning_rate']"),
         ({"name": "adam"}, "optimizer.name='adam' is none of bert_adam, adamw"),
         ({"schedule": "step"}, "optimizer.schedule='step' is none of"),

@@ -1,4 +1,4 @@
-"""`search demo`: clips made here and now, indexed with the model that ships with the package, and three queries."""
+"""`search demo`: render clips, index them with the model that ships with the package, and answer three queries."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from eaglenet_jax.search.commands.query import as_text
 from eaglenet_jax.search.html import results_page
 from eaglenet_jax.search.index import SearchIndex
 
-SPLIT = "test"  # no clip that the model was trained on
+SPLIT = "test"  # the model was trained on none of these clips
 QUERIES = 3
 
 
 def run(given: argparse.Namespace) -> int:
-    """Makes, indexes and finds clips under --out."""
+    """Render, index and find clips under --out."""
     if given.clips < QUERIES:
         raise UserError(f"--clips={given.clips}: give {QUERIES} or more")
     from data_prep.moving_shapes.render import render  # late: nothing else of search needs the renderer
@@ -43,5 +43,5 @@ def run(given: argparse.Namespace) -> int:
     print(f"\n{len(index)} windows indexed and {QUERIES} queries answered in {time.monotonic() - started:.0f} s")
     print(f"the results with pictures: {page}")
     print(f"the model: {DEMO_MODEL / 'README.md'}")
-    print(f'ask it yourself: python -m eaglenet_jax.search query "a red circle moves left" --index={index.store.uri}')
+    print(f'next: python -m eaglenet_jax.search query "a red circle moves left" --index={index.store.uri}')
     return 0

@@ -1,4 +1,4 @@
-"""`search export`: a run's best checkpoint → a small folder to share."""
+"""`search export`: write a run's best checkpoint as a small folder to share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eaglenet_jax.search.model import open_model
 
 
 def run(given: argparse.Namespace) -> int:
-    """Writes the folder and opens it again."""
+    """Write the folder and open it again as a check."""
     workdir, out = Path(given.workdir), Path(given.out)
     settings, params = read_workdir(workdir)
     config = saved_config(workdir)
@@ -39,14 +39,14 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _start(config: Any) -> str:
-    """What the run's first step started from, without the folders of this machine."""
+    """Describe the initial parameters of a run, without folders of this machine."""
     if config.first_stage:
         return f"a first stage of {config.first_stage.steps} updates with {config.first_stage.system}"
     return f"`{Path(config.init_from).name}`" if config.init_from else "random parameters"
 
 
 def _own_words(config: Any) -> set[int]:
-    """Token codes of the training captions, start and end token included."""
+    """Return the token codes of the training captions, start and end token included."""
     experiment = open_experiment(config)
     tokens = experiment.tokenizer.tokenize(experiment.dataset.split("train").captions.texts)
     return {int(code) for code in set(tokens.ravel().tolist())}

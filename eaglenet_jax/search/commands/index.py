@@ -1,4 +1,4 @@
-"""`search index`: files and folders → an index that is up to date."""
+"""`search index`: bring an index up to date with files and folders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DEFAULT_CHECKPOINT = "openai/clip-vit-base-patch32"
 
 
 def run(given: argparse.Namespace) -> int:
-    """Indexes, and says what was done. Exit code 1 if there were files and none could be read."""
+    """Index the videos and print a summary. Exit code 1 if there were files and none could be read."""
     for place in given.videos:
-        if not Path(place).exists():  # before an index is made for it
-            raise UserError(f"there is no file or folder {place}; give what holds the videos")
+        if not Path(place).exists():  # checked before an index is created
+            raise UserError(f"there is no file or folder {place}; give the place of the videos")
     index = _open(given)
     if index.model.is_demo:
         print(DEMO_ONLY, file=sys.stderr)
@@ -39,10 +39,12 @@ def run(given: argparse.Namespace) -> int:
 def _open(given: argparse.Namespace) -> SearchIndex:
     asked = {"seconds": given.window, "overlap": given.overlap, "shots": given.shots or None}
     rule = {name: value for name, value in asked.items() if value is not None}
-    there = Store.there(given.index)
-    if there is None:
+    store = Store.there(given.index)
+    if store is None:
         return SearchIndex.create(given.index, given.checkpoint or DEFAULT_CHECKPOINT, WindowRule(**rule))
     for name, value in rule.items():
-        if getattr(there.settings.rule, name) != value:
-            raise UserError(f"{given.index} was made with {there.settings.rule}; leave --window, --overlap and --shots")
+        if getattr(store.settings.rule, name) != value:
+            raise UserError(
+                f"{given.index} was made with {store.settings.rule}; leave out --window, --overlap and --shots"
+            )
     return SearchIndex.open(given.index, given.checkpoint)

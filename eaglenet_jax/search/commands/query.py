@@ -1,4 +1,4 @@
-"""`search query`: sentences, a picture or a video → moments, as text, JSON or a page."""
+"""`search query`: find moments by sentences, a picture or a video; print text or JSON, or write a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eaglenet_jax.search.query import Moment
 
 
 def run(given: argparse.Namespace) -> int:
-    """Answers every query."""
+    """Answer every query."""
     queries: list[dict[str, Any]] = [{"text": text} for text in given.text]
     queries += [{name: getattr(given, name)} for name in ("video", "image") if getattr(given, name)]
     if not queries:
@@ -31,7 +31,7 @@ def run(given: argparse.Namespace) -> int:
     for query in queries:
         ((kind, content),) = query.items()
         if kind == "text" and (cut := index.model.words_cut(content)):
-            print(f"warning: the model does not read the last {cut} word pieces of {content!r}", file=sys.stderr)
+            print(f"warning: the last {cut} tokens of {content!r} are cut: it is too long", file=sys.stderr)
         started = time.perf_counter()
         moments = index.query(**query, top=given.top, rerank=given.rerank, merge=given.merge)
         answers.append((content, moments, time.perf_counter() - started))
@@ -52,7 +52,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def as_text(moments: Sequence[Moment]) -> str:
-    """A line a moment: rank, score, file, start and end."""
+    """Format moments as text, one line each: rank, score, file, start and end."""
     if not moments:
         return "  nothing: the index is empty"
     return "\n".join(

@@ -1,4 +1,4 @@
-"""`search serve`: the page, until it is stopped."""
+"""`search serve`: serve the search page until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eaglenet_jax.search.page import EVERYWHERE, make_app
 
 
 def run(given: argparse.Namespace) -> int:
-    """Serves until Ctrl-C."""
+    """Serve until Ctrl-C."""
     index = SearchIndex.open(given.index, given.checkpoint)
     app = make_app(index, given.host)
     import uvicorn  # comes with Gradio
@@ -27,7 +27,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Port 0 is any that is free."""
+    """Open the listening socket; port 0 takes any free one."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family)

@@ -32,13 +32,13 @@ from eaglenet_jax.errors import UserError
 
 
 def sequential(path: Path) -> list[np.ndarray]:
-    """The sampled frames by one walk through the file, each [H, W, 3] uint8 RGB."""
+    """Read the sampled frames in one pass through the file, each [H, W, 3] uint8 RGB."""
     with VideoWalk(path, Sampling()) as walk:
         return list(walk.pictures())
 
 
 def seeking(path: Path, cv2: ModuleType) -> list[np.ndarray]:
-    """The same frames by setting OpenCV's position before each."""
+    """Read the same frames by setting OpenCV's position before each."""
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     step = max(1, int(video.get(cv2.CAP_PROP_FPS)))
     frames = []
@@ -54,7 +54,7 @@ def seeking(path: Path, cv2: ModuleType) -> list[np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One file. Seconds are of CPU. seeking_*, identical: None without OpenCV; identical: frames equal to the bit."""
+    """Result for one file, in CPU seconds. identical (frames equal to the bit), seeking_*: None without OpenCV."""
 
     file: str
     hours: float
@@ -74,7 +74,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def measure(path: Path, cv2: ModuleType | None, rounds: int = 1) -> Row:
-    """The best of `rounds` of each way; every round has all of them in turn."""
+    """Return the best of `rounds` of each way; every round runs all of them in turn."""
     ours, stored, theirs = [], [], []
     frames: list[np.ndarray] = []
     other: list[np.ndarray] = []
@@ -95,7 +95,7 @@ def measure(path: Path, cv2: ModuleType | None, rounds: int = 1) -> Row:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """All files together."""
+    """Sum up all files."""
     frames, hours = sum(row.frames for row in rows), sum(row.hours for row in rows)
     ours, stored = sum(row.sequential_seconds for row in rows), sum(row.stored_seconds for row in rows)
     result = {
@@ -126,18 +126,18 @@ def _opencv() -> ModuleType | None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measures and prints."""
+    """Measure and print."""
     parser = Parser("python -m benchmarks.decode", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--videos", type=Path, required=True, help="folder of video files")
     parser.add_argument("--files", default="*", help="pattern of file names (default: all)")
-    parser.add_argument("--rounds", type=int, default=1, help="measure so often and take the best (default 1)")
+    parser.add_argument("--rounds", type=int, default=1, help="rounds, of which the best counts (default 1)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     flags = parser.parse_args(argv)
     found = sorted(path for files in VideoFolder(flags.videos).by_stem.values() for path in files)
     chosen = [path for path in found if fnmatch.fnmatch(path.name, flags.files)]
     paths = [path for path in chosen if probe(path).reason is None]
     if not paths:
-        raise UserError(f"no file in {flags.videos} goes by {flags.files!r} and can be decoded")
+        raise UserError(f"no file in {flags.videos} matches {flags.files!r} and can be decoded; check --files")
     if flags.rounds < 1:
         raise UserError(f"--rounds is {flags.rounds}; give 1 or more")
     cv2 = _opencv()

@@ -17,7 +17,7 @@ from eaglenet_jax.layers.similarity import cosine
 from eaglenet_jax.layers.stochastic_text import candidates, frame_similarities
 
 
-class DenseEagleNet(EagleNet):  # type: ignore[misc]  # as there
+class DenseEagleNet(EagleNet):  # type: ignore[misc]  # as EagleNet
     """The same numbers from the same parameters as EagleNet with its graph, in score and loss.
 
     What `prepare_video` computes of the graph ahead is not read. all_nodes: whether aux has the outputs of the last
@@ -28,7 +28,7 @@ class DenseEagleNet(EagleNet):  # type: ignore[misc]  # as there
     all_nodes: bool = False
 
     def score(self, text: PreparedText, video: PreparedVideo, draws: Draws, aux: bool = False) -> PairScores:
-        """cos(t_gen, v(t_gen, F)) for all pairs. aux: "pooled", "radius", and "nodes" if all_nodes."""
+        """Compute cos(t_gen, v(t_gen, F)) for all pairs. aux: "pooled", "radius", and "nodes" if all_nodes."""
         ids = (text.id[:, None], video.id[None, :])
         radius = self.radius(frame_similarities(text.pooled, video.frames, video.mask))
         draw = draws.uniform if self.candidate_noise == "uniform" else draws.normal
@@ -45,7 +45,7 @@ class DenseEagleNet(EagleNet):  # type: ignore[misc]  # as there
     def _graph(
         self, video: PreparedVideo, texts: Float[Array, "Bt Bv texts d"], draws: Draws, ids: Ids
     ) -> tuple[Array, Array]:
-        """Weights of the text nodes, and the last layer's outputs of all nodes."""
+        """Compute the weights of the text nodes, and the last layer's outputs of all nodes."""
         pairs, frames = texts.shape[:2], video.frames.shape[1]
         placed = self._computed(video.frames + self.positions if self.frame_positions else video.frames)
         x = jnp.concatenate([jnp.broadcast_to(placed, (*pairs, *placed.shape[1:])), texts], axis=2)

@@ -1,4 +1,4 @@
-"""Seconds to encode and to score a split, for finished runs side by side.
+"""Benchmark of encoding and scoring a split with finished runs.
 
     python -m benchmarks.gallery runs/siblings/*/seed_0 [--split=test] [--rounds=5] [--json]
 
@@ -25,7 +25,7 @@ SUMMARY = "Seconds to encode and to score a split, for finished runs side by sid
 
 
 def measured(workdirs: Sequence[Path], split: str, rounds: int) -> list[dict[str, Any]]:
-    """One row a run: its folder, texts, videos, and median seconds of encoding and of scoring."""
+    """Return one row a run: its folder, texts, videos, and median seconds of encoding and of scoring."""
     runs: dict[str, Callable[[], Any]] = {}
     sizes = {}
     for workdir in workdirs:
@@ -50,7 +50,7 @@ def measured(workdirs: Sequence[Path], split: str, rounds: int) -> list[dict[str
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = Parser(prog="python -m benchmarks.gallery", description=SUMMARY)
     parser.add_argument("runs", nargs="+", type=Path, help="work directories")
     parser.add_argument("--split", default="test", help="default %(default)s")

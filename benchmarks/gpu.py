@@ -1,4 +1,4 @@
-"""Scoring a whole gallery on an accelerator: seconds, share of the matrix units' peak, agreement between types.
+"""Benchmark of scoring a gallery on an accelerator: seconds, share of peak, agreement between types.
 
     benchmarks/gpu.sh [--out DIR] [--profile] [--tiny]
 
@@ -40,13 +40,13 @@ TYPES = {
 ALL = Sizes(texts=1000, videos=1000)
 BESIDE = Sizes(texts=64, videos=64)
 FRAMES = (12, 64)
-SIGNAL = 0.05  # R@1 is neither 0 nor 100: rounding can move it
+SIGNAL = 0.05  # gives an R@1 between 0 and 100, so that rounding can change it
 PEAK_WIDTH = 8192
 TINY = Sizes(frames=3, candidates=3, texts=9, videos=7, width=16, heads=2)
 
 
 def seconds_of(function: Callable[[], Any], rounds: int) -> float:
-    """Median seconds of a function that returns when its result is there, after a call that is not timed."""
+    """Return the median seconds of a function that returns when its result is ready, after an untimed call."""
     function()
     found = []
     for _ in range(rounds):
@@ -57,14 +57,14 @@ def seconds_of(function: Callable[[], Any], rounds: int) -> float:
 
 
 def matmul_peak(width: int, rounds: int) -> float:
-    """Floating-point operations a second of a product of two bfloat16 matrices [width, width]."""
+    """Measure the FLOP/s of a product of two bfloat16 matrices [width, width]."""
     product = jax.jit(lambda x: x @ x)
     matrix = jax.random.normal(jax.random.key(0), (width, width), jnp.bfloat16)
     return 2.0 * width**3 / seconds_of(lambda: jax.block_until_ready(product(matrix)), rounds)
 
 
 def whole_gallery(sizes: Sizes, peak: float, rounds: int) -> list[dict[str, Any]]:
-    """Ours in every type: seconds of all pairs and of the evaluation after encoding, R@K, and how types agree."""
+    """Measure ours in every type: seconds of all pairs and of the evaluation after encoding, R@K, and agreement."""
     texts, videos = gallery(sizes, SIGNAL)
     relevance = np.arange(sizes.texts) % sizes.videos
     rows: list[dict[str, Any]] = []
@@ -102,7 +102,7 @@ def whole_gallery(sizes: Sizes, peak: float, rounds: int) -> list[dict[str, Any]
 
 
 def gallery_table(rows: Sequence[dict[str, Any]]) -> str:
-    """`whole_gallery` as text."""
+    """Format the result of `whole_gallery`."""
     lines = [
         f"{'type':18}{'M':>4}{'pairs':>9}{'seconds':>9}{'evaluation':>12}{'TFLOP/s':>9}{'of peak':>9}"
         f"{'R@1':>7}{'R@5':>7}{'R@10':>7}{'difference':>12}{'same first':>12}"
@@ -118,7 +118,7 @@ def gallery_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def profiled(sizes: Sizes, directory: Path) -> None:
-    """Writes a trace of one scoring in bfloat16 for TensorBoard's or Perfetto's profile viewer."""
+    """Write a trace of one scoring in bfloat16 for TensorBoard's or Perfetto's profile viewer."""
     head = EagleNet(**released_fields(sizes, "bfloat16"))
     given = head, random_params(head), *gallery(sizes)
     score_gallery(*given, draws=Draws(jax.random.key(5)))
@@ -127,12 +127,12 @@ def profiled(sizes: Sizes, directory: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measures and prints everything; with --out also as gpu.json."""
+    """Measure and print everything; with --out also write gpu.json."""
     parser = Parser(prog="benchmarks/gpu.sh", description=SUMMARY)
     parser.add_argument("--out", type=Path, help="folder for gpu.json and profiles")
     parser.add_argument("--profile", action="store_true", help="with --out: also write a trace of one scoring")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tiny", action="store_true", help="sizes of nothing: does it run?")
+    parser.add_argument("--tiny", action="store_true", help="tiny sizes, to check that it runs")
     given = parser.parse_args(arguments)
     all_pairs, beside, frames, width = (TINY, TINY, (3,), 32) if given.tiny else (ALL, BESIDE, FRAMES, PEAK_WIDTH)
     peak = matmul_peak(width, given.rounds)
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"\n{beside.texts} texts × {beside.videos} videos, M={beside.frames}, float32, highest")
     print(table(result["beside"]))
     if not torch_device:
-        print("PyTorch is not installed: without (a)")
+        print("PyTorch is not installed: (a) was not measured")
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
         (given.out / "gpu.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _torch_device() -> str | None:
-    """Where PyTorch runs: on a GPU if there is one, nowhere if it is not installed."""
+    """Return the device of PyTorch: a GPU if there is one, None if PyTorch is not installed."""
     if not has_torch():
         return None
     import torch

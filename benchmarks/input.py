@@ -1,4 +1,4 @@
-"""How fast frame shards become training batches, by worker processes, against PIL and against what a step consumes.
+"""Benchmark of reading training batches from frame shards, by worker processes, compared with PIL and a training step.
 
     python -m benchmarks.input [--json] [--clip=tiny|b32|b16] [--prepared=DIR] [--batch=8 --frames=12 …]
 
@@ -48,7 +48,7 @@ BATCHES_WARM = 6
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What is read: a prepared folder, B clips a batch, M frames a clip; `batches` of them a round."""
+    """Data to read: a prepared folder, B clips a batch, M frames a clip; `batches` of them a round."""
 
     folder: Path
     batch: int = 8
@@ -57,7 +57,7 @@ class Reading:
 
 
 def read_speeds(reading: Reading, workers: Sequence[int], rounds: int) -> dict[str, Any]:
-    """Frames/s and clips/s of the pipeline by number of workers, and of PIL. Counted are real frames, not padding."""
+    """Measure frames/s and clips/s of the pipeline by number of workers, and of PIL. Padding is not counted."""
     dataset = PreparedDataset.open(reading.folder)
     split = dataset.split("train")
     source = train_dataset(split, Tokenizer(), batch_size=reading.batch, max_frames=reading.frames, seed=0)
@@ -81,7 +81,7 @@ def read_speeds(reading: Reading, workers: Sequence[int], rounds: int) -> dict[s
 
 
 def _read(source: Any, workers: int, count: int) -> tuple[float, float]:
-    """Frames and clips a second, after the first batches, which wait for workers to start or were read ahead."""
+    """Measure frames/s and clips/s after the first batches, which wait for workers to start or were read ahead."""
     with contextlib.closing(batches(source, stop=BATCHES_WARM + count, workers=workers)) as stream:
         for _ in range(BATCHES_WARM):
             next(stream)
@@ -92,7 +92,7 @@ def _read(source: Any, workers: int, count: int) -> tuple[float, float]:
 
 
 class _PilDecoding:
-    """The frames of the first clips, decoded one by one → frames and clips a second."""
+    """Decode the frames of the first clips one by one; return frames and clips a second."""
 
     def __init__(self, reading: Reading) -> None:
         records = tfds.builder_from_directory(reading.folder / "shards").as_data_source("train")
@@ -110,7 +110,7 @@ class _PilDecoding:
 
 
 def to_device(batch: int, frames: int, size: int, rounds: int) -> dict[str, float]:
-    """Seconds from a batch of uint8 frames on the host to normalised frames on the device, both ways."""
+    """Measure seconds from uint8 frames on the host to normalised frames on the device, both ways."""
     shape = (batch, frames, size, size, 3)
     pixels, mask = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8), np.ones(shape[:2], bool)
     normalise = jax.jit(lambda pixels: normalised_pixels(pixels, jnp.asarray(mask), "float32"))
@@ -130,7 +130,7 @@ def to_device(batch: int, frames: int, size: int, rounds: int) -> dict[str, floa
 
 
 def consumption(sizes: StepSizes, steps: int) -> dict[str, Any]:
-    """Frames/s and clips/s that the whole training step takes in, and the image size that it wants."""
+    """Measure frames/s and clips/s that the whole training step consumes; also return its image size."""
     measured = measured_system(sizes)
     batch = random_batch(sizes, measured.clip, measured.system.max_words)
     step = OurStep(measured.system, measured.params, measured.settings, batch)
@@ -146,7 +146,7 @@ def consumption(sizes: StepSizes, steps: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _folders(prepared: Path | None, size: int) -> Iterator[list[Path]]:
-    """The given folder, or folders of MovingShapes at 224 px and at `size`, deleted afterwards."""
+    """Yield the given folder, or folders of MovingShapes at 224 px and at `size`, deleted afterwards."""
     if prepared is not None:
         yield [prepared]
         return
@@ -160,7 +160,7 @@ def _folders(prepared: Path | None, size: int) -> Iterator[list[Path]]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The measurements as text."""
+    """Format the measurements."""
     lines = []
     for read in result["read"]:
         lines.append(f"{read['size']} px{'':20}{'frames/s':>10}{'clips/s':>10}{'× PIL':>8}{'× step':>8}")
@@ -183,9 +183,11 @@ def table(result: dict[str, Any]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Parse the command line."""
     found = Parser(prog="python -m benchmarks.input", description=SUMMARY)
-    found.add_argument("--prepared", type=Path, help="a prepared folder to read; default: MovingShapes, made for this")
+    found.add_argument(
+        "--prepared", type=Path, help="a prepared folder to read; default: MovingShapes, rendered for this"
+    )
     found.add_argument("--workers", default="0,1,2", help="numbers of worker processes, default %(default)s")
     found.add_argument("--clip", choices=list(CLIPS), default="tiny", help="of the step; tiny: the demo's")
     found.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="compute type of the step")
@@ -199,7 +201,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measures and prints."""
+    """Measure and print."""
     given = parser().parse_args(arguments)
     if min(given.batch, given.frames, given.batches, given.rounds, given.steps) < 1:
         raise UserError("--batch, --frames, --batches, --rounds and --steps must be at least 1")

@@ -1,4 +1,4 @@
-"""A head, parameters and features to measure with."""
+"""Head, parameters and features for benchmarks."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class GivenNoise(Draws):
     given: Any = None
 
     def uniform(self, name: str, ids: Ids, shape: Sequence[int]) -> jax.Array:
-        """The given noise, whatever is asked for."""
+        """Return the given noise, whatever the name."""
         del name, ids, shape
         return self.given
 
 
 def text_noise(sizes: Sizes, texts: TextFeatures, draws: Draws) -> np.ndarray:
-    """The candidate noise that the head draws for these texts, [Nt, S, d]."""
+    """Return the candidate noise that the head draws for these texts, [Nt, S, d]."""
     return np.asarray(draws.uniform("candidates", (texts.id,), (sizes.candidates, sizes.width)))
 
 
@@ -63,7 +63,7 @@ def released_fields(sizes: Sizes, dtype: str = "float32") -> dict[str, Any]:
 
 
 def gallery(sizes: Sizes, signal: float = 1.0) -> tuple[TextFeatures, VideoFeatures]:
-    """Random features with every frame there. signal: how much of its text there is in each frame of a video."""
+    """Draw random features without padding. signal: weight of a video's text in each of its frames."""
     rng = np.random.default_rng(0)
     text = rng.normal(size=(sizes.texts, sizes.width)).astype(np.float32)
     frames = rng.normal(size=(sizes.videos, sizes.frames, sizes.width)).astype(np.float32)
@@ -76,12 +76,12 @@ def gallery(sizes: Sizes, signal: float = 1.0) -> tuple[TextFeatures, VideoFeatu
 
 
 def one_pair(head: EagleNet) -> tuple[TextFeatures, VideoFeatures]:
-    """One text and one video on the device, of the sizes that the head is built for."""
+    """Return one text and one video on the device, of the sizes that the head is built for."""
     return jax.tree.map(jnp.asarray, gallery(Sizes(head.frames, texts=1, videos=1, width=head.width)))
 
 
 def random_params(head: EagleNet, seed: int = 0) -> Any:
-    """The parameters that scoring needs after initialisation, moved away from identities and zeros."""
+    """Initialise the parameters that scoring needs, perturbed so that none is an identity or zero."""
     texts, videos = one_pair(head)
 
     def everything(module: EagleNet) -> None:
@@ -92,6 +92,6 @@ def random_params(head: EagleNet, seed: int = 0) -> Any:
 
 
 def moved(params: Any, scale: float, seed: int = 0) -> Any:
-    """The parameters plus normal noise of a standard deviation `scale`."""
+    """Add normal noise of standard deviation `scale` to the parameters."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: leaf + (scale * rng.normal(size=leaf.shape)).astype(np.float32), params)

@@ -1,4 +1,4 @@
-"""Timing several ways of doing the same in one run, and what the compiler says of a program."""
+"""Timing of several implementations in one run, and the compiler's cost analysis of a program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def interleaved(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each function in each round. Every round runs all of them in turn, after one call that is not timed.
+    """Measure seconds of each function in each round. Every round runs all in turn, after one untimed call.
 
     So what disturbs the machine for a while disturbs all alike; compare medians. A function returns when its result is
     there, not when it is under way.
@@ -29,12 +29,12 @@ def interleaved(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict
 
 
 def median(values: list[float]) -> float:
-    """The median."""
+    """Return the median."""
     return float(np.median(values))
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on, and how busy it was: the load average of the last minute counts this process too."""
+    """Describe the machine and its load average of the last minute, which includes this process."""
     device = jax.devices()[0]
     return {
         "platform": device.platform,
@@ -47,7 +47,7 @@ def machine() -> dict[str, Any]:
 
 
 def compiled_flops(compiled: Any) -> float:
-    """Floating-point operations of a compiled program by the compiler's cost analysis.
+    """Return the floating-point operations of a compiled program by the compiler's cost analysis.
 
     Raises ValueError if it has a loop, whose body would be counted once, or a custom call, which would count nothing.
     """

@@ -1,4 +1,4 @@
-"""What reranking a run's gallery costs in recall and saves in time.
+"""Benchmark of reranking a run's gallery: recall lost and time saved.
 
     python -m benchmarks.rerank --workdir=runs/demo [--split=test] [--direction=t2v] [--top_k=5,10,25,50] [--json]
 
@@ -22,7 +22,7 @@ SUMMARY = "Recall and time of reranking a run's gallery against the full ranking
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints the report of one run."""
+    """Print the report of one run."""
     parser = Parser(prog="python -m benchmarks.rerank", description=SUMMARY)
     parser.add_argument("--workdir", type=Path, required=True, help="work directory of a run")
     parser.add_argument("--split", default="test", help="default %(default)s")

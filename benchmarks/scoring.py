@@ -1,4 +1,4 @@
-"""How fast all pairs of a gallery are scored: the dense formulation in PyTorch and in JAX, and ours.
+"""Benchmark of scoring all pairs of a gallery: the dense formulation in PyTorch and in JAX, and ours.
 
     python -m benchmarks.scoring [--json] [--scaling] [--frames 12 --candidates 20 --texts 32 --videos 32 …]
 
@@ -34,7 +34,7 @@ from eaglenet_jax.errors import UserError
 
 SUMMARY = "How fast all pairs of a gallery are scored: dense in PyTorch and in JAX, and ours."
 TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2}
-# One size at a time is changed; what the others are stands in the arguments.
+# One size at a time is changed; the others come from the arguments.
 SCALED = {
     "candidates": (5, 10, 20, 40),
     "frames": (6, 12, 24, 64),
@@ -44,7 +44,7 @@ SCALED = {
 
 
 def compare(sizes: Sizes, dtype: str, names: Sequence[str], rounds: int, device: str = "cpu") -> dict[str, Any]:
-    """Seconds, pairs/s, MFLOP a pair and differences of the ways called `names`, as plain numbers.
+    """Measure seconds, pairs/s, MFLOP a pair and differences of the named implementations, as plain numbers.
 
     Raises UserError if the ways disagree by more than the tolerance of dtype.
     """
@@ -71,7 +71,7 @@ def compare(sizes: Sizes, dtype: str, names: Sequence[str], rounds: int, device:
 
 
 def scaling(sizes: Sizes, dtype: str, rounds: int) -> list[dict[str, Any]]:
-    """How the time of ours, and of the jitted dense form, grows with each size of `SCALED`."""
+    """Measure the time of ours, and of the jitted dense form, at each size of `SCALED`."""
     found = []
     for field, values in SCALED.items():
         for value in values:
@@ -86,7 +86,7 @@ def scaling(sizes: Sizes, dtype: str, rounds: int) -> list[dict[str, Any]]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The comparison as text."""
+    """Format the comparison."""
     lines = [f"{'':34}{'pairs/s':>9}{'ms a pair':>11}{'MFLOP a pair':>22}{'× ours':>8}"]
     lines.append(f"{'':54}{'by hand':>11}{'compiler':>11}")
     for name, row in result["ways"].items():
@@ -98,7 +98,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def scaling_table(found: Sequence[dict[str, Any]]) -> str:
-    """The growth as text."""
+    """Format the times by size."""
     lines = [f"{'size':12}{'value':>6}{'ours, ms a pair':>18}{'dense JAX, ms a pair':>22}"]
     for row in found:
         times = row["milliseconds_a_pair"]
@@ -107,7 +107,7 @@ def scaling_table(found: Sequence[dict[str, Any]]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Parse the command line."""
     found = Parser(prog="python -m benchmarks.scoring", description=SUMMARY)
     for field in dataclasses.fields(Sizes):
         found.add_argument(f"--{field.name}", type=int, default=field.default, help="default %(default)s")
@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the comparison and prints it."""
+    """Run the comparison and print it."""
     given = parser().parse_args(arguments)
     sizes = Sizes(**{field.name: getattr(given, field.name) for field in dataclasses.fields(Sizes)})
     if min(dataclasses.astuple(sizes)) < 1 or given.rounds < 1:
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str]) -> None:
     print(" ".join(f"{name}={value}" for name, value in (result["machine"] | result["sizes"]).items()), given.dtype)
     print(table(result))
     if not has_torch():
-        print("PyTorch is not installed: without (a)")
+        print("PyTorch is not installed: (a) was not measured")
     if given.scaling:
         print(scaling_table(result["scaling"]))
 

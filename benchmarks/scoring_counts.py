@@ -29,7 +29,7 @@ def dense_products(sizes: Sizes, adjacency: bool = False) -> dict[str, float]:
 
 
 def folded_products(sizes: Sizes) -> dict[str, float]:
-    """What is left of a pair when all that concerns one side alone is computed once a side. For up to two layers."""
+    """Count a pair's share if everything that depends on one side is computed once a side. For up to two layers."""
     if sizes.layers > 2:
         raise ValueError(f"counted by hand for one or two layers, not {sizes.layers}")
     frames, texts, width, heads = sizes.frames, sizes.candidates + 1, sizes.width, sizes.heads
@@ -52,5 +52,5 @@ def folded_products(sizes: Sizes) -> dict[str, float]:
 
 
 def mflop(counts: dict[str, float]) -> float:
-    """The sum in millions."""
+    """Return the sum in millions."""
     return sum(counts.values()) / 1e6

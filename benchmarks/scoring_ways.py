@@ -1,4 +1,4 @@
-"""The ways of scoring a gallery that are compared: dense in PyTorch, dense in JAX, ours. One set of parameters."""
+"""Implementations of scoring a gallery to compare, with one set of parameters: dense in PyTorch, in JAX, ours."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COUNTED_BLOCK = 32  # texts and videos, at most
 
 
 def has_torch() -> bool:
-    """Whether PyTorch is installed."""
+    """Return whether PyTorch is installed."""
     return importlib.util.find_spec("torch") is not None
 
 
@@ -64,14 +64,14 @@ def make_ways(
 
 
 def mflop_by_hand(name: str, sizes: Sizes) -> float | None:
-    """MFLOP a pair of a way, counted by hand, products alone. None where nobody counted."""
+    """Return MFLOP a pair of an implementation, counted by hand, products alone. None if it was not counted."""
     if name == OURS and sizes.layers <= 2:
         return mflop(folded_products(sizes))
     return mflop(dense_products(sizes, adjacency=name == ALL_NODES)) if name in (TORCH, ALL_NODES) else None
 
 
 def mflop_by_compiler(name: str, sizes: Sizes, dtype: str = "float32") -> float | None:
-    """MFLOP a pair of a way, by the compiler's cost analysis of one block; None for PyTorch.
+    """Return MFLOP a pair of an implementation, by the compiler's cost analysis of one block; None for PyTorch.
 
     The block has no loop and no custom call: the noise is given to it. It is compiled and not run.
     """
@@ -100,7 +100,7 @@ def _head(name: str, sizes: Sizes, dtype: str) -> EagleNet:
 
 @functools.lru_cache(maxsize=4)
 def _block_of(head: EagleNet) -> Any:
-    """jitted (params, T, V, draws) → similarity and the outputs of all nodes."""
+    """Build the jitted (params, T, V, draws) → similarity and the outputs of all nodes."""
 
     def block(params: Any, text: Any, video: Any, draws: Draws) -> Any:
         scores: Any = head.apply({"params": params}, text, video, draws, aux=True, method="score")

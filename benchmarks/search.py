@@ -1,4 +1,4 @@
-"""What an index of videos costs: rows in, queries out, recall, reranking, room and encoding.
+"""Benchmark of an index of videos: insertion, queries, recall, reranking, disk space and encoding.
 
     python -m benchmarks.search [--rows=10000,100000] [--folder=DIR] [--encode] [--json]
 
@@ -49,7 +49,7 @@ def _centres() -> np.ndarray:
 
 
 def members(count: int, seed: int) -> np.ndarray:
-    """Unit vectors [count, d] of random clusters; two of one cluster have cosine 0.8, but for chance."""
+    """Draw unit vectors [count, d] in random clusters; two of one cluster have cosine 0.8 on average."""
     rng = np.random.default_rng(seed)
     centres = _centres()[rng.integers(CLUSTERS, size=count)]
     return unit(np.sqrt(COSINE) * centres + np.sqrt(1 - COSINE) * unit(rng.normal(size=(count, WIDTH))))
@@ -78,7 +78,7 @@ def _windows(start: int, pooled: np.ndarray, noise: np.ndarray, rng: np.random.G
 
 
 def measure_store(rows: int, folder: Path) -> dict[str, Any]:
-    """One index of `rows` rows, made, asked and deleted."""
+    """Create, query and delete one index of `rows` rows."""
     rng = np.random.default_rng(1)
     noise = rng.normal(size=(FRAMES, WIDTH)).astype(np.float16)
     queries = members(QUERIES, seed=2)
@@ -126,12 +126,12 @@ def measure_store(rows: int, folder: Path) -> dict[str, Any]:
 
 
 def _recall(exact: list[list[str]], found: list[list[str]], best: int) -> float:
-    """Mean share of the truly best that are among the found best."""
+    """Return the mean share of the true best rows that a search finds."""
     return float(np.mean([len({*a[:best]} & {*b[:best]}) / best for a, b in zip(exact, found, strict=True)]))
 
 
 def _full_size_model(encoders: bool) -> SearchModel:
-    """EagleNet on ViT-B/32 with random parameters; without the encoders' where only the head is measured."""
+    """Build EagleNet on ViT-B/32 with random parameters; without the encoders' if only the head is measured."""
     settings = model_settings(msrvtt.get_config("b32"))
     system = build_system(settings)
     ids = jnp.zeros(2, jnp.uint32)
@@ -148,7 +148,7 @@ def _full_size_model(encoders: bool) -> SearchModel:
 
 
 def measure_reranking(rounds: int = 20) -> dict[str, float]:
-    """Milliseconds that the head takes for one query, by how many windows it scores."""
+    """Measure milliseconds of the head for one query, by the number of windows scored."""
     model = _full_size_model(encoders=False)
     rng = np.random.default_rng(3)
     query = TextFeatures(
@@ -166,7 +166,7 @@ def measure_reranking(rounds: int = 20) -> dict[str, float]:
 
 
 def measure_encoding(rounds: int = 3) -> dict[str, float]:
-    """Windows a second through ViT-B/32, and what that means for 1000 hours of video. Decoding is not in it."""
+    """Measure windows/s through ViT-B/32 and the time for 1000 hours of video, without decoding."""
     model = _full_size_model(encoders=True)
     frames = np.random.default_rng(4).integers(0, 256, (ENCODED_AT_A_TIME, FRAMES, 224, 224, 3), np.uint8)
     counts = [FRAMES] * ENCODED_AT_A_TIME
@@ -186,7 +186,7 @@ def _median_seconds(function: Callable[[], Any], rounds: int) -> float:
 
 
 def as_text(report: dict[str, Any]) -> str:
-    """The report as lines."""
+    """Format the report."""
     lines = [", ".join(f"{name} {value}" for name, value in report["machine"].items()), ""]
     for store in report["stores"]:
         lines.append(
@@ -211,7 +211,7 @@ def as_text(report: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints the report."""
+    """Print the report."""
     parser = Parser(prog="python -m benchmarks.search", description=SUMMARY)
     parser.add_argument("--rows", default="10000,100000", help="sizes of indexes, default %(default)s")
     parser.add_argument("--folder", type=Path, help="where the indexes are made, by default a temporary folder")

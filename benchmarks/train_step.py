@@ -1,4 +1,4 @@
-"""How long one training step takes: ours, and the same written in PyTorch the way the released program does it.
+"""Benchmark of one training step: ours, and the same in PyTorch as the released program computes it.
 
     python -m benchmarks.train_step [--json] [--clip=b32] [--what=features,whole,parts] [--batch=8 --frames=12 …]
 
@@ -44,7 +44,7 @@ OURS, TORCH = "ours", "torch"
 def measure_step(
     measured: Measured, sizes: StepSizes, what: str, rounds: int, torch: bool, device: str
 ) -> dict[str, Any]:
-    """Seconds of a step, and the compile time of ours. what: "features" or "whole". torch: measure PyTorch's too."""
+    """Measure seconds of a step, and our compile time. what: "features" or "whole". torch: measure PyTorch's too."""
     words = measured.system.max_words
     if what == "features":
         head = {"head": measured.params["head"]}
@@ -68,7 +68,7 @@ def measure_step(
 
 
 def measure_parts(measured: Measured, sizes: StepSizes, rounds: int, torch: bool, device: str) -> dict[str, Any]:
-    """Seconds of each part of the step: name → as `measure_step`, part by part in turn."""
+    """Measure seconds of each part of the step: name → as `measure_step`, part by part in turn."""
     words = measured.system.max_words
     sides: dict[str, Mapping[str, Callable[[], Any]]] = {OURS: our_parts(measured, sizes, words)}
     if torch:
@@ -92,7 +92,7 @@ def _compared(seconds: Mapping[str, list[float]]) -> dict[str, Any]:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The measurements as text."""
+    """Format the measurements."""
     lines = [f"{'':26}{'ours, s':>10}{'torch, s':>10}{'ours : torch':>14}{'compiling, s':>14}"]
     rows = [(TITLES[name], result[name]) for name in TITLES if name in result]
     rows += [(f"  {name}", row) for name, row in result.get("parts", {}).items()]
@@ -105,7 +105,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Parse the command line."""
     found = Parser(prog="python -m benchmarks.train_step", description=SUMMARY)
     found.add_argument("--clip", choices=list(CLIPS), default="tiny", help="size of CLIP; tiny: the demo's")
     found.add_argument("--batch", type=int, default=8, help="default %(default)s")
@@ -118,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measures and prints."""
+    """Measure and print."""
     given = parser().parse_args(arguments)
     wanted = given.what.split(",")
     if min(given.batch, given.frames, given.steps) < 1:
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
     for what in WHAT:
         if what in wanted and what != "parts":
             result[what] = measure_step(measured, sizes, what, given.steps, torch, device)
-            gc.collect()  # the moments of one step are gone before those of the next are made
+            gc.collect()  # frees the moments of one step before those of the next are allocated
     if "parts" in wanted:
         result["parts"] = measure_parts(measured, sizes, given.steps, torch, device)
     if given.json:
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def torch_version() -> str | None:
-    """Version of PyTorch, None where it is not installed."""
+    """Return the version of PyTorch, None if it is not installed."""
     if not has_torch():
         return None
     import torch

@@ -1,4 +1,4 @@
-"""Our training step to measure: the system, one batch of random data, the step on it, and its parts one by one."""
+"""Our training step for benchmarks: the system, one batch of random data, the step, and its parts one by one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class StepSizes:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a step is made of. settings: of `make_optimizer`. params: {"clip", "head"}, never donated."""
+    """System, settings of `make_optimizer` and params {"clip", "head"} of a step; params are never donated."""
 
     system: System
     settings: dict[str, Any]
@@ -70,7 +70,7 @@ def measured_system(sizes: StepSizes) -> Measured:
 
 
 def random_batch(sizes: StepSizes, clip: ClipConfig, words: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """A training batch of noise: captions of all lengths, every frame there."""
+    """Draw a training batch of noise: captions of all lengths, no padding frames."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(1, clip.vocab_size - 2, (sizes.batch, words), dtype=np.int32)
     tokens[:, 0] = clip.vocab_size - 2
@@ -84,14 +84,14 @@ def random_batch(sizes: StepSizes, clip: ClipConfig, words: int, seed: int = 0) 
 
 
 def random_features(sizes: StepSizes, width: int) -> dict[str, Any]:
-    """A batch of `GivenFeatures`: matching features as the encoders would give them."""
+    """Draw a batch of `GivenFeatures`: matching features of the encoders' form."""
     text, video = gallery(Sizes(sizes.frames, texts=sizes.batch, videos=sizes.batch, width=width))
     return {"text": text, "video": video}
 
 
 @dataclass(frozen=True)
 class GivenFeatures:
-    """A system whose batches are features: what a step costs without encoders."""
+    """System whose batches are features, to measure a step without encoders."""
 
     system: System
 
@@ -105,7 +105,7 @@ class GivenFeatures:
         return {"head": self.system.init(key)["head"]}
 
     def encode(self, params: Any, batch: Any) -> tuple[Any, Any]:
-        """The features as they are."""
+        """Return the features unchanged."""
         del params
         return batch["text"], batch["video"]
 
@@ -128,7 +128,7 @@ class OurStep:
         self.compile_seconds = time.perf_counter() - start
 
     def __call__(self) -> float:
-        """One step; the loss before it."""
+        """Run one step; return the loss before it."""
         self._state, metrics = self._step(self._state, self._batch, self._key)
         jax.block_until_ready(self._state)
         return float(metrics["loss"])
@@ -179,7 +179,7 @@ def our_parts(measured: Measured, sizes: StepSizes, words: int) -> dict[str, Cal
 
 
 class _OptimizerAlone:
-    """One update from gradients that are given, in place as in the step."""
+    """Run one update from given gradients, in place as in the step."""
 
     def __init__(self, measured: Measured) -> None:
         optimizer = make_optimizer(measured.settings, measured.params, TOTAL_STEPS)

@@ -1,4 +1,4 @@
-"""Memory that the pairwise part of EagleNet's loss takes with its gradient: dense, folded, and folded in row blocks.
+"""Benchmark of the memory of EagleNet's pairwise loss and its gradient: dense, folded, and folded in row blocks.
 
     python -m benchmarks.training_memory [--json] [--time]
 
@@ -36,7 +36,7 @@ TIMED_BATCHES = ((8, 12), (16, 12), (8, 64))
 
 
 def pairwise_loss(sizes: Sizes, way: str) -> tuple[EagleNet, Callable[..., Any]]:
-    """The head, and (params, text, frames, key) → loss and its gradient by params, text and frames."""
+    """Return the head, and (params, text, frames, key) → loss and its gradient by params, text and frames."""
     kind = DenseEagleNet if way == "dense" else EagleNet
     head = kind(**released_fields(sizes), eam_weight=0.0, eam_support_weight=0.0)
     pairwise: Pairwise = whole
@@ -67,7 +67,7 @@ def initial_params(head: EagleNet) -> Any:
 
 
 def temporary_bytes(sizes: Sizes, way: str) -> int:
-    """Bytes of temporaries of loss and gradient, by the compiler's memory analysis. sizes.texts: the batch."""
+    """Return bytes of temporaries of loss and gradient by the compiler's memory analysis. sizes.texts: the batch."""
     head, function = pairwise_loss(sizes, way)
     params = jax.eval_shape(lambda: initial_params(head))
     text = jax.ShapeDtypeStruct((sizes.texts, sizes.width), jnp.float32)
@@ -79,7 +79,7 @@ def temporary_bytes(sizes: Sizes, way: str) -> int:
 
 
 def seconds_of_a_step(sizes: Sizes, ways: Sequence[str], rounds: int) -> dict[str, float]:
-    """Median seconds of loss and gradient, the ways in turn in every round."""
+    """Measure median seconds of loss and gradient, the implementations in turn in every round."""
     texts, videos = gallery(sizes)
     runs = {}
     for way in ways:
@@ -98,7 +98,7 @@ def _sizes(given: argparse.Namespace, batch: int, frames: int) -> Sizes:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints the memory table, and the times if asked for."""
+    """Print the memory table, and the times on request."""
     parser = Parser(prog="python -m benchmarks.training_memory", description=SUMMARY)
     batches = lambda text: [tuple(map(int, one.split("x"))) for one in text.split(",")]  # noqa: E731
     parser.add_argument("--batches", type=batches, default=BATCHES, help="batch x frames, default 64x12,64x64,256x12")
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Memory and times as text."""
+    """Format memory and times."""
     lines = []
     for title, key, unit in (("temporaries, GiB", "bytes", 2.0**30), ("loss and gradient, seconds", "seconds", 1.0)):
         rows = result["memory" if key == "bytes" else "seconds"]

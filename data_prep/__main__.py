@@ -1,6 +1,6 @@
-"""`python -m data_prep --annotations=FILE --videos=DIR --out=DIR`: prepares a video dataset for training.
+"""`python -m data_prep --annotations=FILE --videos=DIR --out=DIR`: prepare a video dataset for training.
 
-Reads MSR-VTT's JSON form. Run it again after an interruption: finished videos are not decoded twice.
+Reads MSR-VTT's JSON format. Run it again after an interruption: finished videos are not decoded twice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Leave out videos tha
 
 
 def main(argv: list[str]) -> None:
-    """Prepares what the flags name and says what came out."""
+    """Prepare the dataset that the flags name and print a summary."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
     annotations_json, out = Path(_ANNOTATIONS.value), Path(_OUT.value)

@@ -1,4 +1,4 @@
-"""What the dataset readers return, and the entries that are built from it, checked before anything is decoded."""
+"""Results of the dataset readers, and the video entries built from them, checked before anything is decoded."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 
 from eaglenet_jax.errors import UserError
 
-# Long lists of ids are cut in error messages.
-SHOWN = 3
+SHOWN = 3  # ids of a long list that an error message shows
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptionedVideo:
-    """One video as a dataset's files describe it. `captions` holds (caption id, text); empty where the files have none.
+    """One video as a dataset's annotation files describe it. A reader returns only texts with at least one word.
 
-    A reader gives every text at least one word.
+    Attributes:
+      video_id: Id in the dataset.
+      captions: (caption id, text); empty if the files have none.
     """
 
     video_id: str
@@ -26,11 +27,15 @@ class CaptionedVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """What a reader found in the annotation files of one variant of a dataset.
+    """Contents of the annotation files of one variant of a dataset.
 
-    splits: name → videos in the files' order. files: what was read. absent: split → the files that would give it, or
-    its captions. repeated: split → ids that its files name more than once; the first is kept. wordless: ids of captions
-    without a word, left out. facts: further counts by name, for the doctor.
+    Attributes:
+      splits: Split → its videos in the files' order.
+      files: Files that were read.
+      absent: Split → missing files that would define it, or its captions.
+      repeated: Split → ids that its files name more than once; the first is kept.
+      wordless: Ids of captions without a word, which are left out.
+      facts: Further counts by name, for the doctor.
     """
 
     splits: Mapping[str, tuple[CaptionedVideo, ...]]
@@ -43,7 +48,14 @@ class Annotations:
 
 @dataclasses.dataclass(frozen=True)
 class VideoEntry:
-    """One video of a dataset. `captions` holds (caption id, text) in the dataset's order."""
+    """One video of a dataset.
+
+    Attributes:
+      video_id: Id in the dataset.
+      path: Its file.
+      split: Name of its split.
+      captions: (caption id, text) in the dataset's order.
+    """
 
     video_id: str
     path: Path
@@ -52,32 +64,34 @@ class VideoEntry:
 
 
 def first_few(items: Sequence[str]) -> str:
-    """`a, b, c and 7 more`."""
+    """Format a list as `a, b, c and 7 more`."""
     rest = len(items) - SHOWN
     return ", ".join(items[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def require_file(path: Path, what: str) -> None:
-    """Raises `UserError` unless the file is there."""
+    """Raise UserError unless the file exists."""
     if not path.is_file():
         raise UserError(f"No {what} at {path}; check the path.")
 
 
 def require_folder(path: Path, what: str) -> None:
-    """Raises `UserError` unless the folder is there."""
+    """Raise UserError unless the folder exists."""
     if not path.is_dir():
         raise UserError(f"No {what} at {path}; give the folder that holds the video files.")
 
 
 def check_entries(entries: Sequence[VideoEntry]) -> None:
-    """Raises `UserError` for no videos, repeated ids, a video without a caption, and a caption of zero words."""
+    """Raise UserError for no videos, repeated ids, a video without a caption, or a caption without words."""
     if not entries:
         raise UserError("The annotations name no video.")
     _refuse_repeated("video", (entry.video_id for entry in entries))
     _refuse_repeated("caption", (caption_id for entry in entries for caption_id, _ in entry.captions))
-    silent = [entry.video_id for entry in entries if not entry.captions]
-    if silent:
-        raise UserError(f"{len(silent)} videos have no caption: {first_few(silent)}. Remove them from the annotations.")
+    uncaptioned = [entry.video_id for entry in entries if not entry.captions]
+    if uncaptioned:
+        raise UserError(
+            f"{len(uncaptioned)} videos have no caption: {first_few(uncaptioned)}. Remove them from the annotations."
+        )
     empty = [f"{cid} (video {entry.video_id})" for entry in entries for cid, text in entry.captions if not text.split()]
     if empty:
         raise UserError(f"{len(empty)} captions have no words: {first_few(empty)}. Remove them or write them.")

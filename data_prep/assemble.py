@@ -1,4 +1,4 @@
-"""Annotations and video files put together: what a dataset has, and what of it is here."""
+"""Assembly of a dataset: its annotations matched with its video files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ FAKE_MARK = "made_by_data_prep_fake.txt"
 class Assembly:
     """A variant of a dataset with its video files.
 
-    splits: as they are to be used, validation held out. entries: the captioned videos of all splits; the path of one
-    that is not here is where it would be. several_files: video id → all files that it goes by, where there is more than
-    one. is_fake: whether `data_prep.fake` wrote the annotations.
+    Attributes:
+      spec: The dataset.
+      variant_name: Name of the variant.
+      variant: The variant.
+      annotations: As read from the files.
+      splits: Splits as used, with validation held out.
+      entries: The captioned videos of all splits; the path of a missing one is where it is expected.
+      several_files: Video id → all its files, for videos with more than one.
+      files_here: Number of video files in the folder.
+      is_fake: Whether `data_prep.fake` wrote the annotations.
     """
 
     spec: DatasetSpec
@@ -35,7 +42,7 @@ class Assembly:
 
     @property
     def uncaptioned(self) -> dict[str, tuple[str, ...]]:
-        """Split → ids of videos that are listed and have no caption; nothing can be made of them."""
+        """Split → ids of listed videos without a caption, which cannot be used."""
         found = {name: tuple(v.video_id for v in videos if not v.captions) for name, videos in self.splits.items()}
         return {name: ids for name, ids in found.items() if ids}
 
@@ -43,9 +50,17 @@ class Assembly:
 def assemble(
     dataset: str, annotations_dir: Path, videos_dir: Path, variant: str = "", hold_out: bool = True
 ) -> Assembly:
-    """Reads the annotations and looks for the files. UserError for everything that the reader refuses.
+    """Read the annotations and match them with the video files.
 
-    hold_out: whether a variant without validation videos takes some from its training videos.
+    Args:
+      dataset: Name of the dataset.
+      annotations_dir: Folder of the annotation files.
+      videos_dir: Folder of the video files.
+      variant: Name of the variant, "" for the default.
+      hold_out: Take validation videos from the training videos if the variant has none.
+
+    Raises:
+      UserError: The reader refuses the annotations.
     """
     spec = dataset_spec(dataset)
     variant_name, chosen = spec.variant(variant)
@@ -82,7 +97,7 @@ def assemble(
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that build and doctor share."""
+    """Add the flags that build and doctor share."""
     parser.add_argument("--dataset", required=True, help=", ".join(DATASETS))
     parser.add_argument("--annotations", required=True, type=Path, help="folder of the annotation files")
     parser.add_argument("--videos", required=True, type=Path, help="folder of the video files, subfolders included")
@@ -107,7 +122,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_numbers(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Ends with the parser's error for sizes, rates and counts that are no such thing."""
+    """Exit with the parser's error for sizes, rates and counts below their minimum."""
     for name, least in (("fps", 0.001), ("size", 1), ("workers", 1)):
         value = getattr(arguments, name)
         if value is not None and not value >= least:

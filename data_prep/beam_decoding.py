@@ -1,4 +1,4 @@
-"""Decoding on Apache Beam, for millions of videos: every worker writes records into one cache that all of them see."""
+"""Decoding on Apache Beam, for millions of videos: all workers write records into one shared cache."""
 
 from __future__ import annotations
 
@@ -24,11 +24,21 @@ def fill_cache_on_beam(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, str]:
-    """As `fill_cache`, on the runner that `options` names, such as "--runner=FlinkRunner --flink_master=HOST:8081".
+    """Do the same as `fill_cache`, on a Beam runner.
 
-    The videos and `cache_dir` have to be at the same path on every worker, as on a shared file system, and this package
-    installed there. How many workers there are and what is shown meanwhile is the runner's affair: `workers` and
-    `progress` are not used. UserError where Apache Beam is not installed.
+    The videos and `cache_dir` must be at the same path on every worker, as on a shared file system, and this package
+    must be installed there.
+
+    Args:
+      entries: The videos.
+      cache_dir: Folder of the cache.
+      settings: Stored frames.
+      options: Beam options, such as "--runner=FlinkRunner --flink_master=HOST:8081".
+      workers: Not used; the runner decides.
+      progress: Not used; the runner decides.
+
+    Raises:
+      UserError: Apache Beam is not installed.
     """
     try:
         import apache_beam
@@ -41,7 +51,7 @@ def fill_cache_on_beam(
     if not jobs:
         return failures
     cache_dir.mkdir(parents=True, exist_ok=True)
-    told = cache_dir / FAILURES
+    failures_file = cache_dir / FAILURES
     task = functools.partial(_failure, cache_dir=cache_dir, settings=settings)
     with apache_beam.Pipeline(options=PipelineOptions(shlex.split(options))) as pipeline:
         (
@@ -49,15 +59,15 @@ def fill_cache_on_beam(
             | "Videos" >> apache_beam.Create(jobs)
             | "Spread" >> apache_beam.Reshuffle()
             | "Decode" >> apache_beam.FlatMap(task)
-            | "Tell" >> apache_beam.io.WriteToText(str(told), num_shards=1, shard_name_template="")
+            | "Report" >> apache_beam.io.WriteToText(str(failures_file), num_shards=1, shard_name_template="")
         )
-    lines = told.read_text(encoding="utf-8").splitlines()
-    told.unlink()
+    lines = failures_file.read_text(encoding="utf-8").splitlines()
+    failures_file.unlink()
     return failures | dict(json.loads(line) for line in lines)
 
 
 def _failure(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> Iterator[str]:
-    """Decodes one video; (id, reason) as JSON if that fails."""
+    """Decode one video; yield (id, reason) as JSON if that fails."""
     video_id, reason = decode_into(entry, cache_dir, settings)
     if reason is not None:
         yield json.dumps([video_id, reason])

@@ -1,7 +1,7 @@
-"""`python -m data_prep.build --dataset=msrvtt --videos=DIR --annotations=DIR --out=DIR`: a dataset, ready to train on.
+"""`python -m data_prep.build --dataset=msrvtt --videos=DIR --annotations=DIR --out=DIR`: prepare a dataset.
 
-Writes shards, captions, `manifest.json` and `report.md` into --out. Interrupted, it goes on where it was when it is run
-again; complete, it does nothing. Videos that are missing or cannot be decoded are left out and named; --strict makes
+Writes shards, captions, `manifest.json` and `report.md` into --out. Run it again after an interruption to continue; a
+complete folder is left alone. Videos that are missing or cannot be decoded are left out and listed; --strict makes
 them an error.
 """
 
@@ -36,11 +36,25 @@ def build(
     progress: bool = True,
     beam: str = "",
 ) -> dict[str, Any]:
-    """Prepares `out` as `prepare` does, adds `report.md`, and returns the manifest.
+    """Prepare `out` as `prepare` does, and add `report.md`.
 
-    The manifest also says the variant and, under "listed", what the annotations have: split → videos, captions and the
-    ids without a caption. Raises UserError for unusable videos, with `strict` for every video that is missing, cannot
-    be decoded or has no caption. `beam`: options of Apache Beam, which then decodes (`fill_cache_on_beam`).
+    Args:
+      assembly: The dataset.
+      out: Folder to prepare.
+      fps: Frames to store a second.
+      size: Side of the stored frames in pixels.
+      timestamps: Sample by the frames' own times.
+      workers: Decoding processes, by default one a core.
+      strict: Refuse every video that is missing, cannot be decoded or has no caption.
+      progress: Show progress.
+      beam: Options of Apache Beam, which then decodes (`fill_cache_on_beam`).
+
+    Returns:
+      The manifest, with the variant and, under "listed", the contents of the annotations: split → videos, captions and
+      the ids without a caption.
+
+    Raises:
+      UserError: Videos cannot be used.
     """
     uncaptioned = assembly.uncaptioned
     if strict and uncaptioned:
@@ -83,7 +97,7 @@ def build(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Builds what the flags name and says what came out."""
+    """Build the dataset that the flags name and print a summary."""
     parser = argparse.ArgumentParser("python -m data_prep.build", description=__doc__, allow_abbrev=False)
     add_dataset_arguments(parser)
     parser.add_argument("--strict", action="store_true", help="a missing or undecodable video is an error")

@@ -1,4 +1,4 @@
-"""The resumable cache: one atomically written file a video, so that a killed run loses only its last few."""
+"""Resumable cache of decoded videos: one atomically written file a video, so a killed run loses only its last few."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.data.decode import JPEG_QUALITY, DecodedVideo, DecodeError, decode
 from eaglenet_jax.errors import UserError
 
-# Part of every key: raise it when the same settings no longer give the same frames.
+# Part of every key: increase it when the same settings no longer give the same frames.
 CACHE_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameSettings:
-    """What is stored of a video: `fps` frames a second, `size` pixels square; the rest as in `decode`."""
+    """Settings of the stored frames of a video; the last two as in `decode`.
+
+    Attributes:
+      fps: Frames a second.
+      size: Side of a frame in pixels.
+      first_seconds: Part of the video that is used, None for all.
+      timestamps: Sample by the frames' own times.
+    """
 
     fps: float
     size: int
@@ -32,14 +39,14 @@ class FrameSettings:
     timestamps: bool = False
 
     def as_dict(self) -> dict[str, float | int]:
-        """For the manifest and for keys. Without what is not set, so that older records keep their keys."""
+        """Return the settings for the manifest and for keys, without unset ones, so that old records keep keys."""
         more = {"first_seconds": self.first_seconds, "timestamps": self.timestamps}
         always = {"fps": self.fps, "size": self.size, "jpeg_quality": JPEG_QUALITY}
         return always | {name: value for name, value in more.items() if value}
 
 
 def record_path(cache_dir: Path, entry: VideoEntry, settings: FrameSettings) -> Path:
-    """Where the video's record is or will be. The key covers id, settings, and the source file's size and time."""
+    """Return the file of the video's record. The key covers id, settings, and the source file's size and time."""
     status = entry.path.stat()
     key = [CACHE_VERSION, entry.video_id, settings.as_dict(), status.st_size, status.st_mtime_ns]
     name = hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
@@ -47,14 +54,18 @@ def record_path(cache_dir: Path, entry: VideoEntry, settings: FrameSettings) -> 
 
 
 def write_record(path: Path, video: DecodedVideo) -> None:
-    """One line of JSON (`provenance`, the frames' `lengths` in bytes), then the frames back to back."""
+    """Write a record: one line of JSON (`provenance`, the frames' `lengths` in bytes), then the frames concatenated."""
     header = {"provenance": video.provenance, "lengths": [len(frame) for frame in video.frames]}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, b"\n".join((json.dumps(header).encode(), b"".join(video.frames))))
 
 
 def read_record(path: Path) -> DecodedVideo:
-    """What `write_record` wrote."""
+    """Read a record written by `write_record`.
+
+    Raises:
+      ValueError: The file has another length than its header states.
+    """
     header_line, frames = path.read_bytes().split(b"\n", 1)
     header = json.loads(header_line)
     ends = [0]
@@ -66,7 +77,7 @@ def read_record(path: Path) -> DecodedVideo:
 
 
 def decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> tuple[str, str | None]:
-    """Decodes one video into its record → (video id, the reason if that fails)."""
+    """Decode one video into its record; return (video id, reason of failure or None)."""
     try:
         video = decode(
             entry.path,
@@ -82,7 +93,7 @@ def decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> 
 
 
 class FillCache(Protocol):
-    """How a cache is filled: by processes (`fill_cache`), or elsewhere. Returns video id → reason for failures."""
+    """Function that fills a cache: by processes (`fill_cache`) or elsewhere. Returns video id → reason of failure."""
 
     def __call__(
         self,
@@ -103,7 +114,11 @@ def fill_cache(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, str]:
-    """Decodes what is not in the cache yet and returns video id → reason for the files that cannot be decoded."""
+    """Decode the videos that are not in the cache; return video id → reason for files that cannot be decoded.
+
+    Raises:
+      UserError: The system ended a decoding process.
+    """
     failures = {entry.video_id: f"no file at {entry.path}" for entry in entries if not entry.path.is_file()}
     present = (entry for entry in entries if entry.video_id not in failures)
     jobs = [entry for entry in present if not record_path(cache_dir, entry, settings).exists()]
@@ -120,5 +135,5 @@ def fill_cache(
     except BrokenProcessPool as error:
         raise UserError(
             "a decoding process was ended by the system, for lack of memory or by a file that breaks the decoder; run"
-            " again to go on, with --workers=1 to see which file it is"
+            " again to continue, with --workers=1 to see which file it is"
         ) from error

@@ -1,4 +1,4 @@
-"""What the commands of this package do around their work: bad input is one line and exit code 1."""
+"""Runner of this package's commands: bad input gives one line and exit code 1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eaglenet_jax.errors import UserError
 
 
 def run_command(main: Callable[[Sequence[str]], int]) -> None:
-    """Exits with what main(arguments) returns; a `UserError` or an error of the system is printed as one line."""
+    """Exit with the result of main(arguments); print a `UserError` or an error of the system as one line."""
     try:
         code = main(sys.argv[1:])
     except UserError as error:
@@ -19,6 +19,6 @@ def run_command(main: Callable[[Sequence[str]], int]) -> None:
         print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
-        print("interrupted; run again to go on", file=sys.stderr)
+        print("interrupted; run again to continue", file=sys.stderr)
         code = 130
     sys.exit(code)

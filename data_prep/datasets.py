@@ -1,4 +1,4 @@
-"""The datasets by name: reader, variants of the protocol, expected counts, how the videos are stored and found."""
+"""Supported datasets by name: reader, variants of the protocol, expected counts, names of the video files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ SINGLE, SEVERAL, PARAGRAPH = "one caption a video", "several captions a video", 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One protocol of a dataset. expected: split → (videos, captions) of the complete files; None where not known.
+    """One protocol of a dataset. A variant without a "val" split gets one from its training videos (`is_held_out`).
 
-    A variant without a "val" split gets one from its training videos (`is_held_out`).
+    Attributes:
+      about: One phrase that describes it.
+      expected: Split → (videos, captions) of the complete files; None where not known.
+      test_protocol: Captions a video in evaluation.
     """
 
     about: str
@@ -41,7 +44,15 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """A dataset. variants: by name, the default first. first_seconds: only these of every video are used, if set."""
+    """A supported dataset.
+
+    Attributes:
+      name: Name on the command line.
+      title: Published name.
+      read: Reader of its annotation files.
+      variants: Variants by name, the default first.
+      first_seconds: Part of every video that is used, None for all.
+    """
 
     name: str
     title: str
@@ -55,21 +66,25 @@ class DatasetSpec:
         return next(iter(self.variants))
 
     def variant(self, name: str) -> tuple[str, Variant]:
-        """(name, variant), the default for "". UserError for one that is not there."""
+        """Return (name, variant), the default for "".
+
+        Raises:
+          UserError: There is no such variant.
+        """
         name = name or self.default_variant
         if name not in self.variants:
-            raise UserError(f"--variant: {self.name} has no variant {name!r}; it has {', '.join(self.variants)}")
+            raise UserError(f"--variant: {self.name} has no variant {name!r}; choose one of {', '.join(self.variants)}")
         return name, self.variants[name]
 
     def file_stems(self, video_id: str) -> tuple[str, ...]:
-        """Names that the file of a video goes by, without suffix, the usual one first."""
+        """Return the possible names of a video's file, without suffix, the usual one first."""
         if self.name == "activitynet" and video_id.startswith("v_"):
             return video_id, video_id[2:]
         return (video_id,)
 
 
 def is_held_out(video_id: str) -> bool:
-    """Whether a training video is for validation, where the dataset has no such split: one in twenty, by its id alone.
+    """Return whether a training video is held out for a dataset without validation split: one in twenty, by its id.
 
     The first 32 bits of BLAKE2b of "validation " and the id, as a share of 2^32, are below 0.05.
     """
@@ -163,7 +178,11 @@ DATASETS: Mapping[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def dataset_spec(name: str) -> DatasetSpec:
-    """UserError, with the nearest name, for a dataset that is not there."""
+    """Return the dataset of that name.
+
+    Raises:
+      UserError: There is none; suggests the nearest name.
+    """
     if name in DATASETS:
         return DATASETS[name]
     close = difflib.get_close_matches(name, DATASETS, n=1)

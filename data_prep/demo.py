@@ -1,4 +1,4 @@
-"""`python -m data_prep.demo --root=DIR`: renders and prepares MovingShapes, the demo's data, where they are missing."""
+"""`python -m data_prep.demo --root=DIR`: render and prepare MovingShapes, the demo's data, unless that was done before."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from eaglenet_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class DemoData:
-    """MovingShapes of one form.
+    """One version of MovingShapes.
 
     Attributes:
-        root: The folder that holds all forms.
+        root: Folder that holds all versions.
         splits: Clips by split, as in `render`; "validate" is called "val" in the prepared data.
         seed: Of the renderer.
-        fps: Frames a second that are stored.
+        fps: Frames to store a second.
         size: Side of the stored frames in pixels.
-        syntax: Whether the captions' syntax belongs to it, by the grammar that made them.
+        syntax: Whether the captions' syntax is included, by the grammar that generated them.
     """
 
     root: Path
@@ -62,7 +62,7 @@ class DemoData:
 
 
 def ensure_moving_shapes(data: DemoData, *, workers: int | None = None, progress: bool = True) -> Path:
-    """Render and prepare what is missing → the prepared folder. It returns at once when that is complete."""
+    """Render and prepare the data unless they are complete; return the prepared folder."""
     if read_manifest(data.folder) is None:
         with alone_in(data.source):
             annotation_file = render(
@@ -91,7 +91,7 @@ def _splits(text: str) -> dict[str, int]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Flags → the demo's data."""
+    """Prepare the data that the flags describe."""
     parser = argparse.ArgumentParser(
         "python -m data_prep.demo", description=(__doc__ or "").partition(": ")[2], allow_abbrev=False
     )

@@ -1,7 +1,7 @@
-"""`python -m data_prep.doctor --dataset=msrvtt --videos=DIR --annotations=DIR --out=DIR`: what is here.
+"""`python -m data_prep.doctor --dataset=msrvtt --videos=DIR --annotations=DIR --out=DIR`: check a dataset's files.
 
-Exits with 1 if something would change results: missing or damaged files, counts that are not the dataset's, splits that
-overlap, no room on the disk. It looks at headers and first frames; damage further on shows when building.
+Exits with 1 if something would change results: missing or damaged files, counts that differ from the dataset's, splits
+that overlap, too little disk space. It reads headers and first frames; damage further on appears only when building.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COLUMNS = ("expected", "captions", "present", "missing", "undecodable", "too_sho
 
 
 def as_json(assembly: Assembly, found: Examination) -> str:
-    """Everything, with all ids."""
+    """Return everything as JSON, with all ids."""
     head = {
         "dataset": assembly.spec.name,
         "variant": assembly.variant_name,
@@ -34,7 +34,7 @@ def as_json(assembly: Assembly, found: Examination) -> str:
 
 
 def as_text(assembly: Assembly, found: Examination) -> Iterator[str]:
-    """The lines for a reader."""
+    """Generate the lines of the printed report."""
     variant = assembly.variant
     yield f"{assembly.spec.title}, variant {assembly.variant_name}: {variant.about}, {variant.test_protocol}"
     yield f"read: {', '.join(path.name for path in assembly.annotations.files)}"
@@ -65,7 +65,7 @@ def _duration(seconds: float) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Says what is here; 1 if something would change results."""
+    """Print the report; return 1 if something would change results."""
     parser = argparse.ArgumentParser("python -m data_prep.doctor", description=__doc__, allow_abbrev=False)
     add_dataset_arguments(parser)
     parser.add_argument("--json", action="store_true", help="everything as JSON, with all ids")

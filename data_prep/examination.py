@@ -1,4 +1,4 @@
-"""What there is to say about a dataset before hours are spent on it."""
+"""Examination of a dataset's files before hours are spent on building it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ from eaglenet_jax.data.decode import DecodeError, decode
 TRIAL_VIDEOS = 8
 # Every frame is in the cache and in the shards until the cache is deleted.
 COPIES_ON_DISK = 2
-# Cameras for slow motion give 240; what is above comes from headers that state a clock instead of a rate.
+# Slow-motion cameras record 240; higher values come from headers that state a clock instead of a rate.
 HIGHEST_RATE = 240
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing to know. changes_results: whether numbers would not be those of the complete dataset."""
+    """One result of the examination.
+
+    Attributes:
+      what: One line for the user.
+      changes_results: Whether numbers would differ from those of the complete dataset.
+      split: The split, if it concerns one.
+      ids: Videos or captions that it concerns.
+    """
 
     what: str
     changes_results: bool
@@ -36,7 +43,16 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class SplitState:
-    """Counts of one split. expected: videos that its annotations name; the others are of these."""
+    """Counts of one split.
+
+    Attributes:
+      expected: Videos that its annotations name, of which the following are parts.
+      captions: Captions.
+      present: Videos with a file.
+      missing: Videos without a file.
+      undecodable: Videos whose file cannot be decoded.
+      too_short: Videos that give only one frame.
+    """
 
     expected: int
     captions: int
@@ -48,7 +64,16 @@ class SplitState:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What building costs: hours of video, frames, bytes on disk (and how many are free), seconds with `workers`."""
+    """Cost of building.
+
+    Attributes:
+      video_hours: Hours of video.
+      frames: Frames to store.
+      bytes_needed: On disk.
+      bytes_free: On disk.
+      seconds: Time with `workers` processes.
+      workers: Processes.
+    """
 
     video_hours: float
     frames: int
@@ -60,7 +85,15 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Examination:
-    """Everything that the doctor says. annotated: videos by split, before any are held out. splits: after that."""
+    """Everything that the doctor reports.
+
+    Attributes:
+      annotated: Videos by split, before any are held out.
+      splits: Counts by split, after that.
+      facts: Further counts by name.
+      findings: Results of all checks.
+      estimate: Cost of building, None without a usable video.
+    """
 
     annotated: Mapping[str, int]
     splits: Mapping[str, SplitState]
@@ -77,7 +110,7 @@ class Examination:
 def examine(
     assembly: Assembly, settings: FrameSettings, out: Path, *, workers: int, progress: bool = True
 ) -> Examination:
-    """Looks into every file's header and first frame, and decodes a few files wholly to time it."""
+    """Read every file's header and first frame, and decode a few files completely to time it."""
     here = [entry for entry in assembly.entries if entry.path.is_file()]
     results = map_in_processes(_probe, here, workers=workers, title="Looking at videos", progress=progress)
     probes = dict(results)
@@ -104,7 +137,7 @@ def examine(
             text = f"{len(fast)} videos state a rate above {HIGHEST_RATE} frames a second: use --timestamps"
             findings.append(Finding(text, True, split, tuple(fast)))
     if assembly.several_files:
-        text = f"{len(assembly.several_files)} videos are there as several files; the first by name is taken"
+        text = f"{len(assembly.several_files)} videos have several files; the first by name is taken"
         findings.append(Finding(text, False, "", tuple(assembly.several_files)))
     unused = assembly.files_here - len(here) - sum(len(files) - 1 for files in assembly.several_files.values())
     if unused > 0:
@@ -121,7 +154,7 @@ def examine(
 
 
 def annotation_findings(assembly: Assembly) -> Iterator[Finding]:
-    """What the annotation files alone show."""
+    """Generate the findings from the annotation files alone."""
     found = assembly.annotations
     for split, names in found.absent.items():
         yield Finding(f"no {names}", True, split)
@@ -134,7 +167,7 @@ def annotation_findings(assembly: Assembly) -> Iterator[Finding]:
     for split, (videos, captions) in {} if assembly.is_fake else assembly.variant.expected.items():
         if split not in found.splits:
             if split not in found.absent:
-                yield Finding("the split is not there", True, split)
+                yield Finding("the split is missing", True, split)
             continue
         counts = (len(found.splits[split]), sum(len(video.captions) for video in found.splits[split]))
         for count, expected, what in zip(counts, (videos, captions), ("videos", "captions"), strict=True):
@@ -147,7 +180,7 @@ def annotation_findings(assembly: Assembly) -> Iterator[Finding]:
             yield Finding(text, True, "", tuple(sorted(both)))
     shared = _shared_captions(assembly)
     if shared:
-        text = f"{len(shared)} captions are those of two or more videos: no system can tell these apart"
+        text = f"{len(shared)} captions belong to two or more videos, which no system can distinguish"
         yield Finding(text, False, "test", tuple(shared))
     held = len(assembly.splits.get("val", ())) if assembly.variant.holds_out else 0
     if held:
@@ -155,7 +188,7 @@ def annotation_findings(assembly: Assembly) -> Iterator[Finding]:
 
 
 def _shared_captions(assembly: Assembly) -> list[str]:
-    """Texts of the test split that belong to more than one video."""
+    """Return the texts of the test split that belong to more than one video."""
     owners: dict[str, set[str]] = {}
     for video in assembly.splits.get("test", ()):
         for _, text in video.captions:
@@ -168,7 +201,7 @@ def _probe(entry: VideoEntry) -> tuple[str, Probe]:
 
 
 def _estimate(usable: list[tuple[VideoEntry, Probe]], settings: FrameSettings, out: Path, workers: int) -> Estimate:
-    """From a few videos decoded wholly, spread over all of them by length."""
+    """Extrapolate from a few videos that are decoded completely, chosen evenly by length."""
     limit = settings.first_seconds or math.inf
     by_length = sorted(usable, key=lambda pair: pair[1].seconds)
     step = max(1, len(by_length) // TRIAL_VIDEOS)
@@ -181,10 +214,10 @@ def _estimate(usable: list[tuple[VideoEntry, Probe]], settings: FrameSettings, o
         seconds += min(found.seconds, limit)
     total = sum(min(found.seconds, limit) for _, found in usable)
     frames = sum(math.ceil(min(found.seconds, limit) * settings.fps) or 1 for _, found in usable)
-    each = sum(sizes) / len(sizes) if sizes else 0.0
+    mean_bytes = sum(sizes) / len(sizes) if sizes else 0.0
     duration = spent / seconds * total / workers if seconds else spent / len(trial) * len(usable) / workers
     free = shutil.disk_usage(next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())).free
-    return Estimate(total / 3600, frames, int(frames * each * COPIES_ON_DISK), free, duration, workers)
+    return Estimate(total / 3600, frames, int(frames * mean_bytes * COPIES_ON_DISK), free, duration, workers)
 
 
 def _trial_frames(entry: VideoEntry, settings: FrameSettings) -> Iterable[bytes]:

@@ -1,7 +1,7 @@
-"""`python -m data_prep.fake --dataset=msrvtt --videos=40 --out=DIR`: a small folder in a dataset's true layout.
+"""`python -m data_prep.fake --dataset=msrvtt --videos=40 --out=DIR`: write a small folder in a dataset's true layout.
 
-Drawn clips (MovingShapes) under the dataset's ids, with annotation files in its formats, to try every command before
-the download ends. Writes DIR/annotations and DIR/videos.
+Rendered clips (MovingShapes) under ids of the dataset's form, with annotation files in its formats, to try every
+command before the download ends. Writes DIR/annotations and DIR/videos.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from eaglenet_jax.errors import UserError
 
 LEAST_VIDEOS = 16
 CAPTIONS_OF_VIDEO = 20
-# These have no file of validation videos.
+# Datasets without a file of validation videos.
 WITHOUT_VAL = ("activitynet", "charades")
 
 
 def split_sizes(dataset: str, videos: int) -> dict[str, int]:
-    """How many of `videos` go where: a quarter for test, an eighth for validation where the dataset has it."""
+    """Divide `videos` into splits: a quarter for test, an eighth for validation if the dataset has it."""
     sizes = {"train": 0, "val": videos // 8, "test": videos // 4}
     if dataset in WITHOUT_VAL:
         del sizes["val"]
@@ -40,7 +40,7 @@ def split_sizes(dataset: str, videos: int) -> dict[str, int]:
 
 
 def draw_ids(dataset: str, split: str, count: int, seed: int) -> list[str]:
-    """`count` ids in the dataset's form. Of `train` one in eight is such that a build holds it out for validation."""
+    """Draw `count` ids in the dataset's form; in `train` one in eight is held out for validation by a build."""
     rng = np.random.default_rng([seed, list(DATASETS).index(dataset), ("train", "val", "test").index(split)])
     held_out = max(2, count // 8) if split == "train" else 0
     wanted = {True: held_out, False: count - held_out}
@@ -59,14 +59,18 @@ def draw_ids(dataset: str, split: str, count: int, seed: int) -> list[str]:
 def fake(
     dataset: str, out: Path, *, videos: int = 40, seed: int = 0, workers: int | None = None, progress: bool = True
 ) -> tuple[Path, Path]:
-    """Writes the folder and returns (annotations, videos). UserError when something is there already."""
+    """Write the folder and return (annotations, videos).
+
+    Raises:
+      UserError: `out` contains other files, or `videos` is too small.
+    """
     dataset_spec(dataset)
     if videos < LEAST_VIDEOS:
         raise UserError(f"--videos is {videos}; give {LEAST_VIDEOS} or more, so that every split has some")
     annotations_dir, videos_dir = out / "annotations", out / "videos"
     mark = annotations_dir / FAKE_MARK
     if out.exists() and any(out.iterdir()) and not mark.is_file():
-        raise UserError(f"{out} is not empty; made-up files do not go among others: give another --out")
+        raise UserError(f"{out} is not empty and was not written by this command; give another --out")
     for folder in (annotations_dir, videos_dir):
         folder.mkdir(parents=True, exist_ok=True)
     write_atomically(mark, b"Made up: drawn clips under ids of the dataset's form. Not the dataset.\n")
@@ -94,7 +98,7 @@ def _captions(name: str, scene: Scene, seed: int) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Makes what the flags name and says what to do with it."""
+    """Write the folder that the flags describe and print the commands to try on it."""
     parser = argparse.ArgumentParser("python -m data_prep.fake", description=__doc__, allow_abbrev=False)
     parser.add_argument("--dataset", required=True, help=", ".join(DATASETS))
     parser.add_argument("--videos", type=int, default=40, help="how many (default 40)")

@@ -1,4 +1,4 @@
-"""The drawn clips of `data_prep.fake`, in a module of their own: processes that draw them cannot see a command's."""
+"""Clips of `data_prep.fake`, in a module of their own because worker processes cannot import a command's module."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from data_prep.fake_formats import CONTAINERS
 from data_prep.moving_shapes.render import clip_of, write_video
 from data_prep.moving_shapes.scenes import Scene
 
-Clip = tuple[str, str, Scene]  # id, file below the folder of videos, what is drawn
+Clip = tuple[str, str, Scene]  # id, file below the folder of videos, scene
 
 
 def draw_clip(clip: Clip, videos_dir: Path, seed: int) -> None:
-    """Writes one clip in the container that its file's suffix asks for."""
+    """Write one clip in the container format of its file's suffix."""
     name, file, scene = clip
     path = videos_dir / file
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Ids, file names and annotation files of a small made-up dataset, in each dataset's true form."""
+"""Ids, file names and annotation files of a small artificial dataset, in each dataset's true format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _youtube(rng: np.random.Generator) -> str:
 
 
 def video_id(dataset: str, split: str, index: int, rng: np.random.Generator) -> str:
-    """An id as the dataset has them, drawn from rng; MSR-VTT counts."""
+    """Return an id in the dataset's format, drawn from rng; MSR-VTT's are numbered."""
     start = int(rng.integers(100))
     if dataset == "msrvtt":
         return f"video{_FIRST_OF_SPLIT[split] + index}"
@@ -43,7 +43,7 @@ def video_id(dataset: str, split: str, index: int, rng: np.random.Generator) -> 
 
 
 def file_name(dataset: str, name: str, index: int) -> str:
-    """Where the video of an id lies below the folder of videos."""
+    """Return the path of a video below the folder of videos."""
     if dataset == "didemo":
         return name + DIDEMO_SUFFIXES[index % len(DIDEMO_SUFFIXES)]
     if dataset == "lsmdc":

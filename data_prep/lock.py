@@ -1,4 +1,4 @@
-"""One process at a time in a folder that is being made."""
+"""Lock that lets one process at a time build a folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Waits for another process that makes the same data. What it has made by then is not made again.
+    """Hold the lock of a folder, after waiting for another process that builds it.
 
-    The system takes the lock back from a process that was killed.
+    The system releases the lock of a killed process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")

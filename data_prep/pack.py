@@ -1,4 +1,7 @@
-"""Cached frames and captions → ArrayRecord shards that tensorflow-datasets describes (without TensorFlow)."""
+"""Packing of cached frames and captions into ArrayRecord shards, described by tensorflow-datasets.
+
+TensorFlow itself is not needed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _STRINGS = tfds.features.Tensor(shape=(None,), dtype=np.object_)
 
 
 class FrameShards(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """One record a video, in the order given. The ArrayRecord writer of tensorflow-datasets groups single records."""
+    """Builder of the shards: one record a video, in the given order.
+
+    The ArrayRecord writer of tensorflow-datasets writes groups of one record.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -67,9 +73,10 @@ class FrameShards(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
 def pack(
     splits: Mapping[str, Sequence[VideoEntry]], cache_dir: Path, settings: FrameSettings, shards_dir: Path
 ) -> None:
-    """Writes `shards_dir` anew from the cache; it appears only when complete: the writer cannot go on when killed.
+    """Write `shards_dir` from the cache, replacing it when complete: the writer cannot resume after a kill.
 
-    UserError when the disk does not take it.
+    Raises:
+      UserError: The disk cannot store it.
     """
     workspace = shards_dir.with_name(f".{shards_dir.name}.tmp")
     shutil.rmtree(workspace, ignore_errors=True)
@@ -80,7 +87,7 @@ def pack(
     except (OSError, RuntimeError) as error:  # ArrayRecord's writer raises the latter
         shutil.rmtree(workspace, ignore_errors=True)
         raise UserError(
-            f"cannot write the shards at {shards_dir}: {str(error).splitlines()[0]}; make room and run again, the"
+            f"cannot write the shards at {shards_dir}: {str(error).splitlines()[0]}; free disk space and run again, the"
             " decoded frames are kept"
         ) from error
     shutil.rmtree(shards_dir, ignore_errors=True)

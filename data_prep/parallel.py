@@ -1,4 +1,4 @@
-"""One function over many jobs in spawned processes, with a progress bar."""
+"""Map over many jobs in spawned processes, with a progress bar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-# Below this, starting processes costs more than it saves.
+# For fewer jobs, starting processes costs more than it saves.
 MIN_JOBS_FOR_PROCESSES = 16
 
 
@@ -30,14 +30,25 @@ def map_in_processes(
     progress: bool,
     is_failure: Callable[[Result], bool] = lambda result: False,
 ) -> Iterator[Result]:
-    """Yields `task(job)` in the order of completion; the line shows done of total, failures and the time left.
+    """Yield `task(job)` in the order of completion; the bar shows done of total, failures and the time left.
 
-    `task` must be importable (no lambda). `workers` defaults to the cores; processes are spawned, since forking a
-    process that runs JAX can hang. A worker that dies raises `concurrent.futures.process.BrokenProcessPool`.
+    Processes are spawned, since forking a process that runs JAX can hang.
+
+    Args:
+      task: An importable function (no lambda), or a functools.partial of one.
+      jobs: Its arguments.
+      workers: Number of processes, by default one a core.
+      title: Label of the bar.
+      progress: Show the bar.
+      is_failure: Whether a result counts as a failure in the bar.
+
+    Raises:
+      ValueError: `task` belongs to the main module.
+      concurrent.futures.process.BrokenProcessPool: A worker died.
     """
     function = getattr(task, "func", task)  # of a functools.partial
     if getattr(function, "__module__", "") == "__main__":
-        raise ValueError(f"{function} is of the program itself; move it into a module that processes can import")
+        raise ValueError(f"{function} belongs to the main module; move it into a module that processes can import")
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     columns = (
         TextColumn("{task.description}"),
@@ -74,8 +85,8 @@ def _results_of_pool(task: Callable[[Job], Result], jobs: Sequence[Job], workers
 
 
 def _end_with_parent() -> None:
-    # Ctrl-C reaches every process of a terminal; the parent alone decides. And workers of a parent that was killed
-    # would wait for their next job for ever.
+    # Ctrl-C reaches every process of a terminal, but only the parent should handle it. Workers of a killed parent would
+    # wait for their next job forever.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -89,8 +100,8 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _main_module_hidden() -> Iterator[None]:
-    # A spawned process imports the main module of its parent again. Here that would be a training program, with JAX and
-    # seconds of start-up, or a script without a guard, which would start all over in every worker.
+    # A spawned process imports the main module of its parent. Here that would be a training program, with JAX and
+    # seconds of start-up, or a script without a guard, which would run again in every worker.
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:

@@ -1,6 +1,6 @@
-"""Annotated videos → a prepared folder: `manifest.json`, `captions/{split}.json`, `shards/`, `cache/`.
+"""Preparation of annotated videos: `manifest.json`, `captions/{split}.json`, `shards/`, `cache/`.
 
-`cache/` may be deleted once the manifest is there; it saves decoding again when captions or splits change.
+`cache/` may be deleted once the manifest is written; it saves decoding again when captions or splits change.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ FORMAT = 1
 
 
 def fingerprint(entries: Sequence[VideoEntry], settings: FrameSettings) -> str:
-    """Hash of all ids, splits, captions and settings."""
+    """Hash all ids, splits, captions and settings."""
     content = [FORMAT, settings.as_dict(), [[e.split, e.video_id, e.captions] for e in entries]]
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
 def read_manifest(out: Path) -> dict | None:
-    """The manifest of a folder that is completely prepared, else None."""
+    """Return the manifest of a folder that is completely prepared, else None."""
     try:
         return json.loads((out / "manifest.json").read_text())
     except (FileNotFoundError, ValueError):
@@ -51,14 +51,28 @@ def prepare(
     about: Mapping[str, Any] | None = None,
     fill: FillCache = fill_cache,
 ) -> dict:
-    """Decodes into `out/cache`, packs into `out/shards`, and returns the manifest, which is written last.
+    """Decode into `out/cache`, pack into `out/shards`, and return the manifest, which is written last.
 
-    Goes on where a killed run stopped, and does nothing when `out` already holds these entries at these settings. A
-    second process waits for the first one. `first_seconds`, `timestamps`: as in `decode`. `about`: into the manifest.
-    `fill` decodes.
-    Videos that are missing or cannot be decoded are an error; with `allow_missing` they are left out, listed under
-    "failed" with the reason, and tried again by the next call. Files that broke off are listed under "incomplete".
-    Raises `UserError` for unusable videos and for everything `check_entries` refuses.
+    Continues where a killed run stopped, and does nothing when `out` already holds these entries at these settings. A
+    second process waits for the first one. Files that broke off are listed under "incomplete" in the manifest.
+
+    Args:
+      entries: The videos.
+      out: Folder to prepare.
+      dataset: Name for the manifest.
+      fps: Frames to store a second.
+      size: Side of the stored frames in pixels.
+      workers: Decoding processes, by default one a core.
+      progress: Show progress.
+      allow_missing: Leave out videos that are missing or cannot be decoded; they are listed under "failed" with the
+        reason, and tried again by the next call. Otherwise they are an error.
+      first_seconds: As in `decode`.
+      timestamps: As in `decode`.
+      about: Further values for the manifest.
+      fill: Function that decodes.
+
+    Raises:
+      UserError: Videos cannot be used, or `check_entries` refuses the entries.
     """
     check_entries(entries)
     settings = FrameSettings(float(fps), size, first_seconds, timestamps)  # 1 and 1.0 are the same in JSON then
@@ -96,7 +110,7 @@ def _prepare(
     cache_dir = out / "cache"
     for abandoned in cache_dir.glob("*/.*.tmp"):
         abandoned.unlink()
-    manifest = _current(out, mark, about)  # perhaps by the process that we waited for
+    manifest = _current(out, mark, about)  # the process that held the lock may have written it
     if manifest is not None:
         before = manifest["failed"]
         again = [entry for entry in entries if entry.video_id in before]
@@ -105,7 +119,7 @@ def _prepare(
                 _refuse(before, entries)
             return manifest
     if not allow_missing:
-        # Said before hours of decoding, not after.
+        # Fail before hours of decoding, not after.
         _refuse({entry.video_id: "no such file" for entry in entries if not entry.path.is_file()}, entries)
     failed = fill(entries, cache_dir, settings, workers=workers, progress=progress)
     if not allow_missing or len(failed) == len(entries):
@@ -141,7 +155,7 @@ def _prepare(
 
 
 def _current(out: Path, mark: str, about: Mapping[str, Any]) -> dict | None:
-    """The manifest, if it says this and was written by a version that told the state of every video."""
+    """Return the manifest if it has these values and a state of every video, which older versions did not write."""
     manifest = read_manifest(out)
     if manifest is None or "states" not in manifest or manifest["fingerprint"] != mark:
         return None
@@ -149,13 +163,13 @@ def _current(out: Path, mark: str, about: Mapping[str, Any]) -> dict | None:
 
 
 def split_hash(entries: Sequence[VideoEntry]) -> str:
-    """Changes with the set of videos, not with their order or their captions."""
+    """Hash the set of videos, regardless of their order and captions."""
     ids = "\n".join(sorted(entry.video_id for entry in entries))
     return hashlib.blake2b(ids.encode(), digest_size=8).hexdigest()
 
 
 def _left_out(entries: Sequence[VideoEntry], failed: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """Videos and captions that are not in the shards, by split; an evaluation has to count them as misses."""
+    """Count videos and captions that are not in the shards, by split; an evaluation has to count them as misses."""
     gone: dict[str, dict[str, int]] = {}
     for entry in entries:
         if entry.video_id in failed:
@@ -168,7 +182,7 @@ def _left_out(entries: Sequence[VideoEntry], failed: Mapping[str, str]) -> dict[
 def _states(
     entries: Sequence[VideoEntry], failed: Mapping[str, str], incomplete: Mapping[str, str]
 ) -> dict[str, dict[str, str]]:
-    """Split → video id → "complete", "incomplete: why" or "left out: why"."""
+    """Return split → video id → "complete", "incomplete: why" or "left out: why"."""
     states: dict[str, dict[str, str]] = {}
     for entry in entries:
         state = "complete"
@@ -194,7 +208,7 @@ def _refuse(failed: Mapping[str, str], entries: Sequence[VideoEntry]) -> None:
 def _write_captions(
     splits: Mapping[str, Sequence[VideoEntry]], folder: Path, cache_dir: Path, settings: FrameSettings
 ) -> dict[str, str]:
-    """One JSON file a split, rows in the order of the records. Returns video id → note for files that broke off."""
+    """Write one JSON file a split, rows in the order of the records; return video id → note for broken files."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     incomplete = {}

@@ -1,4 +1,4 @@
-"""A quick look at a video file: its header and its first frame."""
+"""Quick check of a video file: its header and its first frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from eaglenet_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What a file says of itself. seconds: 0 where it does not say. reason: why it cannot be decoded, or None."""
+    """Result of a check.
+
+    Attributes:
+      seconds: Length stated by the file, 0 if it states none.
+      rate: Frames a second stated by the file, 0 if it states none.
+      reason: Why it cannot be decoded, or None.
+    """
 
     seconds: float = 0.0
     rate: float = 0.0
@@ -21,7 +27,7 @@ class Probe:
 
 
 def probe(path: Path) -> Probe:
-    """Opens the file and decodes one frame. Damage further on is not seen."""
+    """Open the file and decode one frame. Damage further on is not detected."""
     try:
         with VideoWalk(path, Sampling()) as walk:
             if next(walk.pictures(), None) is None:

@@ -1,4 +1,4 @@
-"""The page that a build leaves beside its manifest: what is in the folder and what is not."""
+"""Report that a build writes next to its manifest: which videos are in the folder and which are not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Any
 
 
 def report(manifest: Mapping[str, Any], out: Path) -> str:
-    """Markdown of a manifest that `build` wrote into `out`."""
+    """Return the report as Markdown.
+
+    Args:
+      manifest: The manifest that `build` wrote.
+      out: Its folder.
+    """
     settings = manifest["settings"]
     lines = [
         f"# {manifest['dataset']}, variant {manifest['variant']}",
@@ -41,8 +46,8 @@ def report(manifest: Mapping[str, Any], out: Path) -> str:
     lines += ["", f"Size of the shards: {used / 1e6:.1f} MB. `cache/` may be deleted.", ""]
     if manifest["left_out"]:
         lines += [
-            "What is left out is in no gallery and no training batch. Its captions are queries that nothing can answer:"
-            " an evaluation that is to be compared with others counts them as misses.",
+            "Videos that are left out are in no gallery and no training batch. Their captions are queries without an"
+            " answer: an evaluation that is to be compared with others counts them as misses.",
             "",
         ]
     for split, states in manifest["states"].items():

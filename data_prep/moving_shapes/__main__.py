@@ -1,4 +1,4 @@
-"""`python -m data_prep.moving_shapes --out=DIR [--splits=test_1k] [--seed=0]`: renders the demo data as video files."""
+"""`python -m data_prep.moving_shapes --out=DIR [--splits=test_1k] [--seed=0]`: render the demo data as video files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORKERS = flags.DEFINE_integer("workers", None, "Processes; default: one a core
 
 
 def parse_splits(names: list[str]) -> dict[str, int]:
-    """`["train", "test=5"]` → `{"train": 2000, "test": 5}`."""
+    """Parse `["train", "test=5"]` to `{"train": 2000, "test": 5}`."""
     splits = {}
     for name in names:
         split, _, count = name.partition("=")
@@ -28,7 +28,7 @@ def parse_splits(names: list[str]) -> dict[str, int]:
 
 
 def main(argv: list[str]) -> None:
-    """Renders what the flags ask for."""
+    """Render what the flags ask for."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
     try:

@@ -1,4 +1,4 @@
-"""MovingShapes' caption grammar: five paraphrases a scene, and the exact parse of every caption it can produce."""
+"""Caption grammar of MovingShapes: five paraphrases a scene, and the exact parse of every caption it can produce."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def first_caption(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def captions(scene: Scene, rng: np.random.Generator) -> tuple[str, ...]:
-    """Five distinct captions. The first is complete; some of the others leave out the size, the background or both."""
+    """Return five distinct captions. The first is complete; some of the others leave out size, background or both."""
     texts = [first_caption(scene, rng)]
     forms = (
         {"progressive": True},
@@ -95,7 +95,7 @@ def _clause(
 
 @dataclasses.dataclass(frozen=True)
 class CaptionParse:
-    """Positions in `text.split()`: the part of speech of the content words, and what each is attached to.
+    """Parse of a caption: positions in `text.split()` of the content words by part of speech, and their attachments.
 
     `noun_verb` pairs every noun with the verb whose subject, object or place it is, `adjective_noun` every adjective
     with the noun that it describes. A caption has exactly one verb; the auxiliary "is" is not one.
@@ -114,7 +114,7 @@ _ADJECTIVES = frozenset(COLORS + BACKGROUNDS).union(*SIZE_ADJECTIVES.values())
 
 
 def parse(text: str) -> CaptionParse:
-    """The ground-truth syntax of a caption of this grammar (every word of it has one part of speech)."""
+    """Return the true syntax of a caption of this grammar, in which every word has one part of speech."""
     words = text.split()
     verbs = tuple(i for i, word in enumerate(words) if word in _VERBS)
     nouns = tuple(i for i, word in enumerate(words) if word in _NOUNS)

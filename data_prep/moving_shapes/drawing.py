@@ -1,4 +1,4 @@
-"""Pictures of a MovingShapes scene: where everything is at a moment, drawn by PIL at twice the size."""
+"""Drawing of MovingShapes scenes: positions at each moment, drawn by PIL at twice the size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MARGIN = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """How a scene is filmed: everything that no caption mentions."""
+    """Camera settings of a clip: everything that no caption mentions."""
 
     width: int
     height: int
@@ -48,7 +48,7 @@ SECONDS = (2.0, 4.0)
 
 
 def draw_clip(rng: np.random.Generator) -> Clip:
-    """A random length of 2 to 4 seconds, frame rate, picture size, and placement."""
+    """Draw a length of 2 to 4 seconds, a frame rate, a picture size and a placement."""
     rate = RATES[rng.integers(len(RATES))]
     width, height = SIDES[rng.integers(len(SIDES))]
     frames = round(rng.uniform(*SECONDS) * rate[0] / rate[1])
@@ -71,7 +71,7 @@ def _between(low: float, high: float, share: float) -> float:
 
 
 def _mover(scene: Scene, clip: Clip, progress: float) -> tuple[float, float, float, float]:
-    """Centre x, y, diameter and opacity of the moving shape when `progress` in [0, 1] of the clip has passed."""
+    """Return centre x, y, diameter and opacity of the moving shape at `progress` in [0, 1] of the clip."""
     diameter = DIAMETER[scene.size]
     reach = 0.5 - diameter / 2 - MARGIN
     side = 1.0 if clip.phase < 0.5 else -1.0
@@ -139,7 +139,7 @@ def _other(scene: Scene, clip: Clip) -> _Sprite | None:
 
 @functools.lru_cache(maxsize=4096)
 def _stencil(shape: str, pixels: int) -> Image.Image:
-    """The shape as an L mask of `pixels` × `pixels`; all shapes cover about the same area."""
+    """Draw the shape as an L mask of `pixels` × `pixels`; all shapes cover about the same area."""
     image = Image.new("L", (pixels, pixels))
     draw = ImageDraw.Draw(image)
     edge = pixels - 1
@@ -191,7 +191,7 @@ def _paste(canvas: Image.Image, sprite: _Sprite) -> None:
 
 
 def draw_frames(scene: Scene, clip: Clip) -> Iterator[Image.Image]:
-    """Every frame of the clip, RGB. All that moves stays inside the centre square."""
+    """Draw every frame of the clip, RGB. Moving shapes stay inside the centre square."""
     background = _background(scene, clip)
     other = _other(scene, clip)
     for index in range(clip.frames):

@@ -1,4 +1,4 @@
-"""MovingShapes on disk: H.264 files and one annotation file in MSR-VTT's form."""
+"""Rendering of MovingShapes: H.264 files and one annotation file in MSR-VTT's format."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ RENDERER_VERSION = 1
 
 
 def clip_of(video_id: str, seed: int) -> tuple[Clip, np.random.Generator]:
-    """How the video is filmed, and the generator its captions are drawn from; both from the seed and the id alone."""
+    """Return the camera settings of a video and the generator of its captions, which depend only on the seed and id."""
     digest = hashlib.blake2b(f"{seed} {video_id}".encode(), digest_size=16).digest()
     filming, wording = np.random.default_rng(int.from_bytes(digest, "little")).spawn(2)
     return draw_clip(filming), wording
 
 
 def describe(splits: Mapping[str, int], seed: int) -> tuple[dict, dict[str, Scene]]:
-    """The annotation file's content, and the scene of every video id."""
+    """Return the content of the annotation file, and the scene of every video id."""
     videos: list[dict] = []
     sentences: list[dict] = []
     scenes: dict[str, Scene] = {}
@@ -52,7 +52,7 @@ def describe(splits: Mapping[str, int], seed: int) -> tuple[dict, dict[str, Scen
 
 
 def write_video(path: Path, scene: Scene, clip: Clip, container_format: str = "mp4") -> None:
-    """Writes one H.264 file; a file of this name is there only when it is complete."""
+    """Write one H.264 file, atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with av.open(str(temporary), "w", format=container_format) as container:
         stream = container.add_stream("libx264", rate=Fraction(*clip.rate))
@@ -79,16 +79,18 @@ def render(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Renders the splits into `out/videos/{video_id}.mp4` and returns the path of `out/annotations.json`.
+    """Render the splits into `out/videos/{video_id}.mp4` and return the path of `out/annotations.json`.
 
-    Finished files are kept, so an interrupted call goes on where it was. Raises `UserError` when `out` already holds
-    MovingShapes of another seed or other splits.
+    Finished files are kept, so an interrupted call can be continued.
+
+    Raises:
+      UserError: `out` already holds MovingShapes of another seed, version or other splits.
     """
     content, scenes = describe(DEFAULT_SPLITS if splits is None else splits, seed)
     annotation_file = out / "annotations.json"
     if annotation_file.exists() and json.loads(annotation_file.read_text())["info"] != content["info"]:
         raise UserError(
-            f"{annotation_file} holds MovingShapes of another seed, version or other splits; render elsewhere."
+            f"{annotation_file} holds MovingShapes of another seed, version or other splits; give another --out"
         )
     videos_dir = out / "videos"
     videos_dir.mkdir(parents=True, exist_ok=True)

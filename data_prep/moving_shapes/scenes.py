@@ -1,4 +1,4 @@
-"""What a MovingShapes clip shows: the attribute tuple, its time-reversed twin, and the draw of disjoint splits."""
+"""Scenes of MovingShapes clips: the attribute tuple, its time-reversed twin, and the draw of disjoint splits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REVERSED = {
 REVERSED |= {value: key for key, value in REVERSED.items()}
 STRAIGHT = ("left", "right", "up", "down")
 IN_PLACE = ("grow", "shrink", "appear", "vanish", "blink", "bounce")
-# What a second shape, if there is one, has to do with the motion, and how often such a scene is drawn.
+# Relation of the motion to a second shape, if there is one, and how often such a scene is drawn.
 MOTIONS_BY_RELATION = {
     "alone": (*STRAIGHT, "clockwise", "counterclockwise", *IN_PLACE),
     "beside": (*STRAIGHT, *IN_PLACE),
@@ -38,15 +38,15 @@ RELATION_FREQUENCY = {"alone": 0.35, "beside": 0.27, "behind": 0.11, "before": 0
 # The share of all attribute combinations that each split may draw from. A combination's hash decides, so that splits
 # are disjoint whatever their sizes and whichever of them are rendered.
 SPLIT_SHARE = {"train": 0.55, "validate": 0.09, "test": 0.09, "test_1k": 0.27}
-# One draw in three brings its twin along: about half of the clips then have one that differs only in the frames' order.
+# One draw in three adds its twin: about half of the clips then have one that differs only in the frames' order.
 TWIN_FREQUENCY = 1 / 3
-# A split may hold this share of its combinations at most: to find the last ones by drawing would take for ever.
+# Largest share of its combinations that a split may hold: finding the last ones by drawing would take too long.
 LARGEST_FILL = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """The full attribute combination of a clip. `other_*` describe the second, resting shape; None without one."""
+    """Full attribute combination of a clip. `other_*` describe the second, resting shape; None without one."""
 
     shape: str
     color: str
@@ -58,19 +58,19 @@ class Scene:
     other_color: str | None = None
 
     def twin(self) -> Scene | None:
-        """The scene that looks the same frame by frame and runs backwards; None where it would be the scene itself."""
+        """Return the scene with the same frames in reverse order; None if it would be the scene itself."""
         reverse = REVERSED.get(self.motion)
         return None if reverse is None else dataclasses.replace(self, motion=reverse)
 
     def without_other(self) -> tuple[Scene, ...]:
-        """What captions that do not mention the second shape would describe; its target's direction is not told."""
+        """Return the scenes described by captions without the second shape; the direction to a target is left open."""
         motions = STRAIGHT if self.relation == "target" else (self.motion,)
         lone = dataclasses.replace(self, relation="alone", other_shape=None, other_color=None)
         return tuple(dataclasses.replace(lone, motion=motion) for motion in motions)
 
 
 def combinations() -> int:
-    """How many different scenes there are."""
+    """Count the different scenes."""
     firsts = len(SHAPES) * len(COLORS) * len(SIZES) * len(BACKGROUNDS)
     seconds = (len(SHAPES) - 1) * (len(COLORS) - 1)
     return sum(
@@ -80,7 +80,7 @@ def combinations() -> int:
 
 
 def split_of(scene: Scene, seed: int) -> str:
-    """The one split that may hold this combination and its twin."""
+    """Return the only split that may hold this combination and its twin."""
     twin = scene.twin()
     first = min(repr(scene), repr(twin)) if twin else repr(scene)
     digest = hashlib.blake2b(f"{seed} {first}".encode(), digest_size=8).digest()
@@ -93,7 +93,7 @@ def split_of(scene: Scene, seed: int) -> str:
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
-    """A random combination. A second shape differs from the first in shape and colour."""
+    """Draw a random combination. A second shape differs from the first in shape and colour."""
 
     def pick(values: tuple[str, ...]) -> str:
         return values[int(rng.integers(len(values)))]
@@ -110,16 +110,18 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 
 def draw_split(split: str, count: int, seed: int) -> list[Scene]:
-    """`count` distinct scenes of one split, none of which fits another's complete description.
+    """Draw `count` distinct scenes of one split, none of which fits another's complete description.
 
-    A description of a shape alone also fits a clip in which a second shape happens to be there, so one split never
-    holds both. Raises `UserError` for an unknown split or more clips than there are combinations.
+    A description of a shape alone also fits a clip with a second shape, so one split never contains both.
+
+    Raises:
+      UserError: The split is unknown, or it has fewer combinations than clips are wanted.
     """
     if split not in SPLIT_SHARE:
         raise UserError(f"MovingShapes has no split {split!r}; choose among {', '.join(SPLIT_SHARE)}.")
     room = int(LARGEST_FILL * SPLIT_SHARE[split] * combinations())
     if count > room:
-        raise UserError(f"MovingShapes split {split!r} has room for {room} clips; {count} were asked for.")
+        raise UserError(f"MovingShapes split {split!r} has room for {room} clips, not {count}; ask for fewer.")
     rng = np.random.default_rng([seed, list(SPLIT_SHARE).index(split)])
     scenes: dict[Scene, None] = {}
     alone: set[Scene] = set()

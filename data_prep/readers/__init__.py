@@ -1,1 +1,1 @@
-"""One module a dataset: annotation files → `VideoEntry` list."""
+"""Readers of the datasets' annotation files, one module a dataset."""

@@ -1,4 +1,4 @@
-"""ActivityNet Captions, a paragraph a video."""
+"""Reader of ActivityNet Captions, one paragraph a video."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ FORM = 'video id → {"sentences": [text, …], …}'
 
 
 def read_activitynet(folder: Path, variant: str) -> Annotations:
-    """variant: "val_1" or "val_2", the set of paragraphs to test with; both are about the same videos."""
+    """Read the annotation files of ActivityNet Captions.
+
+    Args:
+      folder: Folder of the files.
+      variant: "val_1" or "val_2", the set of test paragraphs; both describe the same videos.
+    """
     found = Gathering(folder)
     for split, name in (("train", "train.json"), ("test", f"{variant}.json")):
         path = found.find(split, name)
@@ -25,7 +30,7 @@ def read_activitynet(folder: Path, variant: str) -> Annotations:
 
 
 def paragraphs(path: Path) -> list[tuple[str, str]]:
-    """(video id, its sentences joined by spaces), in the file's order."""
+    """Return (video id, its sentences joined by spaces), in the file's order."""
     try:
         return [
             (video_id, " ".join(" ".join(video["sentences"]).split())) for video_id, video in read_json(path).items()

@@ -1,4 +1,4 @@
-"""Charades: one CSV table a split."""
+"""Reader of Charades, one CSV table a split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from data_prep.readers.files import Gathering, numbered, read_table
 
 
 def read_charades(folder: Path, variant: str) -> Annotations:
-    """variant: "script" (what the actors were told, one a video), or "descriptions" (what others saw, several)."""
+    """Read the annotation files of Charades.
+
+    Args:
+      folder: Folder of the files.
+      variant: "script" (what the actors were told, one a video), or "descriptions" (by viewers, several a video).
+    """
     found = Gathering(folder)
     for split in ("train", "test"):
         path = found.find(split, f"Charades_v1_{split}.csv")

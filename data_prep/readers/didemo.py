@@ -1,4 +1,4 @@
-"""DiDeMo, a paragraph a video: CSV tables of paragraphs, or the original moments joined."""
+"""Reader of DiDeMo, one paragraph a video: CSV tables of paragraphs, or the original moments joined."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ SPLITS = ("train", "val", "test")
 
 
 def read_didemo(folder: Path, variant: str) -> Annotations:
-    """variant: "paragraphs" (`didemo_{split}_label.csv`) or "moments" (`{split}_data.json` and `{split}_list.txt`).
+    """Read the annotation files of DiDeMo.
 
-    A video's id is its file name without the suffix: the same video goes by many.
+    A video's id is its file name without the suffix, since the same video has several file names.
+
+    Args:
+      folder: Folder of the files.
+      variant: "paragraphs" (`didemo_{split}_label.csv`) or "moments" (`{split}_data.json` and `{split}_list.txt`).
     """
     found = Gathering(folder)
     for split in SPLITS:
@@ -40,10 +44,10 @@ def _paragraphs(path: Path) -> list[tuple[str, str]]:
 
 
 def _joined_moments(path: Path, listed: Collection[str] | None) -> list[tuple[str, str]]:
-    """The descriptions of a video in the file's order, as the published paragraphs have them.
+    """Join the descriptions of a video in the file's order, as the published paragraphs do.
 
-    Some videos come under two file names (x.mov and x.mp4), with different moments; the lists name one of the two, and
-    the published paragraphs are made of the moments under that name alone.
+    Some videos have two file names (x.mov and x.mp4), with different moments; the lists name one of the two, and the
+    published paragraphs contain only the moments under that name.
     """
     moments: dict[str, list[str]] = {}
     try:

@@ -1,4 +1,4 @@
-"""Annotation files on disk: found by name, opened with errors that say what was expected, gathered into splits."""
+"""Access to annotation files: search by name, errors that state the expected format, collection into splits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eaglenet_jax.errors import UserError
 
 
 def find(folder: Path, *names: str) -> Path | None:
-    """The first of `names` that is in `folder`, else the first that is anywhere below it, else None."""
+    """Return the first of `names` that is in `folder`, else the first that is anywhere below it, else None."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -27,7 +27,11 @@ def find(folder: Path, *names: str) -> Path | None:
 
 
 def read_text(path: Path) -> str:
-    """The file as UTF-8, without a byte order mark. UserError where it is not."""
+    """Read a file as UTF-8, without a byte order mark.
+
+    Raises:
+      UserError: It is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -37,12 +41,16 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines that are not blank, without surrounding white space."""
+    """Read the lines that are not blank, without surrounding white space."""
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. UserError where it is none."""
+    """Read the content of a JSON file.
+
+    Raises:
+      UserError: It is not JSON.
+    """
     try:
         return json.loads(read_text(path))
     except ValueError as error:
@@ -50,7 +58,11 @@ def read_json(path: Path) -> Any:
 
 
 def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header. UserError where a column or a cell of one is missing."""
+    """Read the rows of a CSV file with a header.
+
+    Raises:
+      UserError: A column or one of its cells is missing.
+    """
     rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     for number, row in enumerate(rows or [{}], 1):
         for name in columns:
@@ -60,12 +72,12 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
 
 
 def wrong_form(path: Path, expected: str, error: Exception) -> UserError:
-    """What to raise when a file parses but does not hold what it should."""
+    """Build the error for a file that parses but has another structure than expected."""
     return UserError(f"{path} is not in the expected form ({type(error).__name__}: {error}); expected {expected}")
 
 
 class Gathering:
-    """Collects splits and everything that is worth telling about them, then makes `Annotations`."""
+    """Collector of splits and of notes about them, which makes `Annotations`."""
 
     def __init__(self, folder: Path) -> None:
         require_folder(folder, "annotation folder")
@@ -78,7 +90,7 @@ class Gathering:
         self._wordless: list[str] = []
 
     def find(self, split: str, *names: str) -> Path | None:
-        """The first file of these names; where there is none, `split` is noted as lacking it."""
+        """Find the first file of these names; if there is none, record that `split` lacks it."""
         path = find(self.folder, *names)
         if path is None:
             self.lacks(split, " or ".join(names))
@@ -87,16 +99,16 @@ class Gathering:
         return path
 
     def lacks(self, split: str, names: str) -> None:
-        """Notes that `split` lacks a file that goes by `names`."""
+        """Record that `split` lacks a file with one of `names`."""
         self._absent[split] = ", ".join(filter(None, [self._absent.get(split), names]))
 
     def note_file(self, path: Path) -> None:
-        """Lists the file as read."""
+        """Record a file as read."""
         if path not in self._files:
             self._files.append(path)
 
     def add(self, split: str, videos: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> None:
-        """Adds a split from (video id, captions as (caption id, text)) in order."""
+        """Add a split from (video id, captions as (caption id, text)) in order."""
         kept: dict[str, CaptionedVideo] = {}
         repeated: collections.Counter[str] = collections.Counter()
         for video_id, captions in videos:
@@ -110,14 +122,18 @@ class Gathering:
             self._repeated[split] = tuple(repeated)
 
     def add_listed(self, split: str, ids: Iterable[str], captions: Mapping[str, Sequence[str]]) -> None:
-        """Adds a split from its list of ids and the texts of each; caption ids are numbered."""
+        """Add a split from its list of ids and the texts of each; caption ids are numbered."""
         self.add(split, ((name, numbered(name, captions.get(name, ()))) for name in ids))
 
     def annotations(self) -> Annotations:
-        """Everything gathered. UserError when there is not one split."""
+        """Return everything that was collected.
+
+        Raises:
+          UserError: There is no split.
+        """
         if not self._splits:
             lacking = "; ".join(f"{split}: {names}" for split, names in self._absent.items())
-            raise UserError(f"{self.folder} has none of this dataset's annotation files ({lacking})")
+            raise UserError(f"{self.folder} has none of this dataset's annotation files ({lacking}); check the path")
         return Annotations(
             splits=self._splits,
             files=tuple(self._files),
@@ -129,5 +145,5 @@ class Gathering:
 
 
 def numbered(video_id: str, texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Captions under the ids `{video_id}#0`, `#1`, …"""
+    """Give captions the ids `{video_id}#0`, `#1`, …"""
     return tuple((f"{video_id}#{position}", text) for position, text in enumerate(texts))

@@ -1,4 +1,4 @@
-"""LSMDC: tab-separated tables, the clip in the first column, its sentence in the last, with or without a header."""
+"""Reader of LSMDC: tab-separated tables, clip in the first column, sentence in the last, with or without a header."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PUBLIC_TEST = "LSMDC16_annos_test.csv"
 
 
 def read_lsmdc(folder: Path, variant: str = "1000") -> Annotations:
-    """The retrieval task of LSMDC 2016: 1,000 test clips, a sentence a clip."""
+    """Read the annotation files of the retrieval task of LSMDC 2016: 1,000 test clips, one sentence a clip."""
     found = Gathering(folder)
     for split, names in FILES.items():
         path = found.find(split, *names)
@@ -33,7 +33,7 @@ def _rows(path: Path) -> list[tuple[str, str]]:
     short = next((row for row in rows if len(row) < 2), None)
     if not rows or short is not None:
         raise wrong_form(path, "columns separated by tabs, clip first, sentence last", ValueError(f"a row is {short}"))
-    # Every clip's name ends in its times; no column's name has a digit.
+    # Names of clips end in their times, and names of columns have no digit.
     if not any(character.isdigit() for character in rows[0][0]):
         rows = rows[1:]
     return [(row[0], row[-1]) for row in rows]

@@ -1,4 +1,4 @@
-"""MSR-VTT: the JSON form of its captions (MovingShapes is written in it too) and the lists of its splits."""
+"""Reader of MSR-VTT: its JSON format of captions (also written by MovingShapes) and the lists of its splits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ TEST_1KA = "MSRVTT_JSFUSION_test.csv"
 
 
 def read_msrvtt(folder: Path, variant: str) -> Annotations:
-    """variant: "1ka-9k" and "1ka-7k" (1,000 test videos, one sentence each), or "full" (the official split)."""
+    """Read the annotation files of MSR-VTT.
+
+    Args:
+      folder: Folder of the files.
+      variant: "1ka-9k" and "1ka-7k" (1,000 test videos, one sentence each), or "full" (the official split).
+    """
     found = Gathering(folder)
     json_file = found.find("captions", *ONE_FILE, *TWO_FILES)
     if json_file is None:
@@ -54,11 +59,16 @@ def read_msrvtt(folder: Path, variant: str) -> Annotations:
 
 
 def read_msrvtt_json(annotations_json: Path, videos_dir: Path) -> list[VideoEntry]:
-    """Entries in the file's order of videos, captions in its order of sentences.
+    """Read an annotation file in MSR-VTT's JSON format.
 
-    `videos[].video_id` names `videos_dir/{video_id}.mp4`; the split "validate" is called "val"; a caption's id is its
-    "sen" and its `sen_id`. Raises `UserError` for a missing file or folder, a file of another form, and a sentence
-    about a video that the file does not list.
+    `videos[].video_id` names `videos_dir/{video_id}.mp4`; the split "validate" is called "val"; a caption's id is "sen"
+    and its `sen_id`.
+
+    Returns:
+      Entries in the file's order of videos, captions in its order of sentences.
+
+    Raises:
+      UserError: The file or folder is missing, the file has another format, or a sentence belongs to an unlisted video.
     """
     require_file(annotations_json, "annotation file")
     require_folder(videos_dir, "video folder")
@@ -73,7 +83,7 @@ def read_msrvtt_json(annotations_json: Path, videos_dir: Path) -> list[VideoEntr
 
 
 def _content(path: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
-    """(video id, split) and (video id, caption id, text), both in the file's order."""
+    """Read (video id, split) and (video id, caption id, text), both in the file's order."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         videos = [(str(video["video_id"]), str(video["split"])) for video in content["videos"]]

@@ -1,4 +1,4 @@
-"""MSVD: captions as the usual pickle or as JSON, three lists of ids."""
+"""Reader of MSVD: captions as the usual pickle or as JSON, three lists of ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORM = "video id → list of captions, each a text or a list of words"
 
 
 def read_msvd(folder: Path, variant: str = "official") -> Annotations:
-    """The one split of MSVD: 1,200 train, 100 val and 670 test videos, some forty captions each."""
+    """Read the annotation files of MSVD: 1,200 train, 100 val and 670 test videos, about forty captions each."""
     found = Gathering(folder)
     path = found.find("captions", *CAPTIONS)
     if path is None:
@@ -54,20 +54,24 @@ def _texts(content: Any, path: Path) -> dict[str, list[str]]:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Builds containers, strings and numbers only: a pickle that runs code names a function or class first."""
+    """Unpickler of containers, strings and numbers only: to run code, a pickle must name a function or class."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise pickle.UnpicklingError(f"it needs {module}.{name}")
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """A pickle of dicts, lists, strings and numbers. UserError for any other, before anything of it is executed."""
+    """Read a pickle of dicts, lists, strings and numbers.
+
+    Raises:
+      UserError: It contains anything else; nothing of it is executed.
+    """
     try:
-        # Strings of Python 2 are bytes; these were typed by people in all the world.
+        # Strings of Python 2 are bytes, here not always valid UTF-8.
         return _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="utf-8", errors="replace").load()
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is not a pickle of plain data ({error}); nothing of it was executed. Get it from another source"
         ) from error
-    except Exception as error:  # whatever a damaged stream makes the unpickler do
+    except Exception as error:  # the unpickler raises many types on a damaged stream
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); download it again") from error

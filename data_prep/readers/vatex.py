@@ -1,4 +1,4 @@
-"""VATEX: English captions in the official JSON or as `ref_captions.json`, lists of ids for the splits."""
+"""Reader of VATEX: English captions in the official JSON or as `ref_captions.json`, lists of ids for the splits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ FORM = 'a list of {"videoID", "enCap"} or {"video", "caption"}, or a mapping of 
 
 
 def read_vatex(folder: Path, variant: str) -> Annotations:
-    """variant: "hgr" (val and test are halves of the official validation videos), or "1k5-sec" (another test half)."""
+    """Read the annotation files of VATEX.
+
+    Args:
+      folder: Folder of the files.
+      variant: "hgr" (val and test are halves of the official validation videos), or "1k5-sec" (another test half).
+    """
     found = Gathering(folder)
     captions: dict[str, list[str]] = {}
     for name in CAPTIONS:
@@ -28,7 +33,7 @@ def read_vatex(folder: Path, variant: str) -> Annotations:
         if path is not None:
             found.note_file(path)
             for video_id, texts in _captions(path).items():
-                captions.setdefault(video_id, texts)  # the same captions, where two files have a video
+                captions.setdefault(video_id, texts)  # two files with a video have the same captions
     if not captions:
         raise UserError(f"{folder} has no captions of VATEX: {' or '.join(CAPTIONS)}")
     lists = {name: found.find(name, f"{name}_list.txt") for name in ("train", "val", "test")}
@@ -38,7 +43,7 @@ def read_vatex(folder: Path, variant: str) -> Annotations:
         halves = [name for half in ("val", "test") for name in ids.pop(half, [])]
         if second is not None:
             ids["test"] = read_lines(second)
-            # It holds videos of both halves: what is left of them is the validation split.
+            # The list has videos of both halves; the others are the validation split.
             ids["val"] = [name for name in halves if name not in set(ids["test"])]
     for split in ("train", "val", "test"):
         if split in ids:

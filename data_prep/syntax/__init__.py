@@ -1,1 +1,1 @@
-"""Captions parsed into verbs, nouns, adjectives and what hangs on what, for systems that read syntax (SHE-Net)."""
+"""Syntax of captions: verbs, nouns, adjectives and their dependencies, for systems that read it (SHE-Net)."""

@@ -1,7 +1,7 @@
-"""`python -m data_prep.syntax --prepared=DIR`: parses the captions of a prepared dataset once and stores the result.
+"""`python -m data_prep.syntax --prepared=DIR`: parse the captions of a prepared dataset once and store the result.
 
 Needs the extra `syntax` and an English spaCy pipeline, named by --model; MovingShapes can also be parsed by the grammar
-that made it. With --check, says how well the parser does on MovingShapes, and stores nothing.
+that generated it. With --check, prints the parser's accuracy on MovingShapes, and stores nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from data_prep.syntax.storing import GRAMMAR, store_syntax
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Flags → parsed captions, or the check."""
+    """Parse the captions, or check the parser."""
     parser = argparse.ArgumentParser("python -m data_prep.syntax", description=__doc__, allow_abbrev=False)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--prepared", type=Path, metavar="DIR", help="a prepared dataset, as data_prep.build writes it")

@@ -1,4 +1,4 @@
-"""How well a parser does on MovingShapes, whose grammar knows the parse of every caption."""
+"""Accuracy of a parser on MovingShapes, whose grammar gives the true parse of every caption."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ CHECKED_CLIPS = 200
 
 
 def grammar_captions(clips: int = CHECKED_CLIPS, seed: int = 0) -> list[str]:
-    """Captions of MovingShapes' test split, five a clip."""
+    """Return captions of MovingShapes' test split, five a clip."""
     annotations, _ = describe({"test": clips}, seed)
     return [sentence["caption"] for sentence in annotations["sentences"]]
 
 
 def agreement(parser: Parser, texts: Sequence[str]) -> dict[str, dict[str, float]]:
-    """By kind: "true" of the grammar, "found" by the parser, "right" of them in both, and percent.
+    """Compare a parser with the grammar.
 
     Kinds are verbs, nouns, adjectives, and the attachments noun → verb and adjective → noun, where both words and the
-    attachment have to be right. "recall" is right / true, "precision" right / found.
+    attachment must be right.
+
+    Returns:
+      By kind: "true", the count of the grammar; "found", that of the parser; "right", those in both; "recall", right /
+      true, and "precision", right / found, in percent.
     """
     counts: dict[str, Counter[str]] = {}
     for truth, guess in zip(grammar_parser(texts), parser(texts), strict=True):
@@ -40,9 +44,9 @@ def agreement(parser: Parser, texts: Sequence[str]) -> dict[str, dict[str, float
 
 
 def agreement_table(name: str, found: dict[str, dict[str, float]], captions: int) -> str:
-    """The agreement as a table."""
+    """Format the agreement as a table."""
     lines = [
-        f"{name} on {captions:,} captions of MovingShapes, against the grammar that made them, percent",
+        f"{name} on {captions:,} captions of MovingShapes, against the grammar that generated them, percent",
         f"{'':20}{'true':>8}{'found':>8}{'recall':>9}{'precision':>11}",
     ]
     for kind, row in found.items():

@@ -1,4 +1,4 @@
-"""A caption to its syntax: by a dependency parser of spaCy's kind, or by MovingShapes' own grammar."""
+"""Parsing of captions: by a dependency parser such as spaCy's, or by MovingShapes' own grammar."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ KINDS = {"VERB": "verbs", "NOUN": "nouns", "PROPN": "nouns", "ADJ": "adjectives"
 
 
 def spacy_parser(nlp: Any) -> Parser:
-    """The parser of a spaCy pipeline, or of anything with its `pipe(texts)` and tokens with i, idx, text, pos_, head.
+    """Build the parser of a spaCy pipeline.
 
-    An auxiliary is no verb. A noun hangs on the verb that is nearest in the dependency tree, an adjective on the
-    nearest noun; of several, on one above it in the tree, then on the nearest in the text. An adjective of a caption
-    without nouns is left out.
+    Any object with its `pipe(texts)` and tokens with i, idx, text, pos_ and head will do.
+    An auxiliary is not a verb. A noun is attached to the verb that is nearest in the dependency tree, an adjective to
+    the nearest noun; of several, to one above it in the tree, then to the nearest in the text. An adjective of a
+    caption without nouns is left out.
     """
 
     def parse(texts: Sequence[str]) -> Iterator[Syntax]:
@@ -30,11 +31,15 @@ def spacy_parser(nlp: Any) -> Parser:
 
 
 def load_spacy(model: str) -> tuple[str, Parser]:
-    """(name and version, parser) of a spaCy pipeline, installed or in a folder. UserError where one is missing."""
+    """Load a spaCy pipeline that is installed or in a folder, as (name and version, parser).
+
+    Raises:
+      UserError: spaCy, the pipeline or one of its components is missing.
+    """
     try:
         import spacy
 
-        # The package of a pipeline may have another name than spaCy knows it by; both are taken.
+        # The package of a pipeline may have another name than the one in spaCy's registry; both are accepted.
         known = Path(model).exists() or spacy.util.is_package(model)
         nlp = spacy.load(model) if known else importlib.import_module(model).load()
     except (ImportError, OSError, TypeError, AttributeError, ValueError) as error:
@@ -50,19 +55,19 @@ def load_spacy(model: str) -> tuple[str, Parser]:
 
 
 def grammar_parser(texts: Sequence[str]) -> Iterator[Syntax]:
-    """The parse of MovingShapes' captions by the grammar that made them."""
+    """Parse MovingShapes' captions by the grammar that generated them."""
     return (_by_grammar(text) for text in texts)
 
 
 def syntax_of(doc: Iterable[Any]) -> Syntax:
-    """The syntax of one parsed text."""
+    """Convert one parsed text to its syntax."""
     tokens = list(doc)
-    found: dict[str, list[Any]] = {"verbs": [], "nouns": [], "adjectives": []}
+    words: dict[str, list[Any]] = {"verbs": [], "nouns": [], "adjectives": []}
     for token in tokens:
         if token.pos_ in KINDS:
-            found[KINDS[token.pos_]].append(token)
-    verbs, nouns = found["verbs"], found["nouns"]
-    described = [(word, _nearest(word, nouns)) for word in found["adjectives"]] if nouns else []
+            words[KINDS[token.pos_]].append(token)
+    verbs, nouns = words["verbs"], words["nouns"]
+    described = [(word, _nearest(word, nouns)) for word in words["adjectives"]] if nouns else []
     return Syntax(
         tuple(map(_characters, verbs)),
         tuple(map(_characters, nouns)),
@@ -77,7 +82,7 @@ def _characters(token: Any) -> tuple[int, int]:
 
 
 def _path_up(token: Any) -> list[int]:
-    """Positions of a token and of what stands above it, up to the root, which is its own head."""
+    """Return the positions of a token and its ancestors, up to the root, which is its own head."""
     path = [token.i]
     while token.head.i != token.i and len(path) < 1000:
         token = token.head
@@ -91,7 +96,7 @@ def _nearest(word: Any, candidates: Sequence[Any]) -> int:
     def distance(candidate: Any) -> tuple[int, bool, int]:
         path = _path_up(candidate)
         meeting = next((place for place in path if place in above), None)
-        edges = 10**6 if meeting is None else path.index(meeting) + above.index(meeting)  # of another sentence: last
+        edges = 10**6 if meeting is None else path.index(meeting) + above.index(meeting)  # another sentence: farthest
         return edges, candidate.i not in above, abs(candidate.i - word.i)
 
     return min(range(len(candidates)), key=lambda index: distance(candidates[index]))

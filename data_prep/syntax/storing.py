@@ -1,4 +1,4 @@
-"""The syntax of a prepared dataset's captions, stored beside them."""
+"""Storage of the syntax of a prepared dataset's captions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRAMMAR = "grammar"
 
 
 def in_codes(syntax: Syntax, text: str, tokenizer: Tokenizer) -> Syntax:
-    """Spans of characters of a cleaned text as spans of CLIP's byte-pair codes."""
+    """Convert spans of characters of a cleaned text to spans of CLIP's byte-pair codes."""
     verbs, nouns, adjectives = (
         tuple(tokenizer.spans(text, words)) for words in (syntax.verbs, syntax.nouns, syntax.adjectives)
     )
@@ -23,7 +23,7 @@ def in_codes(syntax: Syntax, text: str, tokenizer: Tokenizer) -> Syntax:
 
 
 def parse_captions(texts: Sequence[str], parser: Parser) -> list[Syntax]:
-    """The syntax of captions, spans in codes. A text that occurs again is parsed once."""
+    """Parse captions to spans of codes. A repeated text is parsed once."""
     tokenizer = Tokenizer()
     cleaned = [clean_text(text) for text in texts]
     distinct = list(dict.fromkeys(cleaned))
@@ -32,7 +32,16 @@ def parse_captions(texts: Sequence[str], parser: Parser) -> list[Syntax]:
 
 
 def store_syntax(prepared: Path, name: str, parser: Parser) -> dict[str, int]:
-    """Parses all captions of a prepared dataset and writes one file a split → captions by split. name: the parser's."""
+    """Parse all captions of a prepared dataset and write one file a split.
+
+    Args:
+      prepared: The prepared directory.
+      name: Name of the parser.
+      parser: The parser.
+
+    Returns:
+      Number of captions by split.
+    """
     dataset = PreparedDataset.open(prepared)
     counts = {}
     for split in dataset.manifest["splits"]:
@@ -45,12 +54,12 @@ def store_syntax(prepared: Path, name: str, parser: Parser) -> dict[str, int]:
 
 
 def has_syntax(prepared: Path) -> bool:
-    """Whether the syntax of every split of a prepared dataset is stored."""
+    """Return whether the syntax of every split of a prepared dataset is stored."""
     splits = PreparedDataset.open(prepared).manifest["splits"]
     return all(syntax_file(prepared, split).is_file() for split in splits)
 
 
 def ensure_grammar_syntax(prepared: Path) -> None:
-    """Parse the captions of prepared MovingShapes by their grammar where no syntax is stored yet."""
+    """Parse the captions of prepared MovingShapes by their grammar, unless syntax is stored already."""
     if not has_syntax(prepared):
         store_syntax(prepared, GRAMMAR, grammar_parser)

@@ -1,4 +1,4 @@
-"""One video file → the sampled frames as JPEG, in one sequential pass."""
+"""Decoding of a video file to sampled frames as JPEG, in one sequential pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eaglenet_jax.data.transforms import resize_and_crop
 from eaglenet_jax.errors import UserError
 
 JPEG_QUALITY = 95
-# Matroska and WebM round times to milliseconds: 1 s may stand there as 0.999.
+# Matroska and WebM round times to milliseconds: they may store 1 s as 0.999.
 CLOCK_TICK = Fraction(1, 1000)
 DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 
@@ -28,16 +28,18 @@ Provenance = dict[str, str | float | int | None]
 
 
 class DecodeError(Exception):
-    """A file that gives no frame; the message is the reason."""
+    """Error for a file that gives no frame; the message is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodedVideo:
-    """Sampled frames in order, each a JPEG of `size` × `size` pixels, and where they come from.
+    """Sampled frames of a video and their provenance.
 
-    `provenance`: decoder, source_fps, source_width and source_height (as shown, after rotation), source_frames (all
-    that were decoded), seconds (source_frames / source_fps), rotation (degrees, counterclockwise, already applied) and
-    incomplete (why the file ended early, or None).
+    Attributes:
+      frames: JPEG files of `size` × `size` pixels, in order.
+      provenance: decoder, source_fps, source_width and source_height (as shown, after rotation), source_frames (all
+        that were decoded), seconds (source_frames / source_fps), rotation (degrees, counterclockwise, already applied)
+        and incomplete (why the file ended early, or None).
     """
 
     frames: tuple[bytes, ...]
@@ -47,12 +49,21 @@ class DecodedVideo:
 def decode(
     path: Path, *, fps: float = 1, size: int = 224, first_seconds: float | None = None, timestamps: bool = False
 ) -> DecodedVideo:
-    """Decodes `path` once from its start and keeps `fps` frames a second, resized and centre-cropped to `size`.
+    """Decode a video once from its start and keep `fps` frames a second, resized and centre-cropped to `size`.
 
-    Which frames: those of `sampled_frames`, counted by the file's frame rate; with `timestamps` the first at or after
-    every k / fps seconds by the frames' own times, for files of variable frame rate. Nothing at or after
-    `first_seconds` is read. A file that breaks off gives the frames before the break and says so in the provenance; a
-    clip shorter than a sampling step gives its first frame. Raises `DecodeError` when nothing can be decoded.
+    A file that breaks off gives the frames before the break and records it in the provenance; a clip shorter than a
+    sampling step gives its first frame.
+
+    Args:
+      path: The video file.
+      fps: Frames to keep a second.
+      size: Side of a frame in pixels.
+      first_seconds: Nothing at or after this time is read.
+      timestamps: Keep the first frame at or after every k / fps seconds by the frames' own times, for files of variable
+        frame rate; otherwise the frames of `sampled_frames`, counted by the file's frame rate.
+
+    Raises:
+      DecodeError: Nothing can be decoded.
     """
     sampling = Sampling(fps, first_seconds, timestamps)
     try:
@@ -67,7 +78,7 @@ def decode(
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """The frames that `decode` keeps."""
+    """Choice of the frames that `decode` keeps, see there."""
 
     fps: float = 1
     first_seconds: float | None = None
@@ -75,7 +86,7 @@ class Sampling:
 
 
 class VideoWalk:
-    """A video file opened, walked through once. Raises PyAV's errors, and UserError for one without a frame rate."""
+    """An opened video file that is read once. Raises PyAV's errors, and UserError for a file without a frame rate."""
 
     def __init__(self, path: Path, sampling: Sampling) -> None:
         self._sampling = sampling
@@ -83,7 +94,7 @@ class VideoWalk:
         self._decoded, self._rotation, self._shown = 0, 0, (0, 0)
         self._cut = False
         self.broken: str | None = None
-        """Why decoding ended before the file did."""
+        """Why decoding stopped before the end of the file, None if it did not."""
 
     def __enter__(self) -> VideoWalk:
         return self
@@ -92,7 +103,7 @@ class VideoWalk:
         self._container.close()
 
     def pictures(self) -> Iterator[np.ndarray]:
-        """The sampled frames as a player shows them, each [H, W, 3] uint8 RGB."""
+        """Generate the sampled frames as a player shows them, each [H, W, 3] uint8 RGB."""
         stream = self._video_stream()
         # Videos are decoded in parallel, one process each; threads inside one would only compete.
         stream.codec_context.thread_count = 1
@@ -109,7 +120,7 @@ class VideoWalk:
             self.broken = f"decoding stopped at frame {self._decoded}: {error.strerror}"
 
     def _video_stream(self) -> av.video.stream.VideoStream:
-        # The cover of a piece of music comes as a video stream of one picture.
+        # The cover of a music file is a video stream of one picture.
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             raise DecodeError("it has no video stream")
@@ -146,18 +157,18 @@ class VideoWalk:
 
     @property
     def rate(self) -> float:
-        """Frames a second as the file says, once the first picture is read; 0 where it does not."""
+        """Frames a second stated by the file, once the first picture is read; 0 if it states none."""
         return float(self._rate or 0)
 
     @property
     def announced_seconds(self) -> float:
-        """Length as the file says, once the first picture is read; 0 where it does not."""
+        """Length stated by the file, once the first picture is read; 0 if it states none."""
         of_container = (self._container.duration or 0) / av.time_base
         of_frames = self._announced / self.rate if self.rate else 0.0
         return float(self._duration or of_container or of_frames)
 
     def provenance(self) -> Provenance:
-        """As in `DecodedVideo`, once the pictures are read."""
+        """Return the provenance as in `DecodedVideo`, once the pictures are read."""
         incomplete = self.broken
         if incomplete is None and not self._cut and self._decoded < self._announced:
             incomplete = f"the file announces {self._announced} frames and gives {self._decoded}"
@@ -175,7 +186,7 @@ class VideoWalk:
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """[H, W, 3] uint8 RGB as a player shows it: phones store turned pictures and a rotation in steps of 90 degrees."""
+    """Return [H, W, 3] uint8 RGB as players show it: phones store a rotation in steps of 90 degrees."""
     return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eaglenet_jax.errors import UserError
 
-# What the datasets' files go by, the odd ones of DiDeMo included.
+# Suffixes of the datasets' files, including DiDeMo's unusual ones.
 SUFFIXES = frozenset(
     [
         "3g2",
@@ -38,7 +38,7 @@ SUFFIXES = frozenset(
 
 
 def stem(name: str) -> str:
-    """`name` without its suffixes, where they are video suffixes: "a.mov.mp4" → "a", "00.07.170-00.09.675" stays."""
+    """Remove video suffixes from a name: "a.mov.mp4" → "a", while "00.07.170-00.09.675" is unchanged."""
     while True:
         front, dot, suffix = name.rpartition(".")
         if not dot or not front or (suffix and suffix.lower() not in SUFFIXES):
@@ -47,10 +47,15 @@ def stem(name: str) -> str:
 
 
 class VideoFolder:
-    """The video files below a folder, by stem. Hidden files and files with other suffixes are not looked at."""
+    """Video files below a folder, by stem. Hidden files and files with other suffixes are ignored."""
 
     def __init__(self, folder: Path) -> None:
-        """UserError when there is no such folder, OSError when a part of it cannot be read."""
+        """List the files.
+
+        Raises:
+            UserError: There is no such folder.
+            OSError: A part of it cannot be read.
+        """
         if not folder.is_dir():
             raise UserError(f"No video folder at {folder}; give the folder that holds the video files.")
         self.folder = folder
@@ -59,7 +64,7 @@ class VideoFolder:
             self._by_stem.setdefault(stem(path.name), []).append(path)
 
     def find(self, names: Sequence[str]) -> tuple[Path, ...]:
-        """The files of the first of `names` that has any, sorted; where several, the first is to be taken."""
+        """Return the files of the first of `names` that has any, sorted; of several, the first should be used."""
         for name in names:
             if name in self._by_stem:
                 return tuple(sorted(self._by_stem[name]))
@@ -70,7 +75,7 @@ class VideoFolder:
 
     @property
     def by_stem(self) -> Mapping[str, Sequence[Path]]:
-        """All files."""
+        """All files by stem."""
         return self._by_stem
 
 

@@ -318,7 +318,7 @@ class CrossTvr(Head):
     def loss(
         self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], Any]:
-        """Compute the cross-entropy of matching pairs and hard negatives (a video for each text, a text for each video)."""
+        """Compute the cross-entropy of matching pairs and hard negatives, one for each text and one for each video."""
         prepared = self.first.prepare_text(text), self.first.prepare_video(video)
         evaluation = dataclasses.replace(draws, train=False)
         similarity = jax.lax.stop_gradient(pairwise(self.first_scores, *prepared, evaluation))

@@ -26,7 +26,7 @@ def test_everything_is_measured_and_written(monkeypatch, tmp_path, capsys) -> No
     assert exact["same_first_percent"] == exact["R@10"] == 100
     assert result["beside"]["largest_difference"] < 1e-5
     printed = capsys.readouterr().out
-    assert "without (a)" in printed and "float32, highest" in printed
+    assert "(a) was not measured" in printed and "float32, highest" in printed
 
 
 def test_the_script_starts_from_anywhere(tmp_path) -> None:

@@ -32,7 +32,7 @@ def test_without_opencv_it_says_so_and_measures_our_side(
     assert found["all"]["videos"] == 2 and found["all"]["frames"] == 7 and "seeking" not in found["all"]
     assert [row["file"] for row in found["files"]] == ["a.mp4", "b.mp4"]
     assert found["all"]["stored_mb_per_hour"] > 0
-    with pytest.raises(UserError, match="goes by 'c"):
+    with pytest.raises(UserError, match="matches 'c"):
         benchmark.main([f"--videos={videos}", "--files=c*"])
 
 

@@ -155,7 +155,7 @@ def test_missing_and_damaged_videos_are_told_left_out_and_counted(
     assert (state["present"], state["missing"], state["undecodable"]) == (2, 1, 1)
     assert "test: 1 videos are missing" in told(found) and "test: 1 videos cannot be decoded" in told(found)
     notes = told(found, changing=False)
-    assert "1 files belong to no video" in notes and "1 videos are there as several files" in notes
+    assert "1 files belong to no video" in notes and "1 videos have several files" in notes
     with pytest.raises(UserError, match=rf"2 of {VIDEOS} videos .* {test[0]} at"):
         build(folder, "--strict")
     manifest = build(folder)
@@ -181,7 +181,7 @@ def test_what_would_change_results_is_an_error_each(folder: Path, capsys: pytest
     assert "train: 1 ids are listed more than once" in told(found)
     assert "1 videos are in train and in test; build refuses that" in told(found)
     assert "train: 1 listed videos have no caption" in told(found)
-    assert "test: 1 captions are those of two or more videos" in told(found, changing=False)
+    assert "test: 1 captions belong to two or more videos" in told(found, changing=False)
     assert found["facts"]["groups of identical captions in test"] == 1
     with pytest.raises(UserError, match="video ids occur more than once"):
         build(folder)

@@ -70,7 +70,7 @@ def test_rendering_again_changes_nothing_and_restores_a_lost_file(tmp_path: Path
 
 def test_a_folder_of_another_seed_is_refused(tmp_path: Path) -> None:
     render(tmp_path, splits={"test": 1}, progress=False)
-    with pytest.raises(UserError, match="another seed, version or other splits; render elsewhere"):
+    with pytest.raises(UserError, match="another seed, version or other splits; give another --out"):
         render(tmp_path, splits={"test": 1}, seed=1, progress=False)
 
 

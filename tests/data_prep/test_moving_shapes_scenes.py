@@ -169,5 +169,5 @@ def test_every_caption_has_one_verb_and_every_word_one_part_of_speech() -> None:
 def test_unknown_split_and_too_many_clips_are_refused() -> None:
     with pytest.raises(UserError, match="no split 'val'"):
         draw_split("val", 3, seed=0)
-    with pytest.raises(UserError, match=r"has room for [0-9]+ clips; 10000000 were asked for"):
+    with pytest.raises(UserError, match=r"has room for [0-9]+ clips, not 10000000"):
         draw_split("test", 10_000_000, seed=0)

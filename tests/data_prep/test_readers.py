@@ -132,7 +132,7 @@ def test_a_malicious_pickle_is_refused_and_nothing_is_executed(msvd: Path) -> No
     attacks.append(b"(S'touch'\nios\nsystem\n.")  # the old way to name a class
     for attack in attacks:
         (msvd / "raw-captions.pkl").write_bytes(attack)
-        with pytest.raises(UserError, match=r"not a pickle of plain data \(it asks for .*nothing of it was executed"):
+        with pytest.raises(UserError, match=r"not a pickle of plain data \(it needs .*nothing of it was executed"):
             read("msvd", msvd)
         assert not trace.exists()
     for damaged in (b"", b"\x80\x04", pickle.dumps([1] * 9)[:-4], b"no pickle"):
@@ -261,7 +261,7 @@ def test_a_folder_without_the_files_is_refused_by_their_names(name: str, tmp_pat
 def test_unknown_datasets_and_variants_are_refused_with_a_hint() -> None:
     with pytest.raises(UserError, match="did you mean msrvtt"):
         dataset_spec("msr-vtt")
-    with pytest.raises(UserError, match="it has 1ka-9k, 1ka-7k, full"):
+    with pytest.raises(UserError, match="choose one of 1ka-9k, 1ka-7k, full"):
         dataset_spec("msrvtt").variant("1k-A")
 
 

@@ -17,8 +17,8 @@ class CaptionedVideo:
     """One video as a dataset's annotation files describe it. A reader returns only texts with at least one word.
 
     Attributes:
-      video_id: Id in the dataset.
-      captions: (caption id, text); empty if the files have none.
+        video_id: Id in the dataset.
+        captions: (caption id, text); empty if the files have none.
     """
 
     video_id: str
@@ -30,12 +30,12 @@ class Annotations:
     """Contents of the annotation files of one variant of a dataset.
 
     Attributes:
-      splits: Split → its videos in the files' order.
-      files: Files that were read.
-      absent: Split → missing files that would define it, or its captions.
-      repeated: Split → ids that its files name more than once; the first is kept.
-      wordless: Ids of captions without a word, which are left out.
-      facts: Further counts by name, for the doctor.
+        splits: Split → its videos in the files' order.
+        files: Files that were read.
+        absent: Split → missing files that would define it, or its captions.
+        repeated: Split → ids that its files name more than once; the first is kept.
+        wordless: Ids of captions without a word, which are left out.
+        facts: Further counts by name, for the doctor.
     """
 
     splits: Mapping[str, tuple[CaptionedVideo, ...]]
@@ -51,10 +51,10 @@ class VideoEntry:
     """One video of a dataset.
 
     Attributes:
-      video_id: Id in the dataset.
-      path: Its file.
-      split: Name of its split.
-      captions: (caption id, text) in the dataset's order.
+        video_id: Id in the dataset.
+        path: Its file.
+        split: Name of its split.
+        captions: (caption id, text) in the dataset's order.
     """
 
     video_id: str

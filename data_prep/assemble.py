@@ -19,15 +19,15 @@ class Assembly:
     """A variant of a dataset with its video files.
 
     Attributes:
-      spec: The dataset.
-      variant_name: Name of the variant.
-      variant: The variant.
-      annotations: As read from the files.
-      splits: Splits as used, with validation held out.
-      entries: The captioned videos of all splits; the path of a missing one is where it is expected.
-      several_files: Video id → all its files, for videos with more than one.
-      files_here: Number of video files in the folder.
-      is_fake: Whether `data_prep.fake` wrote the annotations.
+        spec: The dataset.
+        variant_name: Name of the variant.
+        variant: The variant.
+        annotations: As read from the files.
+        splits: Splits as used, with validation held out.
+        entries: The captioned videos of all splits; the path of a missing one is where it is expected.
+        several_files: Video id → all its files, for videos with more than one.
+        files_here: Number of video files in the folder.
+        is_fake: Whether `data_prep.fake` wrote the annotations.
     """
 
     spec: DatasetSpec
@@ -53,14 +53,14 @@ def assemble(
     """Read the annotations and match them with the video files.
 
     Args:
-      dataset: Name of the dataset.
-      annotations_dir: Folder of the annotation files.
-      videos_dir: Folder of the video files.
-      variant: Name of the variant, "" for the default.
-      hold_out: Take validation videos from the training videos if the variant has none.
+        dataset: Name of the dataset.
+        annotations_dir: Folder of the annotation files.
+        videos_dir: Folder of the video files.
+        variant: Name of the variant, "" for the default.
+        hold_out: Take validation videos from the training videos if the variant has none.
 
     Raises:
-      UserError: The reader refuses the annotations.
+        UserError: The reader refuses the annotations.
     """
     spec = dataset_spec(dataset)
     variant_name, chosen = spec.variant(variant)

@@ -30,15 +30,15 @@ def fill_cache_on_beam(
     must be installed there.
 
     Args:
-      entries: The videos.
-      cache_dir: Folder of the cache.
-      settings: Stored frames.
-      options: Beam options, such as "--runner=FlinkRunner --flink_master=HOST:8081".
-      workers: Not used; the runner decides.
-      progress: Not used; the runner decides.
+        entries: The videos.
+        cache_dir: Folder of the cache.
+        settings: Stored frames.
+        options: Beam options, such as "--runner=FlinkRunner --flink_master=HOST:8081".
+        workers: Not used; the runner decides.
+        progress: Not used; the runner decides.
 
     Raises:
-      UserError: Apache Beam is not installed.
+        UserError: Apache Beam is not installed.
     """
     try:
         import apache_beam

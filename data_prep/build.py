@@ -39,22 +39,22 @@ def build(
     """Prepare `out` as `prepare` does, and add `report.md`.
 
     Args:
-      assembly: The dataset.
-      out: Folder to prepare.
-      fps: Frames to store a second.
-      size: Side of the stored frames in pixels.
-      timestamps: Sample by the frames' own times.
-      workers: Decoding processes, by default one a core.
-      strict: Refuse every video that is missing, cannot be decoded or has no caption.
-      progress: Show progress.
-      beam: Options of Apache Beam, which then decodes (`fill_cache_on_beam`).
+        assembly: The dataset.
+        out: Folder to prepare.
+        fps: Frames to store a second.
+        size: Side of the stored frames in pixels.
+        timestamps: Sample by the frames' own times.
+        workers: Decoding processes, by default one a core.
+        strict: Refuse every video that is missing, cannot be decoded or has no caption.
+        progress: Show progress.
+        beam: Options of Apache Beam, which then decodes (`fill_cache_on_beam`).
 
     Returns:
-      The manifest, with the variant and, under "listed", the contents of the annotations: split → videos, captions and
-      the ids without a caption.
+        The manifest, with the variant and, under "listed", the contents of the annotations: split → videos, captions
+        and the ids without a caption.
 
     Raises:
-      UserError: Videos cannot be used.
+        UserError: Videos cannot be used.
     """
     uncaptioned = assembly.uncaptioned
     if strict and uncaptioned:

@@ -27,10 +27,10 @@ class FrameSettings:
     """Settings of the stored frames of a video; the last two as in `decode`.
 
     Attributes:
-      fps: Frames a second.
-      size: Side of a frame in pixels.
-      first_seconds: Part of the video that is used, None for all.
-      timestamps: Sample by the frames' own times.
+        fps: Frames a second.
+        size: Side of a frame in pixels.
+        first_seconds: Part of the video that is used, None for all.
+        timestamps: Sample by the frames' own times.
     """
 
     fps: float
@@ -64,7 +64,7 @@ def read_record(path: Path) -> DecodedVideo:
     """Read a record written by `write_record`.
 
     Raises:
-      ValueError: The file has another length than its header states.
+        ValueError: The file has another length than its header states.
     """
     header_line, frames = path.read_bytes().split(b"\n", 1)
     header = json.loads(header_line)
@@ -117,7 +117,7 @@ def fill_cache(
     """Decode the videos that are not in the cache; return video id → reason for files that cannot be decoded.
 
     Raises:
-      UserError: The system ended a decoding process.
+        UserError: The system ended a decoding process.
     """
     failures = {entry.video_id: f"no file at {entry.path}" for entry in entries if not entry.path.is_file()}
     present = (entry for entry in entries if entry.video_id not in failures)

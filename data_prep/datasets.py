@@ -27,9 +27,9 @@ class Variant:
     """One protocol of a dataset. A variant without a "val" split gets one from its training videos (`is_held_out`).
 
     Attributes:
-      about: One phrase that describes it.
-      expected: Split → (videos, captions) of the complete files; None where not known.
-      test_protocol: Captions a video in evaluation.
+        about: One phrase that describes it.
+        expected: Split → (videos, captions) of the complete files; None where not known.
+        test_protocol: Captions a video in evaluation.
     """
 
     about: str
@@ -47,11 +47,11 @@ class DatasetSpec:
     """A supported dataset.
 
     Attributes:
-      name: Name on the command line.
-      title: Published name.
-      read: Reader of its annotation files.
-      variants: Variants by name, the default first.
-      first_seconds: Part of every video that is used, None for all.
+        name: Name on the command line.
+        title: Published name.
+        read: Reader of its annotation files.
+        variants: Variants by name, the default first.
+        first_seconds: Part of every video that is used, None for all.
     """
 
     name: str
@@ -69,7 +69,7 @@ class DatasetSpec:
         """Return (name, variant), the default for "".
 
         Raises:
-          UserError: There is no such variant.
+            UserError: There is no such variant.
         """
         name = name or self.default_variant
         if name not in self.variants:
@@ -181,7 +181,7 @@ def dataset_spec(name: str) -> DatasetSpec:
     """Return the dataset of that name.
 
     Raises:
-      UserError: There is none; suggests the nearest name.
+        UserError: There is none; suggests the nearest name.
     """
     if name in DATASETS:
         return DATASETS[name]

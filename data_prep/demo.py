@@ -1,4 +1,4 @@
-"""`python -m data_prep.demo --root=DIR`: render and prepare MovingShapes, the demo's data, unless that was done before."""
+"""`python -m data_prep.demo --root=DIR`: render and prepare MovingShapes, the demo's data, unless done before."""
 
 from __future__ import annotations
 

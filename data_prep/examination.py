@@ -29,10 +29,10 @@ class Finding:
     """One result of the examination.
 
     Attributes:
-      what: One line for the user.
-      changes_results: Whether numbers would differ from those of the complete dataset.
-      split: The split, if it concerns one.
-      ids: Videos or captions that it concerns.
+        what: One line for the user.
+        changes_results: Whether numbers would differ from those of the complete dataset.
+        split: The split, if it concerns one.
+        ids: Videos or captions that it concerns.
     """
 
     what: str
@@ -46,12 +46,12 @@ class SplitState:
     """Counts of one split.
 
     Attributes:
-      expected: Videos that its annotations name, of which the following are parts.
-      captions: Captions.
-      present: Videos with a file.
-      missing: Videos without a file.
-      undecodable: Videos whose file cannot be decoded.
-      too_short: Videos that give only one frame.
+        expected: Videos that its annotations name, of which the following are parts.
+        captions: Captions.
+        present: Videos with a file.
+        missing: Videos without a file.
+        undecodable: Videos whose file cannot be decoded.
+        too_short: Videos that give only one frame.
     """
 
     expected: int
@@ -67,12 +67,12 @@ class Estimate:
     """Cost of building.
 
     Attributes:
-      video_hours: Hours of video.
-      frames: Frames to store.
-      bytes_needed: On disk.
-      bytes_free: On disk.
-      seconds: Time with `workers` processes.
-      workers: Processes.
+        video_hours: Hours of video.
+        frames: Frames to store.
+        bytes_needed: On disk.
+        bytes_free: On disk.
+        seconds: Time with `workers` processes.
+        workers: Processes.
     """
 
     video_hours: float
@@ -88,11 +88,11 @@ class Examination:
     """Everything that the doctor reports.
 
     Attributes:
-      annotated: Videos by split, before any are held out.
-      splits: Counts by split, after that.
-      facts: Further counts by name.
-      findings: Results of all checks.
-      estimate: Cost of building, None without a usable video.
+        annotated: Videos by split, before any are held out.
+        splits: Counts by split, after that.
+        facts: Further counts by name.
+        findings: Results of all checks.
+        estimate: Cost of building, None without a usable video.
     """
 
     annotated: Mapping[str, int]

@@ -62,7 +62,7 @@ def fake(
     """Write the folder and return (annotations, videos).
 
     Raises:
-      UserError: `out` contains other files, or `videos` is too small.
+        UserError: `out` contains other files, or `videos` is too small.
     """
     dataset_spec(dataset)
     if videos < LEAST_VIDEOS:

@@ -76,7 +76,7 @@ def pack(
     """Write `shards_dir` from the cache, replacing it when complete: the writer cannot resume after a kill.
 
     Raises:
-      UserError: The disk cannot store it.
+        UserError: The disk cannot store it.
     """
     workspace = shards_dir.with_name(f".{shards_dir.name}.tmp")
     shutil.rmtree(workspace, ignore_errors=True)

@@ -35,16 +35,16 @@ def map_in_processes(
     Processes are spawned, since forking a process that runs JAX can hang.
 
     Args:
-      task: An importable function (no lambda), or a functools.partial of one.
-      jobs: Its arguments.
-      workers: Number of processes, by default one a core.
-      title: Label of the bar.
-      progress: Show the bar.
-      is_failure: Whether a result counts as a failure in the bar.
+        task: An importable function (no lambda), or a functools.partial of one.
+        jobs: Its arguments.
+        workers: Number of processes, by default one a core.
+        title: Label of the bar.
+        progress: Show the bar.
+        is_failure: Whether a result counts as a failure in the bar.
 
     Raises:
-      ValueError: `task` belongs to the main module.
-      concurrent.futures.process.BrokenProcessPool: A worker died.
+        ValueError: `task` belongs to the main module.
+        concurrent.futures.process.BrokenProcessPool: A worker died.
     """
     function = getattr(task, "func", task)  # of a functools.partial
     if getattr(function, "__module__", "") == "__main__":

@@ -57,22 +57,22 @@ def prepare(
     second process waits for the first one. Files that broke off are listed under "incomplete" in the manifest.
 
     Args:
-      entries: The videos.
-      out: Folder to prepare.
-      dataset: Name for the manifest.
-      fps: Frames to store a second.
-      size: Side of the stored frames in pixels.
-      workers: Decoding processes, by default one a core.
-      progress: Show progress.
-      allow_missing: Leave out videos that are missing or cannot be decoded; they are listed under "failed" with the
-        reason, and tried again by the next call. Otherwise they are an error.
-      first_seconds: As in `decode`.
-      timestamps: As in `decode`.
-      about: Further values for the manifest.
-      fill: Function that decodes.
+        entries: The videos.
+        out: Folder to prepare.
+        dataset: Name for the manifest.
+        fps: Frames to store a second.
+        size: Side of the stored frames in pixels.
+        workers: Decoding processes, by default one a core.
+        progress: Show progress.
+        allow_missing: Leave out videos that are missing or cannot be decoded; they are listed under "failed" with the
+            reason, and tried again by the next call. Otherwise they are an error.
+        first_seconds: As in `decode`.
+        timestamps: As in `decode`.
+        about: Further values for the manifest.
+        fill: Function that decodes.
 
     Raises:
-      UserError: Videos cannot be used, or `check_entries` refuses the entries.
+        UserError: Videos cannot be used, or `check_entries` refuses the entries.
     """
     check_entries(entries)
     settings = FrameSettings(float(fps), size, first_seconds, timestamps)  # 1 and 1.0 are the same in JSON then

@@ -16,9 +16,9 @@ class Probe:
     """Result of a check.
 
     Attributes:
-      seconds: Length stated by the file, 0 if it states none.
-      rate: Frames a second stated by the file, 0 if it states none.
-      reason: Why it cannot be decoded, or None.
+        seconds: Length stated by the file, 0 if it states none.
+        rate: Frames a second stated by the file, 0 if it states none.
+        reason: Why it cannot be decoded, or None.
     """
 
     seconds: float = 0.0

@@ -11,8 +11,8 @@ def report(manifest: Mapping[str, Any], out: Path) -> str:
     """Return the report as Markdown.
 
     Args:
-      manifest: The manifest that `build` wrote.
-      out: Its folder.
+        manifest: The manifest that `build` wrote.
+        out: Its folder.
     """
     settings = manifest["settings"]
     lines = [

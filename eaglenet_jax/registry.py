@@ -25,13 +25,13 @@ def head_class(name: str) -> Any:
     """Import the class of a head.
 
     Args:
-      name: A name of `HEADS`, or "package.module:Class" of a subclass of `eaglenet_jax.Head` that Python can import.
+        name: A name of `HEADS`, or "package.module:Class" of a subclass of `eaglenet_jax.Head` that Python can import.
 
     Returns:
-      The class, a subclass of `heads.interface.Head`.
+        The class, a subclass of `heads.interface.Head`.
 
     Raises:
-      UserError: There is no such name, module or class, or the class is no head.
+        UserError: There is no such name, module or class, or the class is no head.
     """
     place = HEADS.get(name, name)
     module, colon, attribute = place.partition(":")

@@ -98,7 +98,7 @@ class System:
         """Random parameters, float32: {"clip": …, "head": …}. Compiled, since running it line by line takes minutes.
 
         Args:
-          key: A PRNG key.
+            key: A PRNG key.
         """
         return _init(self, key)
 
@@ -132,14 +132,14 @@ def build_system(config: Mapping[str, Any]) -> System:
     """Build the system that a config describes.
 
     Args:
-      config: Has `system` (a name of the registry, or package.module:Class), `clip`, `head`, `max_words` and
-        `max_frames`.
+        config: Has `system` (a name of the registry, or package.module:Class), `clip`, `head`, `max_words` and
+            `max_frames`.
 
     Returns:
-      Encoders and head. Nothing is computed.
+        Encoders and head. Nothing is computed.
 
     Raises:
-      UserError: The system or an option is unknown, or a size is refused.
+        UserError: The system or an option is unknown, or a size is refused.
     """
     clip = build_clip_config(config["clip"])
     if not 3 <= config["max_words"] <= clip.context_length:

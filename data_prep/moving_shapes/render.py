@@ -84,7 +84,7 @@ def render(
     Finished files are kept, so an interrupted call can be continued.
 
     Raises:
-      UserError: `out` already holds MovingShapes of another seed, version or other splits.
+        UserError: `out` already holds MovingShapes of another seed, version or other splits.
     """
     content, scenes = describe(DEFAULT_SPLITS if splits is None else splits, seed)
     annotation_file = out / "annotations.json"

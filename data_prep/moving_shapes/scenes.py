@@ -115,7 +115,7 @@ def draw_split(split: str, count: int, seed: int) -> list[Scene]:
     A description of a shape alone also fits a clip with a second shape, so one split never contains both.
 
     Raises:
-      UserError: The split is unknown, or it has fewer combinations than clips are wanted.
+        UserError: The split is unknown, or it has fewer combinations than clips are wanted.
     """
     if split not in SPLIT_SHARE:
         raise UserError(f"MovingShapes has no split {split!r}; choose among {', '.join(SPLIT_SHARE)}.")

@@ -14,8 +14,8 @@ def read_activitynet(folder: Path, variant: str) -> Annotations:
     """Read the annotation files of ActivityNet Captions.
 
     Args:
-      folder: Folder of the files.
-      variant: "val_1" or "val_2", the set of test paragraphs; both describe the same videos.
+        folder: Folder of the files.
+        variant: "val_1" or "val_2", the set of test paragraphs; both describe the same videos.
     """
     found = Gathering(folder)
     for split, name in (("train", "train.json"), ("test", f"{variant}.json")):

@@ -12,8 +12,8 @@ def read_charades(folder: Path, variant: str) -> Annotations:
     """Read the annotation files of Charades.
 
     Args:
-      folder: Folder of the files.
-      variant: "script" (what the actors were told, one a video), or "descriptions" (by viewers, several a video).
+        folder: Folder of the files.
+        variant: "script" (what the actors were told, one a video), or "descriptions" (by viewers, several a video).
     """
     found = Gathering(folder)
     for split in ("train", "test"):

@@ -18,8 +18,8 @@ def read_didemo(folder: Path, variant: str) -> Annotations:
     A video's id is its file name without the suffix, since the same video has several file names.
 
     Args:
-      folder: Folder of the files.
-      variant: "paragraphs" (`didemo_{split}_label.csv`) or "moments" (`{split}_data.json` and `{split}_list.txt`).
+        folder: Folder of the files.
+        variant: "paragraphs" (`didemo_{split}_label.csv`) or "moments" (`{split}_data.json` and `{split}_list.txt`).
     """
     found = Gathering(folder)
     for split in SPLITS:

@@ -30,7 +30,7 @@ def read_text(path: Path) -> str:
     """Read a file as UTF-8, without a byte order mark.
 
     Raises:
-      UserError: It is not UTF-8.
+        UserError: It is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -49,7 +49,7 @@ def read_json(path: Path) -> Any:
     """Read the content of a JSON file.
 
     Raises:
-      UserError: It is not JSON.
+        UserError: It is not JSON.
     """
     try:
         return json.loads(read_text(path))
@@ -61,7 +61,7 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
     """Read the rows of a CSV file with a header.
 
     Raises:
-      UserError: A column or one of its cells is missing.
+        UserError: A column or one of its cells is missing.
     """
     rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     for number, row in enumerate(rows or [{}], 1):
@@ -129,7 +129,7 @@ class Gathering:
         """Return everything that was collected.
 
         Raises:
-          UserError: There is no split.
+            UserError: There is no split.
         """
         if not self._splits:
             lacking = "; ".join(f"{split}: {names}" for split, names in self._absent.items())

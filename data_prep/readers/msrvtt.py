@@ -20,8 +20,8 @@ def read_msrvtt(folder: Path, variant: str) -> Annotations:
     """Read the annotation files of MSR-VTT.
 
     Args:
-      folder: Folder of the files.
-      variant: "1ka-9k" and "1ka-7k" (1,000 test videos, one sentence each), or "full" (the official split).
+        folder: Folder of the files.
+        variant: "1ka-9k" and "1ka-7k" (1,000 test videos, one sentence each), or "full" (the official split).
     """
     found = Gathering(folder)
     json_file = found.find("captions", *ONE_FILE, *TWO_FILES)
@@ -65,10 +65,11 @@ def read_msrvtt_json(annotations_json: Path, videos_dir: Path) -> list[VideoEntr
     and its `sen_id`.
 
     Returns:
-      Entries in the file's order of videos, captions in its order of sentences.
+        Entries in the file's order of videos, captions in its order of sentences.
 
     Raises:
-      UserError: The file or folder is missing, the file has another format, or a sentence belongs to an unlisted video.
+        UserError: The file or folder is missing, the file has another format, or a sentence belongs to an unlisted
+            video.
     """
     require_file(annotations_json, "annotation file")
     require_folder(videos_dir, "video folder")

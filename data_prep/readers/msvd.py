@@ -64,7 +64,7 @@ def read_plain_pickle(path: Path) -> Any:
     """Read a pickle of dicts, lists, strings and numbers.
 
     Raises:
-      UserError: It contains anything else; nothing of it is executed.
+        UserError: It contains anything else; nothing of it is executed.
     """
     try:
         # Strings of Python 2 are bytes, here not always valid UTF-8.

@@ -23,8 +23,8 @@ def read_vatex(folder: Path, variant: str) -> Annotations:
     """Read the annotation files of VATEX.
 
     Args:
-      folder: Folder of the files.
-      variant: "hgr" (val and test are halves of the official validation videos), or "1k5-sec" (another test half).
+        folder: Folder of the files.
+        variant: "hgr" (val and test are halves of the official validation videos), or "1k5-sec" (another test half).
     """
     found = Gathering(folder)
     captions: dict[str, list[str]] = {}

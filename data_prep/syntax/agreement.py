@@ -25,8 +25,8 @@ def agreement(parser: Parser, texts: Sequence[str]) -> dict[str, dict[str, float
     attachment must be right.
 
     Returns:
-      By kind: "true", the count of the grammar; "found", that of the parser; "right", those in both; "recall", right /
-      true, and "precision", right / found, in percent.
+        By kind: "true", the count of the grammar; "found", that of the parser; "right", those in both; "recall", right
+        / true, and "precision", right / found, in percent.
     """
     counts: dict[str, Counter[str]] = {}
     for truth, guess in zip(grammar_parser(texts), parser(texts), strict=True):

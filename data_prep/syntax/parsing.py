@@ -34,7 +34,7 @@ def load_spacy(model: str) -> tuple[str, Parser]:
     """Load a spaCy pipeline that is installed or in a folder, as (name and version, parser).
 
     Raises:
-      UserError: spaCy, the pipeline or one of its components is missing.
+        UserError: spaCy, the pipeline or one of its components is missing.
     """
     try:
         import spacy

@@ -35,12 +35,12 @@ def store_syntax(prepared: Path, name: str, parser: Parser) -> dict[str, int]:
     """Parse all captions of a prepared dataset and write one file a split.
 
     Args:
-      prepared: The prepared directory.
-      name: Name of the parser.
-      parser: The parser.
+        prepared: The prepared directory.
+        name: Name of the parser.
+        parser: The parser.
 
     Returns:
-      Number of captions by split.
+        Number of captions by split.
     """
     dataset = PreparedDataset.open(prepared)
     counts = {}

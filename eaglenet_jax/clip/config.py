@@ -16,26 +16,26 @@ class ClipConfig:
     """Sizes and computation settings of a CLIP with a vision transformer.
 
     Attributes:
-      embed_dim: d, width of both features.
-      image_size: Height and width of a frame in pixels.
-      patch_size: Height and width of a patch in pixels.
-      vision_width: Width of the vision transformer.
-      vision_layers: Blocks of the vision transformer.
-      vision_heads: Attention heads of the vision transformer.
-      text_width: Width of the text transformer.
-      text_layers: Blocks of the text transformer.
-      text_heads: Attention heads of the text transformer.
-      vocab_size: Rows of the token embedding.
-      context_length: Largest number of tokens of a text.
-      shift_blocks: 0-based vision blocks whose attention input is shifted along time; none in plain CLIP.
-      mask_padding: Leave padding frames out of the shift and set their features to zero. False, as in the released
-        program, treats them as real frames.
-      activation: "quick_gelu" (OpenAI's weights) or "gelu" (weights trained without it).
-      dtype: Compute type; parameters are float32.
-      remat: Recompute blocks in the backward pass to save memory.
+        embed_dim: d, width of both features.
+        image_size: Height and width of a frame in pixels.
+        patch_size: Height and width of a patch in pixels.
+        vision_width: Width of the vision transformer.
+        vision_layers: Blocks of the vision transformer.
+        vision_heads: Attention heads of the vision transformer.
+        text_width: Width of the text transformer.
+        text_layers: Blocks of the text transformer.
+        text_heads: Attention heads of the text transformer.
+        vocab_size: Rows of the token embedding.
+        context_length: Largest number of tokens of a text.
+        shift_blocks: 0-based vision blocks whose attention input is shifted along time; none in plain CLIP.
+        mask_padding: Leave padding frames out of the shift and set their features to zero. False, as in the released
+            program, treats them as real frames.
+        activation: "quick_gelu" (OpenAI's weights) or "gelu" (weights trained without it).
+        dtype: Compute type; parameters are float32.
+        remat: Recompute blocks in the backward pass to save memory.
 
     Raises:
-      UserError: The sizes do not fit together.
+        UserError: The sizes do not fit together.
     """
 
     embed_dim: int
@@ -116,11 +116,11 @@ def clip_config(name: str, **changes: Any) -> ClipConfig:
     """Return one of OpenAI's sizes by its name, with some fields changed.
 
     Args:
-      name: One of `NAMED_SIZES`.
-      **changes: Fields of `ClipConfig` to replace, such as shift_blocks=(10, 11).
+        name: One of `NAMED_SIZES`.
+        **changes: Fields of `ClipConfig` to replace, such as shift_blocks=(10, 11).
 
     Raises:
-      UserError: The name is unknown, or the changed sizes do not fit together.
+        UserError: The name is unknown, or the changed sizes do not fit together.
     """
     if name not in NAMED_SIZES:
         raise UserError(f"clip: no size is named {name!r}, choose one of {', '.join(NAMED_SIZES)} or give every field")

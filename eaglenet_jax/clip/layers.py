@@ -33,8 +33,8 @@ def pick_token(x: Float[Array, "N T w"], position: Int[Array, " N"]) -> Float[Ar
     """Select one token of every sequence.
 
     Args:
-      x: Token states.
-      position: Index of the token, by sequence.
+        x: Token states.
+        position: Index of the token, by sequence.
     """
     return jnp.take_along_axis(x, position[:, None, None], axis=1)
 
@@ -43,10 +43,10 @@ class Attention(nn.Module):
     """Multi-head self-attention with one fused kernel for queries, keys and values.
 
     Attributes:
-      heads: Attention heads.
-      output_std: Standard deviation of the initial output kernel.
-      causal: Each token attends only to itself and the tokens before it.
-      dtype: Compute type.
+        heads: Attention heads.
+        output_std: Standard deviation of the initial output kernel.
+        causal: Each token attends only to itself and the tokens before it.
+        dtype: Compute type.
     """
 
     heads: int
@@ -61,9 +61,9 @@ class Attention(nn.Module):
         """Attend to the tokens of every sequence.
 
         Args:
-          x: Token states.
-          keep: The one position to compute of every sequence (then Q = 1), or None for all (Q = T).
-          valid: Tokens that may be attended to, or None for all.
+            x: Token states.
+            keep: The one position to compute of every sequence (then Q = 1), or None for all (Q = T).
+            valid: Tokens that may be attended to, or None for all.
         """
         count, length, width = x.shape
         kernel = self.param("qkv_kernel", nn.initializers.normal(width**-0.5), (width, 3 * width)).astype(self.dtype)
@@ -92,11 +92,11 @@ class Block(nn.Module):
     width^-0.5 · (2 depth)^-0.5, and (2 width)^-0.5 for the first layer of the MLP.
 
     Attributes:
-      heads: Attention heads.
-      depth: Number of blocks of the tower, which sets the initial standard deviation.
-      activation: One of `ACTIVATION_FUNCTIONS`.
-      causal: Each token attends only to itself and the tokens before it.
-      dtype: Compute type.
+        heads: Attention heads.
+        depth: Number of blocks of the tower, which sets the initial standard deviation.
+        activation: One of `ACTIVATION_FUNCTIONS`.
+        causal: Each token attends only to itself and the tokens before it.
+        dtype: Compute type.
     """
 
     heads: int
@@ -119,10 +119,10 @@ class Block(nn.Module):
         numbers are the same.
 
         Args:
-          x: Token states.
-          frame_mask: If given, attention reads tokens shifted along time; N = B·M, False at frames that take no part.
-          keep: The one position to compute of every sequence (then Q = 1), or None for all (Q = T).
-          valid: Tokens that may be attended to, or None for all. The output of a sequence without any is undefined.
+            x: Token states.
+            frame_mask: If given, attention reads tokens shifted along time; N = B·M, False at frames that take no part.
+            keep: The one position to compute of every sequence (then Q = 1), or None for all (Q = T).
+            valid: Tokens that may be attended to, or None for all. The output of a sequence without any is undefined.
         """
         width = x.shape[-1]
         output_std = width**-0.5 * (2 * self.depth) ** -0.5

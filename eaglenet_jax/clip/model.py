@@ -16,7 +16,7 @@ class Clip(nn.Module):
     Used functionally: Clip(config).apply({"params": params}, tokens, method="encode_text").
 
     Attributes:
-      config: Sizes and computation settings.
+        config: Sizes and computation settings.
     """
 
     config: ClipConfig
@@ -32,15 +32,15 @@ class Clip(nn.Module):
         """Encode captions.
 
         Args:
-          tokens: Ids with start and end token, any length up to context_length.
-          words: Return the word states too.
+            tokens: Ids with start and end token, any length up to context_length.
+            words: Return the word states too.
 
         Returns:
-          pooled [B, d], the end-of-text state through the final norm and projection, not of unit length; words [B, L,
-          d], the same of every position, or None unless asked for.
+            pooled [B, d], the end-of-text state through the final norm and projection, not of unit length; words [B, L,
+            d], the same of every position, or None unless asked for.
 
         Raises:
-          UserError: There are more tokens than context_length.
+            UserError: There are more tokens than context_length.
         """
         return self.text(tokens, words)
 
@@ -50,17 +50,17 @@ class Clip(nn.Module):
         """Encode the frames of videos.
 
         Args:
-          frames: [B, M, H, W, 3], uint8 RGB (normalised here) or floats that are normalised already.
-          frame_mask: True for real frames, which come first. Padding frames have zero features unless `mask_padding` is
-            off.
-          patches: Return the patch states too.
+            frames: [B, M, H, W, 3], uint8 RGB (normalised here) or floats that are normalised already.
+            frame_mask: True for real frames, which come first. Padding frames have zero features unless `mask_padding`
+                is off.
+            patches: Return the patch states too.
 
         Returns:
-          frames [B, M, d], the class token through the last norm and projection, not of unit length; patches [B, M, P,
-          d], the same of every patch, or None unless asked for.
+            frames [B, M, d], the class token through the last norm and projection, not of unit length; patches [B, M,
+            P, d], the same of every patch, or None unless asked for.
 
         Raises:
-          UserError: The frames have another size than image_size.
+            UserError: The frames have another size than image_size.
         """
         return self.vision(frames, frame_mask, patches)
 

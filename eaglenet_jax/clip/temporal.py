@@ -17,11 +17,11 @@ class TemporalTransformer(nn.Module):
     """Frame transformer f + transformer(f + positions), with the pre-norm blocks of CLIP's text tower, not causal.
 
     Attributes:
-      width: d.
-      positions: Number of learned frame positions, at least M (the released program has as many as CLIP has text
-        positions).
-      layers: Number of blocks.
-      heads: Attention heads of a block.
+        width: d.
+        positions: Number of learned frame positions, at least M (the released program has as many as CLIP has text
+            positions).
+        layers: Number of blocks.
+        heads: Attention heads of a block.
     """
 
     width: int
@@ -34,11 +34,11 @@ class TemporalTransformer(nn.Module):
         """Let the frames of each video attend to each other.
 
         Args:
-          frames: Frame features.
-          mask: True at real frames. Padding frames are not attended to, and their outputs are undefined.
+            frames: Frame features.
+            mask: True at real frames. Padding frames are not attended to, and their outputs are undefined.
 
         Raises:
-          ValueError: There are more frames than positions.
+            ValueError: There are more frames than positions.
         """
         count = frames.shape[1]
         if count > self.positions:
@@ -56,12 +56,12 @@ def from_text_tower(params: Mapping[str, Any], text: Mapping[str, Any]) -> dict[
     The arrays are copies, so that both trees can be donated to a step.
 
     Args:
-      params: Parameters of the temporal transformer.
-      text: Parameters of the text tower.
+        params: Parameters of the temporal transformer.
+        text: Parameters of the text tower.
 
     Returns:
-      Parameters of the temporal transformer. Entries that the tower lacks, or has in another shape, are those of
-      `params`.
+        Parameters of the temporal transformer. Entries that the tower lacks, or has in another shape, are those of
+        `params`.
     """
 
     def same_shapes(one: Any, other: Any) -> bool:

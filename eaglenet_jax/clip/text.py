@@ -25,14 +25,14 @@ class TextTower(nn.Module):
         The end of text is the largest id of a row, as in the released programs.
 
         Args:
-          tokens: Ids, L ≤ context_length. An id outside the vocabulary gives NaN.
-          words: Return the word states too.
+            tokens: Ids, L ≤ context_length. An id outside the vocabulary gives NaN.
+            words: Return the word states too.
 
         Returns:
-          The feature at the end of text and, if asked for, the states of all tokens.
+            The feature at the end of text and, if asked for, the states of all tokens.
 
         Raises:
-          UserError: There are more tokens than context_length.
+            UserError: There are more tokens than context_length.
         """
         config, dtype = self.config, self.config.dtype
         width, length = config.text_width, tokens.shape[1]

@@ -16,13 +16,13 @@ def shifted_tokens(tokens: int) -> tuple[Bool[np.ndarray, " T"], Bool[np.ndarray
     An index in both lists takes the next frame's.
 
     Args:
-      tokens: T, tokens of a frame.
+        tokens: T, tokens of a frame.
 
     Returns:
-      Masks (from previous, from next).
+        Masks (from previous, from next).
 
     Raises:
-      ValueError: There are fewer than 7 tokens.
+        ValueError: There are fewer than 7 tokens.
     """
     fold = tokens // SHIFT_STRIDE
     if fold == 0:
@@ -37,8 +37,8 @@ def token_shift(x: Float[Array, "B M T w"], frame_mask: Bool[Array, "B M"]) -> F
     """Shift tokens along time. The class token and tokens without a valid neighbour frame keep their own value.
 
     Args:
-      x: Token states by frame.
-      frame_mask: False at frames that take no part; padding comes after the valid frames.
+        x: Token states by frame.
+        frame_mask: False at frames that take no part; padding comes after the valid frames.
     """
     from_previous, from_next = shifted_tokens(x.shape[2])
     edge = jnp.zeros_like(x[:, :1])

@@ -31,11 +31,11 @@ def image_patches(images: Float[Array, "N H W 3"], patch_size: int) -> Float[Arr
     """Cut images into flat patches.
 
     Args:
-      images: Images whose sides are multiples of patch_size.
-      patch_size: Height and width of a patch in pixels.
+        images: Images whose sides are multiples of patch_size.
+        patch_size: Height and width of a patch in pixels.
 
     Returns:
-      Non-overlapping patches in row-major order, each flattened as (row, column, channel): e = patch_size² · 3.
+        Non-overlapping patches in row-major order, each flattened as (row, column, channel): e = patch_size² · 3.
     """
     count, height, width, channels = images.shape
     grid = (height // patch_size, width // patch_size)
@@ -55,15 +55,15 @@ class VisionTower(nn.Module):
         """Encode frames.
 
         Args:
-          frames: [B, M, H, W, 3], uint8 RGB or normalised floats.
-          frame_mask: True at real frames.
-          patches: Return the patch states too.
+            frames: [B, M, H, W, 3], uint8 RGB or normalised floats.
+            frame_mask: True at real frames.
+            patches: Return the patch states too.
 
         Returns:
-          Frame features and, if asked for, patch states.
+            Frame features and, if asked for, patch states.
 
         Raises:
-          UserError: The frames have another size than image_size.
+            UserError: The frames have another size than image_size.
         """
         config, dtype = self.config, self.config.dtype
         expected = (config.image_size, config.image_size, 3)

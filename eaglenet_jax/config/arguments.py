@@ -12,11 +12,11 @@ def split_argument(argument: str, known: Sequence[str]) -> set[str]:
     """Split "b32,released" into its words.
 
     Args:
-      argument: Words with commas between them.
-      known: Words that are accepted; besides, one with a colon is a head as package.module:Class.
+        argument: Words with commas between them.
+        known: Words that are accepted; besides, one with a colon is a head as package.module:Class.
 
     Raises:
-      UserError: A word is not known.
+        UserError: A word is not known.
     """
     words = [word.strip() for word in (argument or "").split(",") if word.strip()]
     for word in words:

@@ -22,13 +22,13 @@ class Dataset:
     """What is trained on a dataset, and with what.
 
     Attributes:
-      name: Of the config and of the data.
-      queries: Captions of a video that are evaluated: "first" or "all".
-      clip: The CLIP size that is taken where none is asked for.
-      words: L, token ids a caption.
-      frames: M, frames a video.
-      head: By system, then by CLIP size ("any" for sizes that are not named): options of the head.
-      training: By system, then by preset ("any" for presets that are not named): other fields of the config.
+        name: Of the config and of the data.
+        queries: Captions of a video that are evaluated: "first" or "all".
+        clip: The CLIP size that is taken where none is asked for.
+        words: L, token ids a caption.
+        frames: M, frames a video.
+        head: By system, then by CLIP size ("any" for sizes that are not named): options of the head.
+        training: By system, then by preset ("any" for presets that are not named): other fields of the config.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Dataset:
         """The config that an argument asks for.
 
         Args:
-          argument: A preset, a system and a CLIP size in any order, such as "b32,released".
+            argument: A preset, a system and a CLIP size in any order, such as "b32,released".
 
         Raises:
-          UserError: A word is not known, or two exclude each other.
+            UserError: A word is not known, or two exclude each other.
         """
         words = split_argument(argument, (*PRESETS, *SYSTEMS, *CLIP_SIZES))
         preset = chosen(words, PRESETS, "ours")

@@ -25,9 +25,9 @@ def preset_options(head: str, preset: str, changes: Mapping[str, Any]) -> dict[s
     """Options of a head: its defaults, then `changes` of the dataset or row, then what the preset changes.
 
     Args:
-      head: A name of the registry, or package.module:Class.
-      preset: One of `PRESETS`.
-      changes: Options by name.
+        head: A name of the registry, or package.module:Class.
+        preset: One of `PRESETS`.
+        changes: Options by name.
     """
     cls = head_class(head)
     return merged(merged(cls.options(), changes), cls.presets.get(preset, {}))
@@ -37,9 +37,9 @@ def apply_preset(config: ConfigDict, preset: str, released: Mapping[str, Any]) -
     """Change what a preset changes beside the head.
 
     Args:
-      config: Changed in place.
-      preset: One of `PRESETS`.
-      released: What the system's own released program does differently.
+        config: Changed in place.
+        preset: One of `PRESETS`.
+        released: What the system's own released program does differently.
     """
     config.preset = preset
     if preset == "released":

@@ -17,12 +17,12 @@ class SystemRecipe:
     """A system that can be asked for.
 
     Attributes:
-      head: A name of the registry, or package.module:Class.
-      options: Options of the head that make this system of it.
-      training: Fields of the config where it is not trained as EagleNet is.
-      released: Fields that its released program changes besides `presets.RELEASED`.
-      first_stage: The system that is trained before it and chooses its candidates, "" for none.
-      token_shift: Its released program shifts tokens along time inside CLIP.
+        head: A name of the registry, or package.module:Class.
+        options: Options of the head that make this system of it.
+        training: Fields of the config where it is not trained as EagleNet is.
+        released: Fields that its released program changes besides `presets.RELEASED`.
+        first_stage: The system that is trained before it and chooses its candidates, "" for none.
+        token_shift: Its released program shifts tokens along time inside CLIP.
     """
 
     head: str
@@ -71,10 +71,10 @@ def set_system(config: ConfigDict, word: str, preset: str, changes: Mapping[str,
     """Fill in `system`, `preset` and `head`, and what the preset changes elsewhere.
 
     Args:
-      config: Changed in place.
-      word: A system, as `system_recipe` takes it.
-      preset: One of `presets.PRESETS`.
-      changes: Options of the head that the dataset changes.
+        config: Changed in place.
+        word: A system, as `system_recipe` takes it.
+        preset: One of `presets.PRESETS`.
+        changes: Options of the head that the dataset changes.
     """
     recipe = system_recipe(word)
     config.system = recipe.head
@@ -86,8 +86,8 @@ def set_first_stage(config: ConfigDict, first: ConfigDict) -> None:
     """Make a config train `first` before itself and keep its encoders and head as they are then.
 
     Args:
-      config: Of a system whose candidates another head chooses; changed in place.
-      first: The config of that other system.
+        config: Of a system whose candidates another head chooses; changed in place.
+        first: The config of that other system.
     """
     config.first_stage = first
     config.init_from = ""

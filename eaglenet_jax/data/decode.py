@@ -36,10 +36,10 @@ class DecodedVideo:
     """Sampled frames of a video and their provenance.
 
     Attributes:
-      frames: JPEG files of `size` × `size` pixels, in order.
-      provenance: decoder, source_fps, source_width and source_height (as shown, after rotation), source_frames (all
-        that were decoded), seconds (source_frames / source_fps), rotation (degrees, counterclockwise, already applied)
-        and incomplete (why the file ended early, or None).
+        frames: JPEG files of `size` × `size` pixels, in order.
+        provenance: decoder, source_fps, source_width and source_height (as shown, after rotation), source_frames (all
+            that were decoded), seconds (source_frames / source_fps), rotation (degrees, counterclockwise, already
+            applied) and incomplete (why the file ended early, or None).
     """
 
     frames: tuple[bytes, ...]
@@ -55,15 +55,15 @@ def decode(
     sampling step gives its first frame.
 
     Args:
-      path: The video file.
-      fps: Frames to keep a second.
-      size: Side of a frame in pixels.
-      first_seconds: Nothing at or after this time is read.
-      timestamps: Keep the first frame at or after every k / fps seconds by the frames' own times, for files of variable
-        frame rate; otherwise the frames of `sampled_frames`, counted by the file's frame rate.
+        path: The video file.
+        fps: Frames to keep a second.
+        size: Side of a frame in pixels.
+        first_seconds: Nothing at or after this time is read.
+        timestamps: Keep the first frame at or after every k / fps seconds by the frames' own times, for files of
+            variable frame rate; otherwise the frames of `sampled_frames`, counted by the file's frame rate.
 
     Raises:
-      DecodeError: Nothing can be decoded.
+        DecodeError: Nothing can be decoded.
     """
     sampling = Sampling(fps, first_seconds, timestamps)
     try:

@@ -20,11 +20,11 @@ def sampled_frames(source_fps: float | Fraction | None, sample_fps: float = 1) -
     A source slower than one frame a second counts as one.
 
     Args:
-      source_fps: Frame rate of the file, None if it states none.
-      sample_fps: Frames to keep a second.
+        source_fps: Frame rate of the file, None if it states none.
+        sample_fps: Frames to keep a second.
 
     Raises:
-      UserError: The file states no frame rate, or the sample rate is not above zero.
+        UserError: The file states no frame rate, or the sample rate is not above zero.
     """
     if source_fps is None or not math.isfinite(source_fps) or source_fps <= 0:
         raise UserError(
@@ -49,7 +49,7 @@ def pick_frames(count: int, max_frames: int) -> np.ndarray:
     All frames when they fit, else `linspace(0, count - 1, max_frames)` truncated to integers.
 
     Raises:
-      ValueError: `count` or `max_frames` is below 1.
+        ValueError: `count` or `max_frames` is below 1.
     """
     if count < 1 or max_frames < 1:
         raise ValueError(f"pick_frames needs at least one frame, got {count} frames and max_frames {max_frames}")

@@ -103,21 +103,21 @@ def train_dataset(
     (`batches_per_pass`); every pass has its own shuffle. Logs one warning about captions that do not fit into L tokens.
 
     Args:
-      split: The prepared split.
-      tokenizer: Tokenizer with L = tokenizer.max_words.
-      batch_size: Pairs of a global batch.
-      max_frames: M.
-      seed: Of the shuffle.
-      process_index: Number of this process.
-      process_count: Number of processes.
+        split: The prepared split.
+        tokenizer: Tokenizer with L = tokenizer.max_words.
+        batch_size: Pairs of a global batch.
+        max_frames: M.
+        seed: Of the shuffle.
+        process_index: Number of this process.
+        process_count: Number of processes.
 
     Returns:
-      A dataset of dicts of "text_id" [b] uint32, "tokens" [b, L] int32, "video_id" [b] uint32, "frames"
-      [b, M, H, W, 3] uint8 and "frame_mask" [b, M] bool, where b is batch_size / process_count.
+        A dataset of dicts of "text_id" [b] uint32, "tokens" [b, L] int32, "video_id" [b] uint32, "frames" [b, M, H, W,
+        3] uint8 and "frame_mask" [b, M] bool, where b is batch_size / process_count.
 
     Raises:
-      UserError: The batch is larger than the split or does not divide by the number of processes, captions have no
-        words, or ids repeat.
+        UserError: The batch is larger than the split or does not divide by the number of processes, captions have no
+            words, or ids repeat.
     """
     pairs = len(split.captions)
     if not 1 <= batch_size <= pairs:
@@ -155,13 +155,13 @@ def batches(
     three for every worker at a time.
 
     Args:
-      dataset: From `train_dataset`.
-      start: First batch.
-      stop: Number after the last batch, None for no end.
-      workers: Number of processes that read ahead; 0 reads in threads of this process.
+        dataset: From `train_dataset`.
+        start: First batch.
+        stop: Number after the last batch, None for no end.
+        workers: Number of processes that read ahead; 0 reads in threads of this process.
 
     Raises:
-      UserError: `workers` is negative.
+        UserError: `workers` is negative.
     """
     if workers < 0:
         raise UserError(f"workers is {workers}; give 0 (threads of this process) or a number of processes")
@@ -214,15 +214,15 @@ def text_batches(
     caption and are False in "valid". With several processes each gets its rows of every batch.
 
     Args:
-      split: The prepared split.
-      tokenizer: Tokenizer with L = tokenizer.max_words.
-      batch_size: B.
-      queries: As in `PreparedSplit.queries`.
-      process_index: Number of this process.
-      process_count: Number of processes.
+        split: The prepared split.
+        tokenizer: Tokenizer with L = tokenizer.max_words.
+        batch_size: B.
+        queries: As in `PreparedSplit.queries`.
+        process_index: Number of this process.
+        process_count: Number of processes.
 
     Returns:
-      Dicts of "text_id" [B] uint32, "tokens" [B, L] int32 and "valid" [B] bool.
+        Dicts of "text_id" [B] uint32, "tokens" [B, L] int32 and "valid" [B] bool.
     """
     process_rows = _process_slice(batch_size, process_index, process_count)
     captions = split.queries(queries)
@@ -247,17 +247,17 @@ def video_batches(
     """Read the videos of a split once each, in order, ahead of use as by `batches`.
 
     Args:
-      split: The prepared split.
-      batch_size: B.
-      max_frames: M.
-      workers: As in `batches`.
-      process_index: Number of this process.
-      process_count: Number of processes.
-      between: The first video and the one after the last; None for all.
+        split: The prepared split.
+        batch_size: B.
+        max_frames: M.
+        workers: As in `batches`.
+        process_index: Number of this process.
+        process_count: Number of processes.
+        between: The first video and the one after the last; None for all.
 
     Returns:
-      Dicts of "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool and "valid" [B] bool,
-      padded as in `text_batches`.
+        Dicts of "video_id" [B] uint32, "frames" [B, M, H, W, 3] uint8, "frame_mask" [B, M] bool and "valid" [B] bool,
+        padded as in `text_batches`.
     """
     process_rows = _process_slice(batch_size, process_index, process_count)
     loader = _PaddedLoader(_video_loader(split, max_frames), batch_size, process_rows)

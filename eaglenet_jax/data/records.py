@@ -28,7 +28,7 @@ def example_ids(dataset_ids: Iterable[str]) -> np.ndarray:
     """Return the ids of several captions or videos, [N] uint32 in the given order.
 
     Raises:
-      UserError: A dataset id occurs twice.
+        UserError: A dataset id occurs twice.
     """
     dataset_ids = list(dataset_ids)
     repeated = [name for name, count in Counter(dataset_ids).items() if count > 1]
@@ -44,10 +44,10 @@ def token_id(tokens: np.ndarray) -> np.uint32:
     """Return the id of a free query: as `example_id`, of its token codes as little-endian int32, without padding.
 
     Args:
-      tokens: Codes [L] of one query; those after the end token (the largest) are left out.
+        tokens: Codes [L] of one query; those after the end token (the largest) are left out.
 
     Raises:
-      ValueError: `tokens` is empty or not one-dimensional.
+        ValueError: `tokens` is empty or not one-dimensional.
     """
     tokens = np.asarray(tokens)
     if tokens.ndim != 1 or tokens.size == 0:

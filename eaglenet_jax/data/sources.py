@@ -29,10 +29,10 @@ class Captions:
     """Captions of a split, video by video.
 
     Attributes:
-      ids: Dataset ids of the captions.
-      texts: The captions.
-      text_video: [Nt] int64, row of the video of each caption.
-      extra: Further inputs that a head needs, dicts of arrays [Nt, ...].
+        ids: Dataset ids of the captions.
+        texts: The captions.
+        text_video: [Nt] int64, row of the video of each caption.
+        extra: Further inputs that a head needs, dicts of arrays [Nt, ...].
     """
 
     ids: tuple[str, ...]
@@ -74,14 +74,14 @@ class FrameReader:
         Of the stored frames at most `max_frames`, spread by `pick_frames`, are decoded.
 
         Args:
-          row: Row of the video.
-          max_frames: M.
+            row: Row of the video.
+            max_frames: M.
 
         Returns:
-          Frames [M, size, size, 3] uint8 RGB, and their mask [M] bool. Padding is zeros, False in the mask.
+            Frames [M, size, size, 3] uint8 RGB, and their mask [M] bool. Padding is zeros, False in the mask.
 
         Raises:
-          UserError: The record is damaged or belongs to another preparation.
+            UserError: The record is damaged or belongs to another preparation.
         """
         record = self._records[row]
         video_id = record["video_id"].decode() if isinstance(record["video_id"], bytes) else str(record["video_id"])
@@ -125,11 +125,11 @@ class PreparedSplit:
     """One split of a prepared dataset, with the same videos in the same rows of all parts.
 
     Attributes:
-      name: Name of the split.
-      captions: Captions with their videos.
-      frame_counts: [Nv], stored frames of each video.
-      reader: Frames of the videos.
-      tokens: Tokens of another vision encoder, if a head needs them.
+        name: Name of the split.
+        captions: Captions with their videos.
+        frame_counts: [Nv], stored frames of each video.
+        reader: Frames of the videos.
+        tokens: Tokens of another vision encoder, if a head needs them.
     """
 
     name: str
@@ -147,10 +147,10 @@ class PreparedSplit:
         """Return the captions to search with.
 
         Args:
-          which: "all", or the "first" of every video (then text i belongs to video i).
+            which: "all", or the "first" of every video (then text i belongs to video i).
 
         Raises:
-          UserError: `which` is neither.
+            UserError: `which` is neither.
         """
         if which == "all":
             return self.captions
@@ -171,11 +171,11 @@ class PreparedDataset:
     """A prepared directory.
 
     Attributes:
-      directory: The directory.
-      manifest: Its manifest.json.
-      extra: Inputs that `Captions.extra` and `PreparedSplit.tokens` of its splits must hold, see `with_extra`.
-      max_words: L.
-      token_source: The encoder of the tokens.
+        directory: The directory.
+        manifest: Its manifest.json.
+        extra: Inputs that `Captions.extra` and `PreparedSplit.tokens` of its splits must hold, see `with_extra`.
+        max_words: L.
+        token_source: The encoder of the tokens.
     """
 
     directory: Path
@@ -194,13 +194,13 @@ class PreparedDataset:
         """Return the same data with the further inputs that a head needs.
 
         Args:
-          text_extra: The head's (heads/interface.py), arrays of the wanted shape with any number of rows.
-          video_extra: As `text_extra`.
-          max_words: L.
-          token_source: The encoder of "tokens".
+            text_extra: The head's (heads/interface.py), arrays of the wanted shape with any number of rows.
+            video_extra: As `text_extra`.
+            max_words: L.
+            token_source: The encoder of "tokens".
 
         Returns:
-          A dataset whose `split` raises UserError for inputs that were not prepared.
+            A dataset whose `split` raises UserError for inputs that were not prepared.
         """
         return replace(self, extra={**text_extra, **video_extra}, max_words=max_words, token_source=token_source)
 
@@ -209,7 +209,7 @@ class PreparedDataset:
         """Read the manifest of a prepared directory.
 
         Raises:
-          UserError: There is no directory, its preparation was not finished, or it has another format.
+            UserError: There is no directory, its preparation was not finished, or it has another format.
         """
         directory = Path(directory)
         if not directory.is_dir():
@@ -244,11 +244,11 @@ class PreparedDataset:
         """Count the captions and videos that a split lacks because their video was missing or could not be decoded.
 
         Args:
-          name: Name of the split.
-          queries: As in `PreparedSplit.queries`.
+            name: Name of the split.
+            queries: As in `PreparedSplit.queries`.
 
         Returns:
-          (captions, videos). Zeros in a directory that was prepared before this was recorded.
+            (captions, videos). Zeros in a directory that was prepared before this was recorded.
         """
         counts = self.manifest.get("left_out", {}).get(name, {"captions": 0, "videos": 0})
         return counts["captions" if queries == "all" else "videos"], counts["videos"]
@@ -257,7 +257,7 @@ class PreparedDataset:
         """Open one split and read its captions.
 
         Raises:
-          UserError: There is no such split, or its files are incomplete.
+            UserError: There is no such split, or its files are incomplete.
         """
         if name not in self.manifest["splits"]:
             splits = ", ".join(sorted(self.manifest["splits"]))

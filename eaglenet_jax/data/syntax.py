@@ -23,11 +23,11 @@ class Syntax:
     A word is a span of token codes: its first one and the one after its last (the start token is not counted).
 
     Attributes:
-      verbs: Spans of the verbs.
-      nouns: Spans of the nouns.
-      adjectives: Spans of the adjectives.
-      noun_verb: For each noun the index in `verbs` of the verb that it depends on, 0 where there is no verb.
-      adjective_noun: For each adjective the index in `nouns` of the noun that it describes.
+        verbs: Spans of the verbs.
+        nouns: Spans of the nouns.
+        adjectives: Spans of the adjectives.
+        noun_verb: For each noun the index in `verbs` of the verb that it depends on, 0 where there is no verb.
+        adjective_noun: For each adjective the index in `nouns` of the noun that it describes.
     """
 
     verbs: Spans = ()
@@ -41,9 +41,9 @@ def syntax_content(parser: str, fingerprint: str, parses: Sequence[Syntax]) -> b
     """Return the content of the file of a split.
 
     Args:
-      parser: Name of the parser.
-      fingerprint: Fingerprint of the prepared dataset.
-      parses: Syntax of every caption, in order.
+        parser: Name of the parser.
+        fingerprint: Fingerprint of the prepared dataset.
+        parses: Syntax of every caption, in order.
     """
     rows = [[getattr(parse, field.name) for field in dataclasses.fields(Syntax)] for parse in parses]
     return json.dumps({"parser": parser, "fingerprint": fingerprint, "captions": rows}).encode()
@@ -58,13 +58,13 @@ def read_syntax(prepared: Path, split: str, fingerprint: str, captions: int) -> 
     """Read the syntax of a split's captions, in their order.
 
     Args:
-      prepared: The prepared directory.
-      split: Name of the split.
-      fingerprint: Fingerprint of the prepared dataset.
-      captions: Number of captions.
+        prepared: The prepared directory.
+        split: Name of the split.
+        fingerprint: Fingerprint of the prepared dataset.
+        captions: Number of captions.
 
     Raises:
-      UserError: The file is missing, damaged or of other captions.
+        UserError: The file is missing, damaged or of other captions.
     """
     file = syntax_file(prepared, split)
     command = f"parse the captions with python -m data_prep.syntax --prepared={prepared}"
@@ -94,9 +94,9 @@ def syntax_arrays(
     adjective whose noun is dropped is dropped too.
 
     Args:
-      parses: Syntax of every caption.
-      template: Arrays of the wanted shape and type (layers/text_hierarchy.py: `empty_syntax`).
-      max_words: L; the spans returned count the start token, and are truncated as rows of tokens are.
+        parses: Syntax of every caption.
+        template: Arrays of the wanted shape and type (layers/text_hierarchy.py: `empty_syntax`).
+        max_words: L; the spans returned count the start token, and are truncated as rows of tokens are.
     """
     arrays = {name: np.zeros((len(parses), *array.shape[1:]), array.dtype) for name, array in template.items()}
     limits = {name: template[name].shape[1] for name in ("verbs", "nouns", "adjectives")}

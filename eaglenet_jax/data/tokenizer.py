@@ -23,10 +23,10 @@ class Tokenizer:
     """CLIP's tokenizer with a fixed row length.
 
     Args:
-      max_words: L, codes of a row, start and end token included.
+        max_words: L, codes of a row, start and end token included.
 
     Raises:
-      UserError: `max_words` is below 3.
+        UserError: `max_words` is below 3.
     """
 
     def __init__(self, max_words: int = 32) -> None:
@@ -49,7 +49,7 @@ class Tokenizer:
         alone.
 
         Returns:
-          [B, max_words] int32.
+            [B, max_words] int32.
         """
         return self.rows([self.codes(text) for text in texts])
 
@@ -67,8 +67,8 @@ class Tokenizer:
         A word that begins or ends within a piece of CLIP's own splitting includes that piece.
 
         Args:
-          text: A text that is cleaned already (`clean_text`).
-          words: For each word its first character and the one after its last.
+            text: A text that is cleaned already (`clean_text`).
+            words: For each word its first character and the one after its last.
         """
         codes = self._encoder.encode(text)
 

@@ -22,14 +22,14 @@ def resize_and_crop(frame: np.ndarray, size: int) -> np.ndarray:
     """Resize the shorter side to `size` by bicubic interpolation and crop the centre square.
 
     Args:
-      frame: [H, W, 3] uint8 RGB.
-      size: Side of the result in pixels.
+        frame: [H, W, 3] uint8 RGB.
+        size: Side of the result in pixels.
 
     Returns:
-      [size, size, 3] uint8 RGB.
+        [size, size, 3] uint8 RGB.
 
     Raises:
-      ValueError: The frame is not [H, W, 3] uint8.
+        ValueError: The frame is not [H, W, 3] uint8.
     """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
         raise ValueError(f"a frame is [H, W, 3] uint8, got {frame.shape} {frame.dtype}")

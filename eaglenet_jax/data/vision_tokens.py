@@ -28,12 +28,12 @@ class TokensHeader:
     """Contents of the shards of a split: [videos, frames, count, width] float16, in the order of the records.
 
     Attributes:
-      fingerprint: Fingerprint of the prepared dataset.
-      source: Folder or name of the encoder.
-      videos: Videos of the split.
-      frames: Frames a video.
-      count: Tokens a frame.
-      width: Width of a token.
+        fingerprint: Fingerprint of the prepared dataset.
+        source: Folder or name of the encoder.
+        videos: Videos of the split.
+        frames: Frames a video.
+        count: Tokens a frame.
+        width: Width of a token.
     """
 
     fingerprint: str
@@ -67,10 +67,10 @@ def shard_content(tokens: np.ndarray) -> bytes:
     """Return the content of the file of a shard.
 
     Args:
-      tokens: [videos, frames, count, width].
+        tokens: [videos, frames, count, width].
 
     Raises:
-      UserError: float16 cannot hold the tokens.
+        UserError: float16 cannot hold the tokens.
     """
     if not (np.abs(tokens) <= np.finfo(np.float16).max).all():
         raise UserError("the encoder gives tokens that are not finite, or too large for float16; use another encoder")
@@ -94,11 +94,11 @@ class TokenReader:
         """Open the tokens of a split.
 
         Args:
-          folder: From `tokens_folder`.
-          wanted: The header that the shards must have.
+            folder: From `tokens_folder`.
+            wanted: The header that the shards must have.
 
         Raises:
-          UserError: The tokens are missing or damaged, or have another header.
+            UserError: The tokens are missing or damaged, or have another header.
         """
         try:
             header = TokensHeader(**json.loads((folder / "header.json").read_text()))
@@ -121,7 +121,7 @@ class TokenReader:
         """Return the tokens of videos, [b, frames, count, width] float16.
 
         Raises:
-          UserError: A shard is missing or damaged.
+            UserError: A shard is missing or damaged.
         """
         return np.stack([self._shard(int(row) // SHARD_VIDEOS)[int(row) % SHARD_VIDEOS] for row in rows])
 

@@ -13,10 +13,10 @@ class Energy(nn.Module):
     """Energy by frame, pooled over the valid frames.
 
     Attributes:
-      width: d.
-      kind: "cosine" −cos(t, f); "bilinear" −(A t̂ + b) · f̂ on unit vectors; "mlp" on [f ; t], 2d → d → ReLU → 1.
-      pooling: "avg", "max" or "min" over frames, or "fused": the energy of the mean frame, E(t, v) of the paper's
-        table 5.
+        width: d.
+        kind: "cosine" −cos(t, f); "bilinear" −(A t̂ + b) · f̂ on unit vectors; "mlp" on [f ; t], 2d → d → ReLU → 1.
+        pooling: "avg", "max" or "min" over frames, or "fused": the energy of the mean frame, E(t, v) of the paper's
+            table 5.
     """
 
     width: int
@@ -43,9 +43,9 @@ class Energy(nn.Module):
         """Compute energies; leading axes broadcast.
 
         Args:
-          text: Text features; [Bt, 1, d] with frames [1, Bv, M, d] gives all pairs.
-          frames: Frame features.
-          mask: True at valid frames. The energy of a video without any is 0.
+            text: Text features; [Bt, 1, d] with frames [1, Bv, M, d] gives all pairs.
+            frames: Frame features.
+            mask: True at valid frames. The energy of a video without any is 0.
         """
         text, frames = at_least_float32(text)[..., None, :], at_least_float32(frames)
         if self.pooling == "fused":

@@ -26,16 +26,16 @@ def langevin_samples(
     ε ~ N(0, noise_deviation²). No gradient passes through the samples.
 
     Args:
-      energy: (text [B, d], video [B, M, d]) → energies [B]. Chains are independent of each other.
-      text: Starts of the chains.
-      video: Starts of the chains.
-      draws: Source of the noise.
-      steps: Steps of a chain.
-      step_size: Factor of the gradient.
-      noise_deviation: Standard deviation of the noise.
+        energy: (text [B, d], video [B, M, d]) → energies [B]. Chains are independent of each other.
+        text: Starts of the chains.
+        video: Starts of the chains.
+        draws: Source of the noise.
+        steps: Steps of a chain.
+        step_size: Factor of the gradient.
+        noise_deviation: Standard deviation of the noise.
 
     Returns:
-      Ends of the chains (text, video).
+        Ends of the chains (text, video).
     """
     chain = jnp.arange(text.shape[0], dtype=jnp.uint32)
     slope = jax.grad(lambda text, video: jnp.sum(energy(text, video)), argnums=(0, 1))

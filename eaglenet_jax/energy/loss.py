@@ -12,10 +12,10 @@ def regularised_difference(
     """Compute mean p − mean q + c (mean p² + mean q²).
 
     Args:
-      positive: p, energies of true pairs.
-      negative: q, energies of other pairs.
-      counted: Entries of `negative` that the means of q are over; a mean over none is 0.
-      weight: c.
+        positive: p, energies of true pairs.
+        negative: q, energies of other pairs.
+        counted: Entries of `negative` that the means of q are over; a mean over none is 0.
+        weight: c.
     """
     total = jnp.maximum(jnp.sum(counted), 1)
     negative = jnp.where(counted, negative, 0)

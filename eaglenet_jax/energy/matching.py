@@ -21,12 +21,12 @@ class SamplerSettings:
     """Settings of the Langevin sampler and its replay buffer.
 
     Attributes:
-      steps: Langevin steps of a chain.
-      step_size: Factor of the gradient.
-      noise_deviation: Standard deviation of the noise (paper: √0.005).
-      start: Rule of `start_chains`.
-      buffer_rows: Rows of the replay buffer.
-      buffer_probability: Share of the chains that start from the replay buffer.
+        steps: Langevin steps of a chain.
+        step_size: Factor of the gradient.
+        noise_deviation: Standard deviation of the noise (paper: √0.005).
+        start: Rule of `start_chains`.
+        buffer_rows: Rows of the replay buffer.
+        buffer_probability: Share of the chains that start from the replay buffer.
     """
 
     steps: int = 20
@@ -43,14 +43,14 @@ def draw_samples(
     """Sample the energy-based model.
 
     Args:
-      energy: A bound module.
-      buffer: The replay buffer.
-      count: B, the number of samples.
-      draws: Source of the noise.
-      settings: Settings of the sampler.
+        energy: A bound module.
+        buffer: The replay buffer.
+        count: B, the number of samples.
+        draws: Source of the noise.
+        settings: Settings of the sampler.
 
     Returns:
-      Samples (text, video), and the buffer with the samples in front.
+        Samples (text, video), and the buffer with the samples in front.
     """
     module, variables = energy.unbind()
     # The samples are constants of the loss, so the sampler's passes through the weights need no gradient either.
@@ -82,15 +82,15 @@ def energy_loss(
     """Compute L_eam and the replay buffer after it.
 
     Args:
-      energy: A bound module.
-      text: Text features of B matching pairs.
-      frames: Frame features of the pairs.
-      mask: True at valid frames.
-      mismatched: Energies of all pairs of the batch and which of them are negatives; then L_eam is the mean of the
-        difference to them and the difference to the samples (released). None: only the samples (paper).
-      buffer: The replay buffer.
-      draws: Source of the noise.
-      settings: Settings of the sampler.
+        energy: A bound module.
+        text: Text features of B matching pairs.
+        frames: Frame features of the pairs.
+        mask: True at valid frames.
+        mismatched: Energies of all pairs of the batch and which of them are negatives; then L_eam is the mean of the
+            difference to them and the difference to the samples (released). None: only the samples (paper).
+        buffer: The replay buffer.
+        draws: Source of the noise.
+        settings: Settings of the sampler.
     """
     true = energy(text, frames, mask)
     sample_text, sample_video, buffer = draw_samples(energy, buffer, text.shape[0], draws, settings)

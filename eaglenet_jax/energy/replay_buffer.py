@@ -17,10 +17,10 @@ class ReplayBuffer:
     """Ends of earlier chains, newest first.
 
     Attributes:
-      text: [N, d].
-      video: [N, M, d].
-      valid_rows: int32, number of rows that were pushed; the rest are zeros.
-      calls: int32, number of sampler calls.
+        text: [N, d].
+        video: [N, M, d].
+        valid_rows: int32, number of rows that were pushed; the rest are zeros.
+        calls: int32, number of sampler calls.
     """
 
     text: Array
@@ -33,9 +33,9 @@ def empty_buffer(rows: int, frames: int, width: int) -> ReplayBuffer:
     """Create a buffer of zeros with nothing pushed yet.
 
     Args:
-      rows: N.
-      frames: M.
-      width: d.
+        rows: N.
+        frames: M.
+        width: d.
     """
     return ReplayBuffer(
         text=jnp.zeros((rows, width)),
@@ -62,21 +62,20 @@ def start_chains(
     """Choose where chains start.
 
     Args:
-      buffer: The replay buffer.
-      count: Number of chains.
-      draws: Source of random numbers.
-      rule: "released": the first int(probability · count) chains take distinct random rows, pushed or not, the same
-        rows for text and video; the rest are U[0, 1); the very first call draws all from U[−1, 1).
-        "ours": the same, but only pushed rows are taken; chains without one are U[0, 1), as are all of the first call.
-        "paper": each chain independently, text and video separately, takes a pushed row with `probability`, else
-        U[0, 1).
-      probability: Share of the chains, or probability of a chain, that starts from the buffer.
+        buffer: The replay buffer.
+        count: Number of chains.
+        draws: Source of random numbers.
+        rule: "released": the first int(probability · count) chains take distinct random rows, pushed or not, the same
+            rows for text and video; the rest are U[0, 1); the very first call draws all from U[−1, 1). "ours": the
+            same, but only pushed rows are taken; chains without one are U[0, 1), as are all of the first call. "paper":
+            each chain independently, text and video separately, takes a pushed row with `probability`, else U[0, 1).
+        probability: Share of the chains, or probability of a chain, that starts from the buffer.
 
     Returns:
-      Starts (texts, videos).
+        Starts (texts, videos).
 
     Raises:
-      ValueError: The rule is unknown.
+        ValueError: The rule is unknown.
     """
     if rule not in STARTS:
         raise ValueError(f"chain start {rule!r} is none of {', '.join(STARTS)}")

@@ -23,11 +23,11 @@ class Clip4Clip(Head):
     """Mean pooling over valid frames, cosine, softmax loss.
 
     Attributes:
-      width: d.
-      temporal: "mean", or "transformer": a transformer over the frames before the mean (seqTransf).
-      temporal_positions: Learned frame positions of the transformer.
-      temporal_layers: Blocks of the transformer.
-      temporal_heads: Attention heads of the transformer.
+        width: d.
+        temporal: "mean", or "transformer": a transformer over the frames before the mean (seqTransf).
+        temporal_positions: Learned frame positions of the transformer.
+        temporal_layers: Blocks of the transformer.
+        temporal_heads: Attention heads of the transformer.
 
     Other attributes as in `Head`.
     """

@@ -37,10 +37,10 @@ class TokenShape:
     """Tokens of a frame that the second stage attends to, class token first.
 
     Attributes:
-      count: Tokens of a frame.
-      width: Width of a token.
-      source: "" for tokens of the first stage's own vision encoder; else another encoder (a folder or name, as in
-        `init_from`), whose tokens come in VideoFeatures.extra["tokens"] [B, M, count, width].
+        count: Tokens of a frame.
+        width: Width of a token.
+        source: "" for tokens of the first stage's own vision encoder; else another encoder (a folder or name, as in
+            `init_from`), whose tokens come in VideoFeatures.extra["tokens"] [B, M, count, width].
     """
 
     count: int = 0
@@ -58,9 +58,9 @@ class MatchText:
     """Prepared captions.
 
     Attributes:
-      id: [Bt].
-      words: [Bt, L, w].
-      mask: [Bt, L].
+        id: [Bt].
+        words: [Bt, L, w].
+        mask: [Bt, L].
     """
 
     id: Array
@@ -73,11 +73,11 @@ class MatchVideo:
     """Prepared videos.
 
     Attributes:
-      id: [Bv].
-      tokens: [Bv, M, n, e].
-      selected: [Bv, M, k, e], the most important tokens of every frame.
-      importance: [Bv, M, k], logarithms of the importance of the selected tokens.
-      mask: [Bv, M].
+        id: [Bv].
+        tokens: [Bv, M, n, e].
+        selected: [Bv, M, k, e], the most important tokens of every frame.
+        importance: [Bv, M, k], logarithms of the importance of the selected tokens.
+        mask: [Bv, M].
     """
 
     id: Array
@@ -97,18 +97,19 @@ class CrossTvr(Head):
     """Queries and words attend to each frame's tokens, then the frames' queries to the selected tokens of all frames.
 
     Attributes:
-      first: The head of the first stage.
-      frames: M.
-      tokens: Tokens of a frame.
-      transformer: Sizes of the query transformer.
-      queries: N_Q.
-      selected: Tokens of each frame that are kept for the temporal attention.
-      spatial: Attend to the tokens of each frame (table 6).
-      temporal: Attend to the selected tokens of all frames (table 6).
-      shared_weights: Both attentions have the same weights (table 9).
-      negative_scale: Factor of the first stage's similarity when negatives are drawn.
-      top_k: K, candidates that are rescored.
-      blip2: Folder of a BLIP-2 checkpoint whose query transformer is the start (port/blip2.py), "" for a random start.
+        first: The head of the first stage.
+        frames: M.
+        tokens: Tokens of a frame.
+        transformer: Sizes of the query transformer.
+        queries: N_Q.
+        selected: Tokens of each frame that are kept for the temporal attention.
+        spatial: Attend to the tokens of each frame (table 6).
+        temporal: Attend to the selected tokens of all frames (table 6).
+        shared_weights: Both attentions have the same weights (table 9).
+        negative_scale: Factor of the first stage's similarity when negatives are drawn.
+        top_k: K, candidates that are rescored.
+        blip2: Folder of a BLIP-2 checkpoint whose query transformer is the start (port/blip2.py), "" for a random
+            start.
 
     Other attributes as in `Head`.
     """
@@ -144,7 +145,7 @@ class CrossTvr(Head):
         """Build both heads.
 
         Raises:
-          UserError: An option is unknown, or sizes of tokens are given that would not be used.
+            UserError: An option is unknown, or sizes of tokens are given that would not be used.
         """
         options = {**options}
         first = {**cls.options()["first"], **options.pop("first", {})}
@@ -208,7 +209,7 @@ class CrossTvr(Head):
         """Take all parameters from another CrossTVR, or those of the first stage from a head of its kind.
 
         Raises:
-          UserError: The first stage is of another kind or has other settings, so it would choose other candidates.
+            UserError: The first stage is of another kind or has other settings, so it would choose other candidates.
         """
         source = head.first if isinstance(head, CrossTvr) else head
         if type(source) is not type(self.first):
@@ -245,7 +246,7 @@ class CrossTvr(Head):
         """Select the most important tokens of every frame (eq. 4).
 
         Raises:
-          UserError: The tokens of another encoder are missing.
+            UserError: The tokens of another encoder are missing.
         """
         if self.tokens.shared:
             assert video.patches is not None  # uses_patches

@@ -37,11 +37,11 @@ class PreparedVideo:
     """Prepared videos.
 
     Attributes:
-      id: [Bv].
-      frames: [Bv, M, d].
-      mask: [Bv, M].
-      graph: The frames' part of the first graph layer.
-      pooling: Keys and values of the frame pooling.
+        id: [Bv].
+        frames: [Bv, M, d].
+        mask: [Bv, M].
+        graph: The frames' part of the first graph layer.
+        pooling: Keys and values of the frame pooling.
     """
 
     id: Array
@@ -55,27 +55,27 @@ class EagleNet(Head):
     """The EagleNet head.
 
     Attributes:
-      width: d.
-      frames: M.
-      graph: Structure of the graph network.
-      candidates: S.
-      candidate_choice: "graph", or "best": as T-MASS chooses, without a graph (the ablation without fine-grained
-        relationship learning).
-      candidate_noise: "uniform" U[0, 1) (released) or "normal" (paper).
-      radius_bias: exp(W s + b), or the paper's exp(sᵀW).
-      frame_positions: Add learnable positions to the graph's frame nodes.
-      pooling_heads: Attention heads of the frame pooling.
-      pooling_dropout: Dropout of the frame pooling.
-      pooling_input_norm: Normalise the inputs of the frame pooling.
-      support: Target of the support text: "mean" over texts of the pooled videos (released), or the pair's "own"
-        (paper).
-      support_weight: Weight of the support loss.
-      energy: Kind of the energy, see `Energy`.
-      energy_pooling: Pooling of the energy, see `Energy`.
-      eam_weight: λ_eam, weight of energy-aware matching; 0 switches it off.
-      eam_support_weight: λ_eam_sup, the same for the support text.
-      eam_negatives: Add the mismatched pairs of the batch to energy-aware matching (released).
-      sampler: Langevin sampler of the energy model.
+        width: d.
+        frames: M.
+        graph: Structure of the graph network.
+        candidates: S.
+        candidate_choice: "graph", or "best": as T-MASS chooses, without a graph (the ablation without fine-grained
+            relationship learning).
+        candidate_noise: "uniform" U[0, 1) (released) or "normal" (paper).
+        radius_bias: exp(W s + b), or the paper's exp(sᵀW).
+        frame_positions: Add learnable positions to the graph's frame nodes.
+        pooling_heads: Attention heads of the frame pooling.
+        pooling_dropout: Dropout of the frame pooling.
+        pooling_input_norm: Normalise the inputs of the frame pooling.
+        support: Target of the support text: "mean" over texts of the pooled videos (released), or the pair's "own"
+            (paper).
+        support_weight: Weight of the support loss.
+        energy: Kind of the energy, see `Energy`.
+        energy_pooling: Pooling of the energy, see `Energy`.
+        eam_weight: λ_eam, weight of energy-aware matching; 0 switches it off.
+        eam_support_weight: λ_eam_sup, the same for the support text.
+        eam_negatives: Add the mismatched pairs of the batch to energy-aware matching (released).
+        sampler: Langevin sampler of the energy model.
 
     Other attributes as in `Head`.
     """
@@ -182,8 +182,8 @@ class EagleNet(Head):
         """Compute cos(t_gen, v(t_gen, F)) for all pairs.
 
         Returns:
-          Similarities [Bt, Bv]; in aux "pooled" [Bt, Bv, d] pooled videos, "radius" [Bt, Bv, d], "candidate_weights"
-          [Bt, Bv, S + 1] (the text, then its candidates), "frame_weights" [Bt, Bv, M].
+            Similarities [Bt, Bv]; in aux "pooled" [Bt, Bv, d] pooled videos, "radius" [Bt, Bv, d], "candidate_weights"
+            [Bt, Bv, S + 1] (the text, then its candidates), "frame_weights" [Bt, Bv, M].
         """
         ids = (text.id[:, None], video.id[None, :])
         radius = self.radius(frame_similarities(text.pooled, video.frames, video.mask))
@@ -226,8 +226,8 @@ class EagleNet(Head):
         """Compute cos(t_sup(t, v), v(t_gen, F)).
 
         Args:
-          rows: Texts, their pooled videos and radii.
-          columns: p_v [Bv, d] or None, and video ids.
+            rows: Texts, their pooled videos and radii.
+            columns: p_v [Bv, d] or None, and video ids.
         """
         text, pooled, radius = rows
         target = pooled if columns[0] is None else columns[0][None]

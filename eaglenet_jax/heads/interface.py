@@ -28,11 +28,11 @@ class TextFeatures:
     """Encoded captions. The example is the leading axis of every leaf.
 
     Attributes:
-      id: [B] uint32, first 32 bits of BLAKE2 of the caption's id.
-      pooled: [B, d], the end-of-text feature, not normalised.
-      words: [B, L, d], projected word states, or None.
-      mask: [B, L] bool, True at start token, words and end token.
-      extra: Inputs that only some systems need, leaves [B, ...].
+        id: [B] uint32, first 32 bits of BLAKE2 of the caption's id.
+        pooled: [B, d], the end-of-text feature, not normalised.
+        words: [B, L, d], projected word states, or None.
+        mask: [B, L] bool, True at start token, words and end token.
+        extra: Inputs that only some systems need, leaves [B, ...].
     """
 
     id: Array
@@ -47,8 +47,8 @@ class PreparedText:
     """Prepared captions of heads that use only the pooled text feature.
 
     Attributes:
-      id: [Bt].
-      pooled: [Bt, d].
+        id: [Bt].
+        pooled: [Bt, d].
     """
 
     id: Array
@@ -60,11 +60,11 @@ class VideoFeatures:
     """Encoded videos. The example is the leading axis of every leaf.
 
     Attributes:
-      id: [B] uint32, first 32 bits of BLAKE2 of the video's id.
-      frames: [B, M, d], class-token features, not normalised.
-      patches: [B, M, P, p], projected patch states, or None.
-      mask: [B, M] bool, True for real frames, False for padding.
-      extra: Inputs that only some systems need, leaves [B, ...].
+        id: [B] uint32, first 32 bits of BLAKE2 of the video's id.
+        frames: [B, M, d], class-token features, not normalised.
+        patches: [B, M, P, p], projected patch states, or None.
+        mask: [B, M] bool, True for real frames, False for padding.
+        extra: Inputs that only some systems need, leaves [B, ...].
     """
 
     id: Array
@@ -79,8 +79,8 @@ class PairScores:
     """Scores of a block of texts against a block of videos.
 
     Attributes:
-      similarity: [Bt, Bv], in promote_types(dtype, float32).
-      aux: Leaves [Bt, Bv, ...], filled only on request.
+        similarity: [Bt, Bv], in promote_types(dtype, float32).
+        aux: Leaves [Bt, Bv, ...], filled only on request.
     """
 
     similarity: Array
@@ -91,9 +91,9 @@ class CandidateScorer(NamedTuple):
     """Head that chooses candidates for another head that scores few pairs.
 
     Attributes:
-      head: The head.
-      params: Its parameters.
-      top_k: Number of candidates.
+        head: The head.
+        params: Its parameters.
+        top_k: Number of candidates.
     """
 
     head: Head
@@ -125,17 +125,17 @@ class Head(nn.Module, kw_only=True):
     `head.apply({"params": params}, ..., method="score")`.
 
     Attributes:
-      mask_padding: Leave padding frames out; False treats them as frames of zeros.
-      mask_repeated_videos: Do not treat another caption of the same video in a batch as a negative.
-      loss_kind: Loss of the similarity matrix, one of `layers.losses.LOSSES`.
-      initial_logit_scale: Initial logit scale of the softmax loss; a pre-trained CLIP gives its own.
-      initial_log_scale: τ', initial log scale of the sigmoid loss.
-      initial_bias: b, initial bias of the sigmoid loss.
-      dtype: Compute type; None for float32 or the type of the features.
-      uses_words: Whether it reads `TextFeatures.words`; otherwise the encoder leaves them out.
-      uses_patches: Whether it reads `VideoFeatures.patches`; otherwise the encoder leaves them out.
-      presets: By preset, the options that differ from the defaults.
-      not_options: Fields of this class that are not options, because it has no use for them.
+        mask_padding: Leave padding frames out; False treats them as frames of zeros.
+        mask_repeated_videos: Do not treat another caption of the same video in a batch as a negative.
+        loss_kind: Loss of the similarity matrix, one of `layers.losses.LOSSES`.
+        initial_logit_scale: Initial logit scale of the softmax loss; a pre-trained CLIP gives its own.
+        initial_log_scale: τ', initial log scale of the sigmoid loss.
+        initial_bias: b, initial bias of the sigmoid loss.
+        dtype: Compute type; None for float32 or the type of the features.
+        uses_words: Whether it reads `TextFeatures.words`; otherwise the encoder leaves them out.
+        uses_patches: Whether it reads `VideoFeatures.patches`; otherwise the encoder leaves them out.
+        presets: By preset, the options that differ from the defaults.
+        not_options: Fields of this class that are not options, because it has no use for them.
     """
 
     mask_padding: bool = True
@@ -160,8 +160,8 @@ class Head(nn.Module, kw_only=True):
         """Return the fields that the encoders decide, by name; a dict for those inside a nested dataclass.
 
         Args:
-          clip: Sizes of the encoders.
-          frames: M, frames a video.
+            clip: Sizes of the encoders.
+            frames: M, frames a video.
         """
         del frames
         return {"width": clip.embed_dim}
@@ -176,12 +176,12 @@ class Head(nn.Module, kw_only=True):
         """Build the head.
 
         Args:
-          options: Values of options; absent ones have their defaults.
-          clip: Sizes of the encoders.
-          frames: M, frames a video.
+            options: Values of options; absent ones have their defaults.
+            clip: Sizes of the encoders.
+            frames: M, frames a video.
 
         Raises:
-          UserError: An option is unknown or has an invalid value.
+            UserError: An option is unknown or has an invalid value.
         """
         return cls(**head_fields(cls, options, cls.options(), cls.decided_fields(clip, frames)))
 
@@ -191,7 +191,7 @@ class Head(nn.Module, kw_only=True):
         """Return the entries of `TextFeatures.extra` that the head needs, as zeros. Default: none.
 
         Args:
-          texts: Number of captions.
+            texts: Number of captions.
         """
         del texts
         return {}
@@ -200,7 +200,7 @@ class Head(nn.Module, kw_only=True):
         """Return the entries of `VideoFeatures.extra` that the head needs, as zeros. Default: none.
 
         Args:
-          videos: Number of videos.
+            videos: Number of videos.
         """
         del videos
         return {}
@@ -241,9 +241,9 @@ class Head(nn.Module, kw_only=True):
         """Return the head's initial parameters, given those of a trained CLIP.
 
         Args:
-          params: The head's, random.
-          clip: The CLIP's.
-          logit_scale: The logarithm that CLIP learned, or None. A softmax loss starts from it.
+            params: The head's, random.
+            clip: The CLIP's.
+            logit_scale: The logarithm that CLIP learned, or None. A softmax loss starts from it.
         """
         del clip
         if logit_scale is None or self.loss_kind != "softmax" or "matching_loss" not in params:
@@ -258,9 +258,9 @@ class Head(nn.Module, kw_only=True):
         Default: the parts that both have, if the heads are of the same kind.
 
         Args:
-          params: The head's, random.
-          head: The other head.
-          trained: The other head's parameters.
+            params: The head's, random.
+            head: The other head.
+            trained: The other head's parameters.
         """
         if type(head) is not type(self):
             return None
@@ -272,8 +272,8 @@ class Head(nn.Module, kw_only=True):
         """Return the initial parameters, given readers of other programs' checkpoints. Default: unchanged.
 
         Args:
-          params: The head's, random.
-          readers: Readers by name. "blip2": reader(params, shape, folder) → params.
+            params: The head's, random.
+            readers: Readers by name. "blip2": reader(params, shape, folder) → params.
         """
         del readers
         return dict(params)
@@ -305,7 +305,7 @@ class Head(nn.Module, kw_only=True):
         """Return the head whose candidates this one rescores by adding its scores, or None (default).
 
         Args:
-          params: Parameters of this head.
+            params: Parameters of this head.
         """
         del params
         return None
@@ -322,13 +322,13 @@ class Head(nn.Module, kw_only=True):
         """Score every prepared text with every prepared video, for any block of both.
 
         Args:
-          text: From `prepare_text`, Bt rows.
-          video: From `prepare_video`, Bv rows.
-          draws: Noise and dropout masks.
-          aux: Fill `PairScores.aux`.
+            text: From `prepare_text`, Bt rows.
+            video: From `prepare_video`, Bv rows.
+            draws: Noise and dropout masks.
+            aux: Fill `PairScores.aux`.
 
         Returns:
-          Similarities [Bt, Bv].
+            Similarities [Bt, Bv].
         """
         raise NotImplementedError(f"{type(self).__name__} defines no score")
 
@@ -338,7 +338,7 @@ class Head(nn.Module, kw_only=True):
         Default: the weights in `score`'s aux, if any.
 
         Returns:
-          "frame_weights" [Bt, Bv, M], "candidate_weights" [Bt, Bv, S + 1], "energy" [Bt, Bv] (low for a match).
+            "frame_weights" [Bt, Bv, M], "candidate_weights" [Bt, Bv, S + 1], "energy" [Bt, Bv] (low for a match).
         """
         aux = self.score(self.prepare_text(text), self.prepare_video(video), draws, aux=True).aux
         return {name: aux[name] for name in ("frame_weights", "candidate_weights") if name in aux}
@@ -351,14 +351,14 @@ class Head(nn.Module, kw_only=True):
         Default: the matching loss of all similarities, for a head whose `setup` makes `self.matching_loss`.
 
         Args:
-          text: Features of B captions.
-          video: Features of their B videos.
-          head_state: State carried from step to step.
-          draws: Noise and dropout masks of this step.
-          pairwise: Runs a method over blocks of rows, given by the training layer.
+            text: Features of B captions.
+            video: Features of their B videos.
+            head_state: State carried from step to step.
+            draws: Noise and dropout masks of this step.
+            pairwise: Runs a method over blocks of rows, given by the training layer.
 
         Returns:
-          The loss, its parts by name, and the new head_state.
+            The loss, its parts by name, and the new head_state.
         """
         scores = pairwise(self.score, self.prepare_text(text), self.prepare_video(video), draws)
         loss = self.matching_loss(scores.similarity, self.ignored_pairs(video))

@@ -19,14 +19,14 @@ def default_options(head: type, decided: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a head's class with their defaults, nested dataclasses as dicts.
 
     Args:
-      head: A subclass of `Head`.
-      decided: Fields that the encoders decide, from `Head.decided_fields`; they are not options.
+        head: A subclass of `Head`.
+        decided: Fields that the encoders decide, from `Head.decided_fields`; they are not options.
 
     Returns:
-      Default by name, as JSON values.
+        Default by name, as JSON values.
 
     Raises:
-      TypeError: A field has no default and is not decided by the encoders.
+        TypeError: A field has no default and is not decided by the encoders.
     """
     options = {}
     for field in _option_fields(head, decided):
@@ -42,16 +42,16 @@ def head_fields(
     """Return the fields that a head is built with.
 
     Args:
-      head: A subclass of `Head`.
-      options: Values of its options; those that are absent keep their defaults.
-      known: All options with their defaults.
-      decided: Fields that the encoders decide, as in `default_options`.
+        head: A subclass of `Head`.
+        options: Values of its options; those that are absent keep their defaults.
+        known: All options with their defaults.
+        decided: Fields that the encoders decide, as in `default_options`.
 
     Returns:
-      Value by field.
+        Value by field.
 
     Raises:
-      UserError: An option is unknown.
+        UserError: An option is unknown.
     """
     check_known(head.__name__, options, known)
     fields = {name: value for name, value in decided.items() if not isinstance(value, Mapping)}

@@ -34,10 +34,10 @@ class PreparedVideo:
     """Prepared videos.
 
     Attributes:
-      frames: [Bv, M, d].
-      temporal: [Bv, M, d], frames after the temporal transformer.
-      patches: [Bv, M, P, d].
-      mask: [Bv, M], True at valid frames.
+        frames: [Bv, M, d].
+        temporal: [Bv, M, d], frames after the temporal transformer.
+        patches: [Bv, M, P, d].
+        mask: [Bv, M], True at valid frames.
     """
 
     frames: Array
@@ -50,25 +50,25 @@ class SheNet(Head):
     """Three levels of nodes (sentence, verbs, nouns), each matched with the frames or patches that it chooses.
 
     Attributes:
-      width: d.
-      most_verbs: Verbs of a caption that are kept, the first ones.
-      most_nouns: Nouns of a caption that are kept, the first ones.
-      most_adjectives: Adjectives of a caption that are kept, the first ones.
-      frames_per_verb: λ_frame.
-      patches_per_noun: λ_patch.
-      verbs: Whether the level of verbs takes part (table VI).
-      nouns: Whether the level of nouns takes part (table VI).
-      adjectives: Whether adjectives take part (table VI).
-      text_syntax: Shape nodes by the hierarchy; else they are the words' features (table V).
-      video_syntax: Nodes choose frames and patches; else each attends to all frames (table V).
-      weighted_nodes: Weight nodes by the hierarchy; else equally (table VII).
-      normalise: Take inner products of unit vectors.
-      logit_scale: τ.
-      scale_kind: "log" for the scale exp(τ), "factor" for τ.
-      loss_kind: "fixed_softmax" has that scale (eq. 27–29).
-      temporal_positions: Frame positions of the transformer over frames.
-      temporal_layers: Blocks of the transformer over frames.
-      temporal_heads: Attention heads of the transformer over frames.
+        width: d.
+        most_verbs: Verbs of a caption that are kept, the first ones.
+        most_nouns: Nouns of a caption that are kept, the first ones.
+        most_adjectives: Adjectives of a caption that are kept, the first ones.
+        frames_per_verb: λ_frame.
+        patches_per_noun: λ_patch.
+        verbs: Whether the level of verbs takes part (table VI).
+        nouns: Whether the level of nouns takes part (table VI).
+        adjectives: Whether adjectives take part (table VI).
+        text_syntax: Shape nodes by the hierarchy; else they are the words' features (table V).
+        video_syntax: Nodes choose frames and patches; else each attends to all frames (table V).
+        weighted_nodes: Weight nodes by the hierarchy; else equally (table VII).
+        normalise: Take inner products of unit vectors.
+        logit_scale: τ.
+        scale_kind: "log" for the scale exp(τ), "factor" for τ.
+        loss_kind: "fixed_softmax" has that scale (eq. 27–29).
+        temporal_positions: Frame positions of the transformer over frames.
+        temporal_layers: Blocks of the transformer over frames.
+        temporal_heads: Attention heads of the transformer over frames.
 
     Other attributes as in `Head`.
     """
@@ -136,7 +136,7 @@ class SheNet(Head):
         """Compute nodes and weights.
 
         Raises:
-          UserError: The captions come without their syntax.
+            UserError: The captions come without their syntax.
         """
         if "syntax" not in text.extra:
             raise UserError(
@@ -160,8 +160,8 @@ class SheNet(Head):
         """Average the scores of the levels that a caption has, eq. 19–26.
 
         Returns:
-          Similarities [Bt, Bv]; in aux, if nodes choose frames: "verb_frames" [Bt, Bv, V, M], "frame_weights" [Bt, Bv,
-          M], their mean by the weights of the verbs, and "noun_patches" [Bt, Bv, N, M, P].
+            Similarities [Bt, Bv]; in aux, if nodes choose frames: "verb_frames" [Bt, Bv, V, M], "frame_weights" [Bt,
+            Bv, M], their mean by the weights of the verbs, and "noun_patches" [Bt, Bv, N, M, P].
         """
         pooled = self._attended(text.whole[:, None], video)
         total = self._matched(text.whole[:, None], pooled)[..., 0]

@@ -25,10 +25,10 @@ class PreparedVideo:
     """Prepared videos.
 
     Attributes:
-      id: [Bv].
-      frames: [Bv, M, d].
-      mask: [Bv, M].
-      pooling: Keys and values of the frames.
+        id: [Bv].
+        frames: [Bv, M, d].
+        mask: [Bv, M].
+        pooling: Keys and values of the frames.
     """
 
     id: Array
@@ -41,11 +41,11 @@ class TMass(Head):
     """Stochastic text matched with frames pooled by the text.
 
     Attributes:
-      width: d.
-      samples: S, stochastic texts a pair in evaluation, of which the best counts.
-      support_weight: Weight of the support loss (0.8 in the public program, 1.2 best in the paper's figure 6).
-      pooling_heads: Attention heads of the frame pooling.
-      pooling_dropout: Dropout of the frame pooling.
+        width: d.
+        samples: S, stochastic texts a pair in evaluation, of which the best counts.
+        support_weight: Weight of the support loss (0.8 in the public program, 1.2 best in the paper's figure 6).
+        pooling_heads: Attention heads of the frame pooling.
+        pooling_dropout: Dropout of the frame pooling.
 
     Other attributes as in `Head`.
     """
@@ -87,9 +87,9 @@ class TMass(Head):
         """Compute the cosines of one stochastic text a row with v(t, F), and the pooled videos.
 
         Args:
-          text: Prepared texts, and their stochastic texts [Bt, d].
-          video: Prepared videos.
-          draws: Source of the dropout masks.
+            text: Prepared texts, and their stochastic texts [Bt, d].
+            video: Prepared videos.
+            draws: Source of the dropout masks.
         """
         prepared, stochastic = text
         pooled = self.pooling(prepared.pooled[:, None], video.pooling, draws, (prepared.id[:, None], video.id[None]))

@@ -18,9 +18,9 @@ class XPool(Head):
     """Frames pooled for each text, cosine with the text, softmax loss.
 
     Attributes:
-      width: d.
-      pooling_heads: Attention heads of the frame pooling.
-      pooling_dropout: Dropout of the frame pooling.
+        width: d.
+        pooling_heads: Attention heads of the frame pooling.
+        pooling_dropout: Dropout of the frame pooling.
 
     Other attributes as in `Head`.
     """

@@ -25,10 +25,10 @@ class PooledFrames:
     """Folded keys and values of videos.
 
     Attributes:
-      keys: [Bv, M, heads, d].
-      key_offsets: [Bv, M, heads], b_q · k.
-      values: [Bv, M, heads, d].
-      mask: [Bv, M], True at valid frames.
+        keys: [Bv, M, heads, d].
+        key_offsets: [Bv, M, heads], b_q · k.
+        values: [Bv, M, heads, d].
+        mask: [Bv, M], True at valid frames.
     """
 
     keys: Array
@@ -46,7 +46,7 @@ class Projection(nn.Module):
     """Kernel [d, d] (input, output) and bias [d] of a linear layer that starts as the identity, as arrays.
 
     Attributes:
-      width: d.
+        width: d.
     """
 
     width: int
@@ -62,11 +62,11 @@ class FramePooling(nn.Module):
     """Frames of a video pooled for a text.
 
     Attributes:
-      width: d.
-      heads: Attention heads; must divide the width.
-      dropout_rate: Dropout after the last linear layer, in training.
-      input_norm: Normalise text and frames by ln1 (released); the paper's form does not.
-      dtype: Compute type.
+        width: d.
+        heads: Attention heads; must divide the width.
+        dropout_rate: Dropout after the last linear layer, in training.
+        input_norm: Normalise text and frames by ln1 (released); the paper's form does not.
+        dtype: Compute type.
     """
 
     width: int
@@ -117,8 +117,8 @@ class FramePooling(nn.Module):
         """Compute the frame weights of each pair and attention head, which sum to 1 over valid frames.
 
         Args:
-          text: As in `__call__`.
-          video: From `prepare`.
+            text: As in `__call__`.
+            video: From `prepare`.
         """
         text = self._normalised(text)
         if text.shape[1] == 1:  # one text for all videos: no pair axis until the product
@@ -134,10 +134,10 @@ class FramePooling(nn.Module):
         """Pool the videos for every pair.
 
         Args:
-          text: [Bt, Bv, d], or [Bt, 1, d] when it is the same for all videos.
-          video: From `prepare`.
-          draws: Source of the dropout masks.
-          ids: Ids of the pairs, for dropout.
+            text: [Bt, Bv, d], or [Bt, 1, d] when it is the same for all videos.
+            video: From `prepare`.
+            draws: Source of the dropout masks.
+            ids: Ids of the pairs, for dropout.
         """
         weights = self.attention(text, video)
         pooled = jnp.einsum("tvhm,vmhd->tvd", weights.astype(video.values.dtype), video.values)

@@ -14,7 +14,7 @@ def repeated_video(video_id: Array) -> Bool[Array, "B B"]:
     """Mark the pairs [i, j], i ≠ j, of the same video, which are not negatives.
 
     Args:
-      video_id: [B] uint32.
+        video_id: [B] uint32.
     """
     return (video_id[:, None] == video_id[None, :]) & ~jnp.eye(video_id.shape[0], dtype=bool)
 
@@ -25,10 +25,10 @@ def sigmoid_loss(
     """Compute −(1/B) Σ_ij log σ(y_ij (exp(log_scale) s_ij + bias)), y = +1 on the diagonal and −1 off it.
 
     Args:
-      similarity: s, cosines.
-      log_scale: Logarithm of the logit scale.
-      bias: Added to the logits.
-      ignored: Pairs to leave out of the sum.
+        similarity: s, cosines.
+        log_scale: Logarithm of the logit scale.
+        bias: Added to the logits.
+        ignored: Pairs to leave out of the sum.
     """
     logits = jnp.exp(log_scale) * at_least_float32(similarity) + bias
     count = similarity.shape[0]
@@ -40,8 +40,8 @@ def softmax_loss(logits: Float[Array, "B B"], ignored: Bool[Array, "B B"]) -> Fl
     """Compute ½ (cross-entropy over rows + over columns) of scaled similarities.
 
     Args:
-      logits: Scaled similarities.
-      ignored: Pairs to leave out of the sums.
+        logits: Scaled similarities.
+        ignored: Pairs to leave out of the sums.
     """
     logits = jnp.where(ignored, jnp.finfo(logits.dtype).min, at_least_float32(logits))
     matching = jnp.diagonal(logits)
@@ -54,8 +54,8 @@ class SigmoidLoss(nn.Module):
     """Sigmoid loss with a learnable logit scale exp(log_scale), initially 118, and bias, initially −12.93.
 
     Attributes:
-      initial_log_scale: Initial logarithm of the logit scale.
-      initial_bias: Initial bias.
+        initial_log_scale: Initial logarithm of the logit scale.
+        initial_bias: Initial bias.
     """
 
     initial_log_scale: float = 4.77
@@ -73,7 +73,7 @@ class SoftmaxLoss(nn.Module):
     """Symmetric softmax loss with CLIP's learnable logit scale, stored as its logarithm.
 
     Attributes:
-      initial_logit_scale: Initial logit scale (not its logarithm).
+        initial_logit_scale: Initial logit scale (not its logarithm).
     """
 
     initial_logit_scale: float = 1 / 0.07
@@ -89,7 +89,7 @@ class FixedSoftmaxLoss(nn.Module):
     """Symmetric softmax loss with a logit scale that is not learned.
 
     Attributes:
-      scale: The logit scale (not its logarithm).
+        scale: The logit scale (not its logarithm).
     """
 
     scale: float = 100.0
@@ -108,17 +108,17 @@ def make_matching_loss(
     """Build the loss of a similarity matrix by its name. A new loss for all heads is a class and a line here.
 
     Args:
-      kind: One of `LOSSES`.
-      logit_scale: Initial logit scale of "softmax".
-      log_scale: Initial logarithm of the logit scale of "sigmoid".
-      bias: Initial bias of "sigmoid".
-      fixed: Logit scale of "fixed_softmax".
+        kind: One of `LOSSES`.
+        logit_scale: Initial logit scale of "softmax".
+        log_scale: Initial logarithm of the logit scale of "sigmoid".
+        bias: Initial bias of "sigmoid".
+        fixed: Logit scale of "fixed_softmax".
 
     Returns:
-      A module: loss(similarity [B, B], ignored [B, B]) → [].
+        A module: loss(similarity [B, B], ignored [B, B]) → [].
 
     Raises:
-      ValueError: The name is none of `LOSSES`.
+        ValueError: The name is none of `LOSSES`.
     """
     if kind == "softmax":
         return SoftmaxLoss(logit_scale)

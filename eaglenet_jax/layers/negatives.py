@@ -22,15 +22,15 @@ def drawn_negatives(
     pair, so a draw does not depend on the order of the batch.
 
     Args:
-      similarity: Texts × videos.
-      allowed: Pairs that may be drawn.
-      scale: Factor of the similarity.
-      draws: Source of the noise.
-      text_id: [B], ids of the texts.
-      video_id: [B], ids of the videos.
+        similarity: Texts × videos.
+        allowed: Pairs that may be drawn.
+        scale: Factor of the similarity.
+        draws: Source of the noise.
+        text_id: [B], ids of the texts.
+        video_id: [B], ids of the videos.
 
     Returns:
-      Indices (videos, texts). The index of a text or video without any allowed pair is undefined.
+        Indices (videos, texts). The index of a text or video without any allowed pair is undefined.
     """
     ids = text_id[:, None], video_id[None, :]
 

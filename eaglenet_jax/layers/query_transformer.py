@@ -28,12 +28,12 @@ class QueryShape:
     """Sizes of a query transformer, by default BLIP-2's.
 
     Attributes:
-      width: Width of queries and words.
-      layers: Number of layers.
-      heads: Attention heads.
-      hidden: Hidden width of the feed-forward networks.
-      cross_every: Layers from one cross-attention to the next.
-      dropout_rate: Dropout of the terms added to the residual stream.
+        width: Width of queries and words.
+        layers: Number of layers.
+        heads: Attention heads.
+        hidden: Hidden width of the feed-forward networks.
+        cross_every: Layers from one cross-attention to the next.
+        dropout_rate: Dropout of the terms added to the residual stream.
     """
 
     width: int = 768
@@ -49,9 +49,9 @@ class Tokens:
     """Tokens that are attended to.
 
     Attributes:
-      states: [*batch, n, e].
-      mask: [*batch, n], False where there is no token.
-      bias: [*batch, n], added to the attention logits, or None.
+        states: [*batch, n, e].
+        mask: [*batch, n], False where there is no token.
+        bias: [*batch, n], added to the attention logits, or None.
     """
 
     states: Array
@@ -64,10 +64,10 @@ class Dropout:
     """Dropout keyed by pair.
 
     Attributes:
-      draws: Source of the dropout masks.
-      ids: Ids of the pairs, the leading axes of every array.
-      rate: Dropout rate.
-      name: Prefix of the names of the masks.
+        draws: Source of the dropout masks.
+        ids: Ids of the pairs, the leading axes of every array.
+        rate: Dropout rate.
+        name: Prefix of the names of the masks.
     """
 
     draws: Draws
@@ -128,8 +128,8 @@ class QueryTransformer(nn.Module):
     """All layers of the query transformer.
 
     Attributes:
-      shape: Sizes.
-      dtype: Compute type.
+        shape: Sizes.
+        dtype: Compute type.
     """
 
     shape: QueryShape
@@ -140,13 +140,13 @@ class QueryTransformer(nn.Module):
         """Apply all layers.
 
         Args:
-          queries: States [*batch, q, w]; masked ones are not attended to.
-          words: States [*batch, l, w], which take part in self-attention, or None.
-          visual: States [*batch, n, e].
-          dropout: Dropout of the pass.
+            queries: States [*batch, q, w]; masked ones are not attended to.
+            words: States [*batch, l, w], which take part in self-attention, or None.
+            visual: States [*batch, n, e].
+            dropout: Dropout of the pass.
 
         Returns:
-          The queries [*batch, q, w], at least float32.
+            The queries [*batch, q, w], at least float32.
         """
         count = queries.states.shape[-2]
         x = queries.states if words is None else jnp.concatenate([queries.states, words.states], axis=-2)

@@ -27,9 +27,9 @@ class Relation:
     """Parameters of one relation of one layer.
 
     Attributes:
-      kernel: [d, H, k], W^{r,h}.
-      receive: [k], a_l, shared by the heads.
-      send: [k], a_r, shared by the heads.
+        kernel: [d, H, k], W^{r,h}.
+        receive: [k], a_l, shared by the heads.
+        send: [k], a_r, shared by the heads.
     """
 
     kernel: Array
@@ -42,8 +42,8 @@ class Layer:
     """Parameters of one layer.
 
     Attributes:
-      relations: Relations by name.
-      residual: W_o as [d, 1, k] (shared by the heads), [d, H, k], or None (GAT).
+        relations: Relations by name.
+        residual: W_o as [d, 1, k] (shared by the heads), [d, H, k], or None (GAT).
     """
 
     relations: dict[str, Relation]
@@ -59,18 +59,18 @@ class GraphShape:
     """Structure of the graph network.
 
     Attributes:
-      width: d.
-      layers: L.
-      heads: H.
-      kind: "rgat", or "gat" (one relation over the complete graph, no W_o).
-      shared_residual: W_o maps d → d/H, the same for every head (released), or d → d (paper).
-      frame_frame_edges: Whether there are edges between frames (paper, table 9).
-      readout: "released" averages edge weights after LeakyReLU with the frame as receiver; "paper" before it, with the
-        text as receiver.
-      dropout_rate: Dropout of node features between layers.
+        width: d.
+        layers: L.
+        heads: H.
+        kind: "rgat", or "gat" (one relation over the complete graph, no W_o).
+        shared_residual: W_o maps d → d/H, the same for every head (released), or d → d (paper).
+        frame_frame_edges: Whether there are edges between frames (paper, table 9).
+        readout: "released" averages edge weights after LeakyReLU with the frame as receiver; "paper" before it, with
+            the text as receiver.
+        dropout_rate: Dropout of node features between layers.
 
     Raises:
-      ValueError: No network can be built from these values.
+        ValueError: No network can be built from these values.
     """
 
     width: int
@@ -155,9 +155,9 @@ def adjacency(
     """Return which node j each node i receives from, by relation; padding frames send nothing.
 
     Args:
-      shape: Structure of the network.
-      frame_mask: True at valid frames.
-      texts: Number of text nodes, 1 + S.
+        shape: Structure of the network.
+        frame_mask: True at valid frames.
+        texts: Number of text nodes, 1 + S.
     """
     frames = frame_mask.shape[-1]
     is_text = jnp.arange(frames + texts) >= frames
@@ -181,7 +181,7 @@ def edge_logits(relation: Relation, z: Float[Array, "*batch H n k"]) -> Float[Ar
     """Compute a_l · z_i + a_r · z_j, before LeakyReLU.
 
     Returns:
-      Logits of every receiving node i (rows) and sending node j (columns).
+        Logits of every receiving node i (rows) and sending node j (columns).
     """
     return (z @ relation.receive)[..., :, None] + (z @ relation.send)[..., None, :]
 
@@ -226,11 +226,11 @@ def dense_candidate_weights(
     """Compute the weights w of the text nodes by the definition, without dropout.
 
     Args:
-      shape: Structure of the network.
-      layers: Parameters, first layer to last.
-      frames: Frame features with their positions added.
-      texts: The text and its candidates.
-      frame_mask: True at valid frames.
+        shape: Structure of the network.
+        layers: Parameters, first layer to last.
+        frames: Frame features with their positions added.
+        texts: The text and its candidates.
+        frame_mask: True at valid frames.
     """
     x = jnp.concatenate([frames, texts], axis=-2)
     edges = adjacency(shape, frame_mask, texts.shape[-2])

@@ -35,8 +35,8 @@ class Message:
     """Attention output of nodes from one group of senders.
 
     Attributes:
-      value: [..., H, i, k].
-      log_weight: [..., H, i], logsumexp of the edge logits.
+        value: [..., H, i, k].
+        log_weight: [..., H, i], logsumexp of the edge logits.
     """
 
     value: Array
@@ -50,12 +50,12 @@ class FrameSide:
     The last layer has only the mask and the two logits.
 
     Attributes:
-      mask: [..., M], True at valid frames.
-      receive: [..., H, M], logits of text–frame edges with the frame as receiver.
-      send: [..., H, M], logits of text–frame edges with the frame as sender.
-      own: [..., H, M, k], W_o f, or None.
-      within: Message from frames to frames.
-      values: [..., H, M, k], W^{tf} f.
+        mask: [..., M], True at valid frames.
+        receive: [..., H, M], logits of text–frame edges with the frame as receiver.
+        send: [..., H, M], logits of text–frame edges with the frame as sender.
+        own: [..., H, M, k], W_o f, or None.
+        within: Message from frames to frames.
+        values: [..., H, M, k], W^{tf} f.
     """
 
     mask: Array
@@ -124,11 +124,11 @@ def frame_side(
     """Compute the frames' part of one layer.
 
     Args:
-      shape: Structure of the network.
-      layer: Parameters of the layer.
-      x: Node features of the frames.
-      mask: True at valid frames.
-      last: Whether it is the last layer, which needs only logits.
+        shape: Structure of the network.
+        layer: Parameters of the layer.
+        x: Node features of the frames.
+        mask: True at valid frames.
+        last: Whether it is the last layer, which needs only logits.
     """
     across, within = layer.of(TEXT_FRAME), layer.of(FRAME_FRAME)
     receive, send = _folded(x, across)
@@ -197,12 +197,12 @@ def candidate_weights(
     """Compute the weights w of the text nodes of every pair.
 
     Args:
-      shape: Structure of the network.
-      layers: Parameters, first layer to last.
-      video: From `prepare_frames`.
-      texts: The text and its candidates, by pair.
-      draws: Source of the dropout masks.
-      ids: Ids of the pairs, for dropout in training.
+        shape: Structure of the network.
+        layers: Parameters, first layer to last.
+        video: From `prepare_frames`.
+        texts: The text and its candidates, by pair.
+        draws: Source of the dropout masks.
+        ids: Ids of the pairs, for dropout in training.
     """
     frames = jax.tree.map(lambda leaf: leaf[None], video)
     for index, layer in enumerate(layers[:-1]):

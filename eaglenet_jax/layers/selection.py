@@ -15,13 +15,13 @@ def top_positions(
     Of equal values the first counts. No gradient passes through.
 
     Args:
-      values: Values to select from.
-      count: Number of positions wanted.
-      mask: Broadcast against `values`.
+        values: Values to select from.
+        count: Number of positions wanted.
+        mask: Broadcast against `values`.
 
     Returns:
-      The positions, k = min(count, n), and which of them are real: False where fewer than k entries of the mask are
-      True.
+        The positions, k = min(count, n), and which of them are real: False where fewer than k entries of the mask are
+        True.
     """
     mask = jnp.broadcast_to(mask, values.shape)
     allowed = jnp.where(mask, jax.lax.stop_gradient(values), -jnp.inf)
@@ -35,10 +35,10 @@ def mean_weights(
     """Return weights whose sum over k averages over the real positions: 1 / their number there, 0 elsewhere.
 
     Args:
-      positions: From `top_positions`.
-      real: From `top_positions`.
-      length: Number of values that the positions point into.
-      dtype: Type of the weights.
+        positions: From `top_positions`.
+        real: From `top_positions`.
+        length: Number of values that the positions point into.
+        dtype: Type of the weights.
     """
     share = real.astype(dtype) / jnp.maximum(jnp.sum(real, axis=-1, keepdims=True), 1).astype(dtype)
     return jax.nn.one_hot(positions, length, dtype=dtype) * share[..., None]

@@ -28,8 +28,8 @@ class Radius(nn.Module):
     """R = exp(W s + b), the radius of the cloud per feature.
 
     Attributes:
-      width: d.
-      bias: Add b, and start W as the identity (released). Without it, the paper's exp(sᵀW) with random W.
+        width: d.
+        bias: Add b, and start W as the identity (released). Without it, the paper's exp(sᵀW) with random W.
     """
 
     width: int

@@ -25,15 +25,15 @@ def empty_syntax(texts: int, verbs: int, nouns: int, adjectives: int) -> dict[st
     """Create the syntax of captions without words.
 
     Args:
-      texts: B.
-      verbs: V.
-      nouns: N.
-      adjectives: A.
+        texts: B.
+        verbs: V.
+        nouns: N.
+        adjectives: A.
 
     Returns:
-      int32 arrays. verbs [B, V, 2], nouns [B, N, 2], adjectives [B, A, 2]: first token of each word and the one after
-      its last, equal where there is no word. noun_verb [B, N]: the verb of each noun, 0 where the caption has none.
-      adjective_noun [B, A]: the noun of each adjective.
+        int32 arrays. verbs [B, V, 2], nouns [B, N, 2], adjectives [B, A, 2]: first token of each word and the one after
+        its last, equal where there is no word. noun_verb [B, N]: the verb of each noun, 0 where the caption has none.
+        adjective_noun [B, A]: the noun of each adjective.
     """
     return {
         "verbs": np.zeros((texts, verbs, 2), np.int32),
@@ -49,12 +49,12 @@ class TextNodes:
     """Nodes of captions.
 
     Attributes:
-      whole: [B, d], the sentence.
-      verbs: [B, V, d].
-      verb_weights: [B, V], 0 where there is no node; the others sum to 1.
-      nouns: [B, N, d].
-      noun_weights: [B, N], as `verb_weights`.
-      noun_verb: [B, N], the verb of each noun.
+        whole: [B, d], the sentence.
+        verbs: [B, V, d].
+        verb_weights: [B, V], 0 where there is no node; the others sum to 1.
+        nouns: [B, N, d].
+        noun_weights: [B, N], as `verb_weights`.
+        noun_verb: [B, N], the verb of each noun.
     """
 
     whole: Array
@@ -115,14 +115,14 @@ class TextHierarchy(nn.Module):
     """Module that turns captions and their syntax into weighted nodes.
 
     Attributes:
-      width: d.
-      nouns: Whether noun nodes take part.
-      adjectives: Whether adjectives take part.
-      structured: Shape the nodes by the text hierarchy (eq. 3–6, 11, 15); without it they are the word features of eq.
-        2.
-      weighted: Use the node weights of eq. 20–24; else all nodes of a level have equal weight.
-      normalise: ⊙ of unit vectors.
-      dtype: Compute type.
+        width: d.
+        nouns: Whether noun nodes take part.
+        adjectives: Whether adjectives take part.
+        structured: Shape the nodes by the text hierarchy (eq. 3–6, 11, 15); without it they are the word features of
+            eq. 2.
+        weighted: Use the node weights of eq. 20–24; else all nodes of a level have equal weight.
+        normalise: ⊙ of unit vectors.
+        dtype: Compute type.
     """
 
     width: int
@@ -140,9 +140,9 @@ class TextHierarchy(nn.Module):
         """Compute the nodes of captions. A caption without a verb gets the learned [EXIST] as its verb.
 
         Args:
-          pooled: Caption features.
-          words: Token states.
-          syntax: Arrays as in `empty_syntax`.
+            pooled: Caption features.
+            words: Token states.
+            syntax: Arrays as in `empty_syntax`.
         """
         key: Callable[[Array], Array] = unit if self.normalise else at_least_float32
         words = at_least_float32(words)

@@ -85,15 +85,15 @@ def start_from_blip2(head: Tree, shape: Any, source: str) -> Tree:
     """Replace CrossTVR's parameters by those of a BLIP-2 checkpoint, strictly except for the parts named above.
 
     Args:
-      head: Parameters of CrossTVR.
-      shape: Its `QueryShape`.
-      source: A folder with config.json and model.safetensors (or its shards).
+        head: Parameters of CrossTVR.
+        shape: Its `QueryShape`.
+        source: A folder with config.json and model.safetensors (or its shards).
 
     Returns:
-      All parameters of CrossTVR.
+        All parameters of CrossTVR.
 
     Raises:
-      UserError: The folder holds no BLIP-2, or one that does not fit.
+        UserError: The folder holds no BLIP-2, or one that does not fit.
     """
     folder = Path(source)
     _check_shape(folder / CONFIG_FILE, shape)

@@ -17,14 +17,14 @@ class SizeNames:
     """Names of the tensors whose shapes give the sizes, and prefixes of the numbers of blocks.
 
     Attributes:
-      convolution: Kernel of the patch embedding.
-      vision_positions: Position embedding of the vision transformer.
-      text_positions: Position embedding of the text transformer.
-      vocabulary: Token embedding.
-      projection: Text projection.
-      projection_axis: Axis of the text projection that has the size of the embedding.
-      vision_blocks: Prefix of the number of a vision block.
-      text_blocks: Prefix of the number of a text block.
+        convolution: Kernel of the patch embedding.
+        vision_positions: Position embedding of the vision transformer.
+        text_positions: Position embedding of the text transformer.
+        vocabulary: Token embedding.
+        projection: Text projection.
+        projection_axis: Axis of the text projection that has the size of the embedding.
+        vision_blocks: Prefix of the number of a vision block.
+        text_blocks: Prefix of the number of a text block.
     """
 
     convolution: str
@@ -41,7 +41,7 @@ def sizes_from_shapes(tensors: Tensors, names: SizeNames, prefix: str = "") -> C
     """Infer the sizes of a CLIP whose names all start with `prefix`.
 
     Raises:
-      UserError: A tensor that gives a size is missing or of another rank.
+        UserError: A tensor that gives a size is missing or of another rank.
     """
 
     def shape(name: str, rank: int) -> tuple[int, ...]:

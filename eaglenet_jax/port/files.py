@@ -26,7 +26,7 @@ def read_tensors(file: Path) -> dict[str, np.ndarray]:
     with weights_only=True, so a file cannot run code.
 
     Raises:
-      UserError: The file is missing, truncated or of another format.
+        UserError: The file is missing, truncated or of another format.
     """
     if not file.is_file():
         raise UserError(f"{file} is a folder; give the file in it" if file.is_dir() else f"{file}: no such file")
@@ -43,7 +43,7 @@ def write_tensors(file: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write tensors as .safetensors, or as a PyTorch state dict (.pt, .pth, .bin), atomically.
 
     Raises:
-      UserError: The suffix is none of these, or PyTorch is needed and not installed.
+        UserError: The suffix is none of these, or PyTorch is needed and not installed.
     """
     if file.suffix == ".safetensors":
         from safetensors.numpy import save_file

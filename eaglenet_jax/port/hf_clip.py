@@ -72,7 +72,7 @@ def config_from_hf(file: Path) -> ClipConfig:
     """Read the sizes in the config.json of a Hugging Face CLIP. Absent fields have transformers' defaults.
 
     Raises:
-      UserError: The file is not a CLIP's, or the CLIP differs from ours in its computation.
+        UserError: The file is not a CLIP's, or the CLIP differs from ours in its computation.
     """
     from transformers import CLIPConfig
 

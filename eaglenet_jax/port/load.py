@@ -30,11 +30,11 @@ def load_clip(source: str | Path) -> tuple[ClipConfig, Tree, np.ndarray]:
     The hub is asked only for files that its local cache lacks.
 
     Returns:
-      (config, params {"clip": …}, logit scale). The logit scale is the logarithm that CLIP learned, float32 []; heads
-      have their own and may start from it.
+        (config, params {"clip": …}, logit scale). The logit scale is the logarithm that CLIP learned, float32 []; heads
+        have their own and may start from it.
 
     Raises:
-      UserError: The source does not exist or does not fit.
+        UserError: The source does not exist or does not fit.
     """
     config_file, weight_file = clip_files(str(source))
     config = config_from_hf(config_file)
@@ -56,10 +56,10 @@ def clip_from_tensors(table: Table, tensors: Tensors, config: ClipConfig) -> tup
     """Convert tensors of one of the CLIP tables, strictly.
 
     Returns:
-      (params {"clip": …}, logit scale).
+        (params {"clip": …}, logit scale).
 
     Raises:
-      UserError: Lists every name that is missing, left over or of another shape.
+        UserError: Lists every name that is missing, left over or of another shape.
     """
     scalar = _at_logit_scale(jax.ShapeDtypeStruct((), jnp.float32))
     tree = to_flax(table, tensors, {"clip": clip_shapes(config), **scalar})
@@ -84,7 +84,7 @@ def clip_files(source: str) -> tuple[Path, Path]:
     """Find config.json and the file of weights in a folder or under a hub name.
 
     Raises:
-      UserError: They do not exist, or the hub cannot be reached.
+        UserError: They do not exist, or the hub cannot be reached.
     """
     folder = Path(source)
     if folder.is_dir():

@@ -17,8 +17,8 @@ def block_rules(source: str, target: str) -> tuple[Rule, ...]:
     """Build the rules of a transformer block.
 
     Args:
-      source: Prefix of the source names, with the block's number as {i}.
-      target: Prefix of our paths, with the block's number as {i}.
+        source: Prefix of the source names, with the block's number as {i}.
+        target: Prefix of our paths, with the block's number as {i}.
     """
     rules = (
         rule("ln_1.weight", "norm1/scale"),
@@ -78,7 +78,7 @@ def config_from_open_clip(file: Path, tensors: Tensors) -> ClipConfig:
     """Infer the sizes of an open_clip model from its shapes and its open_clip_config.json.
 
     Raises:
-      UserError: The file does not exist or describes a model that differs from ours in its computation.
+        UserError: The file does not exist or describes a model that differs from ours in its computation.
     """
     try:
         model = json.loads(file.read_text())["model_cfg"]

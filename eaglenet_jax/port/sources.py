@@ -23,13 +23,13 @@ class Source:
     """A program whose checkpoints are read and written.
 
     Attributes:
-      name: Value of `--from`.
-      system: Name of the system that it becomes.
-      table: The table, from the head's options.
-      sizes: The CLIP's sizes, from the file and its tensors.
-      settings: Other config values that the tensors determine.
-      unused: From the tensors that are used, those that the program contains in addition.
-      released: Whether it is one of the released retrieval programs, whose behaviour the preset `released` repeats.
+        name: Value of `--from`.
+        system: Name of the system that it becomes.
+        table: The table, from the head's options.
+        sizes: The CLIP's sizes, from the file and its tensors.
+        settings: Other config values that the tensors determine.
+        unused: From the tensors that are used, those that the program contains in addition.
+        released: Whether it is one of the released retrieval programs, whose behaviour the preset `released` repeats.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Source:
         """Find the file that a user means by `given` and read its tensors.
 
         Raises:
-          UserError: It cannot be read.
+            UserError: It cannot be read.
         """
         file = Path(given)
         if self.name == "hf" and not file.is_file():
@@ -149,7 +149,7 @@ def source_called(name: str) -> Source:
     """Return the source of that name.
 
     Raises:
-      UserError: There is none.
+        UserError: There is none.
     """
     if name not in SOURCES:
         raise UserError(f"--from: no source is named {name!r}; choose one of {', '.join(SOURCES)}")

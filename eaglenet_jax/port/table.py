@@ -29,9 +29,9 @@ class Rule:
     """Pairing of names of the source with paths of our tree.
 
     Attributes:
-      sources: Names in the PyTorch program.
-      targets: Paths in our tree, with / between parts.
-      transform: Change of layout.
+        sources: Names in the PyTorch program.
+        targets: Paths in our tree, with / between parts.
+        transform: Change of layout.
     """
 
     sources: tuple[str, ...]
@@ -54,9 +54,9 @@ class Table:
     """All rules of a source.
 
     Attributes:
-      name: Name of the source, for errors.
-      rules: Its rules.
-      unused: Names that the source may contain and that nothing is computed from.
+        name: Name of the source, for errors.
+        rules: Its rules.
+        unused: Names that the source may contain and that nothing is computed from.
     """
 
     name: str
@@ -68,12 +68,12 @@ def to_flax(table: Table, tensors: Tensors, expected: Tree) -> Tree:
     """Convert the tensors of a source to our tree, floats as float32.
 
     Args:
-      table: Table of the source.
-      tensors: Tensors of the source.
-      expected: The tree to fill, leaves with a shape (`jax.eval_shape` of the model's init).
+        table: Table of the source.
+        tensors: Tensors of the source.
+        expected: The tree to fill, leaves with a shape (`jax.eval_shape` of the model's init).
 
     Raises:
-      UserError: Lists every name that is missing, left over or of another shape.
+        UserError: Lists every name that is missing, left over or of another shape.
     """
     shapes = {path: tuple(leaf.shape) for path, leaf in _flat(expected).items()}
     filled: dict[str, np.ndarray] = {}
@@ -107,7 +107,7 @@ def to_pytorch(table: Table, tree: Tree) -> dict[str, np.ndarray]:
     """Convert our tree to the source's names and layout, bit for bit.
 
     Raises:
-      UserError: Lists the paths without a rule.
+        UserError: Lists the paths without a rule.
     """
     flat = {path: np.asarray(leaf) for path, leaf in _flat(tree).items()}
     tensors: dict[str, np.ndarray] = {}

@@ -17,8 +17,8 @@ class Transform:
     """Change of layout and its inverse, on lists, since several tensors may become one, or one several.
 
     Attributes:
-      to_flax: (source arrays, shapes of the targets) → target arrays.
-      to_pytorch: Target arrays → source arrays.
+        to_flax: (source arrays, shapes of the targets) → target arrays.
+        to_pytorch: Target arrays → source arrays.
     """
 
     to_flax: Callable[[Arrays, Sequence[Shape]], list[np.ndarray]]

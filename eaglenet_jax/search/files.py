@@ -18,11 +18,12 @@ class Plan:
     """Work to bring an index up to date.
 
     Attributes:
-      new: Files to index, absolute paths.
-      changed: Indexed files whose content has changed, absolute paths.
-      unchanged: Indexed files to leave alone, absolute paths.
-      gone: Indexed paths whose file no longer exists.
-      replaced: Files that have rows of an older content besides the current ones, with the hash of the current content.
+        new: Files to index, absolute paths.
+        changed: Indexed files whose content has changed, absolute paths.
+        unchanged: Indexed files to leave alone, absolute paths.
+        gone: Indexed paths whose file no longer exists.
+        replaced: Files that have rows of an older content besides the current ones, with the hash of the current
+            content.
     """
 
     new: tuple[Path, ...]
@@ -36,7 +37,7 @@ def find_videos(place: Path) -> list[Path]:
     """List a file itself, or all files below a folder with the suffix of a video; as `named`, sorted.
 
     Raises:
-      UserError: The place does not exist.
+        UserError: The place does not exist.
     """
     place = named(place)
     if place.is_file():
@@ -57,12 +58,12 @@ def make_plan(place: Path, files: Sequence[Path], indexed: Mapping[str, Sequence
     decides.
 
     Args:
-      place: File or folder.
-      files: Its videos, from `find_videos`.
-      indexed: States of the indexed files, by path.
+        place: File or folder.
+        files: Its videos, from `find_videos`.
+        indexed: States of the indexed files, by path.
 
     Raises:
-      UserError: A folder contains no videos while the index has some of it: a disk may not be mounted.
+        UserError: A folder contains no videos while the index has some of it: a disk may not be mounted.
     """
     present = {str(file) for file in files}
     # A file given by name is indexed whatever its suffix; a listing of its folder may leave it out.
@@ -101,7 +102,7 @@ def file_state(file: Path) -> FileState:
     """Read the state of a file.
 
     Raises:
-      OSError: It cannot be read.
+        OSError: It cannot be read.
     """
     status = file.stat()
     return FileState(content_hash(file), status.st_size, status.st_mtime_ns)

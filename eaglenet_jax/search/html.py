@@ -72,9 +72,9 @@ def cards(
     """Return a list of moments, each with a player.
 
     Args:
-      moments: Moments, best first.
-      video_url: URL of a moment's video, with the interval to play (#t=start,end).
-      frame_url: URL of the picture of one of its frames; None shows the weights of frames without pictures.
+        moments: Moments, best first.
+        video_url: URL of a moment's video, with the interval to play (#t=start,end).
+        frame_url: URL of the picture of one of its frames; None shows the weights of frames without pictures.
     """
     if not moments:
         return NOTHING

@@ -32,11 +32,11 @@ class SearchIndex:
         The model is opened at first use.
 
         Args:
-          uri: A folder, or a URI that LanceDB opens (s3://…, gs://…, az://…).
-          checkpoint: Place of its model, by default the one with which the index was created.
+            uri: A folder, or a URI that LanceDB opens (s3://…, gs://…, az://…).
+            checkpoint: Place of its model, by default the one with which the index was created.
 
         Raises:
-          UserError: There is no index.
+            UserError: There is no index.
         """
         store = Store.open(str(uri))
         known = store.settings.checkpoint
@@ -48,12 +48,12 @@ class SearchIndex:
         """Create an index, or open the existing one if it has the same model and windows.
 
         Args:
-          uri: As in `open`.
-          checkpoint: A work directory, a folder of `search export`, or a Hugging Face CLIP by folder or name.
-          rule: How videos are cut into windows, by default 12 s with an overlap of 4 s.
+            uri: As in `open`.
+            checkpoint: A work directory, a folder of `search export`, or a Hugging Face CLIP by folder or name.
+            rule: How videos are cut into windows, by default 12 s with an overlap of 4 s.
 
         Raises:
-          UserError: The existing index has another model or other windows.
+            UserError: The existing index has another model or other windows.
         """
         model = open_model(checkpoint)
         settings = StoreSettings(
@@ -68,7 +68,7 @@ class SearchIndex:
         """Encoders and head.
 
         Raises:
-          UserError: They cannot be opened, or are not those of the index.
+            UserError: They cannot be opened, or are not those of the index.
         """
         try:
             model = open_model(self._checkpoint)
@@ -106,15 +106,15 @@ class SearchIndex:
         """Find the best moments for one sentence, video or picture, best first.
 
         Args:
-          text: A sentence.
-          video: A video file.
-          image: An image file.
-          top: Most moments to return.
-          rerank: Number of the nearest windows that the model's head rescores, for a sentence only.
-          merge: Return one moment for windows that overlap.
+            text: A sentence.
+            video: A video file.
+            image: An image file.
+            top: Most moments to return.
+            rerank: Number of the nearest windows that the model's head rescores, for a sentence only.
+            merge: Return one moment for windows that overlap.
 
         Raises:
-          UserError: Not exactly one query is given, or it cannot be read.
+            UserError: Not exactly one query is given, or it cannot be read.
         """
         if (text is not None) + (video is not None) + (image is not None) != 1:
             raise UserError("give one query: a sentence, a video or a picture")

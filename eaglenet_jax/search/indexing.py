@@ -29,16 +29,16 @@ class Added:
     """Result of `add_videos`.
 
     Attributes:
-      new: New files that were indexed.
-      changed: Changed files that were indexed again.
-      unchanged: Files that were left alone.
-      dropped: Files whose rows were deleted, including those whose new content cannot be read, which are in `failed`
-        too.
-      windows: Rows that were written.
-      elsewhere: Files that another process indexed in the meantime.
-      failed: By path, why a file could not be read.
-      warnings: By path, what is wrong with a file that was indexed nevertheless.
-      seconds: Duration.
+        new: New files that were indexed.
+        changed: Changed files that were indexed again.
+        unchanged: Files that were left alone.
+        dropped: Files whose rows were deleted, including those whose new content cannot be read, which are in `failed`
+            too.
+        windows: Rows that were written.
+        elsewhere: Files that another process indexed in the meantime.
+        failed: By path, why a file could not be read.
+        warnings: By path, what is wrong with a file that was indexed nevertheless.
+        seconds: Duration.
     """
 
     new: int
@@ -60,13 +60,13 @@ def add_videos(store: Store, model: SearchModel, places: Sequence[Path], progres
     Several processes may index the same places at once.
 
     Args:
-      store: The index.
-      model: Its model.
-      places: Files and folders.
-      progress: Show progress on stderr.
+        store: The index.
+        model: Its model.
+        places: Files and folders.
+        progress: Show progress on stderr.
 
     Raises:
-      UserError: A place does not exist, or the index cannot be written.
+        UserError: A place does not exist, or the index cannot be written.
     """
     started = time.monotonic()
     places = list(dict.fromkeys(map(named, places)))

@@ -38,12 +38,12 @@ def make_app(index: SearchIndex, host: str = "127.0.0.1") -> FastAPI:
     that browsers do not play; /frames/ID/N, the picture of its frame N. Anything else is not found.
 
     Args:
-      index: The index.
-      host: The address that it will listen on. Requests for another host name are refused, so that no web page can
-        reach it by DNS rebinding.
+        index: The index.
+        host: The address that it will listen on. Requests for another host name are refused, so that no web page can
+            reach it by DNS rebinding.
 
     Raises:
-      UserError: Gradio is not installed.
+        UserError: Gradio is not installed.
     """
     try:
         import gradio

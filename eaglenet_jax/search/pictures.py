@@ -27,8 +27,8 @@ class Picture:
     """A sampled picture.
 
     Attributes:
-      pixels: [size, size, 3] uint8 RGB, the model's input.
-      small: The thumbnail.
+        pixels: [size, size, 3] uint8 RGB, the model's input.
+        small: The thumbnail.
     """
 
     pixels: np.ndarray
@@ -53,7 +53,7 @@ class VideoReader:
     """An opened video file.
 
     Raises:
-      DecodeError: The file cannot be opened or has no video stream.
+        DecodeError: The file cannot be opened or has no video stream.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,7 +98,7 @@ class VideoReader:
         gives the pictures before that, and sets `broken`.
 
         Raises:
-          DecodeError: There is no picture.
+            DecodeError: There is no picture.
         """
         step, due, given = 1 / Fraction(str(fps)), Fraction(0), False
         for time, frame in self._timed():

@@ -42,7 +42,7 @@ def picture_of(path: str, time: float) -> bytes:
     """Return a small JPEG of the picture that a video shows at `time` in seconds.
 
     Raises:
-      DecodeError: There is none.
+        DecodeError: There is none.
     """
     with _reported(path), VideoReader(Path(path)) as video:
         pictures = video.at([time])
@@ -57,7 +57,7 @@ def copy_of_moment(path: str, start: float, end: float) -> bytes:
     """Return an MP4 file (H.264, no sound) of an interval of a video; its times start at 0.
 
     Raises:
-      DecodeError: There is nothing to show.
+        DecodeError: There is nothing to show.
     """
     with _reported(path):
         return _copied(path, start, min(end, start + MOST_SECONDS), _version(path))

@@ -18,8 +18,8 @@ class IndexingLine:
     """Progress in bytes of the files, with the time left. A context manager.
 
     Args:
-      files: Files to index.
-      shown: False shows nothing.
+        files: Files to index.
+        shown: False shows nothing.
     """
 
     def __init__(self, files: Sequence[Path], shown: bool) -> None:
@@ -59,8 +59,8 @@ class IndexingLine:
         """Record that a window of a file is encoded.
 
         Args:
-          file: The file.
-          share: Part of the file that is done, between 0 and 1.
+            file: The file.
+            share: Part of the file that is done, between 0 and 1.
         """
         self._windows += 1
         self._reach(file, share)
@@ -69,8 +69,8 @@ class IndexingLine:
         """Record that a file is read.
 
         Args:
-          file: The file.
-          trouble: What was wrong with it, if anything.
+            file: The file.
+            trouble: What was wrong with it, if anything.
         """
         self._files += 1
         if trouble:

@@ -29,18 +29,18 @@ class Moment:
     """A part of a video that matches a query.
 
     Attributes:
-      rank: From 1.
-      score: Cosine of the pooled vectors, or the head's similarity where `reranked`; the two are not comparable, and
-        reranked moments come before the others.
-      reranked: Whether the head rescored it.
-      id: Id of the window (the best one of a merged moment).
-      path: File of the video.
-      start: Seconds.
-      end: Seconds.
-      thumbnail: JPEG.
-      times: Seconds of the frames that the model encoded.
-      weights: Weight that the head gave each of them for this query; None without reranking, or for a head without
-        frame weights.
+        rank: From 1.
+        score: Cosine of the pooled vectors, or the head's similarity where `reranked`; the two are not comparable, and
+            reranked moments come before the others.
+        reranked: Whether the head rescored it.
+        id: Id of the window (the best one of a merged moment).
+        path: File of the video.
+        start: Seconds.
+        end: Seconds.
+        thumbnail: JPEG.
+        times: Seconds of the frames that the model encoded.
+        weights: Weight that the head gave each of them for this query; None without reranking, or for a head without
+            frame weights.
     """
 
     rank: int
@@ -64,8 +64,8 @@ class Query:
     """An encoded query.
 
     Attributes:
-      vector: [d], unit length.
-      text: Its text features, None for a picture or video.
+        vector: [d], unit length.
+        text: Its text features, None for a picture or video.
     """
 
     vector: np.ndarray
@@ -76,7 +76,7 @@ def text_query(model: SearchModel, text: str) -> Query:
     """Encode a sentence.
 
     Raises:
-      UserError: It has no words.
+        UserError: It has no words.
     """
     features = model.encode_query(text)
     return Query(unit(np.asarray(features.pooled[0])), features)
@@ -86,7 +86,7 @@ def video_query(model: SearchModel, file: Path) -> Query:
     """Encode a whole video as one window.
 
     Raises:
-      UserError: The file cannot be read.
+        UserError: The file cannot be read.
     """
     try:
         with VideoReader(file) as video:
@@ -101,7 +101,7 @@ def image_query(model: SearchModel, file: Path) -> Query:
     """Encode a picture as a video of one frame.
 
     Raises:
-      UserError: The file cannot be read.
+        UserError: The file cannot be read.
     """
     try:
         with Image.open(file) as image:
@@ -127,16 +127,16 @@ def find(
     """Find the best moments for a query.
 
     Args:
-      store: The index.
-      model: Its model.
-      query: The encoded query.
-      top: Most moments to return.
-      rerank: Number of candidates that the head rescores; 0 for none.
-      merge: Merge windows with a better one that they overlap.
+        store: The index.
+        model: Its model.
+        query: The encoded query.
+        top: Most moments to return.
+        rerank: Number of candidates that the head rescores; 0 for none.
+        merge: Merge windows with a better one that they overlap.
 
     Raises:
-      UserError: `top` is below 1, `rerank` is negative, or reranking is impossible because the query is a picture or
-        video, or because the head needs more than frame features.
+        UserError: `top` is below 1, `rerank` is negative, or reranking is impossible because the query is a picture or
+            video, or because the head needs more than frame features.
     """
     if top < 1 or rerank < 0:
         raise UserError(f"top={top}, rerank={rerank}: give 1 or more, and 0 or more")

@@ -25,11 +25,11 @@ class ReadWindow:
     """A window of a file, ready to be encoded.
 
     Attributes:
-      file: The file.
-      window: Its row, without features.
-      frames: [M, size, size, 3] uint8, of which the first `count` are real.
-      count: Number of real frames.
-      share: Part of the file up to the end of this window, between 0 and 1.
+        file: The file.
+        window: Its row, without features.
+        frames: [M, size, size, 3] uint8, of which the first `count` are real.
+        count: Number of real frames.
+        share: Part of the file up to the end of this window, between 0 and 1.
     """
 
     file: Path
@@ -46,10 +46,10 @@ class FileEnd:
     Without windows, reason and warning, the file was skipped because another process has indexed it in the meantime.
 
     Attributes:
-      file: The file.
-      windows: Number of its windows.
-      reason: Why it has no windows.
-      warning: What is wrong with it otherwise.
+        file: The file.
+        windows: Number of its windows.
+        reason: Why it has no windows.
+        warning: What is wrong with it otherwise.
     """
 
     file: Path
@@ -66,11 +66,11 @@ def read_files(
     The threads end with the iterator.
 
     Args:
-      files: The files.
-      model: Model of the index.
-      rule: How videos are cut.
-      ahead: Most windows that wait to be taken.
-      done: done(file) is called before a file is read; True skips it.
+        files: The files.
+        model: Model of the index.
+        rule: How videos are cut.
+        ahead: Most windows that wait to be taken.
+        done: done(file) is called before a file is read; True skips it.
     """
     results: queue.Queue[ReadWindow | FileEnd | None] = queue.Queue(maxsize=ahead)
     waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()

@@ -43,11 +43,11 @@ class StoreSettings:
     """Settings that all rows of an index share.
 
     Attributes:
-      model_id: Identity of the model that computed the features.
-      checkpoint: Where that model was opened.
-      width: d.
-      frames: M.
-      rule: How videos are cut.
+        model_id: Identity of the model that computed the features.
+        checkpoint: Where that model was opened.
+        width: d.
+        frames: M.
+        rule: How videos are cut.
     """
 
     model_id: str
@@ -84,9 +84,9 @@ class FileState:
     """State of a file when it was read.
 
     Attributes:
-      hash: Hash of its content.
-      size: Bytes.
-      time: Modification time, nanoseconds.
+        hash: Hash of its content.
+        size: Bytes.
+        time: Modification time, nanoseconds.
     """
 
     hash: str
@@ -99,16 +99,16 @@ class StoredWindow:
     """A row of the index. pooled, frames and file are None if they were not read.
 
     Attributes:
-      id: From `window_id`.
-      path: File of the video.
-      start: Seconds.
-      end: Seconds.
-      times: Seconds of its real frames.
-      thumbnail: JPEG.
-      pooled: [d] float32.
-      frames: [M, d] float16, padding zero.
-      file: State of the file.
-      score: Cosine with the query of a search.
+        id: From `window_id`.
+        path: File of the video.
+        start: Seconds.
+        end: Seconds.
+        times: Seconds of its real frames.
+        thumbnail: JPEG.
+        pooled: [d] float32.
+        frames: [M, d] float16, padding zero.
+        file: State of the file.
+        score: Cosine with the query of a search.
     """
 
     id: str
@@ -140,7 +140,7 @@ class Store:
         """Open the index at `uri`; return None if there is none.
 
         Raises:
-          UserError: The index has another format.
+            UserError: The index has another format.
         """
         if "://" not in uri and not Path(uri).is_dir():
             return None  # connecting would create the folder
@@ -156,7 +156,7 @@ class Store:
         """Open the index at `uri`.
 
         Raises:
-          UserError: There is none, or it has another format.
+            UserError: There is none, or it has another format.
         """
         store = cls.there(uri)
         if store is None:
@@ -168,7 +168,7 @@ class Store:
         """Open the index at `uri`, or create it if there is none.
 
         Raises:
-          UserError: The existing index has another model or other windows.
+            UserError: The existing index has another model or other windows.
         """
         with _reported(uri):
             connection = _connect(uri)
@@ -227,8 +227,8 @@ class Store:
         """Delete the rows of files.
 
         Args:
-          paths: The files.
-          keep: By path, the content hash whose rows are kept.
+            paths: The files.
+            keep: By path, the content hash whose rows are kept.
         """
         keep = keep or {}
         conditions = [
@@ -265,7 +265,7 @@ class Store:
         printed as a warning, since the rows are intact.
 
         Args:
-          exact_rows: Most rows of a table without vector index.
+            exact_rows: Most rows of a table without vector index.
         """
         try:
             self._tidy(exact_rows)

@@ -23,12 +23,12 @@ class WindowRule:
     """Rule by which videos are cut into windows.
 
     Attributes:
-      seconds: Length of a window.
-      overlap: Seconds that a window shares with the previous one.
-      shots: Also end a window at the end of a shot.
+        seconds: Length of a window.
+        overlap: Seconds that a window shares with the previous one.
+        shots: Also end a window at the end of a shot.
 
     Raises:
-      UserError: The lengths are impossible.
+        UserError: The lengths are impossible.
     """
 
     seconds: float = 12.0
@@ -61,10 +61,10 @@ class Window(Generic[Item]):
     """An interval of a video.
 
     Attributes:
-      start: Seconds.
-      end: Seconds.
-      times: Seconds at which its sampled pictures are shown.
-      items: The sampled pictures.
+        start: Seconds.
+        end: Seconds.
+        times: Seconds at which its sampled pictures are shown.
+        items: The sampled pictures.
     """
 
     start: float
@@ -86,10 +86,10 @@ def cut_windows(
     interval without pictures gives no window.
 
     Args:
-      timed: (seconds, item) in the order of time.
-      rule: Lengths of windows.
-      length: length() returns the seconds of the video; called when `timed` has ended.
-      is_cut: is_cut(before, after) returns whether a shot ends between two consecutive items.
+        timed: (seconds, item) in the order of time.
+        rule: Lengths of windows.
+        length: length() returns the seconds of the video; called when `timed` has ended.
+        is_cut: is_cut(before, after) returns whether a shot ends between two consecutive items.
     """
     shot: _Shot[Item] | None = None
     last: Item | None = None

@@ -82,8 +82,8 @@ def read_arrays(folder: Path, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> dic
     """Read arrays by name.
 
     Args:
-      folder: The checkpoint.
-      shapes: Arrays to read; their shardings place them, by default on the first device.
+        folder: The checkpoint.
+        shapes: Arrays to read; their shardings place them, by default on the first device.
     """
     import orbax.checkpoint as ocp
 
@@ -105,11 +105,11 @@ def restore_state(folder: Path, target: PyTree) -> PyTree:
     """Restore the arrays of a checkpoint as a tree like `target`.
 
     Args:
-      folder: The checkpoint.
-      target: Arrays or `jax.ShapeDtypeStruct`; shardings, if it has any, place the arrays.
+        folder: The checkpoint.
+        target: Arrays or `jax.ShapeDtypeStruct`; shardings, if it has any, place the arrays.
 
     Raises:
-      UserError: Lists every name, shape or type by which the checkpoint and the target differ.
+        UserError: Lists every name, shape or type by which the checkpoint and the target differ.
     """
     wanted = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None))
@@ -166,8 +166,8 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     """Read the JSON part.
 
     Raises:
-      OSError: It is missing.
-      ValueError: It is damaged.
+        OSError: It is missing.
+        ValueError: It is damaged.
     """
     return json.loads((folder / "metadata/metadata").read_text())
 

@@ -50,9 +50,9 @@ class Checkpoints:
     With several processes, all of them make the same calls on one shared directory.
 
     Args:
-      directory: Created by the first save.
-      keep: Number of the newest checkpoints that are kept, in addition to the best.
-      report: Receives warning lines.
+        directory: Created by the first save.
+        keep: Number of the newest checkpoints that are kept, in addition to the best.
+        report: Receives warning lines.
     """
 
     def __init__(self, directory: str | Path, keep: int = 2, report: Callable[[str], None] = _to_stderr) -> None:
@@ -107,15 +107,15 @@ class Checkpoints:
         A step that is saved already is left unchanged.
 
         Args:
-          step: Number of updates made.
-          state: The training state.
-          metadata: JSON values.
-          best: Whether this is the best checkpoint so far, to be kept until the next best one.
+            step: Number of updates made.
+            state: The training state.
+            metadata: JSON values.
+            best: Whether this is the best checkpoint so far, to be kept until the next best one.
 
         Raises:
-          UserError: This save or the previous one could not be written (a full disk, a directory without write
-            permission); complete checkpoints stay intact.
-          ValueError: The step is saved already and `best` is True.
+            UserError: This save or the previous one could not be written (a full disk, a directory without write
+                permission); complete checkpoints stay intact.
+            ValueError: The step is saved already and `best` is True.
         """
         if step == self._saving or step in self.steps():
             if best:
@@ -145,7 +145,7 @@ class Checkpoints:
         """Wait for the save in progress.
 
         Raises:
-          UserError: It could not be written.
+            UserError: It could not be written.
         """
         manager, self._manager = self._manager, None
         if manager is None:
@@ -161,15 +161,15 @@ class Checkpoints:
         A damaged checkpoint is reported, renamed to STEP.damaged, and the previous one is used.
 
         Args:
-          target: A state of arrays or `jax.ShapeDtypeStruct`; its shardings, if it has any, place the arrays, so a
-            checkpoint may come from another number of devices.
+            target: A state of arrays or `jax.ShapeDtypeStruct`; its shardings, if it has any, place the arrays, so a
+                checkpoint may come from another number of devices.
 
         Returns:
-          (state, metadata as from `metadata`).
+            (state, metadata as from `metadata`).
 
         Raises:
-          UserError: There is none, none is readable, or its arrays have other names, shapes or types than the target's
-            (all are listed).
+            UserError: There is none, none is readable, or its arrays have other names, shapes or types than the
+                target's (all are listed).
         """
         self.close()
         damaged: list[Path] = []
@@ -199,11 +199,11 @@ class Checkpoints:
         """Restore the parameters alone, on the first device.
 
         Args:
-          which: A step, "best" or "last".
-          averaged: Restore their moving average instead (`training.ema`).
+            which: A step, "best" or "last".
+            averaged: Restore their moving average instead (`training.ema`).
 
         Raises:
-          UserError: There is no such checkpoint, or it is damaged.
+            UserError: There is no such checkpoint, or it is damaged.
         """
         step = {"best": self.best(), "last": self.latest()}.get(str(which), which)
         if step not in self.steps():

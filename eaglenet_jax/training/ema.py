@@ -16,9 +16,9 @@ class AverageState(NamedTuple):
     """State of `with_average`.
 
     Attributes:
-      inner: State of the optimiser.
-      updates_made: Number of updates.
-      average: The averaged parameters.
+        inner: State of the optimiser.
+        updates_made: Number of updates.
+        average: The averaged parameters.
     """
 
     inner: Any

@@ -20,8 +20,8 @@ class EventLog:
     """Writer of `folder/events…` (TensorBoard) and `folder/log.jsonl`. A resumed run appends to both.
 
     Args:
-      folder: None to write nothing.
-      start: Steps made before.
+        folder: None to write nothing.
+        start: Steps made before.
     """
 
     def __init__(self, folder: Path | None, start: int) -> None:

@@ -28,18 +28,18 @@ def value_and_cached_gradient(
     Micro-batch k takes every micro_batches-th example from k on, so a batch that is spread over devices stays in place.
 
     Args:
-      encode: (params, batch) → features, every leaf of both with the example as leading axis, examples independent of
-        each other; it is run twice and must give the same numbers.
-      loss: (params, features) → (scalar, aux), run once.
-      params: Parameters.
-      batch: The whole batch.
-      micro_batches: Number of micro-batches.
+        encode: (params, batch) → features, every leaf of both with the example as leading axis, examples independent of
+            each other; it is run twice and must give the same numbers.
+        loss: (params, features) → (scalar, aux), run once.
+        params: Parameters.
+        batch: The whole batch.
+        micro_batches: Number of micro-batches.
 
     Returns:
-      ((loss, aux), gradient by params).
+        ((loss, aux), gradient by params).
 
     Raises:
-      ValueError: The batch does not divide.
+        ValueError: The batch does not divide.
     """
     split = jax.tree.map(lambda leaf: micro_batches_of(leaf, micro_batches), batch)
     features = jax.tree.map(_join, jax.lax.map(lambda micro: encode(params, micro), split))
@@ -77,7 +77,7 @@ def micro_batches_of(leaf: Array, parts: int) -> Array:
     So a batch that is spread over devices stays in place.
 
     Raises:
-      ValueError: The batch does not divide.
+        ValueError: The batch does not divide.
     """
     if leaf.shape[0] % parts:
         raise ValueError(f"a batch of {leaf.shape[0]} does not divide into {parts} micro-batches")

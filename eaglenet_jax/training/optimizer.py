@@ -36,10 +36,10 @@ class Rates(NamedTuple):
     """Settings of the optimiser for one parameter.
 
     Attributes:
-      pattern: The pattern that decided.
-      lr: Learning rate.
-      decay: Decoupled weight decay.
-      frozen: Whether it is never updated.
+        pattern: The pattern that decided.
+        lr: Learning rate.
+        decay: Decoupled weight decay.
+        frozen: Whether it is never updated.
     """
 
     pattern: str
@@ -115,7 +115,7 @@ def describe_groups(config: Mapping[str, Any], params: PyTree) -> str:
     """Return a table of the groups: pattern, learning rate, decay, tensors and parameters.
 
     Raises:
-      UserError: As `parameter_rates`.
+        UserError: As `parameter_rates`.
     """
     tensors: Counter[Rates] = Counter()
     parameters: Counter[Rates] = Counter()
@@ -187,14 +187,14 @@ def make_schedule(kind: str, warmup: float, total_steps: int) -> Callable[[Any],
     Below `warmup` it is x / warmup, so the very first update is zero.
 
     Args:
-      kind: Curve after the warm-up. "cosine": the released ½(1 + cos πx), which jumps a little at the end of the
-        warm-up;
-        "warmup_cosine": the usual curve from 1 at the end of the warm-up to 0 at the end of the run; "constant": 1.
-      warmup: Length of the warm-up as a fraction of the run.
-      total_steps: Updates in the whole run.
+        kind: Curve after the warm-up. "cosine": the released ½(1 + cos πx), which jumps a little at the end of the
+            warm-up; "warmup_cosine": the usual curve from 1 at the end of the warm-up to 0 at the end of the run;
+            "constant": 1.
+        warmup: Length of the warm-up as a fraction of the run.
+        total_steps: Updates in the whole run.
 
     Raises:
-      UserError: The kind is unknown, or `warmup` is outside [0, 1).
+        UserError: The kind is unknown, or `warmup` is outside [0, 1).
     """
     curves: dict[str, Callable[[Array], Array]] = {
         "cosine": lambda x: (1 + jnp.cos(jnp.pi * x)) / 2,

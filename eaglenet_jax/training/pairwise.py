@@ -29,9 +29,9 @@ def make_pairwise(mesh: Mesh | None = None, block: int | None = None, remat: boo
     flax module, or a functools.partial of one with keyword arguments.
 
     Args:
-      mesh: Rows are spread over its data axis; columns and shared arguments are whole on every device.
-      block: Most rows that a device processes at a time, all of its rows by default.
-      remat: Recompute a block's intermediates in the backward pass instead of keeping them (with blocks only).
+        mesh: Rows are spread over its data axis; columns and shared arguments are whole on every device.
+        block: Most rows that a device processes at a time, all of its rows by default.
+        remat: Recompute a block's intermediates in the backward pass instead of keeping them (with blocks only).
     """
     if mesh is None and block is None:
         return whole

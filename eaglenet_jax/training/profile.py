@@ -16,10 +16,10 @@ class StepProfile:
     """Context manager that traces the steps first … last into a folder.
 
     Attributes:
-      folder: Where the trace is written.
-      first: First step, counted from 1; 0 traces nothing.
-      last: Last step.
-      running: Whether a trace is being recorded.
+        folder: Where the trace is written.
+        first: First step, counted from 1; 0 traces nothing.
+        last: Last step.
+        running: Whether a trace is being recorded.
     """
 
     folder: Path
@@ -32,11 +32,11 @@ class StepProfile:
         """Parse a range of steps.
 
         Args:
-          steps: "10:15", or "" for no trace.
-          folder: Where the trace is written.
+            steps: "10:15", or "" for no trace.
+            folder: Where the trace is written.
 
         Raises:
-          UserError: `steps` is anything else.
+            UserError: `steps` is anything else.
         """
         if not steps:
             return cls(folder)

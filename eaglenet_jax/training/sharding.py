@@ -33,12 +33,12 @@ def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
     """Spread a batch over the mesh along the leading axis, as global arrays.
 
     Args:
-      batch: NumPy arrays. With several processes, each gives its own slice of the global batch, in the order of the
-        processes.
-      mesh: The mesh.
+        batch: NumPy arrays. With several processes, each gives its own slice of the global batch, in the order of the
+            processes.
+        mesh: The mesh.
 
     Raises:
-      UserError: The global batch does not divide by the number of devices.
+        UserError: The global batch does not divide by the number of devices.
     """
     sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
     rows = {leaf.shape[0] for leaf in jax.tree.leaves(batch)}
@@ -58,13 +58,13 @@ def state_shardings(state: TrainState, mesh: Mesh, params: str = "replicated") -
     The step and the head's state (EagleNet's replay buffer, whose rows are drawn at random) are replicated.
 
     Args:
-      state: Arrays or their shapes.
-      mesh: The mesh.
-      params: "replicated": all of it on every device. "fsdp": parameters and moments are cut along their largest axis
-        that divides by the number of devices, except tensors of fewer than `SMALLEST_SHARDED` elements.
+        state: Arrays or their shapes.
+        mesh: The mesh.
+        params: "replicated": all of it on every device. "fsdp": parameters and moments are cut along their largest axis
+            that divides by the number of devices, except tensors of fewer than `SMALLEST_SHARDED` elements.
 
     Raises:
-      UserError: `params` is neither.
+        UserError: `params` is neither.
     """
     if params not in PARAMETER_SHARDINGS:
         raise UserError(f"config.sharding.params={params!r} is none of {', '.join(PARAMETER_SHARDINGS)}")
@@ -105,8 +105,8 @@ class Devices:
     """Devices of a run.
 
     Attributes:
-      mesh: None for a single device.
-      params: Placement of the parameters, see `state_shardings`.
+        mesh: None for a single device.
+        params: Placement of the parameters, see `state_shardings`.
     """
 
     mesh: Mesh | None
@@ -136,11 +136,12 @@ def initialize_distributed(config: Mapping[str, Any]) -> None:
     """Join this process to the others, before any device is used.
 
     Args:
-      config: cluster "none": nothing is done; "auto": Slurm, Open MPI, Kubernetes or a cloud determines the processes;
-        "explicit": coordinator ("host:port" of process 0), processes (their number) and process (this one's number) do.
+        config: cluster "none": nothing is done; "auto": Slurm, Open MPI, Kubernetes or a cloud determines the
+            processes; "explicit": coordinator ("host:port" of process 0), processes (their number) and process (this
+            one's number) do.
 
     Raises:
-      UserError: The cluster is unknown, or the other processes cannot be found or reached.
+        UserError: The cluster is unknown, or the other processes cannot be found or reached.
     """
     cluster = config["cluster"]
     if cluster == "none" or jax.distributed.is_initialized():

@@ -1,4 +1,4 @@
-"""The benchmark of galleries with runs whose parts are given."""
+"""The benchmark of galleries with fake runs."""
 
 from __future__ import annotations
 

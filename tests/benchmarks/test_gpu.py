@@ -1,4 +1,4 @@
-"""The GPU benchmark at sizes of nothing, on whatever device is there."""
+"""The GPU benchmark at tiny sizes, on any device."""
 
 from __future__ import annotations
 

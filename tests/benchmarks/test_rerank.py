@@ -1,4 +1,4 @@
-"""The rerank benchmark with a run whose parts are given."""
+"""The rerank benchmark with a fake run."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_permuting_the_batch_permutes_the_features():
     close(encode_text(CLIP, PARAMS, TOKENS[[2, 0, 1]])[0], encode_text(CLIP, PARAMS, TOKENS)[0][np.array([2, 0, 1])])
 
 
-def test_what_is_not_asked_for_does_not_change_the_rest():
+def test_optional_outputs_do_not_change_the_others():
     frames, mask = random_frames(2, 3), np.ones((2, 3), bool)
     features, patches = encode_video(CLIP, PARAMS, frames, mask)
     pooled, words = encode_text(CLIP, PARAMS, TOKENS)
@@ -77,7 +77,7 @@ def test_what_is_not_asked_for_does_not_change_the_rest():
     close(full_pooled, words[np.arange(3), [3, 2, 5]])  # end of text: the largest id
 
 
-def test_text_does_not_see_what_follows():
+def test_text_does_not_attend_to_later_tokens():
     words = encode_text(CLIP, PARAMS, TOKENS, words=True)[1]
     changed = TOKENS.copy()
     changed[:, 3] = 9

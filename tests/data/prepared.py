@@ -21,7 +21,7 @@ CAPTION_COUNTS = {"train": (3, 1, 2, 3, 1, 2, 2), "test": (2, 1, 3, 1, 1)}
 
 
 def flat_frame(split: str, video: int, frame: int) -> np.ndarray:
-    """One colour that tells split, video and frame; JPEG keeps it to within a few levels."""
+    """Return a colour that encodes split, video and frame; JPEG preserves it to within a few levels."""
     return np.full((SIZE, SIZE, 3), [20 + 30 * video, 20 + 20 * frame, 200 if split == "train" else 50], np.uint8)
 
 

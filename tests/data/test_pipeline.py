@@ -47,7 +47,7 @@ def assert_same(one: Batch, other: Batch) -> None:
 
 
 def passes(data, count: int, length: int) -> list[list[int]]:
-    """The caption ids of the first passes, in the order shown."""
+    """Return the caption ids of the first passes, in training order."""
     shown = [[int(i) for i in data[k]["text_id"]] for k in range(count * length)]
     return [list(itertools.chain(*shown[p * length : (p + 1) * length])) for p in range(count)]
 
@@ -92,7 +92,7 @@ def test_the_remainder_of_every_pass_is_dropped_and_no_caption_comes_twice(train
         assert len(set(shown)) == 12  # of 14
 
 
-def test_what_is_dropped_differs_from_pass_to_pass(train, tokenizer):
+def test_the_dropped_remainder_differs_from_pass_to_pass(train, tokenizer):
     everything = {int(i) for i in example_ids(train.captions.ids)}
     dropped = {frozenset(everything - set(shown)) for shown in passes(dataset(train, tokenizer), 6, 3)}
     assert len(dropped) > 1
@@ -236,7 +236,7 @@ def test_captions_without_words_are_named(train, tokenizer):
         dataset(with_text(train, 2, " \n"), tokenizer)
 
 
-def test_cut_captions_are_told_once_with_their_number(train, tokenizer, caplog):
+def test_truncated_captions_are_reported_once_with_their_number(train, tokenizer, caplog):
     with caplog.at_level(logging.WARNING):
         data = dataset(with_text(train, 2, "dog " * 500), tokenizer)
         data[0], data[1]
@@ -245,6 +245,6 @@ def test_cut_captions_are_told_once_with_their_number(train, tokenizer, caplog):
     ]
 
 
-def test_captions_that_all_fit_are_not_told_of(train, tokenizer, caplog):
+def test_no_report_if_all_captions_fit(train, tokenizer, caplog):
     dataset(train, tokenizer)
     assert not caplog.records

@@ -48,8 +48,8 @@ def test_arrays_hold_the_words_behind_the_start_token():
     assert not any(one[1].any() for one in found.values()) and found["verbs"].dtype == np.int32
 
 
-def test_what_is_cut_or_too_much_leaves_a_hierarchy_that_holds():
-    """A row of 14 tokens ends with code 12. A noun whose verb is left out hangs on the last one that is kept."""
+def test_truncated_syntax_is_still_consistent():
+    """A row of 14 tokens ends with code 12. A noun whose verb is dropped gets the last verb that is kept."""
     found = syntax_arrays([SYNTAX], empty_syntax(1, 1, 4, 3), max_words=14)
     np.testing.assert_array_equal(found["nouns"][0], [[2, 3], [6, 7], [0, 0], [0, 0]])
     np.testing.assert_array_equal(found["noun_verb"][0], [0, 0, 0, 0])

@@ -23,7 +23,7 @@ def hashes(shards: Path) -> dict[str, str]:
 
 @pytest.mark.extras
 @pytest.mark.filterwarnings("ignore")
-def test_beam_makes_what_processes_make(tmp_path: Path) -> None:
+def test_beam_gives_the_same_records_as_processes(tmp_path: Path) -> None:
     annotations, videos = fake("charades", tmp_path / "fake", videos=16, workers=1, progress=False)
     broken, gone = sorted(videos.iterdir())[:2]
     broken.write_bytes(b"")

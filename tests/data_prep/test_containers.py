@@ -1,4 +1,4 @@
-"""Sampling in every container, shape and rate that people have."""
+"""Sampling of videos in many containers, shapes and frame rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files, disks and processes as they are on a bad day: nothing becomes zeros, nothing is lost, one line says it."""
+"""Damaged files, full disks and killed processes: nothing becomes zeros, nothing is lost, the error is one line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOBODY = 65534
 
 @pytest.fixture(scope="module")
 def lsmdc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made-up LSMDC. Not to be changed."""
+    """An artificial LSMDC. Not to be changed."""
     folder = tmp_path_factory.mktemp("lsmdc") / "fake"
     fake("lsmdc", folder, videos=VIDEOS, workers=1, progress=False)
     return folder
@@ -151,7 +151,7 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_a_file_that_may_not_be_read_is_told_as_such(
+def test_a_file_without_read_permission_is_reported(
     open_folder: Path, write_video: WriteVideo, counting_pictures: Pictures
 ) -> None:
     path = write_video(open_folder / "video.mp4", counting_pictures(10), 10)

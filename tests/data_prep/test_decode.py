@@ -93,7 +93,7 @@ def test_a_turned_recording_is_stored_upright(tmp_path: Path, write_video: Write
         assert (video.provenance["rotation"] + degrees) % 360 == 0
 
 
-def test_a_file_that_breaks_off_gives_what_it_has_and_says_so(
+def test_a_file_that_breaks_off_gives_its_frames_and_records_it(
     tmp_path: Path, write_video: WriteVideo, counting_pictures: Pictures, frame_number: Number
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 12, (40, 48, 64, 3), dtype=np.uint8)  # so that frames take space

@@ -1,4 +1,4 @@
-"""The commands of a dataset's user: fake, doctor, build; on folders that are whole and on folders that are not."""
+"""The commands fake, doctor and build, on complete and on incomplete folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VIDEOS = 16
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made-up MSR-VTT. Not to be changed."""
+    """An artificial MSR-VTT. Not to be changed."""
     folder = tmp_path_factory.mktemp("msrvtt")
     fake("msrvtt", folder / "fake", videos=VIDEOS, workers=1, progress=False)
     return folder / "fake"
@@ -126,7 +126,7 @@ def test_a_sound_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
-def test_a_folder_of_an_earlier_version_is_described_anew_and_not_decoded_again(folder: Path) -> None:
+def test_a_folder_of_an_earlier_version_gets_a_new_manifest_without_decoding(folder: Path) -> None:
     manifest = build(folder)
     earlier = {name: manifest[name] for name in ("format", "dataset", "settings", "splits", "failed", "fingerprint")}
     (folder / "prepared/manifest.json").write_text(json.dumps(earlier))
@@ -136,7 +136,7 @@ def test_a_folder_of_an_earlier_version_is_described_anew_and_not_decoded_again(
     assert len(cached) == VIDEOS and cached == {path: path.stat().st_mtime_ns for path in cached}
 
 
-def test_missing_and_damaged_videos_are_told_left_out_and_counted(
+def test_missing_and_damaged_videos_are_reported_left_out_and_counted(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     test = [video.video_id for video in assemble("msrvtt", folder / "annotations", folder / "videos").splits["test"]]
@@ -167,7 +167,7 @@ def test_missing_and_damaged_videos_are_told_left_out_and_counted(
     assert "| test | 3 | 1 | 2 | 0 | 1 |" in report and f"- test {test[0]}: left out" in report
 
 
-def test_what_would_change_results_is_an_error_each(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_finding_that_changes_results_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "annotations/made_by_data_prep_fake.txt").unlink()
     code, found = doctor(folder, capsys)
     assert code == 1 and "test: 3 videos in the annotations, the complete files have 1000" in told(found)

@@ -1,4 +1,4 @@
-"""What is drawn is measured in the pictures, not read from the code that drew them."""
+"""Drawing, measured in the pictures and not read from the code that drew them."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_a_folder_of_another_seed_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_renderer_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_renderer_continues_where_it_stopped(tmp_path: Path) -> None:
     command = ["data_prep.moving_shapes", f"--out={tmp_path}", "--splits=train=60", "--workers=2"]
     videos = tmp_path / "videos"
     killed = run_and_kill(command, when=lambda: len(list(videos.glob("[!.]*.mp4"))) >= 5)

@@ -40,7 +40,7 @@ MOTION_AND_RELATION_OF = {
 
 
 def attributes(text: str) -> dict[str, str]:
-    """What a caption says, read from its words by their order, without the code that wrote it."""
+    """Parse a caption by the order of its words, independently of the code that wrote it."""
     words = text.split()
     found = {}
     nouns = [i for i, word in enumerate(words) if word in SHAPE_OF]
@@ -61,7 +61,7 @@ def attributes(text: str) -> dict[str, str]:
 
 
 def fits(found: dict[str, str], shown: dict[str, str | None]) -> bool:
-    """Whether a viewer could accept the caption for the clip: nothing it says is wrong."""
+    """Return whether nothing in the caption contradicts the clip."""
     if found["relation"] == "alone":  # says nothing of a second shape, nor of what the motion aims at
         found = {name: value for name, value in found.items() if name != "relation"}
         if shown["relation"] == "target" and found["motion"] in STRAIGHT:

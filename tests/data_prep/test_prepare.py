@@ -56,7 +56,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
         read_record(tmp_path / "ab" / "abc.frames")
 
 
-def test_what_is_packed_is_what_was_decoded(tmp_path: Path, shapes_entries: list[VideoEntry]) -> None:
+def test_packed_frames_equal_decoded_frames(tmp_path: Path, shapes_entries: list[VideoEntry]) -> None:
     manifest = prepare(shapes_entries, tmp_path, dataset=DATASET, **SETTINGS)
     assert manifest == json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["format"] == 1 and manifest["dataset"] == DATASET
@@ -116,7 +116,7 @@ def test_new_captions_are_packed_without_decoding_again(tmp_path: Path, shapes_e
     assert record["captions"][0].decode() == "word " * 500
 
 
-def test_other_settings_or_another_file_are_decoded_anew(tmp_path: Path, two_videos: list[VideoEntry]) -> None:
+def test_other_settings_or_another_file_are_decoded_again(tmp_path: Path, two_videos: list[VideoEntry]) -> None:
     settings = FrameSettings(1.0, 16)
     paths = {record_path(tmp_path, entry, settings) for entry in two_videos}
     paths |= {record_path(tmp_path, two_videos[0], other) for other in (FrameSettings(2.0, 16), FrameSettings(1.0, 8))}

@@ -28,7 +28,7 @@ def tree(*words):
 
 
 class Trees:
-    """A pipeline that knows the trees of a few texts."""
+    """Fake pipeline with the trees of a few texts."""
 
     def __init__(self, *trees):
         self.trees = {" ".join(token.text for token in one): one for one in trees}
@@ -108,7 +108,7 @@ def test_a_model_that_is_not_there_is_named():
 
 @pytest.mark.extras
 @pytest.mark.parametrize("model", ["json", "tests", "./tests", "README.md", "./nothing", "a..b"])
-def test_what_is_no_pipeline_is_said_in_one_line(model):
+def test_a_missing_pipeline_is_one_line(model):
     with pytest.raises(UserError, match=r"--model=.*; install spaCy") as caught:
         load_spacy(model)
     assert "\n" not in str(caught.value)

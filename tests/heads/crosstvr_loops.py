@@ -101,7 +101,7 @@ class Loops:
         return np.array([[softmax(list(self.logits(i, j)))[1] for j in count[1]] for i in count[0]])
 
     def loss(self, videos, texts):
-        """Of given negatives: a video for each text, a text for each video."""
+        """Compute the loss of given negatives: a video for each text, a text for each video."""
         count = len(self.text.words)
         pairs = [(i, i, 1) for i in range(count)] + [(i, videos[i], 0) for i in range(count)]
         pairs += [(texts[j], j, 0) for j in range(count)]

@@ -105,7 +105,7 @@ def syntax(count):
 
 @functools.cache
 def head_params(head, seed: int = 0):
-    """Parameters of a head, made by its loss; of the compiled program only their start is left."""
+    """Initialise the parameters of a head through its loss, of which only the initialisation is compiled."""
     text, video = features(3)
 
     @jax.jit
@@ -118,7 +118,7 @@ def head_params(head, seed: int = 0):
 
 @functools.partial(jax.jit, static_argnums=0)
 def scores(head, params, text, video, draws):
-    """Prepared and scored."""
+    """Prepare texts and videos and score them."""
     variables = {"params": params}
     texts = head.apply(variables, text, method="prepare_text")
     videos = head.apply(variables, video, method="prepare_video")

@@ -31,7 +31,7 @@ def softmax(values):
 
 
 def best(values, count):
-    """Positions of the highest values, best first; fewer where there are fewer."""
+    """Return the positions of the highest values, best first; all if there are fewer."""
     return sorted(range(len(values)), key=lambda i: -values[i])[:count]
 
 

@@ -84,7 +84,7 @@ def test_scores_equal_the_equations_in_loops(changes):
 
 
 def test_loss_and_gradient_equal_the_loops():
-    """As of SHE-Net; the encoders stay as they are, so by parameters alone. The first stage draws the negatives."""
+    """As in SHE-Net's test, by parameters alone since the encoders are frozen. The first stage draws the negatives."""
     step = 1e-6
     with jax.enable_x64(True):
         text, video = features()
@@ -182,7 +182,7 @@ def test_the_gallery_is_the_first_stage_and_a_rerank_both_ways():
     assert (placed.v2t.greater == (both.v2t > np.diagonal(both.v2t)).sum(0)).all()
 
 
-def test_dropout_is_of_what_is_added_alone():
+def test_dropout_applies_only_to_residual_terms():
     asked: dict[str, tuple[int, ...]] = {}
 
     class Recording(Draws):
@@ -226,7 +226,7 @@ def test_a_first_stage_with_other_settings_is_refused():
     CROSSTVR.clone(first=XPool(WIDTH)).start_from_head(params, compute, {})
 
 
-def test_what_is_missing_or_wrong_is_named():
+def test_missing_tokens_and_wrong_settings_are_named():
     _, video = features()
     head = CROSSTVR.clone(tokens=TokenShape(7, 9, "another"))
     assert head.video_extra(2)["tokens"].shape == (2, FRAMES, 7, 9) and not head.uses_patches

@@ -1,4 +1,4 @@
-"""What holds for every head: permutation, independence of the gallery, padding, finite gradients, the pairwise
+"""Properties of every head: permutation, independence of the gallery, padding, finite gradients, the pairwise
 contract.
 """
 
@@ -50,7 +50,7 @@ def _taken(tree, rows):
     return jax.tree.map(lambda leaf: leaf[np.asarray(rows)], tree)
 
 
-def test_what_a_head_explains_belongs_to_its_pairs(case):
+def test_explanations_belong_to_their_pairs(case):
     """Weights sum to 1 over real frames and over candidates; an energy is there only if it was trained."""
     head, params, _, _ = case
     text, video = features(3)

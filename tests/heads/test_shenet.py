@@ -1,4 +1,4 @@
-"""SHE-Net against its equations in loops, and what its syntax may and may not change."""
+"""SHE-Net against its equations in loops, and the influence of the captions' syntax."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLOSE = 2e-7  # jax's attention, in the transformer over frames, takes its softm
 
 
 def ragged_syntax() -> dict[str, np.ndarray]:
-    """No verb; ten nouns, three verbs; nothing at all; one of each, in several tokens."""
+    """Syntax of four captions: no verb; ten nouns and three verbs; no words; one of each, in several tokens."""
     syntax = empty_syntax(4, 3, 10, 4)
     syntax["nouns"][0, :2] = [[2, 4], [5, 6]]
     syntax["adjectives"][0, :2] = [[1, 2], [4, 5]]

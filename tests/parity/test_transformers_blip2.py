@@ -109,7 +109,7 @@ def test_the_layers_equal_transformers(blip2):
     np.testing.assert_allclose(found, expected.numpy(), atol=3e-6)
 
 
-def test_what_a_file_lacks_or_another_encoder_needs_stays_as_it_was(blip2, tmp_path):
+def test_parts_that_a_file_lacks_keep_their_start(blip2, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     folder, *_ = blip2

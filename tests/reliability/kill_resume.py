@@ -82,13 +82,13 @@ def _kill(run: subprocess.Popen[str], workdir: Path, chance: random.Random) -> s
 
 
 def _ended(run: subprocess.Popen[str]) -> str:
-    """Waits → "" for success, or what it said."""
+    """Wait for a run; return "" for success, else its output."""
     _, complaint = run.communicate()
     return "" if run.returncode == 0 else f"exit {run.returncode}: {complaint.strip().splitlines()[-1:]}"
 
 
 def _numbers(line: dict[str, Any]) -> dict[str, Any]:
-    """Of a log line, what does not depend on the clock or the machine."""
+    """Return the part of a log line that does not depend on the clock or the machine."""
     return {k: v for k, v in line.items() if not k.endswith(("clips_per_second", "data_wait", "memory"))}
 
 
@@ -99,7 +99,7 @@ def _last_state(checkpoints: Path) -> dict[str, Any]:
 
 
 def differences(workdir: Path, expected: Path) -> list[str]:
-    """What is not bit for bit the same in two finished runs."""
+    """List the differences of two finished runs, compared bit for bit."""
     found = []
     for stage in STAGES:
         ours, theirs = workdir / stage, expected / stage
@@ -143,7 +143,7 @@ def kill_and_resume(root: Path, kills: int, devices: int, steps: int = 20, seed:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Flags → runs → 0 if all passed."""
+    """Run the kills that the flags ask for; return 0 if all passed."""
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.kill_resume", description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--devices", type=int, default=1, help="CPU devices of the run")

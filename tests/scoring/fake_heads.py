@@ -40,7 +40,7 @@ class NoisyAttention(Head):
 
 
 class Counting(NoisyAttention):
-    """Counts how often score is traced, that is compiled."""
+    """Head that counts how often its score is traced, hence compiled."""
 
     traces = 0
 
@@ -59,7 +59,7 @@ class Cosine(Head):
 
 
 class Leaky(NoisyAttention):
-    """Looks at the other captions of the block: its scores are centred over the texts."""
+    """Head whose scores depend on the other captions of the block: they are centred over the texts."""
 
     def score(self, text: Any, video: Any, draws: Draws, aux: bool = False) -> PairScores:
         similarity = super().score(text, video, draws).similarity

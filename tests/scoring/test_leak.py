@@ -33,7 +33,7 @@ def test_a_head_that_looks_at_the_other_captions_is_caught() -> None:
 
 
 def same_position_gets_a_bonus(text_rows, video_rows):
-    """As where a video is pooled with the caption of its own row."""
+    """Leak of a head that pools a video with the caption of its own row."""
     scores = SIMILARITY[np.ix_(text_rows, video_rows)].copy()
     np.fill_diagonal(scores, scores.diagonal() + 1)
     return scores

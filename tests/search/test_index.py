@@ -1,4 +1,4 @@
-"""The whole way, from files to moments, with LanceDB: changes, kills, rivals, bad input."""
+"""Index and search with LanceDB, from files to moments: changed files, kills, concurrent processes, bad input."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_an_answer_is_refined_from_a_thousand_rows_or_more(index, monkeypatch, l
     assert factors[0] * limit >= 1000 and factors[0] >= 10
 
 
-def test_what_is_no_index_is_refused(tmp_path):
+def test_a_foreign_table_is_refused_as_index(tmp_path):
     import lancedb
     import pyarrow as pa
 
@@ -281,7 +281,7 @@ def start(pause, *arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_a_killed_process_leaves_whole_files_and_another_goes_on(shapes, index, tmp_path):
+def test_a_killed_process_leaves_whole_files_and_another_continues(shapes, index, tmp_path):
     uri = tmp_path / "index"
     SearchIndex.create(uri, "demo")
     for _ in range(2):

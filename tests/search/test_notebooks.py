@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, in an empty folder, at the sizes that learn nothing."""
+"""The notebooks run from top to bottom, in an empty folder, at tiny sizes."""
 
 from __future__ import annotations
 

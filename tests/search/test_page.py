@@ -27,7 +27,7 @@ from tests.search.clips import COLORS, write_colours, write_shapes
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    """Six clips, one of them in a form that browsers do not play, one under a name that is meant badly."""
+    """Six clips, one of them in a format that browsers do not play, one with a malicious name."""
     folder = tmp_path_factory.mktemp("page")
     videos = folder / "videos"
     captions = write_shapes(videos, 6)

@@ -31,12 +31,12 @@ def test_pictures_at_times_are_those_of_the_pass(colours):
             assert np.array_equal(picture, passed[time])
 
 
-def test_times_after_the_end_give_what_there_is(colours):
+def test_times_after_the_end_give_the_existing_pictures(colours):
     with VideoReader(colours) as video:
         assert len(video.at([5.5, 99.0])) == 1
 
 
-def test_a_broken_file_gives_what_comes_before(colours, tmp_path):
+def test_a_broken_file_gives_the_pictures_before_the_damage(colours, tmp_path):
     broken = tmp_path / "broken.mkv"
     write_colours(broken, COLORS)
     broken.write_bytes(broken.read_bytes()[: broken.stat().st_size * 2 // 3])

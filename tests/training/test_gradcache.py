@@ -25,7 +25,7 @@ def _encode(params: Any, batch: Any) -> Any:
 
 
 def _loss(params: Any, features: Any) -> Any:
-    """Every pair against every other, noise by pair, features kept as the next state: as a head's loss does."""
+    """Loss like a head's: all pairs, noise by pair, features kept as the next state."""
     text, video = features
     noise = Draws(jax.random.key(2), train=True).uniform("noise", (text.id[:, None], video.id[None, :]), ())
     pooled = jnp.sum(video.frames * video.mask[..., None], 1) / jnp.sum(video.mask, 1)[:, None]

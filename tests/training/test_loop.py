@@ -16,7 +16,7 @@ from eaglenet_jax.training.state import TrainState
 
 
 class Recorder:
-    """Stands for checkpoints, live line and event log: keeps what it is given."""
+    """Fake of checkpoints, live line and event log that records its calls."""
 
     def __init__(self) -> None:
         self.saved: list[tuple[int, int, bool]] = []
@@ -34,7 +34,7 @@ class Recorder:
 
 
 class StopAt:
-    """A preemption that comes during a step."""
+    """Preemption that is requested during a step."""
 
     signal = signal.SIGTERM
 

@@ -19,7 +19,7 @@ WIDTH = 4
 
 
 class PairHead(Head):
-    """A head with everything that stands in pairwise's way: parameters, draws, aux, a scan with a carry, two passes."""
+    """Head with everything that is difficult for pairwise: parameters, draws, aux, a scan with a carry, two passes."""
 
     hidden: int = 6
 

@@ -10,7 +10,7 @@ from eaglenet_jax.training.preemption import SIGNALS, Preemption
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_noted_and_the_step_goes_on(number: signal.Signals) -> None:
+def test_a_signal_is_recorded_and_the_step_completes(number: signal.Signals) -> None:
     before = [signal.getsignal(one) for one in SIGNALS]
     with Preemption() as preemption:
         assert not preemption.requested()

@@ -1,11 +1,11 @@
-"""Decoding once from the start, as data_prep does, against OpenCV seeking to every frame, as the released programs do.
+"""Benchmark of decoding: one pass from the start, as data_prep does, and OpenCV seeking to every frame, as released.
 
     python -m benchmarks.decode --videos=DIR [--files='msrvtt*'] [--json]
 
 One frame a second of every video below DIR, to RGB in memory, one thread each, in turn for every file. Counted is CPU
-time, which other programs on the machine do not lengthen. Also: the share of frames that are equal to the bit, what
-data_prep's whole way (resize, crop, JPEG) takes, and the size on disk per hour of video. Needs opencv-python-headless
-for the other side; without it only our own side is measured, and it says so.
+time, which other programs on the machine do not lengthen. Also: the share of frames that are equal to the bit, the time
+of data_prep's whole processing (resize, crop, JPEG), and the size on disk per hour of video. Needs
+opencv-python-headless for the seeking side; without it only our own side is measured, which is printed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""EagleNet with its graph computed as it is defined: what the folded scoring is compared with.
+"""EagleNet with its graph computed by definition, to compare the folded scoring with.
 
-All nodes, relations and layers of every pair, over dense adjacency matrices, as `layers/rgat.py` writes them.
+All nodes, relations and layers of every pair, over dense adjacency matrices, as in `layers/rgat.py`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from eaglenet_jax.layers.stochastic_text import candidates, frame_similarities
 
 
 class DenseEagleNet(EagleNet):  # type: ignore[misc]  # as EagleNet
-    """The same numbers from the same parameters as EagleNet with its graph, in score and loss.
+    """EagleNet with a dense graph: the same numbers from the same parameters, in score and loss.
 
-    What `prepare_video` computes of the graph ahead is not read. all_nodes: whether aux has the outputs of the last
-    layer's nodes, [Bt, Bv, n, H, d]. No similarity depends on them, so a compiler drops most of their work where they
-    are not asked for.
+    The graph part of `prepare_video` is not read.
+
+    Attributes:
+        all_nodes: Return the outputs of the last layer's nodes in aux, [Bt, Bv, n, H, d]. No similarity depends on
+          them, so
+            a compiler drops most of their work unless they are returned.
     """
 
     all_nodes: bool = False

@@ -2,8 +2,8 @@
 
     python -m benchmarks.gallery runs/siblings/*/seed_0 [--split=test] [--rounds=5] [--json]
 
-Scores are those of `evaluate`: of all pairs, or of a first stage and its best candidates again. The best checkpoint of
-every run, everything compiled before, the runs in turn in every round.
+Scores are those of `evaluate`: of all pairs, or of a first stage and its rescored candidates. Uses the best checkpoint
+of every run; everything is compiled before, and the runs take turns in every round.
 """
 
 from __future__ import annotations

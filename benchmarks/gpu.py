@@ -3,7 +3,7 @@
     benchmarks/gpu.sh [--out DIR] [--profile] [--tiny]
 
 1000 texts × 1000 videos with 12 and with 64 frames, in float32 at precision `highest`, in float32 at the device's
-default (TF32 on NVIDIA) and in bfloat16; and the dense formulations beside ours at a size that they can run.
+default (TF32 on NVIDIA) and in bfloat16; and the dense formulations and ours at a size that they can run.
 """
 
 from __future__ import annotations

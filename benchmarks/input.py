@@ -4,8 +4,8 @@
 
 Read are shuffled training batches of uint8 frames. PIL decodes the same kind of frames one after the other in this
 process, from JPEG bytes that are in memory already. All ways take turns in every round, and medians are compared.
-Without --prepared a folder of MovingShapes clips is made for the while, at 224 px and at the image size of the CLIP.
-The step is timed by itself: where it runs on the CPU, workers share the cores with it.
+Without --prepared a temporary folder of MovingShapes clips is rendered, at 224 px and at the image size of the CLIP.
+The step is timed alone: on the CPU, workers would share the cores with it.
 """
 
 from __future__ import annotations

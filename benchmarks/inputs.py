@@ -33,7 +33,7 @@ class Sizes:
 
 @struct.dataclass
 class GivenNoise(Draws):
-    """Draws whose candidate noise was drawn before: a program with it holds no loop of a random number generator.
+    """Draws with given candidate noise, so that a program has no loop of a random number generator.
 
     given: [Bt, 1, S, d], for the texts that are scored.
     """

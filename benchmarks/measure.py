@@ -14,8 +14,8 @@ import numpy as np
 def interleaved(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """Measure seconds of each function in each round. Every round runs all in turn, after one untimed call.
 
-    So what disturbs the machine for a while disturbs all alike; compare medians. A function returns when its result is
-    there, not when it is under way.
+    So a temporary load of the machine affects all alike; compare medians. A function must return when its result is
+    ready, not when it is dispatched.
     """
     for function in functions.values():
         function()

@@ -3,7 +3,7 @@
     python -m benchmarks.scoring [--json] [--scaling] [--frames 12 --candidates 20 --texts 32 --videos 32 …]
 
 All ways are run in turn in every round, on all cores, and medians are compared. All compute the same numbers: the
-program fails if they differ by more than 1e-5 in float32. PyTorch is left out where it is not installed.
+program fails if they differ by more than 1e-5 in float32. PyTorch is left out if it is not installed.
 """
 
 from __future__ import annotations

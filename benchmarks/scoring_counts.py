@@ -9,7 +9,7 @@ from benchmarks.inputs import Sizes
 
 
 def dense_products(sizes: Sizes, adjacency: bool = False) -> dict[str, float]:
-    """Every relation projects every node in every layer, for every pair.
+    """Count products if every relation projects every node in every layer, for every pair.
 
     adjacency: messages are products with n × n matrices, one a relation, mostly zeros; otherwise they go along the
     edges that there are, n² in all.

@@ -21,7 +21,7 @@ class TorchDense:
     """EagleNet's scoring with the released switches and parameters of the Flax head; videos have all their frames."""
 
     def __init__(self, head: EagleNet, params: Mapping[str, Any], device: str = "cpu", dtype: str = "float32") -> None:
-        """params: the head's own tree. Raises ValueError on a head with other switches than the released ones."""
+        """Copy the head's parameters. Raises ValueError on a head with other switches than the released ones."""
         import jax
         import torch
 
@@ -37,7 +37,7 @@ class TorchDense:
         return self.torch.tensor(np.asarray(x, np.float32), device=device, dtype=getattr(self.torch, dtype))
 
     def score(self, text: np.ndarray, frames: np.ndarray, noise: np.ndarray, block: int = BLOCK) -> np.ndarray:
-        """text: [Nt, d], frames: [Nv, M, d], noise: [Nt, S, d], shared by all videos → similarity [Nt, Nv]."""
+        """Score text [Nt, d] and frames [Nv, M, d] with noise [Nt, S, d], shared by all videos → [Nt, Nv]."""
         torch = self.torch
         with torch.inference_mode():
             tensors = [self._tensor(x, self.device, self.dtype) for x in (text, frames, noise)]
@@ -73,7 +73,7 @@ class TorchDense:
         return torch.sum(unit(generated, dim=-1) * unit(pooled, dim=-1), dim=-1)
 
     def _layer(self, x: Any, parameters: Any, frames: int) -> tuple[Any, Any]:
-        """Outputs of all nodes [pairs, n, H, k], and the mean text–frame edge weight of each text [pairs, S + 1]."""
+        """Return outputs of all nodes [pairs, n, H, k], and mean text–frame edge weights of texts [pairs, S + 1]."""
         torch = self.torch
         frame, text = slice(0, frames), slice(frames, x.shape[1])
         edges = {TEXT_TEXT: [(text, text)], FRAME_FRAME: [(frame, frame)], TEXT_FRAME: [(text, frame), (frame, text)]}
@@ -98,7 +98,7 @@ class TorchDense:
         return self.torch.nn.functional.layer_norm(x, x.shape[-1:], parameters["scale"], parameters["bias"], 1e-5)
 
     def _pool(self, text: Any, frames: Any) -> Any:
-        """X-Pool: frames [videos, M, d] pooled for each text [texts, videos, d]."""
+        """Pool frames [videos, M, d] for each text [texts, videos, d] as X-Pool does."""
         torch, parameters = self.torch, self.params["pooling"]
         frames = self._norm(frames, "norm1")
         query = self._linear(self._norm(text, "norm1"), parameters["query"])

@@ -39,7 +39,7 @@ def has_torch() -> bool:
 def make_ways(
     sizes: Sizes, dtype: str = "float32", names: Sequence[str] = tuple(TITLES), device: str = "cpu"
 ) -> dict[str, Callable[[], np.ndarray]]:
-    """name → a function that scores the whole gallery from its features and returns [Nt, Nv] on the host.
+    """Build functions by name that score the whole gallery from its features and return [Nt, Nv] on the host.
 
     dtype: compute type of the head. device: PyTorch's. (a) needs PyTorch installed.
     (a) gets the noise of the candidates as an argument, the others draw it. The dense ways go over blocks of 8 texts ×

@@ -3,7 +3,7 @@
     python -m benchmarks.search [--rows=10000,100000] [--folder=DIR] [--encode] [--json]
 
 Rows come from 10,000 seeded clusters of unit vectors, cosine 0.8 within a cluster, with the frame features of 12 frames
-of width 512 beside them, through the same functions that `search index` and `search query` use. Queries are new members
+of width 512, through the same functions that `search index` and `search query` use. Queries are new members
 of clusters; recall is against exact cosines of all rows, computed apart. 1,000,000 rows take 20 GB of disk.
 """
 

@@ -5,7 +5,7 @@
 "features": the step on given features: head, losses, Langevin sampling and optimiser, CLIP frozen. "whole": with
 both encoders, forward and backward. "parts": where the time goes, by programs of their own. Both sides take turns in
 every round, on all cores, and medians are compared. PyTorch's frames are normalised before the clock starts, ours
-within the step. PyTorch is left out where it is not installed.
+within the step. PyTorch is left out if it is not installed.
 """
 
 from __future__ import annotations

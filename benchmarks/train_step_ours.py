@@ -55,7 +55,7 @@ class Measured:
 
 
 def measured_system(sizes: StepSizes) -> Measured:
-    """EagleNet with the released MSR-VTT settings of the CLIP size (those of B/32 for the tiny one), random parameters.
+    """Build EagleNet with the released MSR-VTT settings of the CLIP size (the tiny one's are B/32's), at random.
 
     Two things are left out on both sides of a comparison: token shift, which transformers' CLIPModel does not have, and
     the rounding of CLIP's parameters to float16.
@@ -135,7 +135,7 @@ class OurStep:
 
 
 def our_parts(measured: Measured, sizes: StepSizes, words: int) -> dict[str, Callable[[], Any]]:
-    """Parts of the step by name, each with its gradient where it has one, each a program of its own.
+    """Build the parts of the step by name, each with its gradient if it has one, as separate programs.
 
     "head": both losses of the similarities without energies. "Langevin": one call of the sampler. A step that is one
     program can be faster than their sum; energies of the batch's pairs are in none of them.

@@ -1,5 +1,6 @@
-"""The training step in PyTorch as the released program does it: transformers' CLIPModel, the dense head, and an
-optimiser that goes over the tensors one by one.
+"""Training step in PyTorch as the released program computes it.
+
+transformers' CLIPModel, the dense head, and an optimiser that updates the tensors one by one.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class TorchBertAdam:
         self.moments = [(torch.zeros_like(leaf), torch.zeros_like(leaf)) for leaf in parameters.values()]
 
     def step(self) -> None:
-        """One update from the gradients of the leaves; leaves without one stay."""
+        """Run one update from the gradients of the leaves; leaves without one are unchanged."""
         torch, x = self.torch, self.updates / TOTAL_STEPS
         factor = x / 0.1 if x < 0.1 else (1 + math.cos(math.pi * x)) / 2
         self.updates += 1
@@ -60,7 +61,7 @@ class TorchBertAdam:
                 leaf.add_(update, alpha=-lr * factor)
 
     def clear(self) -> None:
-        """Forgets the gradients."""
+        """Reset the gradients."""
         for leaf, _, _ in self.rows:
             leaf.grad = None
 
@@ -88,7 +89,7 @@ class TorchClip:
         return {f"clip/{name}": leaf for name, leaf in self.model.named_parameters() if leaf.requires_grad}
 
     def inputs(self, batch: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
-        """Tokens, and normalised frames [B, M, 3, H, W] float32, as the released program's loader gives them."""
+        """Return tokens and normalised frames [B, M, 3, H, W] float32, as the released program's loader does."""
         mean, deviation = np.array(PIXEL_MEAN, np.float32), np.array(PIXEL_STD, np.float32)
         pixels = ((batch["frames"].astype(np.float32) / 255 - mean) / deviation).transpose(0, 1, 4, 2, 3)
         tensor = self.torch.tensor
@@ -118,7 +119,7 @@ class TorchStep:
         self.optimizer = TorchBertAdam(parameters, _rates(settings, parameters))
 
     def __call__(self) -> float:
-        """One step; the loss before it."""
+        """Run one step; return the loss before it."""
         self.optimizer.clear()
         text, frames = self.inputs
         if self.clip is not None:
@@ -146,7 +147,7 @@ def whole_step(measured: Measured, sizes: StepSizes, words: int, device: str) ->
 
 
 def torch_parts(measured: Measured, sizes: StepSizes, words: int, device: str) -> dict[str, Callable[[], Any]]:
-    """The same parts as `our_parts`."""
+    """Build the same parts as `our_parts`."""
     clip = TorchClip(measured.clip, measured.params["clip"], device, sizes.dtype)
     head = _head(measured, device)
     tokens, frames = clip.inputs(random_batch(sizes, measured.clip, words))
@@ -199,7 +200,7 @@ def _features(head: TorchHead, measured: Measured, sizes: StepSizes) -> tuple[An
 
 
 def _rates(settings: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Rates of leaves, by the released rules on PyTorch's names. Nothing is frozen: leaves without gradient stay."""
+    """Return rates of leaves, by the released rules on PyTorch's names. Nothing is frozen."""
     released = {**settings, "groups": ((".*", {}),)}
     tree = {name: jax.ShapeDtypeStruct(tuple(leaf.shape), "float32") for name, leaf in parameters.items()}
     return {name: (rate.lr, rate.decay) for name, rate in parameter_rates(released, tree).items()}

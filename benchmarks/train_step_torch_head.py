@@ -80,7 +80,7 @@ class TorchHead(TorchDense):
     def loss(
         self, text: Any, frames: Any, buffer: TorchBuffer, draws: TorchDraws, energies: bool = True
     ) -> tuple[Any, TorchBuffer]:
-        """text [B, d], frames [B, M, d] → loss, new buffer. energies: energy-aware matching too."""
+        """Compute loss and new buffer of text [B, d], frames [B, M, d]. energies: with energy-aware matching."""
         torch, head = self.torch, self.head
         similarity, pooled, radius = self._pairs(text, frames, draws)
         unit = torch.nn.functional.normalize
@@ -119,7 +119,7 @@ class TorchHead(TorchDense):
         return torch.sum(unit(generated, dim=-1) * unit(pooled, dim=-1), dim=-1), pooled, radius
 
     def _pooled(self, text: Any, frames: Any, draws: TorchDraws) -> Any:
-        """`_pool` with dropout."""
+        """Do the same as `_pool`, with dropout."""
         torch, parameters = self.torch, self.params["pooling"]
         frames = self._norm(frames, "norm1")
         query = self._linear(self._norm(text, "norm1"), parameters["query"])

@@ -236,7 +236,7 @@ class PreparedDataset:
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """How frames were chosen of a file besides their rate, where it is not the default: `Sampling`'s fields."""
+        """Fields of `Sampling` besides the frame rate that differ from their defaults."""
         settings = self.manifest["settings"]
         return {name: settings[name] for name in ("first_seconds", "timestamps") if settings.get(name)}
 

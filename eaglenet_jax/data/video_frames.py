@@ -21,10 +21,12 @@ Video = str | os.PathLike[str] | np.ndarray  # a file, or frames [M, H, W, 3] ui
 
 @dataclasses.dataclass(frozen=True)
 class FrameRule:
-    """Which frames of a video a model reads.
+    """Choice of the frames of a video that a model reads.
 
-    size: pixels of a frame's side. max_frames: the most frames of a video. sampling: frames a second of a file, and up
-    to which second; the frames of an array are taken as they are.
+    Attributes:
+        size: Side of a frame in pixels.
+        max_frames: Most frames of a video.
+        sampling: Frames a second of a file, and up to which second; all frames of an array are used.
     """
 
     size: int
@@ -34,10 +36,12 @@ class FrameRule:
 
 @dataclasses.dataclass(frozen=True)
 class VideoFrames:
-    """Frames of a video, [m, size, size, 3] uint8 RGB, 1 ≤ m ≤ max_frames.
+    """Frames of a video.
 
-    id: uint32, of the file's name without its suffix, or of an array's content. incomplete: why a file ended before
-    its end, None for a whole one.
+    Attributes:
+        id: uint32, of the file's name without its suffix, or of an array's content.
+        frames: [m, size, size, 3] uint8 RGB, 1 ≤ m ≤ max_frames.
+        incomplete: Why decoding stopped before the end of the file, None if it did not.
     """
 
     id: np.uint32

@@ -218,12 +218,10 @@ class CrossTvr(Head):
                 f"{type(source).__name__}; start from a run of the first stage"
             )
         own, theirs = _settings(self.first), _settings(source)
-        if different := [
-            f"{name} is {theirs[name]} there and {own[name]} here" for name in own if theirs[name] != own[name]
-        ]:
+        if different := [f"{name} is {theirs[name]}, not {own[name]}" for name in own if theirs[name] != own[name]]:
             raise UserError(
-                f"CrossTVR's first stage is not that of the run that it starts from: {'; '.join(different)}; set "
-                "config.head.first.head as it is there"
+                f"CrossTVR's first stage is not that of the run that it starts from: there {'; '.join(different)}; set "
+                "config.head.first.head to the run's values"
             )
         if isinstance(head, CrossTvr):
             return super().start_from_head(params, head, trained)

@@ -84,7 +84,9 @@ def config_from_open_clip(file: Path, tensors: Tensors) -> ClipConfig:
         model = json.loads(file.read_text())["model_cfg"]
         vision, text = dict(model["vision_cfg"]), dict(model["text_cfg"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is no readable open_clip_config.json ({error}); copy it beside the weights") from error
+        raise UserError(
+            f"{file} is no readable open_clip_config.json ({error}); copy it next to the weights"
+        ) from error
     # Values of absent fields, which are the only ones that our CLIP computes.
     plain: dict[str, object] = {"timm_model_name": None, "hf_model_name": None, "mlp_ratio": 4.0, "ls_init_value": None}
     plain |= {"attentional_pool": False, "pool_type": "tok", "no_ln_pre": False, "output_tokens": False}

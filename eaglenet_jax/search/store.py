@@ -136,7 +136,7 @@ class Store:
         self._table = table
 
     @classmethod
-    def there(cls, uri: str) -> Store | None:
+    def open_existing(cls, uri: str) -> Store | None:
         """Open the index at `uri`; return None if there is none.
 
         Raises:
@@ -158,7 +158,7 @@ class Store:
         Raises:
             UserError: There is none, or it has another format.
         """
-        store = cls.there(uri)
+        store = cls.open_existing(uri)
         if store is None:
             raise UserError(f"there is no index at {uri}; make one with `search index VIDEOS --index={uri}`")
         return store

@@ -218,7 +218,7 @@ def test_a_first_stage_with_other_settings_is_refused():
     params = random_params(CROSSTVR)
     assert CROSSTVR.start_from_head(params, Clip4Clip(WIDTH), {}) == params
     other = Clip4Clip(WIDTH, temporal="transformer", mask_padding=False)
-    message = "mask_padding is False there and True here; temporal is transformer there and mean here; .*first.head"
+    message = "there mask_padding is False, not True; temporal is transformer, not mean; .*first.head"
     for head in (other, CROSSTVR.clone(first=other)):
         with pytest.raises(UserError, match=message):
             CROSSTVR.start_from_head(params, head, {})

@@ -39,7 +39,7 @@ def run(given: argparse.Namespace) -> int:
 def _open(given: argparse.Namespace) -> SearchIndex:
     asked = {"seconds": given.window, "overlap": given.overlap, "shots": given.shots or None}
     rule = {name: value for name, value in asked.items() if value is not None}
-    store = Store.there(given.index)
+    store = Store.open_existing(given.index)
     if store is None:
         return SearchIndex.create(given.index, given.checkpoint or DEFAULT_CHECKPOINT, WindowRule(**rule))
     for name, value in rule.items():

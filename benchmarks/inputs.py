@@ -52,7 +52,7 @@ def text_noise(sizes: Sizes, texts: TextFeatures, draws: Draws) -> np.ndarray:
 
 
 def released_fields(sizes: Sizes, dtype: str = "float32") -> dict[str, Any]:
-    """Fields of EagleNet, or of a subclass, with the released switches."""
+    """Return the fields of EagleNet, or of a subclass, with the released switches."""
     return {
         "width": sizes.width,
         "frames": sizes.frames,

@@ -112,7 +112,7 @@ class GivenFeatures:
     def head_loss(
         self, params: Any, features: tuple[Any, Any], head_state: Any, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], Any]:
-        """The head's loss."""
+        """Compute the head's loss."""
         return self.system.head_loss(params, features, head_state, draws, pairwise)
 
 

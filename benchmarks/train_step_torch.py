@@ -134,13 +134,13 @@ class TorchStep:
 
 
 def features_step(measured: Measured, sizes: StepSizes, device: str) -> TorchStep:
-    """The step without encoders."""
+    """Build the step without encoders."""
     head = _head(measured, device)
     return TorchStep(head, None, measured.settings, _features(head, measured, sizes))
 
 
 def whole_step(measured: Measured, sizes: StepSizes, words: int, device: str) -> TorchStep:
-    """The step with both encoders."""
+    """Build the step with both encoders."""
     clip = TorchClip(measured.clip, measured.params["clip"], device, sizes.dtype)
     batch = clip.inputs(random_batch(sizes, measured.clip, words))
     return TorchStep(_head(measured, device), clip, measured.settings, batch)

@@ -34,7 +34,7 @@ class TorchDraws:
         return self.torch.randn(*shape, device=self.device)
 
     def permutation(self, name: str, count: int, *folds: int) -> Any:
-        """A random order."""
+        """Draw a random order."""
         return self.torch.randperm(count, device=self.device)
 
     def dropout(self, x: Any, rate: float) -> Any:
@@ -55,7 +55,7 @@ class TorchHead(TorchDense):
     """EagleNet's training loss with the released switches, parameters of the Flax head as leaves with gradients."""
 
     def __init__(self, head: EagleNet, params: Mapping[str, Any], device: str = "cpu") -> None:
-        """Raises ValueError on a head with other switches than the released ones."""
+        """Copy the head's parameters. Raises ValueError on a head with other switches than the released ones."""
         super().__init__(head, params, device)
         released = head.support == "mean" and head.loss_kind == "sigmoid" and head.candidate_noise == "uniform"
         energies = head.energy in ("mlp", "bilinear") and head.energy_pooling == "avg" and head.eam_negatives
@@ -137,7 +137,7 @@ class TorchHead(TorchDense):
         return -torch.nn.functional.logsigmoid(signs * logits).sum() / len(similarity)
 
     def energy(self, text: Any, frames: Any) -> Any:
-        """Energies of texts [..., d] with frames [..., M, d] that have the same leading axes."""
+        """Compute energies of texts [..., d] with frames [..., M, d] that have the same leading axes."""
         torch, parameters, unit = self.torch, self.params["energy_function"], self.torch.nn.functional.normalize
         if self.head.energy == "bilinear":
             asked = self._linear(unit(text, dim=-1), parameters["text_map"])
@@ -160,7 +160,7 @@ class TorchHead(TorchDense):
     def samples(
         self, buffer: TorchBuffer, count: int, draws: TorchDraws, call: int
     ) -> tuple[tuple[Any, Any], TorchBuffer]:
-        """Ends of `count` chains, text and video, and the buffer with them in front."""
+        """Return the ends of `count` chains, text and video, and the buffer with them in front."""
         torch, settings = self.torch, self.head.sampler
         chains = []
         rows = draws.permutation("buffer_rows", settings.buffer_rows, call)

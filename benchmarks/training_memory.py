@@ -61,7 +61,7 @@ def pairwise_loss(sizes: Sizes, way: str) -> tuple[EagleNet, Callable[..., Any]]
 
 
 def initial_params(head: EagleNet) -> Any:
-    """Parameters of the pairwise part."""
+    """Initialise the parameters of the pairwise part."""
     key = jax.random.key(0)
     return head.init(key, *one_pair(head), head.initial_state(), Draws(key), whole, method="loss")["params"]
 

@@ -57,7 +57,7 @@ class DemoData:
         return f"python -m data_prep.demo --root={root} {flags}" + (" --syntax" if self.syntax else "")
 
     def is_prepared(self) -> bool:
-        """Whether the prepared folder is complete."""
+        """Return whether the prepared folder is complete."""
         return read_manifest(self.folder) is not None and (not self.syntax or has_syntax(self.folder))
 
 

@@ -49,7 +49,7 @@ RELATION_WORDS = {
 
 
 def first_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption that mentions every attribute, so that it fits no other combination."""
+    """Return a caption that mentions every attribute, so that it fits no other combination."""
     return _clause(scene, rng, progressive=False)
 
 

@@ -146,5 +146,5 @@ def draw_split(split: str, count: int, seed: int) -> list[Scene]:
 
 
 def draw_splits(splits: Mapping[str, int], seed: int) -> dict[str, list[Scene]]:
-    """Scenes of every split asked for. A split's scenes do not depend on which other splits are drawn."""
+    """Draw the scenes of every requested split, which do not depend on the other splits drawn."""
     return {split: draw_split(split, count, seed) for split, count in splits.items()}

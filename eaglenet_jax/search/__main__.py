@@ -1,4 +1,5 @@
-"""Search your own videos:
+"""Command line of the search over your own videos.
+
 python -m eaglenet_jax.search index VIDEOS --index=FOLDER --checkpoint=runs/demo
 python -m eaglenet_jax.search query "a dog runs up the stairs" --index=FOLDER --rerank=100
 python -m eaglenet_jax.search serve --index=FOLDER

@@ -153,9 +153,9 @@ def _folders(prepared: Path | None, size: int) -> Iterator[list[Path]]:
     with tempfile.TemporaryDirectory() as root:
         yield [
             ensure_moving_shapes(
-                DemoData(Path(root), splits={"train": MADE_CLIPS}, fps=MADE_FPS, size=each), progress=False
+                DemoData(Path(root), splits={"train": MADE_CLIPS}, fps=MADE_FPS, size=side), progress=False
             )
-            for each in dict.fromkeys((CLIP_SIZE, size))
+            for side in dict.fromkeys((CLIP_SIZE, size))
         ]
 
 

@@ -84,7 +84,7 @@ def require_folder(path: Path, what: str) -> None:
 def check_entries(entries: Sequence[VideoEntry]) -> None:
     """Raise UserError for no videos, repeated ids, a video without a caption, or a caption without words."""
     if not entries:
-        raise UserError("The annotations name no video.")
+        raise UserError("The annotations name no video; check the annotation files.")
     _refuse_repeated("video", (entry.video_id for entry in entries))
     _refuse_repeated("caption", (caption_id for entry in entries for caption_id, _ in entry.captions))
     uncaptioned = [entry.video_id for entry in entries if not entry.captions]

@@ -111,8 +111,8 @@ def examine(
     assembly: Assembly, settings: FrameSettings, out: Path, *, workers: int, progress: bool = True
 ) -> Examination:
     """Read every file's header and first frame, and decode a few files completely to time it."""
-    here = [entry for entry in assembly.entries if entry.path.is_file()]
-    results = map_in_processes(_probe, here, workers=workers, title="Looking at videos", progress=progress)
+    present = [entry for entry in assembly.entries if entry.path.is_file()]
+    results = map_in_processes(_probe, present, workers=workers, title="Looking at videos", progress=progress)
     probes = dict(results)
     too_short = 1 / settings.fps
     splits = {}
@@ -139,10 +139,10 @@ def examine(
     if assembly.several_files:
         text = f"{len(assembly.several_files)} videos have several files; the first by name is taken"
         findings.append(Finding(text, False, "", tuple(assembly.several_files)))
-    unused = assembly.files_here - len(here) - sum(len(files) - 1 for files in assembly.several_files.values())
+    unused = assembly.files_here - len(present) - sum(len(files) - 1 for files in assembly.several_files.values())
     if unused > 0:
         findings.append(Finding(f"{unused} files belong to no video of this variant", False))
-    usable = [(entry, probes[entry.video_id]) for entry in here if probes[entry.video_id].reason is None]
+    usable = [(entry, probes[entry.video_id]) for entry in present if probes[entry.video_id].reason is None]
     estimate = _estimate(usable, settings, out, workers) if usable else None
     if estimate and estimate.bytes_needed > estimate.bytes_free:
         text = f"{estimate.bytes_needed / 1e9:.1f} GB are needed, {estimate.bytes_free / 1e9:.1f} GB are free at {out}"

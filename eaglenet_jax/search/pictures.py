@@ -100,13 +100,13 @@ class VideoReader:
         Raises:
             DecodeError: There is no picture.
         """
-        step, due, given = 1 / Fraction(str(fps)), Fraction(0), False
+        step, due, any_picture = 1 / Fraction(str(fps)), Fraction(0), False
         for time, frame in self._timed():
             if time + CLOCK_TICK >= due:
                 due = ((time + CLOCK_TICK) // step + 1) * step
-                given = True
+                any_picture = True
                 yield float(time), _upright(frame)
-        if not given:
+        if not any_picture:
             raise DecodeError(self.broken or "it has no frames")
 
     def at(self, times: Sequence[float]) -> list[np.ndarray]:

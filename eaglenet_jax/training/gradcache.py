@@ -47,9 +47,9 @@ def value_and_cached_gradient(
     numbers = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]  # ids and masks have no gradient
 
     def loss_of(params: PyTree, floats: list[Array]) -> tuple[Array, Any]:
-        given = iter(floats)
+        remaining = iter(floats)
         return loss(
-            params, jax.tree.unflatten(structure, [next(given) if is_number else leaf for leaf, is_number in both])
+            params, jax.tree.unflatten(structure, [next(remaining) if is_number else leaf for leaf, is_number in both])
         )
 
     both = list(zip(leaves, numbers, strict=True))

@@ -37,8 +37,8 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _open(given: argparse.Namespace) -> SearchIndex:
-    asked = {"seconds": given.window, "overlap": given.overlap, "shots": given.shots or None}
-    rule = {name: value for name, value in asked.items() if value is not None}
+    options = {"seconds": given.window, "overlap": given.overlap, "shots": given.shots or None}
+    rule = {name: value for name, value in options.items() if value is not None}
     store = Store.open_existing(given.index)
     if store is None:
         return SearchIndex.create(given.index, given.checkpoint or DEFAULT_CHECKPOINT, WindowRule(**rule))

@@ -1,4 +1,4 @@
-"""Energy of a text–video pair, low for a match (SYSTEMS.md section 2.6)."""
+"""Energy of a text–video pair, low for a match (docs/systems.md section 2.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replay buffer of the Langevin sampler: ends of earlier chains, where new ones start (SYSTEMS.md section 2.6)."""
+"""Replay buffer of the Langevin sampler: ends of earlier chains, where new ones start (docs/systems.md section 2.6)."""
 
 from __future__ import annotations
 

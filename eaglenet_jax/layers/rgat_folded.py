@@ -3,7 +3,7 @@
 Frames and texts are kept apart, and every array has two leading axes: texts × videos, with size 1 where nothing depends
 on that axis. In the first layer the frames do not depend on the text, so `prepare_frames` computes their part once per
 video; deeper layers run the same functions with frames that have a text axis. Three identities save the rest of the
-work (SYSTEMS.md section 5):
+work (docs/systems.md section 5):
 
     a · (W^h x) = (W^hᵀ a) · x                      logits from one folded vector a head, no projection
     Σ_j α_ij (W^h x_j) = W^h (Σ_j α_ij x_j)         mix first and project after, where receivers are fewer than senders

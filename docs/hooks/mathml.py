@@ -8,7 +8,8 @@ import re
 from latex2mathml.converter import convert
 
 FORMULA = re.compile(
-    r'<(?P<tag>span|div) class="arithmatex">\\(?P<open>[(\[])(?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
+    r'<(?P<tag>span|div) class="arithmatex">\\(?P<open>[(\[])(?P<latex>.*?)\\[)\]]</(?P=tag)>',
+    re.DOTALL,
 )
 
 
@@ -26,5 +27,7 @@ def on_page_content(content: str, **_: object) -> str:
 
 def _mathml(found: re.Match[str]) -> str:
     block = found["open"] == "["
-    formula = convert(html.unescape(found["latex"]).strip(), display="block" if block else "inline")
+    formula = convert(
+        html.unescape(found["latex"]).strip(), display="block" if block else "inline"
+    )
     return f'<div class="formula">{formula}</div>' if block else formula

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -18,23 +21,32 @@ def _python(document: Path) -> str:
     return "\n".join(re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL))
 
 
-def _batches():
-    rng = np.random.default_rng(0)
-    tokens = np.zeros((4, 20), np.int32)
-    tokens[:, :3] = [49406, 320, 49407]
-    ids = np.arange(4, dtype=np.uint32)
-    frames = rng.integers(0, 256, size=(4, 6, 48, 48, 3), dtype=np.uint8)
-    return [{"text_id": ids, "tokens": tokens, "video_id": ids, "frames": frames, "frame_mask": np.ones((4, 6), bool)}]
+# Prints what the pasted program made, in a form that can be checked.
+REPORT = """
+import json
+import numpy as np
+print(json.dumps({
+    "scores": scores.shape,
+    "losses": np.asarray(losses).tolist(),
+    "gradient": float(np.abs(gradients["clip"]["vision"]["projection"]).max()),
+    "steps": data.steps,
+}))
+"""
 
 
 @pytest.mark.slow
-def test_steps_encoders_scores_and_heads_in_ones_own_code(capsys):
-    names = {"batches": _batches()}
-    exec(_python(DOCS / "training.md").replace('"demo:tiny"', '"demo:tiny,clip4clip"'), names)
-    assert int(names["state"].step) == 1 and np.isfinite(names["metrics"]["loss"])
-    assert names["scores"].shape == (4, 4) and capsys.readouterr().out == "25.0\n"  # four equal captions
-    assert names["losses"].shape == (3,) and np.isfinite(names["losses"]).all()
-    assert np.abs(names["gradients"]["clip"]["vision"]["projection"]).max() > 0
+def test_steps_encoders_scores_and_heads_in_ones_own_code(tmp_path):
+    file = tmp_path / "own_loop.py"
+    file.write_text(_python(DOCS / "training.md") + REPORT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, file.name], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    loop, recall, report = ran.stdout.splitlines()[-3:]
+    made = json.loads(report)
+    assert re.fullmatch(rf"{made['steps']} steps, loss [\d.]+", loop) and made["steps"] > 1
+    assert 0 <= float(recall.removeprefix("R@1 ")) <= 100
+    assert made["scores"][0] == made["scores"][1] > 1 and made["gradient"] > 0
+    assert len(set(made["losses"])) == 3 and all(0 < loss < 10 for loss in made["losses"])
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Formulas of the site as MathML, written when the site is built: pages need no script and no other server."""
+"""Formulas of the site as MathML, written at build time: pages need no script and no server."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.moving_shapes.render import render
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
@@ -61,6 +63,18 @@ def test_the_tutorial_computes_eaglenet_by_hand_and_learns(tmp_path, monkeypatch
     assert pictures == {picture.name for picture in (DOCS / "pictures").glob("*.png")}
     shown = set(re.findall(r"\]\(pictures/(\S+?)\)", (DOCS / "tutorial.md").read_text()))
     assert shown == pictures
+
+
+@pytest.mark.slow
+def test_the_readmes_python_scores_two_sentences_and_two_clips(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    render(tmp_path, splits={"test": 2}, workers=1, progress=False)
+    for clip, name in zip(sorted((tmp_path / "videos").iterdir()), ("first.mp4", "second.mp4"), strict=True):
+        clip.rename(tmp_path / name)
+    names = {}
+    exec(_python(ROOT / "README.md").replace('"runs/demo"', '"demo"'), names)
+    scores = names["model"].score(names["texts"], names["videos"])
+    assert scores.shape == (2, 2) and len(set(scores.flat)) == 4 and (abs(scores) <= 1).all()
 
 
 @pytest.mark.parametrize("document", PROSE, ids=lambda path: str(path.relative_to(ROOT)))

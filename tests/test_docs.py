@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import eaglenet_jax
 from data_prep.moving_shapes.render import render
 
 ROOT = Path(__file__).parents[1]
@@ -99,3 +101,11 @@ def test_nothing_links_to_an_address_that_is_to_be_filled_in():
 def test_every_page_is_in_the_sites_menu():
     menu = re.findall(r"^  - [^:]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     assert sorted(menu) == sorted(page.name for page in DOCS.glob("*.md"))
+
+
+def test_the_api_reference_has_every_public_name():
+    shown = re.findall(r"^::: eaglenet_jax\.(\S+)$", (DOCS / "api.md").read_text(), re.MULTILINE)
+    for entry in shown:
+        module, _, name = entry.rpartition(".")
+        assert hasattr(importlib.import_module(f"eaglenet_jax.{module}"), name), entry
+    assert {entry.rpartition(".")[2] for entry in shown} >= set(eaglenet_jax.__all__)

@@ -1,4 +1,4 @@
-"""Scores of all pairs in PyTorch as the released programs compute them, written from SYSTEMS.md's equations.
+"""Scores of all pairs in PyTorch as the released programs compute them, written from docs/systems.md's equations.
 
 Per pair: one graph of n = M + 1 + S nodes. Every relation projects every node, in every layer, the last one included,
 and all nodes of the last layer get their messages. Python loops over blocks of 8 texts × 8 videos.

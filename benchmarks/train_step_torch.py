@@ -32,7 +32,7 @@ from eaglenet_jax.training.optimizer import parameter_rates
 
 
 class TorchBertAdam:
-    """The released optimiser (SYSTEMS.md section 2.7). parameters: by name; rates: (lr, decay) by name."""
+    """The released optimiser (docs/systems.md section 2.7). parameters: by name; rates: (lr, decay) by name."""
 
     def __init__(self, parameters: Mapping[str, Any], rates: Mapping[str, tuple[float, float]]) -> None:
         import torch

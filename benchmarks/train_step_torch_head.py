@@ -1,4 +1,4 @@
-"""EagleNet's training loss in PyTorch as the released program computes it, written from SYSTEMS.md's equations.
+"""EagleNet's training loss in PyTorch as the released program computes it, written from docs/systems.md's equations.
 
 A dense graph of all nodes and relations for every pair, energies on concatenated vectors, Langevin sampling by autograd
 in a Python loop.

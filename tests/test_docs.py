@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 COLUMNS = 100
+SOURCES = ("eaglenet_jax", "data_prep", "configs", "benchmarks", "tests")
+CITATION = r"docs/systems\.md sections? (\d(?:\.\d)?(?:(?:, | and )\d(?:\.\d)?)*)"
 
 
 def _python(document: Path) -> str:
@@ -109,3 +111,16 @@ def test_the_api_reference_has_every_public_name():
         module, _, name = entry.rpartition(".")
         assert hasattr(importlib.import_module(f"eaglenet_jax.{module}"), name), entry
     assert {entry.rpartition(".")[2] for entry in shown} >= set(eaglenet_jax.__all__)
+
+
+def test_sections_that_the_code_cites_exist():
+    sections = set(re.findall(r"^##+ (\d+(?:\.\d+)?)", (DOCS / "systems.md").read_text(), re.MULTILINE))
+    sources = [path for folder in SOURCES for path in (ROOT / folder).rglob("*.py")]
+    cited = [
+        (path.name, number)
+        for path in sources
+        for numbers in re.findall(CITATION, path.read_text())
+        for number in re.findall(r"[\d.]*\d", numbers)
+    ]
+    assert len(cited) > 20
+    assert not [each for each in cited if each[1] not in sections]

@@ -1,4 +1,4 @@
-"""A transformer over the frames of a video: CLIP4Clip's `seqTransf` (SYSTEMS.md section 4)."""
+"""A transformer over the frames of a video: CLIP4Clip's `seqTransf` (docs/systems.md section 4)."""
 
 from __future__ import annotations
 

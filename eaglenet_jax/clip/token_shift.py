@@ -1,4 +1,4 @@
-"""TS2-Net's token shift (SYSTEMS.md section 1): some patches of a frame are taken from the frame before or after."""
+"""TS2-Net's token shift (docs/systems.md section 1): some patches of a frame come from the frame before or after."""
 
 from __future__ import annotations
 

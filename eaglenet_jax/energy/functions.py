@@ -1,4 +1,4 @@
-"""Energy of a text–video pair: low where they belong together (SYSTEMS.md section 2.6)."""
+"""Energy of a text–video pair: low where they belong together (docs/systems.md section 2.6)."""
 
 from __future__ import annotations
 

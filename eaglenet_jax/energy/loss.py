@@ -1,4 +1,4 @@
-"""Loss that trains an energy-based model: low energy for true pairs, high for others (SYSTEMS.md section 2.6)."""
+"""Loss that trains an energy-based model: low energy for true pairs, high for others (docs/systems.md section 2.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Energy-aware matching: the energy, its sampler and its replay buffer as one loss (SYSTEMS.md section 2.6)."""
+"""Energy-aware matching: the energy, its sampler and its replay buffer as one loss (docs/systems.md section 2.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replay buffer: where chains of the Langevin sampler start, and where their ends are kept (SYSTEMS.md section 2.6)."""
+"""Replay buffer: where chains of the Langevin sampler start and their ends are kept (docs/systems.md section 2.6)."""
 
 from __future__ import annotations
 

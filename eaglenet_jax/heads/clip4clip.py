@@ -1,5 +1,5 @@
 """CLIP4Clip: the mean of frame features against the text, with or without a transformer over the frames before it
-(SYSTEMS.md section 4).
+(docs/systems.md section 4).
 
 Luo et al., CLIP4Clip, Neurocomputing 2022. The smallest possible head.
 """

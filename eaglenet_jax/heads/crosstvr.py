@@ -1,4 +1,4 @@
-"""CrossTVR: a second stage that looks at the patches of the few videos that a first stage chose (SYSTEMS.md section 4).
+"""CrossTVR: a second stage that looks at the patches of the few videos a first stage chose (docs/systems.md section 4).
 
 Dai et al., Fine-grained Text-Video Retrieval with Frozen Image Encoders (eq. 1–7). There is no public code; what the
 paper leaves open is listed as assumed in docs/DIFFERENCES.md. The first stage is any other head, trained before and

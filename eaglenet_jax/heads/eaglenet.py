@@ -1,4 +1,4 @@
-"""EagleNet: a graph of text candidates and frames picks the text, which pools the frames (SYSTEMS.md section 2).
+"""EagleNet: a graph of text candidates and frames picks the text, which pools the frames (docs/systems.md section 2).
 
 Chen et al., EagleNet, CVPR 2026. Defaults are the preset `ours`; the fields are the switches of docs/DIFFERENCES.md.
 """

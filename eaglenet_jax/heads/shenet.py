@@ -1,4 +1,4 @@
-"""SHE-Net: the syntax of a caption guides what is looked at in a video (SYSTEMS.md section 4, eq. 1–29 of the paper).
+"""SHE-Net: the syntax of a caption guides attention in a video (docs/systems.md section 4, eq. 1–29 of the paper).
 
 Yu et al., SHE-Net: Syntax-Hierarchy-Enhanced Text-Video Retrieval. There is no public code; what the paper leaves open
 is listed as assumed in docs/DIFFERENCES.md. Verbs choose frames, nouns choose patches in the frames of their verb.

@@ -1,4 +1,4 @@
-"""T-MASS: a text is a cloud whose radius depends on the video (SYSTEMS.md sections 2.1 and 4).
+"""T-MASS: a text is a cloud whose radius depends on the video (docs/systems.md sections 2.1 and 4).
 
 Wang et al., Text Is MASS, CVPR 2024. Its first public evaluation pooled a video with its own caption, which leaks;
 here every text scores every video alike.

@@ -1,4 +1,4 @@
-"""X-Pool: the text pools the frames of every video by attention (SYSTEMS.md sections 2.3 and 4).
+"""X-Pool: the text pools the frames of every video by attention (docs/systems.md sections 2.3 and 4).
 
 Gorti et al., X-Pool, CVPR 2022.
 """

@@ -1,4 +1,4 @@
-"""X-Pool's frame pooling: a text attends to the frames of a video and gets one vector (SYSTEMS.md section 2.3).
+"""X-Pool's frame pooling: a text attends to the frames of a video and gets one vector (docs/systems.md section 2.3).
 
 Everything that does not depend on the text is folded into the video once. With W_q, b_q the query projection, k_j, v_j
 the keys and values of one attention head and W_o the output projection,

@@ -1,4 +1,4 @@
-"""Losses of a batch of matching pairs: text i belongs to video i (SYSTEMS.md section 2.5)."""
+"""Losses of a batch of matching pairs: text i belongs to video i (docs/systems.md section 2.5)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Relational graph attention over frames and text candidates: parameters and the readable, dense definition.
 
-This file says what the network is, over one adjacency matrix a relation (SYSTEMS.md section 2.2). `rgat_folded.py`
+This file says what the network is, over one adjacency matrix a relation (docs/systems.md section 2.2). `rgat_folded.py`
 computes the same read-out from the same parameters without the waste; tests hold the two together.
 
 Nodes are ordered frames, text, candidates: n = M + 1 + S.

@@ -3,7 +3,7 @@
 Frames and texts are kept apart, and every array has two leading axes: texts × videos, with size 1 where nothing depends
 on that axis. In the first layer the frames do not depend on the text, so all that concerns frames alone is computed
 once per video by `prepare_frames`; deeper layers run the same functions with frames that have grown a text axis. Three
-identities carry the rest (SYSTEMS.md section 5):
+identities carry the rest (docs/systems.md section 5):
 
     a · (W^h x) = (W^hᵀ a) · x                      logits from one folded vector a head, no projection
     Σ_j α_ij (W^h x_j) = W^h (Σ_j α_ij x_j)         mix first and project after, where receivers are fewer than senders

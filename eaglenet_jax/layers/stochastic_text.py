@@ -1,4 +1,4 @@
-"""Stochastic text of T-MASS: a text becomes a cloud whose radius depends on the video (SYSTEMS.md section 2.1)."""
+"""Stochastic text of T-MASS: a text becomes a cloud whose radius depends on the video (docs/systems.md section 2.1)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def toward(
 ) -> Float[Array, "*pairs d"]:
     """Support text t + R ∘ (p − t)/|p − t|: the text moved toward the target p as far as its cloud reaches.
 
-    SYSTEMS.md section 2.4.
+    docs/systems.md section 2.4.
     """
     return at_least_float32(text) + radius * unit(target - text)
 

@@ -8,7 +8,7 @@ from eaglenet_jax.clip.token_shift import shifted_tokens, token_shift
 
 
 def slow_token_shift(x: np.ndarray, lengths: list[int]) -> np.ndarray:
-    """SYSTEMS.md section 1, token by token. Frames from lengths[b] on take no part."""
+    """docs/systems.md section 1, token by token. Frames from lengths[b] on take no part."""
     shifted = x.copy()
     tokens = x.shape[2]
     fold = tokens // 7

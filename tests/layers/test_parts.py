@@ -1,4 +1,4 @@
-"""Losses, unit vectors, stochastic text and frame pooling against loops written from SYSTEMS.md."""
+"""Losses, unit vectors, stochastic text and frame pooling against loops written from docs/systems.md."""
 
 from __future__ import annotations
 

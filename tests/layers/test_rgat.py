@@ -90,7 +90,7 @@ def test_folded_equals_dense_in_float32():
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_paper_readout_cannot_see_frame_frame_edges(layers):
-    """SYSTEMS.md section 3: averaged before LeakyReLU, the frames' half of an edge weight is the same for all texts."""
+    """docs/systems.md section 3: averaged before LeakyReLU, the frames' half of an edge is alike for all texts."""
     variables = GraphParameters(GraphShape(8, layers)).init(jax.random.key(1))
     frames, texts, mask = _inputs(1, 8, 5, 4, jnp.float32)
     found = {}
@@ -104,7 +104,7 @@ def test_paper_readout_cannot_see_frame_frame_edges(layers):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_dense_layer_is_the_written_sum(shared):
-    """Loops over nodes, relations and heads, from SYSTEMS.md section 2.2; frames 0 and 1, texts 2 to 4."""
+    """Loops over nodes, relations and heads, from docs/systems.md section 2.2; frames 0 and 1, texts 2 to 4."""
     shape = GraphShape(4, 2, heads=2, shared_residual=shared)
     layer = GraphParameters(shape).apply(GraphParameters(shape).init(jax.random.key(5)))[0]
     assert layer.residual.shape == (4, 1 if shared else 2, 2)

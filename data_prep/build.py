@@ -7,7 +7,6 @@ them an error.
 
 from __future__ import annotations
 
-import argparse
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,10 @@ from data_prep.annotations import first_few
 from data_prep.assemble import Assembly, add_dataset_arguments, assemble, check_numbers
 from data_prep.beam_decoding import fill_cache_on_beam
 from data_prep.cache import fill_cache
-from data_prep.command import run_command
 from data_prep.prepare import prepare
 from data_prep.report import report
 from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
 
 
@@ -84,7 +83,7 @@ def build(
 
 def main(argv: Sequence[str]) -> int:
     """Builds what the flags name and says what came out."""
-    parser = argparse.ArgumentParser("python -m data_prep.build", description=__doc__, allow_abbrev=False)
+    parser = Parser("python -m data_prep.build", description=__doc__)
     add_dataset_arguments(parser)
     parser.add_argument("--strict", action="store_true", help="a missing or undecodable video is an error")
     parser.add_argument(

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from eaglenet_jax.config.checking import check_config
 from eaglenet_jax.config.loading import config_hash
 from eaglenet_jax.data.pipeline import text_batches
 from eaglenet_jax.errors import UserError
@@ -21,7 +22,7 @@ from eaglenet_jax.metrics.saved_scores import SavedScores, save_scores
 from eaglenet_jax.reports.claims import claimed
 from eaglenet_jax.reports.results import Selection, StageResult
 from eaglenet_jax.runs.convert import converted_parameters
-from eaglenet_jax.runs.experiment import Experiment, check_config, open_experiment
+from eaglenet_jax.runs.experiment import Experiment, open_experiment
 from eaglenet_jax.runs.saved_config import saved_config
 from eaglenet_jax.runs.split import (
     Evaluation,

@@ -202,7 +202,7 @@ LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
 from data_prep.build import main
-from data_prep.command import run_command
+from eaglenet_jax.command import run_command
 run_command(main)
 """
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.assemble import check_numbers
-from data_prep.prepare import prepare
+from data_prep.cache import FrameSettings
+from data_prep.prepare import Decoding, prepare
 from data_prep.readers.msrvtt import read_msrvtt_json
 from eaglenet_jax.command import Parser, run_command
 
@@ -31,11 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     manifest = prepare(
         read_msrvtt_json(flags.annotations, flags.videos),
         flags.out,
-        dataset=flags.annotations.stem,
-        fps=flags.fps,
-        size=flags.size,
-        workers=flags.workers,
-        allow_missing=flags.allow_missing,
+        {"dataset": flags.annotations.stem},
+        FrameSettings(flags.fps, flags.size),
+        Decoding(workers=flags.workers, allow_missing=flags.allow_missing),
     )
     for split, counts in manifest["splits"].items():
         print(f"{split}: {counts['videos']} videos, {counts['captions']} captions")

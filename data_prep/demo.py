@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from data_prep.cache import FrameSettings
 from data_prep.lock import alone_in
 from data_prep.moving_shapes.render import DEFAULT_SPLITS, RENDERER_VERSION, render
-from data_prep.prepare import prepare, read_manifest
+from data_prep.prepare import Decoding, prepare, read_manifest
 from data_prep.readers.msrvtt import read_msrvtt_json
 from data_prep.syntax.storing import ensure_grammar_syntax, has_syntax
 from eaglenet_jax.command import Parser, run_command
@@ -73,11 +74,9 @@ def ensure_moving_shapes(data: DemoData, *, workers: int | None = None, progress
             prepare(
                 read_msrvtt_json(annotation_file, data.source / "videos"),
                 data.folder,
-                dataset="moving_shapes",
-                fps=data.fps,
-                size=data.size,
-                workers=workers,
-                progress=progress,
+                {"dataset": "moving_shapes"},
+                FrameSettings(data.fps, data.size),
+                Decoding(workers, progress),
             )
     if data.syntax:
         with alone_in(data.source):

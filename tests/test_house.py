@@ -43,7 +43,7 @@ def tracked_files() -> list[Path]:
 # Imports ------------------------------------------------------------------------------------------------------------
 
 # What a part may import of this project, besides itself: modules, or packages with all that is in them.
-BOTTOM = {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.draws"}
+BOTTOM = {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.draws", "eaglenet_jax.progress"}
 LAYERS = {"eaglenet_jax.clip", "eaglenet_jax.layers", "eaglenet_jax.energy"}
 CONTRACT = {"eaglenet_jax.heads.interface"}
 BELOW_RUNS = (

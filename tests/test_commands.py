@@ -93,7 +93,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "eaglenet_jax.evaluate": {
         "tests/runs/test_evaluate_command.py": "workdir checkpoint similarity baseline postprocess report json config "
         "from split save noise-seeds check-leak captions-per-video text-ids video-ids captions query-bank",
-        "tests/test_commands.py": "temperature validation ties v2t-among",
+        "tests/test_commands.py": "temperature qb-temperature validation ties v2t-among",
         "eaglenet_jax/evaluate.py": "shuffle-frames step",
     },
     "eaglenet_jax.report": {
@@ -222,5 +222,8 @@ def test_the_flags_of_a_matrix_change_its_numbers(tmp_path, capsys):
     ways = [measured(f"--v2t-among={way}")["metrics"]["v2t"] for way in ("videos", "captions")]
     assert ways[0] != ways[1]
     assert measured("--temperature=0.001")["postprocessed"] != plain["postprocessed"]
+    np.save(tmp_path / "bank.npy", rng.normal(size=(30, 20)))
+    bank = ("--postprocess=qb_norm", f"--query-bank={tmp_path / 'bank.npy'}")
+    assert measured(*bank)["postprocessed"] != measured(*bank, "--qb-temperature=0.1")["postprocessed"]
     chosen = measured(f"--validation={tmp_path / 'held_out.npy'}")["temperatures"]["dual_softmax"]
     assert chosen != plain["temperatures"]["dual_softmax"]

@@ -19,6 +19,7 @@ from eaglenet_jax.config.loading import is_free, load_config
 from eaglenet_jax.config.systems import SYSTEMS
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs import experiment as opening
 from eaglenet_jax.runs import split as splitting
 from eaglenet_jax.runs import stage as one_stage
 from eaglenet_jax.runs.experiment import Experiment
@@ -274,7 +275,7 @@ def stage(config, monkeypatch) -> dict:
         patched.setattr(one_stage, "with_average", note("with_average"))
         patched.setattr(one_stage, "initial_state", lambda *_: SimpleNamespace(step=0))
         patched.setattr(one_stage, "make_train_step", note("make_train_step"))
-        patched.setattr(one_stage, "train_dataset", note("train_dataset"))
+        patched.setattr(opening, "train_dataset", note("train_dataset"))
         patched.setattr(
             one_stage, "Checkpoints", lambda *_, **__: contextlib.nullcontext(SimpleNamespace(latest=lambda: None))
         )

@@ -66,9 +66,19 @@ setup(
         "benchmark": ["opencv-python-headless>=4.10,<6"],
         "parity": ["torch>=2.5,<3"],
         "browser": ["playwright>=1.50,<2"],
+        "docs": [
+            "latex2mathml>=3.81,<4",
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.7,<10",
+            "mkdocstrings>=1.0,<2",
+            "mkdocstrings-python>=2.0,<3",
+            "pymdown-extensions>=10.16,<14",
+            "ruff==0.17.*",  # formats the signatures of the API reference
+        ],
+        "notebook": ["ipykernel>=6.29,<8"],
         "search": ["lancedb>=0.30,<1"],
-        # What the tests of search and of the notebooks need beside `search`, `app` and `browser`.
-        "search_test": ["ipykernel>=6.29,<8", "moto[server]>=5,<6", "nbclient>=0.10,<1", "nbformat>=5.10,<6"],
+        # What the tests of search and of the notebooks need besides `search`, `app`, `notebook` and `browser`.
+        "search_test": ["moto[server]>=5,<6", "nbclient>=0.10,<1", "nbformat>=5.10,<6"],
         "app": ["gradio>=6,<7"],
         "syntax": ["spacy>=3.8,<4"],
         "beam": ["apache-beam>=2.65,<3"],

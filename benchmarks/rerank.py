@@ -1,6 +1,6 @@
 """Benchmark of reranking a run's gallery: recall lost and time saved.
 
-    python -m benchmarks.rerank --workdir=runs/demo [--split=test] [--direction=t2v] [--top_k=5,10,25,50] [--json]
+    python -m benchmarks.rerank --workdir=runs/demo [--split=test] [--direction=t2v] [--top-k=5,10,25,50] [--json]
 
 Encodes a split with the best checkpoint, ranks it by mean-pooled cosine, by the head over all pairs, and by the head
 over the top_k of the cosine.
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--split", default="test", help="default %(default)s")
     parser.add_argument("--direction", choices=("t2v", "v2t"), default="t2v", help="default %(default)s")
     parser.add_argument("--combine", choices=("replace", "add"), default="replace", help="default %(default)s")
-    parser.add_argument("--top_k", default="5,10,25,50", help="numbers of candidates, default %(default)s")
+    parser.add_argument("--top-k", default="5,10,25,50", help="numbers of candidates, default %(default)s")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
     loaded = load_checkpoint(given.workdir)

@@ -1,4 +1,4 @@
-"""Multiplications of one text–video pair counted by hand, from docs/systems.md's equations. In FLOP: two a multiply–add.
+"""Multiplications of one text–video pair, counted by hand from docs/systems.md. In FLOP: two a multiply–add.
 
 Products only: sums, exponentials and norms are a hundredth of them. Shapes: M frames, T = S + 1 texts, n = M + T nodes.
 """

@@ -20,7 +20,7 @@ from eaglenet_jax.config.loading import as_plain, load_config
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.matching import draw_samples
 from eaglenet_jax.heads.interface import Pairwise, whole
-from eaglenet_jax.runs.stage import optimizer_settings
+from eaglenet_jax.runs.plan import optimizer_settings
 from eaglenet_jax.system import System, build_system
 from eaglenet_jax.training.optimizer import make_optimizer
 from eaglenet_jax.training.step import Trainable, initial_state, make_train_step

@@ -102,11 +102,11 @@ def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="python -m benchmarks.training_memory", description=SUMMARY)
     batches = lambda text: [tuple(map(int, one.split("x"))) for one in text.split(",")]  # noqa: E731
     parser.add_argument("--batches", type=batches, default=BATCHES, help="batch x frames, default 64x12,64x64,256x12")
-    parser.add_argument("--timed_batches", type=batches, default=TIMED_BATCHES, help="default 8x12,16x12,8x64")
+    parser.add_argument("--timed-batches", type=batches, default=TIMED_BATCHES, help="default 8x12,16x12,8x64")
     parser.add_argument("--candidates", type=int, default=20)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--time", action="store_true", help="also run dense and folded at --timed_batches")
+    parser.add_argument("--time", action="store_true", help="also run dense and folded at --timed-batches")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
     memory = []

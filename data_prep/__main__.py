@@ -5,48 +5,45 @@ Reads MSR-VTT's JSON format. Run it again after an interruption: finished videos
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
-
-from data_prep.prepare import prepare
+from data_prep.assemble import check_numbers
+from data_prep.cache import FrameSettings
+from data_prep.prepare import Decoding, prepare
 from data_prep.readers.msrvtt import read_msrvtt_json
-from eaglenet_jax.errors import UserError
-
-_ANNOTATIONS = flags.DEFINE_string("annotations", None, "JSON file of videos and sentences.", required=True)
-_VIDEOS = flags.DEFINE_string("videos", None, "Folder of the video files.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder to prepare.", required=True)
-_FPS = flags.DEFINE_float("fps", 1.0, "Frames to store a second.", lower_bound=0.001)
-_SIZE = flags.DEFINE_integer("size", 224, "Side of the stored square frames in pixels.", lower_bound=1)
-_WORKERS = flags.DEFINE_integer("workers", None, "Decoding processes; default: one a core.", lower_bound=1)
-_ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Leave out videos that are missing or cannot be decoded.")
+from eaglenet_jax.command import Parser, run_command
 
 
-def main(argv: list[str]) -> None:
+def main(arguments: Sequence[str]) -> int:
     """Prepare the dataset that the flags name and print a summary."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
-    annotations_json, out = Path(_ANNOTATIONS.value), Path(_OUT.value)
-    try:
-        manifest = prepare(
-            read_msrvtt_json(annotations_json, Path(_VIDEOS.value)),
-            out,
-            dataset=annotations_json.stem,
-            fps=_FPS.value,
-            size=_SIZE.value,
-            workers=_WORKERS.value,
-            allow_missing=_ALLOW_MISSING.value,
-        )
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    parser = Parser("python -m data_prep", description=__doc__)
+    parser.add_argument("--annotations", required=True, type=Path, help="JSON file of videos and sentences")
+    parser.add_argument("--videos", required=True, type=Path, help="folder of the video files")
+    parser.add_argument("--out", required=True, type=Path, help="folder to prepare")
+    parser.add_argument("--fps", type=float, default=1.0, help="frames to store a second (default 1)")
+    parser.add_argument("--size", type=int, default=224, help="side of the stored frames in pixels (default 224)")
+    parser.add_argument("--workers", type=int, help="decoding processes (default: one a core)")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="leave out videos that are missing or cannot be decoded"
+    )
+    flags = parser.parse_args(arguments)
+    check_numbers(flags, parser)
+    manifest = prepare(
+        read_msrvtt_json(flags.annotations, flags.videos),
+        flags.out,
+        {"dataset": flags.annotations.stem},
+        FrameSettings(flags.fps, flags.size),
+        Decoding(workers=flags.workers, allow_missing=flags.allow_missing),
+    )
     for split, counts in manifest["splits"].items():
         print(f"{split}: {counts['videos']} videos, {counts['captions']} captions")
     for kind in ("failed", "incomplete"):
         for video_id, reason in manifest[kind].items():
             print(f"{kind}: {video_id} ({reason})")
-    print(f"prepared in {out}")
+    print(f"prepared in {flags.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_command(main)

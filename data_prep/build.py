@@ -7,7 +7,7 @@ them an error.
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,48 +16,35 @@ from typing import Any
 from data_prep.annotations import first_few
 from data_prep.assemble import Assembly, add_dataset_arguments, assemble, check_numbers
 from data_prep.beam_decoding import fill_cache_on_beam
-from data_prep.cache import fill_cache
-from data_prep.command import run_command
-from data_prep.prepare import prepare
+from data_prep.cache import FrameSettings, fill_cache
+from data_prep.prepare import Decoding, prepare
 from data_prep.report import report
 from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
 
 
-def build(
-    assembly: Assembly,
-    out: Path,
-    *,
-    fps: float = 1,
-    size: int = 224,
-    timestamps: bool = False,
-    workers: int | None = None,
-    strict: bool = False,
-    progress: bool = True,
-    beam: str = "",
-) -> dict[str, Any]:
-    """Prepare `out` as `prepare` does, and add `report.md`.
+def build(assembly: Assembly, out: Path, settings: FrameSettings, decoding: Decoding) -> dict[str, Any]:
+    """Prepare `out` as `prepare` does and add `report.md`.
+
+    The manifest also says the variant and, under "listed", what the annotations have: split → videos, captions and the
+    ids without a caption.
 
     Args:
-        assembly: The dataset.
+        assembly: Annotations and files.
         out: Folder to prepare.
-        fps: Frames to store a second.
-        size: Side of the stored frames in pixels.
-        timestamps: Sample by the frames' own times.
-        workers: Decoding processes, by default one a core.
-        strict: Refuse every video that is missing, cannot be decoded or has no caption.
-        progress: Show progress.
-        beam: Options of Apache Beam, which then decodes (`fill_cache_on_beam`).
+        settings: Which frames are stored, and how; the dataset decides `first_seconds`.
+        decoding: How videos are decoded. Without `allow_missing` a video that is missing, cannot be decoded or has no
+            caption is an error.
 
     Returns:
-        The manifest, with the variant and, under "listed", the contents of the annotations: split → videos, captions
-        and the ids without a caption.
+        The manifest.
 
     Raises:
-        UserError: Videos cannot be used.
+        UserError: for unusable videos.
     """
     uncaptioned = assembly.uncaptioned
-    if strict and uncaptioned:
+    if not decoding.allow_missing and uncaptioned:
         split, ids = next(iter(uncaptioned.items()))
         raise UserError(f"{len(ids)} videos of {split} have no caption: {first_few(ids)}; get the captions' file")
     listed = {
@@ -69,26 +56,15 @@ def build(
         for split, videos in assembly.splits.items()
     }
     about = {
+        "dataset": assembly.spec.name,
         "variant": assembly.variant_name,
         "protocol": assembly.variant.test_protocol,
         "held_out": assembly.variant.holds_out and "val" in assembly.splits,
         "is_fake": assembly.is_fake,
         "listed": listed,
     }
-    manifest = prepare(
-        assembly.entries,
-        out,
-        dataset=assembly.spec.name,
-        fps=fps,
-        size=size,
-        first_seconds=assembly.spec.first_seconds,
-        timestamps=timestamps,
-        workers=workers,
-        progress=progress,
-        allow_missing=not strict,
-        about=about,
-        fill=functools.partial(fill_cache_on_beam, options=beam) if beam else fill_cache,
-    )
+    settings = dataclasses.replace(settings, first_seconds=assembly.spec.first_seconds)
+    manifest = prepare(assembly.entries, out, about, settings, decoding)
     text = report(manifest, out).encode()
     file = out / "report.md"
     if not file.is_file() or file.read_bytes() != text:
@@ -98,7 +74,7 @@ def build(
 
 def main(argv: Sequence[str]) -> int:
     """Build the dataset that the flags name and print a summary."""
-    parser = argparse.ArgumentParser("python -m data_prep.build", description=__doc__, allow_abbrev=False)
+    parser = Parser("python -m data_prep.build", description=__doc__)
     add_dataset_arguments(parser)
     parser.add_argument("--strict", action="store_true", help="a missing or undecodable video is an error")
     parser.add_argument(
@@ -111,16 +87,10 @@ def main(argv: Sequence[str]) -> int:
     flags = parser.parse_args(argv)
     check_numbers(flags, parser)
     assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out)
-    manifest = build(
-        assembly,
-        flags.out,
-        fps=flags.fps,
-        size=flags.size,
-        timestamps=flags.timestamps,
-        workers=flags.workers,
-        strict=flags.strict,
-        beam=flags.beam,
-    )
+    fill = functools.partial(fill_cache_on_beam, options=flags.beam) if flags.beam else fill_cache
+    decoding = Decoding(workers=flags.workers, allow_missing=not flags.strict, fill=fill)
+    settings = FrameSettings(flags.fps, flags.size, timestamps=flags.timestamps)
+    manifest = build(assembly, flags.out, settings, decoding)
     for split, counts in manifest["splits"].items():
         print(f"{split}: {counts['videos']} videos, {counts['captions']} captions")
     for split, counts in manifest["left_out"].items():

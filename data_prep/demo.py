@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_prep.command import run_command
+from data_prep.cache import FrameSettings
 from data_prep.lock import alone_in
 from data_prep.moving_shapes.render import DEFAULT_SPLITS, RENDERER_VERSION, render
-from data_prep.prepare import prepare, read_manifest
+from data_prep.prepare import Decoding, prepare, read_manifest
 from data_prep.readers.msrvtt import read_msrvtt_json
 from data_prep.syntax.storing import ensure_grammar_syntax, has_syntax
+from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
+
+CAPTIONS_PER_CLIP = 5
+SPLIT_NAMES = {"validate": "val"}  # what a split of `render` is called in the prepared data, where that differs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +74,9 @@ def ensure_moving_shapes(data: DemoData, *, workers: int | None = None, progress
             prepare(
                 read_msrvtt_json(annotation_file, data.source / "videos"),
                 data.folder,
-                dataset="moving_shapes",
-                fps=data.fps,
-                size=data.size,
-                workers=workers,
-                progress=progress,
+                {"dataset": "moving_shapes"},
+                FrameSettings(data.fps, data.size),
+                Decoding(workers, progress),
             )
     if data.syntax:
         with alone_in(data.source):
@@ -92,9 +93,7 @@ def _splits(text: str) -> dict[str, int]:
 
 def main(arguments: Sequence[str]) -> int:
     """Prepare the data that the flags describe."""
-    parser = argparse.ArgumentParser(
-        "python -m data_prep.demo", description=(__doc__ or "").partition(": ")[2], allow_abbrev=False
-    )
+    parser = Parser("python -m data_prep.demo", description=(__doc__ or "").partition(": ")[2])
     default = DemoData(Path("datasets"))
     amounts = ",".join(f"{split}={count}" for split, count in default.splits.items())
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="config.data.root of the training")

@@ -6,7 +6,6 @@ that overlap, too little disk space. It reads headers and first frames; damage f
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -15,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from data_prep.annotations import first_few
 from data_prep.assemble import Assembly, add_dataset_arguments, assemble, check_numbers
 from data_prep.cache import FrameSettings
-from data_prep.command import run_command
 from data_prep.examination import Examination, examine
+from eaglenet_jax.command import Parser, run_command
 
 COLUMNS = ("expected", "captions", "present", "missing", "undecodable", "too_short")
 
@@ -66,7 +65,7 @@ def _duration(seconds: float) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Print the report; return 1 if something would change results."""
-    parser = argparse.ArgumentParser("python -m data_prep.doctor", description=__doc__, allow_abbrev=False)
+    parser = Parser("python -m data_prep.doctor", description=__doc__)
     add_dataset_arguments(parser)
     parser.add_argument("--json", action="store_true", help="everything as JSON, with all ids")
     flags = parser.parse_args(argv)

@@ -6,7 +6,6 @@ command before the download ends. Writes DIR/annotations and DIR/videos.
 
 from __future__ import annotations
 
-import argparse
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.assemble import FAKE_MARK
-from data_prep.command import run_command
 from data_prep.datasets import DATASETS, dataset_spec, is_held_out
 from data_prep.fake_clips import draw_clip
 from data_prep.fake_formats import WRITERS, file_name, video_id
@@ -23,6 +21,7 @@ from data_prep.moving_shapes.render import clip_of
 from data_prep.moving_shapes.scenes import Scene, draw_splits
 from data_prep.parallel import map_in_processes
 from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
 
 LEAST_VIDEOS = 16
@@ -99,7 +98,7 @@ def _captions(name: str, scene: Scene, seed: int) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Write the folder that the flags describe and print the commands to try on it."""
-    parser = argparse.ArgumentParser("python -m data_prep.fake", description=__doc__, allow_abbrev=False)
+    parser = Parser("python -m data_prep.fake", description=__doc__)
     parser.add_argument("--dataset", required=True, help=", ".join(DATASETS))
     parser.add_argument("--videos", type=int, default=40, help="how many (default 40)")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -36,77 +37,67 @@ def read_manifest(out: Path) -> dict | None:
         return None
 
 
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """How videos are decoded, which changes nothing in what comes out.
+
+    Attributes:
+        workers: Processes; None for one a core.
+        progress: Whether a bar is shown.
+        allow_missing: Leave out videos that are missing or cannot be decoded; they are an error otherwise.
+        fill: Decodes into the cache.
+    """
+
+    workers: int | None = None
+    progress: bool = True
+    allow_missing: bool = False
+    fill: FillCache = fill_cache
+
+    def __call__(self, entries: Sequence[VideoEntry], cache_dir: Path, settings: FrameSettings) -> dict[str, str]:
+        """Decode what the cache lacks → video id → reason, for each that cannot be decoded."""
+        return self.fill(entries, cache_dir, settings, workers=self.workers, progress=self.progress)
+
+
 def prepare(
     entries: Sequence[VideoEntry],
     out: Path,
-    *,
-    dataset: str,
-    fps: float = 1,
-    size: int = 224,
-    workers: int | None = None,
-    progress: bool = True,
-    allow_missing: bool = False,
-    first_seconds: float | None = None,
-    timestamps: bool = False,
-    about: Mapping[str, Any] | None = None,
-    fill: FillCache = fill_cache,
+    about: Mapping[str, Any],
+    settings: FrameSettings,
+    decoding: Decoding = Decoding(),
 ) -> dict:
-    """Decode into `out/cache`, pack into `out/shards`, and return the manifest, which is written last.
+    """Decode into `out/cache`, pack into `out/shards`, and write the manifest last.
 
-    Continues where a killed run stopped, and does nothing when `out` already holds these entries at these settings. A
-    second process waits for the first one. Files that broke off are listed under "incomplete" in the manifest.
+    It resumes where a killed run stopped, and does nothing when `out` already holds these entries at these settings. A
+    second process waits for the first one. Videos that are left out are listed under "failed" with the reason, and
+    tried again by the next call. Files that broke off are listed under "incomplete".
 
     Args:
-        entries: The videos.
+        entries: Captioned videos.
         out: Folder to prepare.
-        dataset: Name for the manifest.
-        fps: Frames to store a second.
-        size: Side of the stored frames in pixels.
-        workers: Decoding processes, by default one a core.
-        progress: Show progress.
-        allow_missing: Leave out videos that are missing or cannot be decoded; they are listed under "failed" with the
-            reason, and tried again by the next call. Otherwise they are an error.
-        first_seconds: As in `decode`.
-        timestamps: As in `decode`.
-        about: Further values for the manifest.
-        fill: Function that decodes.
+        about: Into the manifest; "dataset" names the data.
+        settings: Which frames are stored, and how.
+        decoding: How they are decoded.
+
+    Returns:
+        The manifest.
 
     Raises:
-        UserError: Videos cannot be used, or `check_entries` refuses the entries.
+        UserError: for unusable videos and for everything that `check_entries` refuses.
     """
     check_entries(entries)
-    settings = FrameSettings(float(fps), size, first_seconds, timestamps)  # 1 and 1.0 are the same in JSON then
+    settings = dataclasses.replace(settings, fps=float(settings.fps))  # 1 and 1.0 are the same in JSON then
     mark = fingerprint(entries, settings)
-    about = {"dataset": dataset, **(about or {})}
     manifest = _current(out, mark, about)
     if manifest is not None and not manifest["failed"]:
         return manifest
     with alone_in(out):
-        return _prepare(
-            entries,
-            out,
-            settings,
-            about,
-            mark,
-            workers=workers,
-            progress=progress,
-            allow_missing=allow_missing,
-            fill=fill,
-        )
+        return _prepare(entries, out, about, settings, decoding)
 
 
 def _prepare(
-    entries: Sequence[VideoEntry],
-    out: Path,
-    settings: FrameSettings,
-    about: Mapping[str, Any],
-    mark: str,
-    *,
-    workers: int | None,
-    progress: bool,
-    allow_missing: bool,
-    fill: FillCache,
+    entries: Sequence[VideoEntry], out: Path, about: Mapping[str, Any], settings: FrameSettings, decoding: Decoding
 ) -> dict:
+    mark = fingerprint(entries, settings)
     cache_dir = out / "cache"
     for abandoned in cache_dir.glob("*/.*.tmp"):
         abandoned.unlink()
@@ -114,15 +105,15 @@ def _prepare(
     if manifest is not None:
         before = manifest["failed"]
         again = [entry for entry in entries if entry.video_id in before]
-        if fill(again, cache_dir, settings, workers=workers, progress=progress).keys() == before.keys():
-            if not allow_missing:
+        if decoding(again, cache_dir, settings).keys() == before.keys():
+            if not decoding.allow_missing:
                 _refuse(before, entries)
             return manifest
-    if not allow_missing:
-        # Fail before hours of decoding, not after.
+    if not decoding.allow_missing:
+        # Said before hours of decoding, not after.
         _refuse({entry.video_id: "no such file" for entry in entries if not entry.path.is_file()}, entries)
-    failed = fill(entries, cache_dir, settings, workers=workers, progress=progress)
-    if not allow_missing or len(failed) == len(entries):
+    failed = decoding(entries, cache_dir, settings)
+    if not decoding.allow_missing or len(failed) == len(entries):
         _refuse(failed, entries)
     splits: dict[str, list[VideoEntry]] = {}
     for entry in entries:

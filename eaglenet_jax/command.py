@@ -7,34 +7,59 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from eaglenet_jax.errors import Stopped, UserError
 
+CONFIG_FIELD = "--config."  # what a field of the config begins with; its name is left as it is
+
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are a `UserError`: one line, with the nearest flag where one was misspelt."""
+    """An argument parser whose complaints are a `UserError`: one line, with the nearest flag where one was misspelt.
+
+    Flags are declared with dashes and accepted with underscores as well; none can be abbreviated.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **settings})
+        self._given: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
         """Raises instead of printing the usage."""
-        raise UserError(f"{message}{self._hint(sys.argv[1:])}; --help lists the arguments")
+        raise UserError(f"{message}{self._hint(self._given)}; --help lists the arguments")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse, but a flag that is neither known nor a field of the config is an error."""
-        found, rest = super().parse_known_args(args, namespace)
+        self._given = sys.argv[1:] if args is None else list(args)
+        found, rest = super().parse_known_args([_with_dashes(word) for word in self._given], namespace)
         for word in rest:
-            if not word.startswith("--config."):
+            if not word.startswith(CONFIG_FIELD):
                 raise UserError(f"unknown argument {word!r}{self._hint([word])}; --help lists the arguments")
         return found, rest
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse; a field of a config is an error, since this command reads none."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            raise UserError(f"unknown argument {rest[0]!r}: this command reads no config; --help lists the arguments")
+        return found
 
     def _hint(self, words: Sequence[str]) -> str:
         known = [flag for action in self._actions for flag in action.option_strings]
         for word in words:
-            flag = word.partition("=")[0]
-            if flag.startswith("--") and flag not in known and not flag.startswith("--config."):
+            flag = _with_dashes(word.partition("=")[0])
+            if flag.startswith("--") and flag not in known and not flag.startswith(CONFIG_FIELD):
                 close = difflib.get_close_matches(flag, known, n=1)
                 return f", did you mean {close[0]}?" if close else ""
         return ""
+
+
+def _with_dashes(word: str) -> str:
+    """A flag with the dashes that it is declared with; anything else as it is."""
+    if not word.startswith("--") or word.startswith(CONFIG_FIELD):
+        return word
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value
 
 
 def run_command(main: Callable[[Sequence[str]], int | None]) -> None:

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from eaglenet_jax.command import run_command
+from eaglenet_jax.command import Parser, run_command
 
 SOURCES = ("openai", "hf", "open_clip", "eaglenet", "clip4clip", "xpool", "tmass")
 
@@ -27,7 +27,7 @@ Convert a checkpoint into a work directory, which `eaglenet_jax.evaluate --workd
 
 def main(arguments: Sequence[str]) -> None:
     """Flags → conversion → one line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m eaglenet_jax.convert",
         description=DESCRIPTION,
         epilog="Any field of the config can be overridden, as --config.data.prepared=DIR.",

@@ -176,7 +176,7 @@ def _leak(given: dict[str, Any]) -> int:
 
 def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
     from eaglenet_jax.config.loading import load_config
-    from eaglenet_jax.progress import EvaluationProgress
+    from eaglenet_jax.progress import ProgressBars
     from eaglenet_jax.reports.results import print_results
     from eaglenet_jax.reports.score_text import detail_lines, extra_rows
     from eaglenet_jax.runs.evaluate import EvaluationOptions, evaluate_checkpoint, evaluate_run, save_stage
@@ -187,15 +187,17 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
     if baseline is not None:
         check_baseline(baseline)
     options = EvaluationOptions(**{name: given[name] for name in OPTIONS if name in given})
-    with EvaluationProgress() as told:
+    with ProgressBars() as progress:
         if "checkpoint" in given:
             config = load_config(given["config"], overrides)
-            stages = evaluate_checkpoint(config, given["checkpoint"], options, source=given.get("source"), told=told)
+            stages = evaluate_checkpoint(
+                config, given["checkpoint"], options, source=given.get("source"), progress=progress
+            )
         else:
-            stages = evaluate_run(given["workdir"], options, told=told)
+            stages = evaluate_run(given["workdir"], options, progress=progress)
         last = stages[-1]
-        other = None if baseline is None else baseline_scores(baseline, last, told)
-        found = measure_stage(last, baseline=other, options=measuring, told=told)
+        other = None if baseline is None else baseline_scores(baseline, last, progress)
+        found = measure_stage(last, baseline=other, options=measuring, progress=progress)
     results = [stage.result for stage in stages]
     split = last.evaluation.encoded.split.name
     if save is not None:

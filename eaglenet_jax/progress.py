@@ -1,33 +1,51 @@
-"""What a person sees while an evaluation runs: one bar for each thing that is being done, on a terminal alone."""
+"""Progress of work that takes long: how it is reported, and the bars that show it on a terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import jax
 
+Progress = Callable[[str, int, int], None]
+"""progress(what, done, total): what is being done, how much of it is done, and how much there is (0: not known)."""
 
-class EvaluationProgress:
-    """A context manager, and the `Told` of evaluations inside it: progress(what, done, total)."""
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Show nothing."""
+    del what, done, total
+
+
+def labelled(progress: Progress, what: str, total: int = 0) -> Progress:
+    """Report the same work under another name. total: instead of the one that the work reports, where it is not 0."""
+
+    def report(_: str, done: int, of: int) -> None:
+        progress(what, done, total or of)
+
+    return report
+
+
+class ProgressBars:
+    """A context manager that shows one bar for each thing that is being done; a `Progress` for the work inside it."""
 
     def __init__(self) -> None:
+        from rich import progress as bars
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True, highlight=False, markup=False)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
+        self._progress = bars.Progress(
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(bar_width=20),
+            bars.MofNCompleteColumn(),
+            bars.TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
             disable=not console.is_terminal or jax.process_index() > 0,
         )
         self._tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> EvaluationProgress:
+    def __enter__(self) -> ProgressBars:
         self._progress.start()
         return self
 

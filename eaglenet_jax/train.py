@@ -1,39 +1,63 @@
-"""Trains what a config describes: python -m eaglenet_jax.train --config=configs/demo.py [--workdir=DIR]
-[--config.NAME=VALUE …]
+"""Train what a config describes:
+python -m eaglenet_jax.train --config=demo [--workdir=DIR] [--config.FIELD=VALUE …]
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from eaglenet_jax.command import Parser, run_command
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Flags → training run → table of results."""
+def _parser() -> Parser:
     parser = Parser(
         prog="python -m eaglenet_jax.train",
         description="Train a text-video retrieval system and evaluate its best checkpoint on the test split.",
-        epilog="Any field of the config can be overridden, as --config.batch_size=32. A run that was stopped goes on.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--config", required=True, metavar="NAME[:ARGUMENTS]", help="a config file or its name, as demo"
     )
-    parser.add_argument("--workdir", type=Path, help="where everything is written; runs/NAME by default")
+    parser.add_argument(
+        "--workdir", type=Path, metavar="DIR", help="where everything is written; runs/NAME_ARGUMENTS by default"
+    )
+    parser.add_argument("--print-config", action="store_true", help="print every field of the resolved config and exit")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, print what would be trained and exit")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Flags → training run → table of results."""
+    parser = _parser()
+    if {"-h", "--help"} & set(arguments):
+        from eaglenet_jax.config.choices import choices_text  # late, and only where it is shown
+
+        parser.epilog = choices_text()
     known, overrides = parser.parse_known_args(arguments)
 
     from eaglenet_jax.config.loading import load_config  # imported late, so that --help answers at once
-    from eaglenet_jax.reports.results import print_results
-    from eaglenet_jax.runs.train import train_run
-    from eaglenet_jax.runs.workdir import written_files
+    from eaglenet_jax.config.printing import config_lines
 
     config = load_config(known.config, overrides)
+    if known.print_config:
+        print("\n".join(config_lines(config)))
+        return
+
+    from eaglenet_jax.reports.results import print_results
+    from eaglenet_jax.runs.data_name import named_after_data
+    from eaglenet_jax.runs.train import describe_run, train_run
+    from eaglenet_jax.runs.workdir import written_files
+
+    config = named_after_data(config)
     # Every variant of a config has a directory of its own: runs/demo, runs/demo_xpool, …
     variant = known.config.partition(":")[2].replace(",", "_").replace(" ", "")
     workdir = known.workdir or Path("runs") / "_".join(filter(None, [config.name, variant]))
-    results = train_run(config, workdir)
-    print_results(results, "test", written=written_files(workdir))
+    if known.dry_run:
+        print(describe_run(config, workdir))
+        return
+    print_results(train_run(config, workdir), "test", written=written_files(workdir))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Paper: CrossTVR (Dai et al.), figure 4.
 Command: python -m eaglenet_jax.sweep --config=configs/ablations/crosstvr_candidates.py:msrvtt,b32 --seeds=0,1,2
 Expected: the paper's curve; never run here on real data. With :demo instead of :msrvtt,b32 it runs on MovingShapes.
 K changes evaluation alone. On CLIP4Clip's mean one trained run gives the whole curve, and the time of every K:
-python -m benchmarks.rerank --workdir=DIR --combine=add --top_k=2,4,6,8,10,12,15,17,19
+python -m benchmarks.rerank --workdir=DIR --combine=add --top-k=2,4,6,8,10,12,15,17,19
 """
 
 from __future__ import annotations

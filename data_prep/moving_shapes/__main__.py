@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
-
 from data_prep.moving_shapes.render import DEFAULT_COUNTS, render
+from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
-
-_OUT = flags.DEFINE_string("out", None, "Folder for videos/ and annotations.json.", required=True)
-_SPLITS = flags.DEFINE_list("splits", ["train", "validate", "test"], "Splits to render, as NAME or NAME=COUNT.")
-_SEED = flags.DEFINE_integer("seed", 0, "The data are a function of this number.")
-_WORKERS = flags.DEFINE_integer("workers", None, "Processes; default: one a core.")
 
 
 def parse_splits(names: list[str]) -> dict[str, int]:
@@ -27,16 +21,20 @@ def parse_splits(names: list[str]) -> dict[str, int]:
     return splits
 
 
-def main(argv: list[str]) -> None:
+def main(arguments: Sequence[str]) -> int:
     """Render what the flags ask for."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
-    try:
-        path = render(Path(_OUT.value), seed=_SEED.value, splits=parse_splits(_SPLITS.value), workers=_WORKERS.value)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    parser = Parser("python -m data_prep.moving_shapes", description=__doc__)
+    parser.add_argument("--out", required=True, type=Path, help="folder for videos/ and annotations.json")
+    parser.add_argument(
+        "--splits", default="train,validate,test", help="as NAME or NAME=COUNT, with commas (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the data are a function of this number")
+    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+    flags = parser.parse_args(arguments)
+    path = render(flags.out, seed=flags.seed, splits=parse_splits(flags.splits.split(",")), workers=flags.workers)
     print(f"MovingShapes is in {path.parent}")
+    return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_command(main)

@@ -6,20 +6,19 @@ that generated it. With --check, prints the parser's accuracy on MovingShapes, a
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.command import run_command
 from data_prep.syntax.agreement import agreement, agreement_table, grammar_captions
 from data_prep.syntax.parsing import grammar_parser, load_spacy
 from data_prep.syntax.storing import GRAMMAR, store_syntax
+from eaglenet_jax.command import Parser, run_command
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse the captions, or check the parser."""
-    parser = argparse.ArgumentParser("python -m data_prep.syntax", description=__doc__, allow_abbrev=False)
+    parser = Parser("python -m data_prep.syntax", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--prepared", type=Path, metavar="DIR", help="a prepared dataset, as data_prep.build writes it")
     what.add_argument("--check", action="store_true", help="compare with the grammar of MovingShapes")

@@ -1,4 +1,4 @@
-"""TS2-Net's token shift (docs/systems.md section 1): some patches of a frame come from the previous or the next frame."""
+"""TS2-Net's token shift (docs/systems.md section 1): some patches come from the previous or next frame."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from eaglenet_jax.config.overrides import check_names, check_used, stages_and_field
 from eaglenet_jax.errors import UserError
 
 
@@ -53,8 +54,11 @@ def resolve(name: str) -> str:
     raise UserError(f"--config: no file {path!r} and no config of that name; {hint}")
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
-    """The config called `name`, with overrides as on the command line, such as "--config.batch_size=32"."""
+def load_config(name: str, overrides: Sequence[str] = (), *, shared: bool = False) -> ml_collections.ConfigDict:
+    """The config called `name`, with overrides as on the command line, such as "--config.batch_size=32".
+
+    shared: The overrides are for several configs, of which this one need not read all (`overrides.check_used`).
+    """
     _check_overrides(overrides)
     name, overrides = _with_arguments(name, overrides)
     argv = ["", f"--config={resolve(name)}", *overrides]
@@ -72,6 +76,8 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
         config = values.config
         # A file that fails to load gives an object that raises its error when it is first used.
         config.lock()
+        if not shared:
+            check_used(overrides, [config])
     except UserError:
         raise
     except AttributeError as error:
@@ -97,11 +103,12 @@ def _field(override: str) -> str:
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
+    check_names(overrides)
     for override in overrides:
         if not override.startswith("--config.") or "=" not in override:
             raise UserError(f"unknown argument {override!r}; fields of the config are set as --config.batch_size=32")
-        field, inside = _field(override), _field(override).rpartition(".")[2]
-        if field == "name" or (field.startswith("first_stage.") and inside in ("name", *ARGUMENT_FIELDS)):
+        *before, field = stages_and_field(_field(override))
+        if field == "name" or (before and field in ARGUMENT_FIELDS):
             raise UserError(
                 f"{override}: other fields follow from this one; write what is wanted behind the config's colon, as in "
                 "--config=demo:xpool,released"

@@ -1,4 +1,4 @@
-"""Langevin sampling of text–video pairs from an energy, as `jax.grad` inside `lax.scan` (docs/systems.md section 2.6)."""
+"""Langevin sampling of text–video pairs from an energy, `jax.grad` in `lax.scan` (docs/systems.md section 2.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIP4Clip: cosine of the text with the mean frame, optionally after a transformer over frames (docs/systems.md section 4).
+"""CLIP4Clip: cosine of the text with the mean frame, optionally after a transformer (docs/systems.md section 4).
 
 Luo et al., CLIP4Clip, Neurocomputing 2022. The smallest head.
 """

@@ -1,7 +1,7 @@
 """Relational graph attention over frames and text candidates: parameters and the readable, dense definition.
 
-This file defines the network with one adjacency matrix a relation (docs/systems.md section 2.2). `rgat_folded.py` computes
-the same read-out from the same parameters without redundant work; tests compare the two.
+This file defines the network with one adjacency matrix a relation (docs/systems.md section 2.2). `rgat_folded.py`
+computes the same read-out from the same parameters without redundant work; tests compare the two.
 
 Nodes are ordered frames, text, candidates: n = M + 1 + S.
 """

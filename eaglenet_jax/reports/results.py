@@ -57,6 +57,7 @@ class StageResult:
         noise: By split, mean and deviation over seeds of the noise.
         chance: By split, metrics of random scores.
         claimed: By a paper, see the config.
+        length: The fields of the config that say when training ended; empty where that was not noted.
     """
 
     name: str
@@ -79,6 +80,7 @@ class StageResult:
     noise: dict[str, Any] = dataclasses.field(default_factory=dict)
     chance: dict[str, Any] = dataclasses.field(default_factory=dict)
     claimed: dict[str, Any] = dataclasses.field(default_factory=dict)
+    length: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def result_rows(results: Sequence[StageResult], split: str) -> list[tuple[str, dict[str, Any]]]:

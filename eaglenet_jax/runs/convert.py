@@ -43,8 +43,8 @@ def to_workdir(
     """Convert a checkpoint into a new work directory → a line that says what was done.
 
     name: of a source. given: its file, folder or hub name. config_name, overrides: config of the work directory;
-    without a name the MSR-VTT config with the released behaviour, in which what the file
-    holds replaces overrides. UserError if the file cannot be read or does not fit the config, or if `output` exists.
+    without a name the MSR-VTT config with the released behaviour, fitted to what the file tells; an override of that is
+    refused. UserError if the file cannot be read or does not fit the config, or if `output` exists.
     """
     source = source_called(name)
     if output.exists() and any(output.iterdir() if output.is_dir() else [output]):
@@ -53,10 +53,14 @@ def to_workdir(
     sizes = source.sizes(file, tensors)
     if config_name is None:
         config = load_config(f"{DEFAULT_CONFIG}:{source.system}" + (",released" if source.released else ""), overrides)
+        asked = as_plain(config)
         _fit(config, sizes, source.settings(tensors))
+        _check_kept(overrides, asked, as_plain(config))
     else:
         config = load_config(config_name, overrides)
         _check(config, source, sizes, given)
+    if any(override.startswith("--config.init_from=") for override in overrides):
+        raise UserError("--config.init_from would change nothing: all parameters come from --input; leave it out")
     config.init_from = ""
     system = build_system(config)
     params, head_state = _converted(source, system, as_plain(config.head), tensors)
@@ -123,6 +127,24 @@ def _fit(config: ConfigDict, sizes: ClipConfig, settings: Mapping[str, Any]) -> 
     config.max_words = min(config.max_words, sizes.context_length)
     config.max_frames = settings.get("max_frames", config.max_frames)
     config.head.update(settings.get("head", {}))
+
+
+def _check_kept(overrides: Sequence[str], asked: Mapping[str, Any], fitted: Mapping[str, Any]) -> None:
+    """UserError for an override of what the checkpoint decides: it would be written over."""
+
+    def value(config: Any, names: Sequence[str]) -> Any:
+        for name in names:
+            config = config.get(name) if isinstance(config, Mapping) else None
+        return config
+
+    for override in overrides:
+        name = override.removeprefix("--config.").partition("=")[0]
+        wanted, found = (value(config, name.split(".")) for config in (asked, fitted))
+        if wanted != found:
+            raise UserError(
+                f"{override} would change nothing: the checkpoint says {name}={found}, and a converted model keeps "
+                "that; leave it out, or override it where you train from the converted model"
+            )
 
 
 def _check(config: ConfigDict, source: Source, sizes: ClipConfig, given: str) -> None:

@@ -13,24 +13,24 @@ from typing import Any
 import jax
 import numpy as np
 
+from eaglenet_jax.config.checking import check_config
 from eaglenet_jax.config.loading import config_hash
 from eaglenet_jax.data.pipeline import text_batches
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import RetrievalScores, chance_metrics
 from eaglenet_jax.metrics.saved_scores import SavedScores, save_scores
+from eaglenet_jax.progress import Progress, labelled, no_progress
 from eaglenet_jax.reports.claims import claimed
 from eaglenet_jax.reports.results import Selection, StageResult
 from eaglenet_jax.runs.convert import converted_parameters
-from eaglenet_jax.runs.experiment import Experiment, check_config, open_experiment
+from eaglenet_jax.runs.experiment import Experiment, open_experiment
 from eaglenet_jax.runs.saved_config import saved_config
 from eaglenet_jax.runs.split import (
     Evaluation,
-    Told,
     encode_split,
     evaluate_split,
     evaluation_draws,
     score_split,
-    silent,
 )
 from eaglenet_jax.runs.start import check_shapes
 from eaglenet_jax.runs.workdir import LoadedCheckpoint, converted_note, first_stage_folder, load_checkpoint
@@ -75,14 +75,14 @@ class EvaluationOptions:
 
 
 def evaluate_run(
-    workdir: Path, options: EvaluationOptions | None = None, *, told: Told = silent, earlier: bool = True
+    workdir: Path, options: EvaluationOptions | None = None, *, progress: Progress = no_progress, earlier: bool = True
 ) -> list[EvaluatedStage]:
     """Evaluate the best checkpoint of a run and those of the first stages inside its work directory.
 
     Args:
         workdir: Of the run.
         options: What is evaluated, and how.
-        told: Called with what is being done, how much of it is done, and how much there is.
+        progress: Called with what is being done, how much of it is done, and how much there is.
         earlier: Evaluate the first stages too.
 
     Returns:
@@ -98,9 +98,9 @@ def evaluate_run(
     stages = []
     if config.first_stage and earlier:
         first = EvaluationOptions(options.split, options.shuffle_frames, zero_shot=False)
-        stages = evaluate_run(first_stage_folder(workdir), first, told=told)
+        stages = evaluate_run(first_stage_folder(workdir), first, progress=progress)
     loaded = saved_parameters(experiment, workdir, options.step)
-    return [*stages, _evaluated(experiment, loaded, str(workdir), options, told)]
+    return [*stages, _evaluated(experiment, loaded, str(workdir), options, progress)]
 
 
 def evaluate_checkpoint(
@@ -109,7 +109,7 @@ def evaluate_checkpoint(
     options: EvaluationOptions | None = None,
     *,
     source: str | None = None,
-    told: Told = silent,
+    progress: Progress = no_progress,
 ) -> list[EvaluatedStage]:
     """Evaluate parameters that belong to no work directory; nothing is written.
 
@@ -119,7 +119,7 @@ def evaluate_checkpoint(
             `eaglenet_jax.convert` reads.
         options: What is evaluated, and how.
         source: The program that wrote the checkpoint.
-        told: As in `evaluate_run`.
+        progress: As in `evaluate_run`.
 
     Returns:
         One stage.
@@ -152,7 +152,7 @@ def evaluate_checkpoint(
             raise UserError(f"--checkpoint={checkpoint}: no folder of checkpoints; files of other programs need --from")
         loaded = saved_parameters(experiment, path, options.step)
     options = dataclasses.replace(options, split=options.split or default_split(experiment))
-    return [_evaluated(experiment, loaded, str(checkpoint), options, told)]
+    return [_evaluated(experiment, loaded, str(checkpoint), options, progress)]
 
 
 def default_split(experiment: Experiment) -> str:
@@ -178,14 +178,14 @@ def saved_parameters(experiment: Experiment, source: Path, step: int | None = No
 
 
 def _evaluated(
-    experiment: Experiment, loaded: LoadedCheckpoint, where: str, options: EvaluationOptions, told: Told
+    experiment: Experiment, loaded: LoadedCheckpoint, where: str, options: EvaluationOptions, progress: Progress
 ) -> EvaluatedStage:
     assert options.split is not None
     split, mesh = options.split, Devices.of_all(experiment.config.sharding.params).mesh
-    encoded = encode_split(experiment, loaded.params, split, options.shuffle_frames, mesh, told)
+    encoded = encode_split(experiment, loaded.params, split, options.shuffle_frames, mesh, progress)
     seed = experiment.config.evaluation.seed
     each = (
-        score_split(experiment, loaded.params, encoded, seed=seed + number, mesh=mesh, told=told)
+        score_split(experiment, loaded.params, encoded, seed=seed + number, mesh=mesh, progress=progress)
         for number in range(options.noise_seeds)
     )
     evaluation = next(each)
@@ -194,7 +194,7 @@ def _evaluated(
         result = dataclasses.replace(result, noise={split: noise_spread(evaluation, each)})
     if options.zero_shot:
         result = dataclasses.replace(
-            result, zero_shot=zero_shot_metrics(experiment, loaded, [split], options.shuffle_frames, told)
+            result, zero_shot=zero_shot_metrics(experiment, loaded, [split], options.shuffle_frames, progress)
         )
     return EvaluatedStage(result, experiment, loaded.params, evaluation)
 
@@ -204,7 +204,7 @@ def zero_shot_metrics(
     loaded: LoadedCheckpoint,
     splits: Sequence[str],
     shuffle_frames: bool = False,
-    told: Told = silent,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Measure CLIP before training → {"name": …, split: metrics}; empty, with a warning, where it cannot be loaded."""
     try:
@@ -215,7 +215,7 @@ def zero_shot_metrics(
         return {}
     mesh = Devices.of_all(experiment.config.sharding.params).mesh
     metrics = {
-        split: dict(evaluate_split(before, params, split, shuffle_frames, mesh, told).metrics) for split in splits
+        split: dict(evaluate_split(before, params, split, shuffle_frames, mesh, progress).metrics) for split in splits
     }
     return {"name": name, **metrics}
 
@@ -293,21 +293,21 @@ def save_stage(stage: EvaluatedStage, folder: Path) -> None:
     )
 
 
-def validation_scores(stage: EvaluatedStage, told: Told = silent) -> RetrievalScores | None:
+def validation_scores(stage: EvaluatedStage, progress: Progress = no_progress) -> RetrievalScores | None:
     """Score a stage's validation split, None where there is none."""
     encoded = stage.evaluation.encoded
     if encoded.split.name == "val":
         return RetrievalScores(stage.evaluation.scores, encoded.text_video)
     if "val" not in stage.experiment.dataset.manifest["splits"]:
         return None
-    evaluation = evaluate_split(stage.experiment, stage.params, "val", encoded.shuffled, told=told)
+    evaluation = evaluate_split(stage.experiment, stage.params, "val", encoded.shuffled, progress=progress)
     return RetrievalScores(evaluation.scores, evaluation.encoded.text_video)
 
 
 QUERY_BANK, BANK_BATCH = 2048, 64  # most training captions of a query bank, and how many are encoded at a time
 
 
-def query_bank(stage: EvaluatedStage, told: Told = silent) -> np.ndarray:
+def query_bank(stage: EvaluatedStage, progress: Progress = no_progress) -> np.ndarray:
     """Score training captions, the first of each of at most QUERY_BANK videos, with the stage's videos → [Nb, Nv]."""
     experiment = stage.experiment
     batches = text_batches(
@@ -323,7 +323,7 @@ def query_bank(stage: EvaluatedStage, told: Told = silent) -> np.ndarray:
         draws=evaluation_draws(experiment),
         options=ScoringOptions(
             memory_budget=experiment.config.evaluation.memory_budget,
-            progress=lambda done, total: told("scoring the query bank", done, total),
+            progress=labelled(progress, "scoring the query bank"),
         ),
     ).t2v
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,12 @@ from typing import Any
 import grain
 import jax
 
+from eaglenet_jax.config.checking import SPLIT_OF_SELECTION, check_config
 from eaglenet_jax.data.pipeline import Batch, batches, batches_per_pass, train_dataset
 from eaglenet_jax.data.sources import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.ranks import TIE_RULES
 from eaglenet_jax.system import System, build_system
-from eaglenet_jax.training.profile import StepProfile
-from eaglenet_jax.training.sharding import PARAMETER_SHARDINGS
-
-SPLIT_OF_SELECTION = {"validation": "val", "test": "test"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,53 +76,6 @@ class Experiment:
         """
         end = self.steps if stop is None else stop
         return batches(self.training_batches(), start=start, stop=end, workers=self.config.data.workers)
-
-
-CHOICES = {
-    "selection": tuple(SPLIT_OF_SELECTION),
-    "queries": ("all", "first"),
-    "sharding.params": PARAMETER_SHARDINGS,
-    "evaluation.noise": ("per_text", "per_pair"),
-    "evaluation.ties": TIE_RULES,
-}
-AT_LEAST = {
-    "batch_size": 1,
-    "accumulate": 1,
-    "steps": 0,
-    "encode_micro_batches": 1,
-    "pairwise_block": 0,
-    "early_stop": 0,
-    "data.workers": 0,
-    "evaluation.every": 0,
-    "evaluation.batch_size": 1,
-    "checkpoints.keep": 1,
-}
-
-
-def check_config(config: Any) -> None:
-    """Raise a UserError for what is wrong with a config whatever the data are."""
-
-    def value(name: str) -> Any:
-        return functools.reduce(lambda part, key: part[key], name.split("."), config)
-
-    for name, choices in CHOICES.items():
-        if value(name) not in choices:
-            raise UserError(f"config.{name} is {value(name)!r}; choose {' or '.join(choices)}")
-    for name, least in AT_LEAST.items():
-        if value(name) < least:
-            raise UserError(f"config.{name} is {value(name)}; give {least} or more")
-    for parts in ("accumulate", "encode_micro_batches"):
-        if config.batch_size % config[parts]:
-            raise UserError(f"config.batch_size {config.batch_size} is no multiple of config.{parts} {config[parts]}")
-    if config.accumulate > 1 and config.encode_micro_batches > 1:
-        raise UserError("config.accumulate and config.encode_micro_batches exclude each other; set one of them to 1")
-    if not 0 <= config.ema_decay < 1:
-        raise UserError(f"config.ema_decay is {config.ema_decay}; give 0 (no average) or a number below 1")
-    StepProfile.of(config.profile, Path())
-    try:
-        jax.eval_shape(build_system(config).init, jax.random.key(0))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"the config describes no system: {str(error).splitlines()[0]}") from error
 
 
 def open_experiment(config: Any, prepare: bool = False) -> Experiment:
@@ -196,7 +144,7 @@ def prepared_folder(data: Any, syntax: bool = False, prepare: bool = False) -> P
         if not wanted.is_prepared():
             raise UserError(f"the demo's data are not in {wanted.folder}; make them with {wanted.command}")
         return wanted.folder
-    if not Path(data.prepared).is_dir():
+    if not data.prepared or not Path(data.prepared).is_dir():
         raise UserError(
             f"config.data.prepared: no folder {data.prepared!r}; make it with python -m data_prep.build "
             f"--dataset={data.dataset} --videos=DIR --annotations=DIR --out={data.prepared}, or give another folder"

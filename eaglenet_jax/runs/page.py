@@ -14,6 +14,7 @@ from eaglenet_jax.metrics.ranks import RetrievalScores
 from eaglenet_jax.metrics.saved_scores import load_scores
 from eaglenet_jax.metrics.score_files import read_scores
 from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreReport, measure_scores
+from eaglenet_jax.progress import Progress, no_progress
 from eaglenet_jax.reports.notable_queries import Gallery
 from eaglenet_jax.reports.pair_explanations import explainer
 from eaglenet_jax.reports.results import Selection, StageResult, chosen_on, noise_rows, result_rows
@@ -22,7 +23,7 @@ from eaglenet_jax.reports.score_page import Context, write_score_page
 from eaglenet_jax.runs.evaluate import EvaluatedStage, EvaluationOptions, evaluate_run, query_bank, validation_scores
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.saved_config import has_config
-from eaglenet_jax.runs.split import Evaluation, Told, evaluation_draws, silent
+from eaglenet_jax.runs.split import Evaluation, evaluation_draws
 
 
 def measure_stage(
@@ -30,7 +31,7 @@ def measure_stage(
     *,
     baseline: Baseline | None = None,
     options: MeasureOptions | None = None,
-    told: Told = silent,
+    progress: Progress = no_progress,
 ) -> ScoreReport:
     """Measure the scores of a stage.
 
@@ -41,13 +42,13 @@ def measure_stage(
     evaluation, settings = stage.evaluation, stage.experiment.config.evaluation
     validation = None
     if "dual_softmax" in options.postprocess and options.temperature is None:
-        validation = validation_scores(stage, told)
+        validation = validation_scores(stage, progress)
     return measure_scores(
         RetrievalScores(evaluation.scores, evaluation.encoded.text_video, evaluation.v2t_scores),
         name=stage_name(stage.result),
         missing=evaluation.missing,
         baseline=baseline,
-        query_bank=query_bank(stage, told) if "qb_norm" in options.postprocess else None,
+        query_bank=query_bank(stage, progress) if "qb_norm" in options.postprocess else None,
         validation=validation,
         # Under "released" a query counts as often as it ties, for which there are no intervals.
         options=dataclasses.replace(options, ties="mean" if settings.ties == "released" else settings.ties),
@@ -65,7 +66,7 @@ def check_baseline(path: Path) -> None:
         read_scores(path)
 
 
-def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> Baseline:
+def baseline_scores(path: Path, stage: EvaluatedStage, progress: Progress = no_progress) -> Baseline:
     """Get the scores of a baseline on a stage's split.
 
     path: a work directory, a folder that --save wrote, or a .npy file. Raises UserError if it is none of these, or is
@@ -75,7 +76,7 @@ def baseline_scores(path: Path, stage: EvaluatedStage, told: Told = silent) -> B
     ours = list(encoded.captions.ids), list(encoded.split.video_ids)
     if has_config(path):
         options = EvaluationOptions(encoded.split.name, encoded.shuffled, zero_shot=False)
-        other = evaluate_run(path, options, told=told, earlier=False)[-1]
+        other = evaluate_run(path, options, progress=progress, earlier=False)[-1]
         theirs = other.evaluation.encoded
         _check_same(path, ours, (list(theirs.captions.ids), list(theirs.split.video_ids)))
         name = stage_name(other.result)

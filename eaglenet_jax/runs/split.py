@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,19 +14,13 @@ from eaglenet_jax.data.sources import Captions, PreparedSplit
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.metrics.ranks import place, placement_metrics, with_misses
+from eaglenet_jax.progress import Progress, labelled, no_progress
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video
 from eaglenet_jax.scoring.gallery import ScoringOptions
 from eaglenet_jax.scoring.host import to_all_devices
 from eaglenet_jax.training.sharding import Devices
-
-Told = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Show no progress."""
-    del what, done, total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +73,11 @@ def evaluate_split(
     name: str,
     shuffle_frames: bool = False,
     mesh: jax.sharding.Mesh | None = None,
-    told: Told = silent,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Score every query of a split against all its videos and measure: `encode_split`, then `score_split`."""
-    encoded = encode_split(experiment, params, name, shuffle_frames, mesh, told)
-    return score_split(experiment, params, encoded, mesh=mesh, told=told)
+    encoded = encode_split(experiment, params, name, shuffle_frames, mesh, progress)
+    return score_split(experiment, params, encoded, mesh=mesh, progress=progress)
 
 
 def encode_split(
@@ -92,7 +86,7 @@ def encode_split(
     name: str,
     shuffle_frames: bool = False,
     mesh: jax.sharding.Mesh | None = None,
-    told: Told = silent,
+    progress: Progress = no_progress,
 ) -> EncodedSplit:
     """Encode the queries and videos of a split.
 
@@ -115,13 +109,13 @@ def encode_split(
             devices.batch,
             text_batches(split, experiment.tokenizer, batch_size=size, queries=config.queries, **process),
         ),
-        progress=lambda rows, _: told("encoding captions", rows, len(captions)),
+        progress=labelled(progress, "encoding captions", len(captions)),
     )
     clips = video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers, **process)
     videos = encode_all(
         lambda batch: encode_video(params, batch),
         map(devices.batch, _shuffled(clips) if shuffle_frames else clips),
-        progress=lambda rows, _: told("encoding videos", rows, len(split.video_ids)),
+        progress=labelled(progress, "encoding videos", len(split.video_ids)),
     )
     return EncodedSplit(split, captions, texts, videos, shuffle_frames)
 
@@ -139,7 +133,7 @@ def score_split(
     *,
     seed: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
-    told: Told = silent,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Score and measure encoded queries and videos. seed: of the noise, instead of the config's."""
     config = experiment.config
@@ -152,7 +146,7 @@ def score_split(
         options=ScoringOptions(
             memory_budget=config.evaluation.memory_budget,
             mesh=mesh,
-            progress=lambda done, total: told("scoring pairs", done, total),
+            progress=progress,
         ),
     )
     missing = (0, 0)

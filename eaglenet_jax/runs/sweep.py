@@ -12,11 +12,14 @@ import jax
 from ml_collections import ConfigDict
 
 from eaglenet_jax.config.loading import config_hash, load_config, resolve
+from eaglenet_jax.config.overrides import check_used
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.comparison import compare, comparison_text, write_comparisons
 from eaglenet_jax.reports.results import StageResult
+from eaglenet_jax.runs.data_name import named_after_data
+from eaglenet_jax.runs.plan import plan_run
 from eaglenet_jax.runs.saved_config import FIRST_STAGES
-from eaglenet_jax.runs.train import check_run, train_run
+from eaglenet_jax.runs.train import train_run
 
 Row = tuple[str, str]  # (label in the table, config with its argument)
 
@@ -68,15 +71,16 @@ def run_sweep(
     again. Every config is checked before the first is trained. Raises UserError and Stopped as `train_run`.
     """
     planned = [
-        (label, seed, load_config(config, [*overrides, f"--config.seed={seed}"]))
+        (label, seed, named_after_data(load_config(config, [*overrides, f"--config.seed={seed}"], shared=True)))
         for label, config in rows
         for seed in seeds
     ]
+    check_used(overrides, [config for _, _, config in planned])
     folders = [(re.sub(r"\W+", "_", label), seed) for label, seed, _ in planned]
     if len(set(folders)) < len(folders):
         raise UserError("two rows of the sweep have the same name; give every --config once")
     for _, _, config in planned:
-        check_run(config)
+        plan_run(config, workdir)
     found: dict[str, list[StageResult]] = {}
     for number, (label, seed, config) in enumerate(planned, start=1):
         print(f"\n[{number}/{len(planned)}] {label}, seed {seed}", flush=True)

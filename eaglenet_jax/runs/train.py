@@ -11,20 +11,22 @@ from typing import Any
 import jax
 
 from eaglenet_jax.config.loading import as_plain
-from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.results import StageResult
 from eaglenet_jax.runs.evaluate import EvaluatedStage, saved_parameters, stage_result, zero_shot_metrics
-from eaglenet_jax.runs.experiment import Experiment, check_config, open_experiment
+from eaglenet_jax.runs.experiment import Experiment, open_experiment
+from eaglenet_jax.runs.length import LENGTH_FIELDS, changed_length, is_current, length_of
 from eaglenet_jax.runs.page import draw_strips, measure_stage, write_run_page
-from eaglenet_jax.runs.saved_config import differences
+from eaglenet_jax.runs.plan import RunPlan, StagePlan, plan_run, run_stages
+from eaglenet_jax.runs.saved_config import has_config, saved_config
 from eaglenet_jax.runs.split import evaluate_split
 from eaglenet_jax.runs.stage import train_stage
+from eaglenet_jax.runs.start_block import start_block
 from eaglenet_jax.runs.workdir import (
     PICTURE_FILE,
     REPORT_FILE,
+    check_claim,
     claim,
     exclusive,
-    first_stage_folder,
     read_result,
     write_result,
 )
@@ -33,56 +35,101 @@ from eaglenet_jax.training.sharding import Devices, initialize_distributed
 
 
 def train_run(config: Any, workdir: Path) -> list[StageResult]:
-    """Trains, evaluates the best checkpoint and writes everything under `workdir` → results, earlier stages first.
+    """Train, evaluate the best checkpoint and write everything under `workdir`.
 
-    A work directory that holds an unfinished run of this config goes on; a finished one only gives its results again.
-    Everything that config and work directory can have wrong is found before the first step of the first stage. Raises
-    UserError for a work directory of another config or that another process trains in, and for everything that config
-    and data can have wrong; Stopped when a signal asked for it, with everything saved.
+    A work directory that holds an unfinished run of this config is trained further, a finished one gives its results
+    again. Where only the length of the last stage is another (`length.LENGTH_FIELDS`) and reaches beyond what is done,
+    the run is trained to its new end. Everything that config, data and work directory can have wrong is found before
+    the first step of the first stage.
+
+    Args:
+        config: Resolved.
+        workdir: Made where it is not there.
+
+    Returns:
+        Results, earlier stages first.
+
+    Raises:
+        UserError: a work directory of another config, or one that another process trains in; everything that config
+            and data can have wrong.
+        Stopped: a signal asked for it; everything is saved.
     """
+    workdir = Path(workdir)
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser().absolute()))
-    check_run(config)
-    stages = _stages(config, Path(workdir))
-    with exclusive(Path(workdir)):
+    initialize_distributed(as_plain(config.distributed))
+    stages = run_stages(config, workdir)
+    for stage, folder in reversed(stages):
+        check_claim(stage, folder, LENGTH_FIELDS if folder == workdir else ())
+    if all(_finished(stage, folder) for stage, folder in stages):
+        with exclusive(workdir):
+            for stage, folder in reversed(stages):
+                _claim(stage, folder, workdir)
+            return [result for stage, folder in stages if (result := _finished(stage, folder)) is not None]
+    plan = plan_run(config, workdir)
+    note = length_note(plan)
+    experiments = [None if _finished(stage.config, stage.folder) else _opened(stage, plan) for stage in plan.stages]
+    with exclusive(workdir):
         for stage, folder in reversed(stages):
-            claim(stage, folder)
+            _claim(stage, folder, workdir)
+        if not jax.process_index():
+            print(start_block(plan, note), flush=True)
         results: list[StageResult] = []
-        for stage, folder in stages:
-            results.append(_stage_result(stage, folder, results))
+        for planned, experiment in zip(plan.stages, experiments, strict=True):
+            finished = _finished(planned.config, planned.folder)
+            if finished is None:
+                experiment = experiment or open_experiment(planned.config, prepare=True)
+                best, seconds = train_stage(experiment, planned)
+                finished = _finish(experiment, planned.folder, best, seconds, results)
+            results.append(finished)
         return results
 
 
-def check_run(config: Any) -> None:
-    """UserError for what a config and its stages can be told to have wrong before any data are opened.
+def describe_run(config: Any, workdir: Path) -> str:
+    """Check a run as `train_run` does and describe it; nothing is compiled, rendered or written.
 
-    With several processes, all of them meet here first.
+    Raises:
+        UserError: as `train_run`, for everything that is found before the first step.
     """
-    initialize_distributed(as_plain(config.distributed))
-    for stage, _ in _stages(config, Path()):
-        check_config(stage)
+    for stage, folder in reversed(run_stages(config, workdir)):
+        check_claim(stage, folder, LENGTH_FIELDS if folder == Path(workdir) else ())
+    plan = plan_run(config, workdir)
+    return start_block(plan, length_note(plan))
 
 
-def _stages(config: Any, workdir: Path) -> list[tuple[Any, Path]]:
-    """The config and what it starts from, earliest first, each with its directory."""
-    if not config.first_stage:
-        return [(config, workdir)]
-    for field in ("data", "clip"):
-        changes = differences(as_plain(config.first_stage[field]), as_plain(config[field]), field)
-        if changes:
-            raise UserError(f"the two stages differ in {'; '.join(changes)} (first_stage first); give both the same")
-    return [*_stages(config.first_stage, first_stage_folder(workdir)), (config, workdir)]
+def length_note(plan: RunPlan) -> str:
+    """What a run with checkpoints does with a length that is not the one it had, see `changed_length`."""
+    last = plan.stages[-1]
+    return changed_length(last, saved_config(last.folder)) if has_config(last.folder) else ""
 
 
-def _stage_result(config: Any, workdir: Path, earlier: Sequence[StageResult]) -> StageResult:
-    finished = read_result(workdir)
-    if finished is not None:
-        return finished
-    experiment = open_experiment(config, prepare=True)
-    # Not written into the config: a work directory may be moved, and says the same wherever it is.
-    source = str(first_stage_folder(workdir)) if config.first_stage else config.init_from
-    best, seconds = train_stage(experiment, workdir, source)
-    return _finish(experiment, workdir, best, seconds, earlier)
+def _finished(config: Any, workdir: Path) -> StageResult | None:
+    """The result of a stage that was trained to the end that its config has."""
+    result = read_result(workdir)
+    return result if result is not None and is_current(result.length, config) else None
+
+
+def _opened(stage: StagePlan, plan: RunPlan) -> Experiment:
+    """A stage's data and system; what its data lack is found here and not after the stages before it."""
+    experiment = open_experiment(stage.config, prepare=True)
+    source = experiment.dataset.token_source
+    made_by_this_run = bool(source) and Path(source).absolute().is_relative_to(plan.workdir.absolute())
+    if experiment.dataset.extra and not made_by_this_run:
+        for split in ("train", experiment.selection_split):
+            experiment.dataset.split(split)
+    return experiment
+
+
+def _claim(config: Any, folder: Path, workdir: Path) -> None:
+    """Claim the folder of a stage; the last stage may have another length than it had.
+
+    A result that does not say for which length it holds is told first, so that a longer run that is stopped is not
+    taken for finished.
+    """
+    result = read_result(folder)
+    if result is not None and not result.length and has_config(folder) and not jax.process_index():
+        write_result(dataclasses.replace(result, length=length_of(saved_config(folder))), folder)
+    claim(config, folder, LENGTH_FIELDS if folder == workdir else ())
 
 
 def _finish(
@@ -94,7 +141,8 @@ def _finish(
     splits = [split for split in ("val", "test") if split in experiment.dataset.manifest["splits"]]
     evaluations = {split: evaluate_split(experiment, loaded.params, split, mesh=mesh) for split in splits}
     result = stage_result(experiment, str(workdir), evaluations, loaded, seconds)
-    result = dataclasses.replace(result, zero_shot=zero_shot_metrics(experiment, loaded, splits))
+    zero_shot = zero_shot_metrics(experiment, loaded, splits)
+    result = dataclasses.replace(result, zero_shot=zero_shot, length=length_of(experiment.config))
     if jax.process_index() == 0:
         write_result(result, workdir)
         stage = EvaluatedStage(result, experiment, loaded.params, evaluations[splits[-1]])

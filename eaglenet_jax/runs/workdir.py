@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,18 +190,30 @@ def exclusive(workdir: Path) -> Iterator[None]:
         lock.release()
 
 
-def claim(config: Any, workdir: Path) -> None:
-    """Write the resolved config into a work directory, or check that it already holds a run of this config.
+def check_claim(config: Any, workdir: Path, changeable: Sequence[str] = ()) -> None:
+    """Check that a work directory is new or holds a run of this config.
+
+    Args:
+        config: Resolved.
+        workdir: Perhaps not there yet.
+        changeable: Fields that may have another value than the run there has.
 
     Raises:
         UserError: it holds a run of another config.
     """
-    if has_config(workdir):
-        changes = differences(as_plain(saved_config(workdir)), as_plain(config))
-        if changes:
-            raise UserError(
-                f"{workdir} holds a run of another config ({'; '.join(changes)}); give another --workdir, or delete it"
-            )
+    if not has_config(workdir):
+        return
+    found = differences(as_plain(saved_config(workdir)), as_plain(config))
+    changes = [line for line in found if line.partition(":")[0] not in changeable]
+    if changes:
+        raise UserError(
+            f"{workdir} holds a run of another config ({'; '.join(changes)}); give another --workdir, or delete it"
+        )
+
+
+def claim(config: Any, workdir: Path, changeable: Sequence[str] = ()) -> None:
+    """Write the resolved config into a work directory; arguments and errors are those of `check_claim`."""
+    check_claim(config, workdir, changeable)
     if jax.process_index() == 0:
         # Also over one that differs in free fields: the file then has the values that were used last.
         save_config(config, workdir)

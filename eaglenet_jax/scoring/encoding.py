@@ -11,7 +11,7 @@ import numpy as np
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
-from eaglenet_jax.scoring.gallery import Progress
+from eaglenet_jax.progress import Progress, no_progress
 from eaglenet_jax.scoring.host import to_host
 
 Features = TypeVar("Features", TextFeatures, VideoFeatures)
@@ -71,7 +71,7 @@ def make_encode_video(system: Encoders) -> Callable[[Any, Mapping[str, Any]], Vi
 
 
 def encode_all(
-    encode: Callable[[dict[str, Any]], Features], batches: Iterable[Mapping[str, Any]], progress: Progress | None = None
+    encode: Callable[[dict[str, Any]], Features], batches: Iterable[Mapping[str, Any]], progress: Progress = no_progress
 ) -> Features:
     """Encode all batches into host memory, in order, without padding rows.
 
@@ -81,7 +81,7 @@ def encode_all(
         encode: encode(batch) → features of the batch's rows, on the device.
         batches: May hold "valid" [B] bool, False for rows that only fill up a batch; `encode` does not see it. With
             several processes, batches are global arrays, and every process gets all features.
-        progress: progress(rows, batches) is called with the numbers encoded so far.
+        progress: Called after each batch with "encoding rows", the number of them, and 0 for the total.
 
     Returns:
         Features [N, ...] in NumPy arrays.
@@ -100,8 +100,7 @@ def encode_all(
             features = jax.tree.map(lambda leaf: leaf[real], features)
         parts.append(features)
         rows += len(features.id)
-        if progress is not None:
-            progress(rows, len(parts))
+        progress("encoding rows", rows, 0)
 
     waiting: tuple[Any, Any] | None = None
     for batch in batches:

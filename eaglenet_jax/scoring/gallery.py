@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
+from eaglenet_jax.progress import Progress, no_progress
 from eaglenet_jax.scoring.host import min_over_processes, padded_rows, row_count, to_all_devices, to_host
 
 PREPARE_BATCH = 256
@@ -28,7 +29,6 @@ CPU_MEMORY_BUDGET = 1 << 30
 # On CPU a block's temporaries should stay below the 32 MiB from which the C library gives memory back to the system
 # after every call: touching fresh pages costs half as much again as EagleNet's arithmetic.
 CPU_AIM = 24 << 20
-Progress = Callable[[int, int], None]
 T = TypeVar("T")
 
 
@@ -73,14 +73,14 @@ class ScoringOptions:
         memory_budget: Bytes per device for the temporaries and scores of a block. None: half of what the device has
             free, 1 GiB on CPU.
         mesh: Devices that the texts are spread over. None: the default device.
-        progress: progress(done, total) is called with numbers of pairs after each block.
+        progress: Called after each block with "scoring pairs" and numbers of pairs.
     """
 
     block: int | None = None
     video_block: int | None = None
     memory_budget: int | None = None
     mesh: Mesh | None = None
-    progress: Progress | None = None
+    progress: Progress = no_progress
 
 
 @functools.lru_cache(maxsize=16)
@@ -290,7 +290,7 @@ def _score_blocks(
     counts: tuple[int, int],
     step: tuple[int, int],
     dtype: Any,
-    progress: Progress | None,
+    progress: Progress,
 ) -> np.ndarray:
     """Collect the scores [Nt, Nv] of all blocks. One is computed while the one before is copied to the host."""
 
@@ -304,8 +304,7 @@ def _score_blocks(
         target = scores[row : row + step[0], column : column + step[1]]
         target[:] = to_host(result)[: target.shape[0], : target.shape[1]]
         done += target.size
-        if progress is not None:
-            progress(done, scores.size)
+        progress("scoring pairs", done, scores.size)
     return scores
 
 

@@ -13,8 +13,8 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.metrics.ranks import Placement, best_items
+from eaglenet_jax.progress import Progress, no_progress
 from eaglenet_jax.scoring.gallery import (
-    Progress,
     chosen_block,
     default_memory_budget,
     make_score,
@@ -36,7 +36,7 @@ class RerankOptions:
         combine: "replace", the head's score; "add", the sum of candidate score and head's score.
         batch: Queries scored at a time. None: as many as fit `memory_budget`, at most 64.
         memory_budget: In bytes, as of `ScoringOptions`.
-        progress: progress(done, total) is called with numbers of queries after each batch.
+        progress: Called after each batch with "reranking queries" and numbers of queries.
     """
 
     top_k: int
@@ -44,7 +44,7 @@ class RerankOptions:
     combine: str = "replace"
     batch: int | None = None
     memory_budget: int | None = None
-    progress: Progress | None = None
+    progress: Progress = no_progress
 
 
 def rerank(
@@ -109,8 +109,7 @@ def rerank(
         rescored = to_host(score_pairs(head_params, *prepared, draws, rows, best))
         for row, items_of_row, new in zip(rows[: queries - start], best, rescored, strict=False):
             _put_first(result[row], items_of_row, new, combine)
-        if options.progress is not None:
-            options.progress(min(start + batch, queries), queries)
+        options.progress("reranking queries", min(start + batch, queries), queries)
     return result if direction == "t2v" else result.T
 
 

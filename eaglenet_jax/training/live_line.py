@@ -10,6 +10,19 @@ from typing import Any
 
 import jax
 
+TIMED_STEPS = 5  # steps after the first one that are timed before the rest is estimated
+
+
+def spoken_time(seconds: float) -> str:
+    """A duration to one or two units, as "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.0f} days"
+
 
 class LiveLine:
     """Step, loss and its parts, R@1 on the selection split, clips/s, share of time spent waiting for data, memory, ETA.
@@ -38,6 +51,7 @@ class LiveLine:
         self._started = time.monotonic()
         self._clock: tuple[float, int] | None = None  # the first step compiles, so the clock starts after it
         self._waiting = 0.0
+        self._estimated = False
         self._latest: Mapping[str, float] = {}
 
     def __enter__(self) -> LiveLine:
@@ -73,12 +87,21 @@ class LiveLine:
             self.say(f"{self._title}: first step after {self._clock[0] - self._started:.0f} s")
         self._latest = {name: float(value) for name, value in metrics.items() if name != "gradient_norm"}
         shown = " ".join(f"{name.removesuffix('_loss')} {value:.3f}" for name, value in self._latest.items())
+        self._estimate(step)
         rates = self.rates(step)
         numbers = (
             f"{shown}{self._recall} {rates['clips_per_second']:.0f} clips/s, {rates['data_wait']:.0f}% waiting, "
             f"{rates['memory']:.1f} GiB"
         )
         self._progress.update(self._task, completed=step, numbers=numbers)
+
+    def _estimate(self, step: int) -> None:
+        """Say once how long the rest will take, when enough steps were timed."""
+        left, rate = self._total - step, self.clips_per_second(step)
+        if not self._estimated and rate and left and self._clock is not None and step - self._clock[1] >= TIMED_STEPS:
+            self._estimated = True
+            time_left = spoken_time(left * self._clips / rate)
+            self.say(f"{self._title}: about {time_left} for the {left} steps left, without evaluations")
 
     def evaluated(self, step: int, split: str, recall: float) -> None:
         """After an evaluation: t2v R@1 on a split, in percent."""

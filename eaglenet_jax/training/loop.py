@@ -55,29 +55,73 @@ class Schedule:
         return step >= self.total or (self.patience > 0 and best.step >= 0 and waited)
 
 
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """How far a run is. state: after its latest step. best: the best evaluation so far."""
+
+    state: TrainState
+    best: Best = Best()
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """What the steps read. batches: of the steps that remain. key: of the run, folded with the step's number."""
+
+    batches: Iterator[Batch]
+    key: PRNGKeyArray
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """How the best checkpoint is chosen. split: its name. evaluate: state → flat metrics with "t2v/R@1" in percent."""
+
+    split: str
+    evaluate: Callable[[TrainState], dict[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """What is shown and written of the steps, and what may end them early."""
+
+    line: LiveLine
+    log: EventLog
+    preemption: Preemption
+    profile: StepProfile
+
+
 def train_loop(
     step: TrainStep,
-    state: TrainState,
-    batches: Iterator[Batch],
-    key: PRNGKeyArray,
+    start: Standing,
+    feed: Feed,
     *,
     schedule: Schedule,
-    evaluate: Callable[[TrainState], dict[str, float]],
-    split: str,
+    evaluator: Evaluator,
     saves: Saves,
-    best: Best,
-    line: LiveLine,
-    log: EventLog,
-    preemption: Preemption,
-    profile: StepProfile,
-) -> tuple[TrainState, Best]:
-    """Trains from state.step until the schedule is over → (last state, best evaluation).
+    watch: Watch,
+) -> Standing:
+    """Train from start.state.step until the schedule is over.
 
-    batches: of the steps that remain. evaluate: state → flat metrics with "t2v/R@1", on the split called `split`. A
-    checkpoint follows every evaluation, marked best when its R@1 is the highest so far (the earlier of equals). A
-    step's numbers are read while the next one runs. When `preemption` is requested the state is saved after the step
-    and Stopped is raised. Raises UserError when the loss is not finite, naming the step; nothing is saved after it.
+    A checkpoint follows every evaluation, marked best when its R@1 is the highest so far (the earlier of equals). A
+    step's numbers are read while the next one runs. When a stop is requested the state is saved after the step.
+
+    Args:
+        step: One update, see `make_train_step`.
+        start: Where the run is.
+        feed: Batches and key.
+        schedule: When it ends, and when it is evaluated.
+        evaluator: What chooses the best checkpoint.
+        saves: Checkpoints.
+        watch: Live line, log, stop request and trace.
+
+    Returns:
+        Where the run is at its end.
+
+    Raises:
+        UserError: the loss is not finite; the message names the step, and nothing is saved after it.
+        Stopped: a stop was requested, and everything is saved.
     """
+    line, profile = watch.line, watch.profile
+    state, best = start.state, start.best
     waiting: tuple[int, Batch, dict[str, Any]] | None = None
 
     def finish_waiting() -> None:
@@ -95,39 +139,39 @@ def train_loop(
                 f"batch with caption ids {', '.join(_some_ids(batch))}"
             )
         line.step(number, metrics)
-        log.scalars(number, "train", {**metrics, **line.rates(number)})
+        watch.log.scalars(number, "train", {**metrics, **line.rates(number)})
 
     number = int(state.step)
     while not schedule.is_over(number, best):
         number += 1
         asked = time.monotonic()
-        batch = next(batches)
+        batch = next(feed.batches)
         line.waited(time.monotonic() - asked)
         profile.before(number)
-        state, measured = step(state, batch, key)
+        state, measured = step(state, batch, feed.key)
         finish_waiting()
         waiting = (number, batch, measured)
         due = number % schedule.evaluate_every == 0 or number == schedule.total
         if due:
             finish_waiting()
-            found = evaluate(state)
+            found = evaluator.evaluate(state)
             recall = found["t2v/R@1"]
             is_best = recall > best.recall
             best = Best(number, recall) if is_best else best
-            log.scalars(number, split, found)
-            line.evaluated(number, split, recall)
+            watch.log.scalars(number, evaluator.split, found)
+            line.evaluated(number, evaluator.split, recall)
             saves.save(number, state, {"best": best.as_dict()}, best=is_best)
-        if preemption.requested() and number < schedule.total:
+        if watch.preemption.requested() and number < schedule.total:
             finish_waiting()
             if not due:
                 saves.save(number, state, {"best": best.as_dict()}, best=False)
-            reason = preemption.signal or signal.SIGTERM  # another process was told
+            reason = watch.preemption.signal or signal.SIGTERM  # another process was told
             raise Stopped(
                 f"stopped by {reason.name} after step {number} of {schedule.total}, saved; "
                 "the same command goes on from there",
                 reason,
             )
-    return state, best
+    return Standing(state, best)
 
 
 def _some_ids(batch: Batch) -> list[str]:

@@ -1,7 +1,7 @@
 """Optimisers: the released Adam without bias correction and AdamW, with rates by parameter patterns.
 
-docs/systems.md section 2.7. A parameter's name is its path, "clip/visual/projection". Its basic rate is `clip_lr` when the
-name starts with "clip/", else `head_lr`; its basic decay is `weight_decay`, but 0 for names that contain "bias".
+docs/systems.md section 2.7. A parameter's name is its path, "clip/visual/projection". Its basic rate is `clip_lr` when
+the name starts with "clip/", else `head_lr`; its basic decay is `weight_decay`, but 0 for names that contain "bias".
 Groups, (pattern, rule) in order, change that: the first pattern that matches the whole name decides, and every
 parameter must match one. A rule is a mapping with any of
 

@@ -17,8 +17,8 @@ from eaglenet_jax.config.presets import PRESETS
 from eaglenet_jax.config.systems import SYSTEMS
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.registry import HEADS, head_class
+from eaglenet_jax.runs.plan import optimizer_settings
 from eaglenet_jax.runs.saved_config import save_config, saved_config
-from eaglenet_jax.runs.stage import optimizer_settings
 from eaglenet_jax.system import build_system, parameter_count
 from eaglenet_jax.training.optimizer import describe_groups
 

@@ -21,7 +21,7 @@ import tensorflow_datasets as tfds
 from data_prep.annotations import VideoEntry
 from data_prep.cache import FrameSettings, fill_cache
 from data_prep.fake import fake
-from data_prep.prepare import prepare, read_manifest
+from data_prep.prepare import Decoding, prepare, read_manifest
 from data_prep.probe import probe
 from eaglenet_jax.data.decode import DecodeError, decode
 from eaglenet_jax.errors import UserError
@@ -138,7 +138,7 @@ def test_ten_frames_are_enough(tmp_path: Path, write_video: WriteVideo, counting
     path = write_video(tmp_path / "video.mp4", counting_pictures(10), 30)
     assert len(decode(path, size=16).frames) == 1
     entry = VideoEntry("v", path, "test", (("c", "a cat"),))
-    prepare([entry], tmp_path / "out", dataset="x", size=16, progress=False)
+    prepare([entry], tmp_path / "out", {"dataset": "x"}, FrameSettings(1, 16), Decoding(progress=False))
     assert len(tfds.builder_from_directory(str(tmp_path / "out/shards")).as_data_source("test")[0]["frames"]) == 1
 
 
@@ -202,7 +202,7 @@ LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
 from data_prep.build import main
-from data_prep.command import run_command
+from eaglenet_jax.command import run_command
 run_command(main)
 """
 

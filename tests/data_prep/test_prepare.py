@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -18,15 +19,17 @@ from data_prep.annotations import VideoEntry
 from data_prep.cache import FrameSettings, fill_cache, read_record, record_path, write_record
 from data_prep.demo import DemoData, ensure_moving_shapes
 from data_prep.parallel import MIN_JOBS_FOR_PROCESSES
-from data_prep.prepare import prepare, read_manifest
+from data_prep.prepare import Decoding, prepare, read_manifest
 from eaglenet_jax.data.decode import DecodedVideo, decode
 from eaglenet_jax.errors import UserError
 from tests.data_prep.conftest import SMALL_SPLITS, WriteVideo
 from tests.data_prep.killing import ROOT, run_and_kill, workers_are_gone
 
 Pictures = Callable[..., np.ndarray]
-SETTINGS = {"fps": 3, "size": 16, "progress": False, "workers": 1}
+SETTINGS = FrameSettings(3, 16)
+DECODING = Decoding(workers=1, progress=False)
 DATASET = "shapes"
+ABOUT = {"dataset": DATASET}
 COPIES = 40
 
 
@@ -56,8 +59,8 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
         read_record(tmp_path / "ab" / "abc.frames")
 
 
-def test_packed_frames_equal_decoded_frames(tmp_path: Path, shapes_entries: list[VideoEntry]) -> None:
-    manifest = prepare(shapes_entries, tmp_path, dataset=DATASET, **SETTINGS)
+def test_what_is_packed_is_what_was_decoded(tmp_path: Path, shapes_entries: list[VideoEntry]) -> None:
+    manifest = prepare(shapes_entries, tmp_path, ABOUT, SETTINGS, DECODING)
     assert manifest == json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["format"] == 1 and manifest["dataset"] == DATASET
     assert manifest["settings"] == {"fps": 3.0, "size": 16, "jpeg_quality": 95}
@@ -86,7 +89,7 @@ def test_packed_frames_equal_decoded_frames(tmp_path: Path, shapes_entries: list
 
 
 def test_single_records_can_be_read_at_random(tmp_path: Path, shapes_entries: list[VideoEntry]) -> None:
-    prepare(shapes_entries, tmp_path, dataset=DATASET, **SETTINGS)
+    prepare(shapes_entries, tmp_path, ABOUT, SETTINGS, DECODING)
     from array_record.python.array_record_module import ArrayRecordReader
 
     for path in (tmp_path / "shards").glob("*.array_record*"):
@@ -94,21 +97,21 @@ def test_single_records_can_be_read_at_random(tmp_path: Path, shapes_entries: li
 
 
 def test_a_second_call_does_nothing(tmp_path: Path, shapes_entries: list[VideoEntry]) -> None:
-    first = prepare(shapes_entries, tmp_path, dataset=DATASET, **SETTINGS)
+    first = prepare(shapes_entries, tmp_path, ABOUT, SETTINGS, DECODING)
     before = times(tmp_path)
-    assert prepare(shapes_entries, tmp_path, dataset=DATASET, **{**SETTINGS, "fps": 3.0}) == first
+    assert prepare(shapes_entries, tmp_path, ABOUT, FrameSettings(3.0, 16), DECODING) == first
     assert times(tmp_path) == before
 
 
 def test_new_captions_are_packed_without_decoding_again(tmp_path: Path, shapes_entries: list[VideoEntry]) -> None:
-    prepare(shapes_entries, tmp_path, dataset=DATASET, **SETTINGS)
+    prepare(shapes_entries, tmp_path, ABOUT, SETTINGS, DECODING)
     cached = times(tmp_path / "cache")
     only_test = [
         VideoEntry(e.video_id, e.path, e.split, (("q-" + e.video_id, "word " * 500),))
         for e in shapes_entries
         if e.split == "test"
     ]
-    manifest = prepare(only_test, tmp_path, dataset=DATASET, **SETTINGS)
+    manifest = prepare(only_test, tmp_path, ABOUT, SETTINGS, DECODING)
     assert manifest["splits"] == {"test": {"videos": 3, "captions": 3}}
     assert times(tmp_path / "cache") == cached
     assert [path.name for path in (tmp_path / "captions").iterdir()] == ["test.json"]
@@ -129,10 +132,10 @@ def test_missing_and_broken_videos_are_an_error_that_names_them(tmp_path: Path, 
     out = tmp_path / "out"
     two_videos[1].path.write_bytes(b"")
     with pytest.raises(UserError, match=r"1 of 2 videos .* two at .*two\.mp4 \(Invalid data.*Replace .* allow_missing"):
-        prepare(two_videos, out, dataset=DATASET, **SETTINGS)
+        prepare(two_videos, out, ABOUT, SETTINGS, DECODING)
     two_videos[1].path.unlink()
     with pytest.raises(UserError, match=r"1 of 2 videos .* two at .*two\.mp4 \(no such file\)"):
-        prepare(two_videos, out, dataset=DATASET, **SETTINGS)
+        prepare(two_videos, out, ABOUT, SETTINGS, DECODING)
     assert read_manifest(out) is None
 
 
@@ -141,20 +144,20 @@ def test_left_out_videos_are_listed_and_come_in_once_they_are_repaired(
 ) -> None:
     out, good = tmp_path / "out", two_videos[1].path.read_bytes()
     two_videos[1].path.write_bytes(good[: len(good) // 2])
-    manifest = prepare(two_videos, out, dataset=DATASET, allow_missing=True, **SETTINGS)
+    manifest = prepare(two_videos, out, ABOUT, SETTINGS, dataclasses.replace(DECODING, allow_missing=True))
     assert list(manifest["failed"]) == ["two"] and list(manifest["splits"]) == ["train"]
     before = times(out)
-    assert prepare(two_videos, out, dataset=DATASET, allow_missing=True, **SETTINGS) == manifest
+    assert prepare(two_videos, out, ABOUT, SETTINGS, dataclasses.replace(DECODING, allow_missing=True)) == manifest
     assert times(out) == before
     with pytest.raises(UserError, match="1 of 2 videos"):
-        prepare(two_videos, out, dataset=DATASET, **SETTINGS)
+        prepare(two_videos, out, ABOUT, SETTINGS, DECODING)
     two_videos[1].path.write_bytes(good)
-    manifest = prepare(two_videos, out, dataset=DATASET, **SETTINGS)
+    manifest = prepare(two_videos, out, ABOUT, SETTINGS, DECODING)
     assert manifest["failed"] == {} and set(manifest["splits"]) == {"train", "test"}
     for entry in two_videos:
         entry.path.unlink()
     with pytest.raises(UserError, match="2 of 2 videos"):
-        prepare(two_videos, tmp_path / "other", dataset=DATASET, allow_missing=True, **SETTINGS)
+        prepare(two_videos, tmp_path / "other", ABOUT, SETTINGS, dataclasses.replace(DECODING, allow_missing=True))
 
 
 def test_a_run_killed_while_packing_starts_packing_again(
@@ -169,10 +172,10 @@ def test_a_run_killed_while_packing_starts_packing_again(
         patch.setattr(pack_module.shutil, "rmtree", lambda *args, **kwargs: None)
         patch.setattr(pack_module.Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
-            prepare(shapes_entries, tmp_path, dataset=DATASET, **SETTINGS)
+            prepare(shapes_entries, tmp_path, ABOUT, SETTINGS, DECODING)
     assert read_manifest(tmp_path) is None and not (tmp_path / "shards").exists()
     assert (tmp_path / ".shards.tmp").exists()
-    prepare(shapes_entries, tmp_path, dataset=DATASET, **SETTINGS)
+    prepare(shapes_entries, tmp_path, ABOUT, SETTINGS, DECODING)
     assert not (tmp_path / ".shards.tmp").exists()
     assert len(tfds.builder_from_directory(str(tmp_path / "shards")).as_data_source("train")) == SMALL_SPLITS["train"]
 
@@ -233,12 +236,13 @@ def test_nothing_here_imports_tensorflow_or_jax(tmp_path: Path, shapes_folder: P
     program = f"""
 import sys
 from pathlib import Path
-from data_prep.prepare import prepare
+from data_prep.cache import FrameSettings
+from data_prep.prepare import Decoding, prepare
 from data_prep.readers.msrvtt import read_msrvtt_json
 folder = Path({str(shapes_folder)!r})
 entries = read_msrvtt_json(folder / "annotations.json", folder / "videos")
 assert "tensorflow_datasets" not in sys.modules  # a call that has nothing to do is quick
-prepare(entries, Path({str(tmp_path)!r}), dataset="x", fps=1, size=8, progress=False)
+prepare(entries, Path({str(tmp_path)!r}), {{"dataset": "x"}}, FrameSettings(1, 8), Decoding(progress=False))
 import tensorflow_datasets as tfds
 assert len(tfds.builder_from_directory({str(tmp_path / "shards")!r}).as_data_source("train")[0]["frames"]) >= 2
 assert "tensorflow" not in sys.modules and "jax" not in sys.modules

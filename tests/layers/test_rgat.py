@@ -90,7 +90,7 @@ def test_folded_equals_dense_in_float32():
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_paper_readout_cannot_see_frame_frame_edges(layers):
-    """docs/systems.md section 3: averaged before LeakyReLU, the frames' half of an edge weight is the same for all texts."""
+    """docs/systems.md section 3: before LeakyReLU the frames' half of an edge weight is the same for all texts."""
     variables = GraphParameters(GraphShape(8, layers)).init(jax.random.key(1))
     frames, texts, mask = _inputs(1, 8, 5, 4, jnp.float32)
     found = {}

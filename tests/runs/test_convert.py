@@ -132,6 +132,20 @@ def test_training_starts_from_a_converted_checkpoint(golden, tmp_path):
     np.testing.assert_array_equal(params["head"]["matching_loss"]["logit_scale"], tensors["logit_scale"])
 
 
+def test_an_override_of_what_the_checkpoint_decides_is_refused(golden, tmp_path):
+    _, given = write_source("eaglenet", golden, tmp_path / "source")
+    for override, message in {
+        "max_frames=64": "the checkpoint says max_frames=5",
+        "head.sampler.buffer_rows=7": "the checkpoint says head.sampler.buffer_rows=12",
+        "init_from=somewhere": "all parameters come from --input",
+    }.items():
+        with pytest.raises(UserError, match=f"{override.split('=')[0]}.* would change nothing: {message}"):
+            to_workdir("eaglenet", str(given), tmp_path / "run", overrides=[f"--config.{override}"])
+    assert not (tmp_path / "run").exists()
+    to_workdir("eaglenet", str(given), tmp_path / "run", overrides=["--config.max_frames=5", "--config.seed=3"])
+    assert saved_config(tmp_path / "run/config.json").seed == 3
+
+
 def test_bad_input_gets_one_line(golden, tmp_path):
     _, given = write_source("clip4clip", golden, tmp_path / "source")
     cases = [
@@ -162,6 +176,5 @@ def test_command_line(golden, tmp_path, capsys):
     assert saved_config(tmp_path / "run").data.prepared == str(Path("here").absolute())
     convert.main([f"--input={run}", f"--output={tmp_path}/back.safetensors", "--to=pytorch"])
     assert "with the names of clip4clip" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="required: --from"):
         convert.main([f"--input={given}", f"--output={run}2"])
-    assert "required: --from" in capsys.readouterr().err

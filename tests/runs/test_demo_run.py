@@ -206,7 +206,7 @@ def test_bad_arguments_get_one_line(root, finished, tmp_path):
         "batch_size is 4800": _arguments(
             root, "y", "--config.first_stage.batch_size=4800", "--config.first_stage.data.workers=0"
         ),
-        "another config .*steps: 6 there, 7 now": _arguments(root, "first", "--config.steps=7"),
+        "another config .*batch_size: 8 there, 4 now": _arguments(root, "first", "--config.batch_size=4"),
         "choose validation or test": ["--config=demo", "--config.selection=best"],
     }
     for message, arguments in cases.items():

@@ -33,14 +33,14 @@ def batches(count: int, size: int) -> list[dict[str, np.ndarray]]:
 
 @pytest.mark.parametrize(("count", "size"), [(7, 3), (6, 3), (1, 4), (9, 1)])
 def test_every_row_is_encoded_once_in_order_and_padding_is_dropped(count, size) -> None:
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[str, int, int]] = []
     features = encode_all(encode, batches(count, size), progress=lambda *call: calls.append(call))
     assert features.id.tolist() == list(range(count))
     assert features.words is None
     np.testing.assert_array_equal(features.pooled[:, 1], 2.0 * (np.arange(count) + 1))
     np.testing.assert_array_equal(features.extra["half"][:, 0], np.arange(count) / 2)
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(features))
-    assert calls[-1] == (count, -(-count // size))
+    assert calls[-1] == ("encoding rows", count, 0) and len(calls) == -(-count // size)
 
 
 def test_batches_without_valid_are_taken_whole() -> None:

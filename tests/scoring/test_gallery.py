@@ -84,7 +84,7 @@ def test_other_captions_and_videos_leave_a_row_unchanged(params) -> None:
 def test_progress_counts_every_pair_once(params) -> None:
     calls: list[tuple[int, int]] = []
     texts, videos = gallery(10, 6)
-    options = ScoringOptions(4, 5, progress=lambda *call: calls.append(call))
+    options = ScoringOptions(4, 5, progress=lambda _, *call: calls.append(call))
     score_gallery(HEAD, params, texts, videos, draws=DRAWS, options=options)
     assert calls[-1] == (60, 60) and len(calls) == 6
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
@@ -113,7 +113,7 @@ def test_memory_budget_makes_blocks_smaller_until_they_fit(params) -> None:
 
 def test_small_memory_budget_gives_the_same_scores(params) -> None:
     calls: list[int] = []
-    options = ScoringOptions(memory_budget=8_000, progress=lambda done, _: calls.append(done))
+    options = ScoringOptions(memory_budget=8_000, progress=lambda _, done, __: calls.append(done))
     scores = score_gallery(HEAD, params, *gallery(17, 11), draws=DRAWS, options=options)
     assert len(calls) > 1
     np.testing.assert_allclose(scores, expected("per_text"), atol=1e-5)

@@ -73,7 +73,7 @@ def test_one_compilation_serves_all_batches() -> None:
 def test_the_memory_budget_decides_how_many_queries_are_scored_at_a_time() -> None:
     params, scores = full()
     done: list[int] = []
-    options = RerankOptions(9, progress=lambda count, _: done.append(count))
+    options = RerankOptions(9, progress=lambda _, count, __: done.append(count))
 
     def reranked(memory_budget: int | None) -> np.ndarray:
         within = dataclasses.replace(options, memory_budget=memory_budget)
@@ -101,7 +101,7 @@ def test_default_candidates_are_mean_pooled_cosines() -> None:
 
 def test_progress_and_candidate_recall() -> None:
     calls: list[tuple[int, int]] = []
-    report = lambda *call: calls.append(call)  # noqa: E731
+    report = lambda _, *call: calls.append(call)  # noqa: E731
     rerank(None, Cosine(), {}, TEXTS, VIDEOS, draws=DRAWS, options=RerankOptions(2, batch=5, progress=report))
     assert calls == [(5, 13), (10, 13), (13, 13)]
     assert candidate_recall(Placement(np.array([0, 2, 3, 9]), np.zeros(4, int)), 3) == 50.0

@@ -20,7 +20,7 @@ def test_there_are_notebooks_without_outputs():
     for file in NOTEBOOKS:
         cells = nbformat.read(file, as_version=4).cells
         assert not [cell for cell in cells if cell.get("outputs")], f"{file.name}: clear the outputs"
-        assert "colab-badge.svg" in cells[0].source
+        assert "[search,notebook]" in cells[0].source or "[notebook]" in cells[0].source
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.errors import Stopped, UserError
-from eaglenet_jax.training.loop import Best, Schedule, train_loop
+from eaglenet_jax.training.loop import Best, Evaluator, Feed, Schedule, Standing, Watch, train_loop
 from eaglenet_jax.training.profile import StepProfile
 from eaglenet_jax.training.state import TrainState
 
@@ -55,22 +55,16 @@ def _run(recalls, stop_at=100, loss=lambda step: 1.0, start=0, best=None, patien
 
     batches = itertools.repeat({"text_id": np.arange(3)})
     try:
-        _, best = train_loop(
+        end = train_loop(
             step,
-            TrainState(start, {}, (), ()),
-            batches,
-            jax.random.key(0),
-            evaluate=lambda state: {"t2v/R@1": next(found)},
+            Standing(TrainState(start, {}, (), ()), best or Best()),
+            Feed(batches, jax.random.key(0)),
             schedule=Schedule(7, 3, patience),
-            split="val",
+            evaluator=Evaluator("val", lambda state: {"t2v/R@1": next(found)}),
             saves=recorder,
-            best=best or Best(),
-            line=recorder,
-            log=recorder,
-            preemption=StopAt(stop_at),
-            profile=StepProfile.of("", None),
+            watch=Watch(recorder, recorder, StopAt(stop_at), StepProfile.of("", None)),
         )
-        return recorder.saved, best
+        return recorder.saved, end.best
     except (Stopped, UserError) as error:
         return recorder.saved, error
 

@@ -1,0 +1,70 @@
+"""How long a run is, and what becomes of a run that is given another length than it had."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs.plan import StagePlan
+from eaglenet_jax.runs.workdir import CHECKPOINTS
+from eaglenet_jax.training.checkpoints import Checkpoints
+from eaglenet_jax.training.loop import Best, Schedule
+from eaglenet_jax.training.optimizer import make_schedule
+
+# Fields of a run's last stage that may change while it is trained: they say only when it ends.
+LENGTH_FIELDS = ("steps", "epochs", "early_stop")
+
+
+def length_of(config: Any) -> dict[str, float]:
+    """The fields that say when a stage ends, by name."""
+    return {name: config[name] for name in LENGTH_FIELDS}
+
+
+def changed_length(stage: StagePlan, old: Any) -> str:
+    """What a stage with checkpoints does with a new length, in one line; "" without checkpoints or change.
+
+    Args:
+        stage: As it is planned now.
+        old: The config that it was trained with.
+
+    Raises:
+        UserError: the stage is past its new end, or ended early and would end at once.
+    """
+    if length_of(old) == length_of(stage.config):
+        return ""
+    checkpoints = Checkpoints(stage.folder / CHECKPOINTS)
+    done = checkpoints.latest()
+    if done is None:
+        return ""
+    if stage.steps < done:
+        raise UserError(
+            f"{stage.folder} is trained to step {done} already, {stage.steps} steps are fewer; give more, or another "
+            "--workdir"
+        )
+    best = Best(**checkpoints.metadata(done)["best"])
+    schedule = Schedule(stage.steps, stage.evaluate_every, stage.config.early_stop)
+    if done < stage.steps and schedule.is_over(done, best):
+        raise UserError(
+            f"{stage.folder} ended early at step {done} and would end there again: no evaluation after step "
+            f"{best.step} was better; give --config.early_stop=0 or more than {stage.config.early_stop} as well"
+        )
+    per_pass = stage.steps / stage.passes
+    before = old.steps or int(old.epochs * per_pass)
+    note = _schedule_note(stage.config.optimizer, done, before, stage.steps)
+    return f"step {done} of {before} before, {stage.steps} now; {note}"
+
+
+def _schedule_note(optimizer: Any, done: int, before: int, now: int) -> str:
+    old, new = (float(make_schedule(optimizer.schedule, optimizer.warmup, total)(done)) for total in (before, now))
+    if abs(old - new) < 1e-6 and optimizer.schedule == "constant":
+        return "schedule constant: the learning rates stay as they were"
+    change = "rise" if new > old else "fall" if new < old else "stay"
+    return (
+        f"schedule {optimizer.schedule} is stretched over {now} steps: the learning rates {change} from {old:.0%} to "
+        f"{new:.0%} of their highest, so the numbers are not those of a run planned for {now} steps"
+    )
+
+
+def is_current(length: dict[str, float], config: Any) -> bool:
+    """Whether a result belongs to the length that a config has. length: as noted in the result; empty: not noted."""
+    return not length or length == length_of(config)

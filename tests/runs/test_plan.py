@@ -1,0 +1,171 @@
+"""What a run can have wrong is found before anything is rendered, trained or written: through the command itself."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import pytest
+
+from eaglenet_jax import train
+from eaglenet_jax.config.loading import load_config
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs import train as training
+from eaglenet_jax.runs.data_name import named_after_data
+from eaglenet_jax.runs.plan import plan_run, planned_data
+
+# Overrides of demo:tiny → what the message says.
+WRONG = {
+    "optimizer.name=adam": r"config\.optimizer\.name='adam' is none of bert_adam, adamw",
+    "optimizer.schedule=linear": r"config\.optimizer\.schedule='linear' is none of cosine",
+    "optimizer.warmup=1.5": r"config\.optimizer\.warmup=1\.5 is a fraction",
+    "optimizer.clip_storage=float8": r"config\.optimizer\.clip_storage='float8' is none of",
+    "optimizer.freeze=visual": r"config\.optimizer\.groups: 'visual' decides about no parameter",
+    "optimizer.head_lr=-1.0": r"config\.optimizer\.head_lr is -1\.0; give 0 or more",
+    "optimizer.clip_lr=nan": r"config\.optimizer\.clip_lr is nan",
+    "optimizer.weight_decay=-0.1": r"weight_decay is -0\.1",
+    "first_stage.optimizer.name=adam": r"config\.first_stage\.optimizer\.name='adam'",
+    "first_stage.batch_size=0": r"config\.first_stage\.batch_size is 0",
+    "batch_size=1000": r"batch_size is 1000, the training split of .* has 240 captions of 48 clips; choose 1 to 240",
+    "max_frames=0": r"config\.max_frames is 0; give 1 or more",
+    "max_words=2": r"config\.max_words is 2; give 3 or more",
+    "max_words=33": r"config\.max_words is 33; give 3 .* to 32",
+    "head.candidates=0": "candidates is 0; give 1 or more",
+    "head.pooling_dropout=1.0": r"config\.head\.pooling_dropout is 1\.0; a dropout rate",
+    "head.graph.dropout_rate=-0.1": r"config\.head\.graph\.dropout_rate is -0\.1; a dropout rate",
+    "head.sampler.buffer_rows=0": r"buffer_rows is 0",
+    "head.sampler.buffer_probability=2.0": r"buffer_probability is 2\.0; a probability",
+    "head.graph.heads=3": "the config describes no system",
+    "epochs=0.0 steps=0": r"config\.steps and config\.epochs are both 0",
+    "epochs=0.01 steps=0": r"config\.epochs=0\.01 of 30 batches is not one step",
+    "init_from=/does/not/exist": r"config\.init_from=/does/not/exist is ignored where config\.first_stage trains first",
+    "selection=best": "choose validation or test",
+    "data.size=64": "the prepared frames are 64 pixels wide, this CLIP reads 48",
+    "data.splits.train=0": r"config\.data\.splits\.train is 0",
+    "clip.name=ViT-B/32": r"config\.clip\.name=ViT-B/32 is ignored where config\.clip gives every size",
+    "distributed.processes=2": r"config\.distributed\.processes is read with --config\.distributed\.cluster=explicit",
+    "evaluation.memory_budget=0": "memory_budget is 0",
+    "ema_decay=1.0": "ema_decay is 1",
+    "accumulate=3": "batch_size 8 is no multiple of config.accumulate 3",
+}
+OF_OTHER_SYSTEMS = {
+    "tmass": {"head.samples=0": "samples is 0; give 1 or more"},
+    "crosstvr": {
+        "head.blip2=nowhere": "config.head.blip2: no folder 'nowhere'",
+        "head.first.head.temporal=transformer": "first stage is not that of the run that it starts from: temporal is",
+        "head.first.head.mask_padding=False": "mask_padding is True there and False here",
+        "head.top_k=0": "top_k is 0; give 1 or more",
+        "head.queries=0": "queries is 0; give 1 or more",
+        "head.negative_scale=-1.0": r"config\.head\.negative_scale is -1",
+        "head.transformer.dropout_rate=1.0": r"transformer\.dropout_rate is 1\.0; a dropout rate",
+    },
+    "clip4clip": {"init_from=/does/not/exist": "is ignored where config.first_stage trains first"},
+}
+
+
+def _flags(overrides: str, tmp_path) -> list[str]:
+    data = f"--config.data.root={tmp_path / 'datasets'}"
+    return [f"--workdir={tmp_path / 'run'}", data, *(f"--config.{each}" for each in overrides.split())]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_trained(monkeypatch):
+    monkeypatch.setattr(training, "train_stage", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(training, "open_experiment", lambda *_: pytest.fail("rendered"))
+
+
+@pytest.mark.parametrize("overrides", WRONG)
+def test_what_is_wrong_is_said_in_one_line_and_leaves_nothing_behind(overrides, tmp_path):
+    with pytest.raises(UserError, match=WRONG[overrides]) as caught:
+        train.main(["--config=demo:tiny", *_flags(overrides, tmp_path)])
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("system", "overrides"), [(s, each) for s, cases in OF_OTHER_SYSTEMS.items() for each in cases]
+)
+def test_what_other_systems_have_wrong(system, overrides, tmp_path):
+    with pytest.raises(UserError, match=OF_OTHER_SYSTEMS[system][overrides]):
+        train.main([f"--config=demo:tiny,{system}", *_flags(overrides, tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_prepared_data_have_to_be_there(tmp_path):
+    with pytest.raises(UserError, match=r"config\.data\.prepared: no folder 'nowhere'"):
+        train.main(["--config=demo:tiny", f"--workdir={tmp_path / 'run'}", "--config.data.prepared=nowhere"])
+
+
+def test_devices_have_to_divide_the_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 3)
+    with pytest.raises(UserError, match=r"config\.batch_size 8 does not divide over 3 devices; choose a multiple of 3"):
+        train.main(["--config=demo:tiny", *_flags("", tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_selection_needs_its_split(tmp_path):
+    manifest = {
+        "format": 1,
+        "dataset": "holidays",
+        "splits": {"train": {"videos": 9, "captions": 12}},
+        "settings": {"size": 48},
+        "failed": {},
+    }
+    folder = tmp_path / "holidays/prepared"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="has no split 'val' to choose the best checkpoint on"):
+        train.main(["--config=demo:tiny", f"--workdir={tmp_path / 'run'}", f"--config.data.prepared={folder}"])
+    # Whose data are not the demo's is not called the demo.
+    config = named_after_data(load_config("demo:tiny", [f"--config.data.prepared={folder}"]))
+    assert (config.name, config.first_stage.name, config.data.dataset) == ("holidays", "holidays_clip", "holidays")
+    assert named_after_data(load_config("demo:tiny")).name == "demo"
+
+
+def test_a_plan_knows_the_length_of_every_stage(tmp_path):
+    config = load_config("demo:tiny", ["--config.steps=0", "--config.epochs=1.5", "--config.evaluation.every=0"])
+    config.data.root = config.first_stage.data.root = str(tmp_path)
+    plan = plan_run(config, tmp_path / "run")
+    assert [stage.steps for stage in plan.stages] == [6, 45]  # 240 captions in batches of 8
+    assert [stage.evaluate_every for stage in plan.stages] == [3, 30]
+    assert [stage.source for stage in plan.stages] == ["", str(tmp_path / "run/first_stage")]
+    assert plan.data.missing and dict(plan.data.splits) == {"train": (48, 240), "val": (12, 60), "test": (16, 80)}
+
+
+def test_a_dry_run_describes_and_does_nothing(tmp_path, capsys):
+    train.main(["--config=demo:tiny", *_flags("seed=5", tmp_path), "--dry-run"])
+    lines = capsys.readouterr().out.splitlines()
+    said = dict(line.split(maxsplit=1) for line in lines)
+    assert len(lines) <= 14 and not list(tmp_path.iterdir())
+    for name, words in {
+        "run": "demo: eaglenet, preset ours",
+        "data": "rendered and prepared first",
+        "clips": "train 48 (240 captions), val 12 (60 captions), test 16 (80 captions)",
+        "input": "6 frames and 20 words a clip",
+        "CLIP": "random weights",
+        "seed": "5",
+        "time": "not known",
+        "devices": "cpu",
+    }.items():
+        assert words in said[name]
+    assert "clip4clip, 6 steps of 8 clips" in lines[5] and lines[6].endswith("from stage 1")
+    assert f"{tmp_path / 'run'} (new)" in "\n".join(lines)
+    assert all(line[9:11] == "  " and line[11] != " " for line in lines)
+
+
+def test_a_resolved_config_is_printed_and_nothing_else(tmp_path, capsys):
+    train.main(["--config=demo:tiny,xpool", "--print-config", *_flags("batch_size=4 optimizer.head_lr=0.5", tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert {"batch_size = 4", "optimizer.head_lr = 0.5", "head.pooling_heads = 1", "system = 'xpool'"} <= set(lines)
+    assert f"first_stage.data.root = {str(tmp_path / 'datasets')!r}" in lines
+
+
+def test_the_counts_before_rendering_are_those_of_the_renderer():
+    from data_prep.moving_shapes.render import describe
+
+    data = load_config("demo:tiny").data
+    content, _ = describe(dict(data.splits.items()), data.seed)
+    split_of = {video["video_id"]: video["split"] for video in content["videos"]}
+    train_captions = sum(split_of[sentence["video_id"]] == "train" for sentence in content["sentences"])
+    data.root = "nowhere"
+    assert planned_data(data).splits["train"] == (48, train_captions)

@@ -1,0 +1,229 @@
+"""The flags of every command: one spelling each, none that does nothing, a help that answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eaglenet_jax import evaluate, train
+from eaglenet_jax.command import Parser
+from eaglenet_jax.errors import UserError
+from tests.test_house import ENTRY_POINTS, MODULES
+
+ROOT = Path(__file__).parents[1]
+# Every flag of every command, by where it is shown to do something: a test that gives it, or the file that reads it.
+# A new flag needs a row here.
+FLAGS: dict[str, dict[str, str]] = {
+    "benchmarks.decode": {
+        "tests/data_prep/test_decode_benchmark.py": "videos files json",
+        "benchmarks/decode.py": "rounds",
+    },
+    "benchmarks.gallery": {
+        "benchmarks/gallery.py": "split",
+        "tests/benchmarks/test_gallery.py": "rounds json",
+    },
+    "benchmarks.gpu": {
+        "tests/benchmarks/test_gpu.py": "out rounds tiny",
+        "benchmarks/gpu.py": "profile",
+    },
+    "benchmarks.input": {
+        "tests/benchmarks/test_input.py": "prepared workers batch frames batches rounds json",
+        "benchmarks/input.py": "clip dtype steps",
+    },
+    "benchmarks.rerank": {
+        "tests/benchmarks/test_rerank.py": "workdir json",
+        "benchmarks/rerank.py": "split direction combine top-k",
+    },
+    "benchmarks.scoring": {
+        "tests/benchmarks/test_scoring.py": "frames rounds json scaling",
+        "benchmarks/scoring.py": "candidates texts videos layers dtype",
+        "benchmarks/inputs.py": "width heads",
+    },
+    "benchmarks.search": {
+        "tests/search/test_benchmark.py": "rows folder",
+        "benchmarks/search.py": "encode json",
+    },
+    "benchmarks.train_step": {
+        "benchmarks/train_step.py": "clip dtype",
+        "tests/benchmarks/test_train_step.py": "batch frames steps what json",
+    },
+    "benchmarks.training_memory": {
+        "tests/benchmarks/test_training_memory.py": "batches width rounds time json",
+        "benchmarks/training_memory.py": "timed-batches candidates",
+    },
+    "data_prep": {
+        "tests/data_prep/test_damaged_input.py": "annotations videos out fps size workers",
+        "data_prep/__main__.py": "allow-missing",
+    },
+    "data_prep.build": {
+        "tests/data_prep/test_fake_doctor_build.py": "dataset videos out no-hold-out fps size workers strict",
+        "tests/data_prep/test_damaged_input.py": "annotations",
+        "data_prep/build.py": "variant timestamps beam",
+    },
+    "data_prep.demo": {
+        "data_prep/demo.py": "root splits seed fps size syntax",
+    },
+    "data_prep.doctor": {
+        "tests/data_prep/test_fake_doctor_build.py": "dataset videos out no-hold-out fps size workers json",
+        "tests/runs/test_datasets_end_to_end.py": "annotations",
+        "data_prep/doctor.py": "variant timestamps",
+    },
+    "data_prep.fake": {
+        "tests/data_prep/test_fake_doctor_build.py": "dataset videos out workers",
+        "data_prep/fake.py": "seed",
+    },
+    "data_prep.moving_shapes": {
+        "tests/data_prep/test_moving_shapes_render.py": "out splits workers",
+        "data_prep/moving_shapes/__main__.py": "seed",
+    },
+    "data_prep.syntax": {
+        "tests/data_prep/test_syntax.py": "prepared check model json",
+    },
+    "eaglenet_jax.convert": {
+        "tests/runs/test_convert.py": "from input output to config",
+    },
+    "eaglenet_jax.evaluate": {
+        "tests/runs/test_evaluate_command.py": "workdir checkpoint similarity baseline postprocess report json config "
+        "from split save noise-seeds check-leak captions-per-video text-ids video-ids captions query-bank",
+        "tests/test_commands.py": "temperature qb-temperature validation ties v2t-among",
+        "eaglenet_jax/evaluate.py": "shuffle-frames step",
+    },
+    "eaglenet_jax.report": {
+        "tests/runs/test_report_command.py": "out split",
+        "eaglenet_jax/report.py": "title",
+    },
+    "eaglenet_jax.search": {
+        "tests/search/test_index.py": "index window rerank html clips",
+        "eaglenet_jax/search/commands/index.py": "checkpoint overlap shots",
+        "eaglenet_jax/search/commands/query.py": "video image top merge",
+        "tests/runs/test_demo_run.py": "json workdir",
+        "tests/search/test_page.py": "host port",
+        "tests/data_prep/test_damaged_input.py": "out",
+        "eaglenet_jax/search/commands/export.py": "dtype how own-words",
+    },
+    "eaglenet_jax.sweep": {
+        "tests/runs/test_sweep.py": "config seeds workdir",
+    },
+    "eaglenet_jax.train": {
+        "tests/config/test_configs.py": "config",
+        "tests/reliability/kill_resume.py": "workdir",
+        "tests/runs/test_plan.py": "print-config dry-run",
+    },
+    "eaglenet_jax.vision_tokens": {
+        "tests/runs/test_vision_tokens.py": "config",
+        "eaglenet_jax/vision_tokens.py": "batch-size",
+    },
+}
+
+
+class _Found(Exception):
+    """Carries a command's parser out of its main function."""
+
+
+def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Long flags of a parser and its subcommands → the names under which their values are read."""
+    flags: dict[str, str] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                flags |= _flags(command)
+        flags |= {each: action.dest for each in action.option_strings if each.startswith("--") and each != "--help"}
+    return flags
+
+
+@pytest.fixture
+def parser_of(monkeypatch):
+    """parser_of(entry point) → its parser, taken where it is about to read the arguments."""
+
+    def caught(parser, *_):
+        raise _Found(parser)
+
+    def found(name: str) -> argparse.ArgumentParser:
+        with monkeypatch.context() as patched:
+            patched.setattr(Parser, "parse_known_args", caught)
+            patched.setattr(Parser, "parse_args", caught)
+            module = importlib.import_module(f"{name}.__main__" if f"{name}.__main__" in MODULES else name)
+            with pytest.raises(_Found) as error:
+                module.main([])
+        return error.value.args[0]
+
+    return found
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_every_flag_does_something(name, parser_of):
+    flags = _flags(parser_of(name))
+    told = {f"--{flag}": where for where, several in FLAGS[name].items() for flag in several.split()}
+    assert set(told) == set(flags), "the table FLAGS has to name every flag, and no other"
+    assert not [flag for flag in flags if "_" in flag], "flags are declared with dashes"
+    for flag, where in told.items():
+        text = (ROOT / where).read_text()
+        if where.startswith("tests/"):
+            assert re.search(rf"{flag}(?![\w-])", text), f"{where} does not give {flag}"
+        else:
+            rest = "\n".join(line for line in text.splitlines() if f'"{flag}"' not in line)
+            assert re.search(rf"\b{flags[flag]}\b", rest), f"{where} does not read {flag}"
+
+
+def test_dashes_and_underscores_are_the_same_and_nothing_is_abbreviated():
+    parser = Parser(prog="x")
+    parser.add_argument("--first-words", type=int)
+    for flag in ("--first-words=3", "--first_words=3"):
+        assert parser.parse_args([flag]).first_words == 3
+    assert parser.parse_args(["--first_words", "4"]).first_words == 4
+    found, rest = parser.parse_known_args(["--config.max_words=3", "--first_words=1"])
+    assert found.first_words == 1 and rest == ["--config.max_words=3"]
+    for word, message in {
+        "--first=3": r"unknown argument '--first=3', did you mean --first-words\?",
+        "--first_word=3": r"did you mean --first-words\?",
+        "--config.max_words=3": "this command reads no config",
+        "three": "unknown argument 'three'",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            parser.parse_args([word])
+
+
+def test_help_names_what_can_be_given_and_loads_no_model_library(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for words in ("msrvtt", "ablations/graph", "crosstvr_xpool", "ours, released, paper", "b16 (ViT-B/16)"):
+        assert words in printed
+    assert "--config=msrvtt:xpool,released,b32" in printed and "--dry-run" in printed
+    code = "import sys; from eaglenet_jax import train\ntry: train.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print(sorted({'jax', 'flax', 'tensorflow', 'grain'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_flags_of_a_matrix_change_its_numbers(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    scores = np.round(rng.normal(size=(40, 20)) + np.repeat(np.eye(20), 2, axis=0))
+    np.save(tmp_path / "sims.npy", scores)
+    np.save(tmp_path / "held_out.npy", scores[::2])
+
+    def measured(*flags: str) -> dict:
+        arguments = [f"--similarity={tmp_path / 'sims.npy'}", "--captions-per-video=2", "--postprocess=dual_softmax"]
+        assert evaluate.main([*arguments, "--json", *flags]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    plain = measured()
+    assert (
+        measured("--ties=optimistic")["metrics"]["t2v"]["R@1"] > measured("--ties=pessimistic")["metrics"]["t2v"]["R@1"]
+    )
+    ways = [measured(f"--v2t-among={way}")["metrics"]["v2t"] for way in ("videos", "captions")]
+    assert ways[0] != ways[1]
+    assert measured("--temperature=0.001")["postprocessed"] != plain["postprocessed"]
+    np.save(tmp_path / "bank.npy", rng.normal(size=(30, 20)))
+    bank = ("--postprocess=qb_norm", f"--query-bank={tmp_path / 'bank.npy'}")
+    assert measured(*bank)["postprocessed"] != measured(*bank, "--qb-temperature=0.1")["postprocessed"]
+    chosen = measured(f"--validation={tmp_path / 'held_out.npy'}")["temperatures"]["dual_softmax"]
+    assert chosen != plain["temperatures"]["dual_softmax"]

@@ -50,7 +50,7 @@ AT_LEAST: dict[str, float] = {
     "distributed.processes": 1,
     "distributed.process": 0,
 }
-# Of fields that not every config has. Heads check the rest of their options themselves when they are built.
+# Of fields that not every config has. Heads check their options when they are built (`Head.bounds`).
 AT_LEAST_WHERE_THERE: dict[str, float] = {
     "data.seed": 0,
     "data.size": 1,
@@ -58,21 +58,7 @@ AT_LEAST_WHERE_THERE: dict[str, float] = {
     "data.splits.train": 1,
     "data.splits.validate": 1,
     "data.splits.test": 1,
-    "head.pooling_heads": 1,
-    "head.negative_scale": 0,
-    "head.graph.layers": 1,
-    "head.graph.heads": 1,
-    "head.sampler.steps": 1,
-    "head.sampler.step_size": 0,
-    "head.sampler.noise_deviation": 0,
-    "head.sampler.buffer_rows": 1,
-    "head.sampler.buffer_probability": 0,
-    "head.transformer.layers": 1,
-    "head.transformer.heads": 1,
-    "head.transformer.cross_every": 1,
 }
-# The end of a dropout rate's name, in any head.
-DROPOUT_ENDINGS = ("dropout", "dropout_rate")
 # Fields of `distributed` that only cluster=explicit reads.
 EXPLICIT_FIELDS = {"coordinator": "", "processes": 1, "process": 0}
 
@@ -117,14 +103,8 @@ def _check_values(config: Any) -> None:
         value = field(config, name)
         if not value >= least or not math.isfinite(value):  # a comparison with nan is False
             raise UserError(f"config.{name} is {value}; give {least} or more")
-    for name, value in values.items():
-        if name.startswith("head.") and name.endswith(DROPOUT_ENDINGS) and not 0 <= value < 1:
-            raise UserError(f"config.{name} is {value}; a dropout rate is 0 or more and below 1")
     if not 0 <= config.ema_decay < 1:
         raise UserError(f"config.ema_decay is {config.ema_decay}; give 0 (no average) or a number below 1")
-    if values.get("head.sampler.buffer_probability", 0) > 1:
-        raise UserError(f"config.head.sampler.buffer_probability is {values['head.sampler.buffer_probability']}; "
-                        "a probability is at most 1")  # fmt: skip
 
 
 def _check_pairs(config: Any) -> None:

@@ -1,4 +1,7 @@
-"""Overrides of a config that would do nothing: old names, and fields that another field makes meaningless."""
+"""Overrides of a config that would do nothing: old names, and fields that another field makes meaningless.
+
+Of the options of a head, the head says which ones nothing reads (`Head.unread_options`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.registry import head_class
 
 PREFIX = "--config."
 FIRST = "first_stage."
@@ -22,51 +26,12 @@ class Meaningless(NamedTuple):
     reason: str
 
 
-def _weight(config: Any, name: str) -> float:
-    return float(config.head.get(name, 1.0))
-
-
 MEANINGLESS = (
     Meaningless(("epochs",), lambda config: bool(config.steps), "config.steps goes before; add --config.steps=0"),
     Meaningless(
         ("data.root", "data.splits", "data.seed", "data.fps", "data.size"),
         lambda config: bool(config.data.prepared),
         "the data of config.data.prepared are rendered already; leave one of the two out",
-    ),
-    Meaningless(
-        ("head.tokens.count", "head.tokens.width"),
-        lambda config: not config.head.tokens.source,
-        "the tokens are those of the first stage's encoder; give --config.head.tokens.source as well",
-    ),
-    Meaningless(
-        ("head.temporal_layers",),
-        lambda config: config.head.get("temporal", "transformer") == "mean",
-        "config.head.temporal is 'mean', which has no layers; use the system seqtransf",
-    ),
-    Meaningless(
-        ("head.energy", "head.energy_pooling", "head.eam_negatives", "head.sampler"),
-        lambda config: not _weight(config, "eam_weight") and not _weight(config, "eam_support_weight"),
-        "config.head.eam_weight and config.head.eam_support_weight are 0, so no energy is trained",
-    ),
-    Meaningless(
-        ("head.graph",),
-        lambda config: config.head.get("candidate_choice") == "best",
-        "config.head.candidate_choice is 'best', which has no graph",
-    ),
-    Meaningless(
-        ("head.initial_log_scale", "head.initial_bias"),
-        lambda config: config.head.get("loss_kind") != "sigmoid",
-        "they are where the sigmoid loss starts, and config.head.loss_kind is another",
-    ),
-    Meaningless(
-        ("head.initial_logit_scale",),
-        lambda config: config.head.get("loss_kind") != "softmax",
-        "it is where the softmax loss starts, and config.head.loss_kind is another",
-    ),
-    Meaningless(
-        ("head.logit_scale", "head.scale_kind"),
-        lambda config: config.head.get("loss_kind", "fixed_softmax") != "fixed_softmax",
-        "it is the scale of the fixed_softmax loss, and config.head.loss_kind is another",
     ),
 )
 
@@ -109,10 +74,11 @@ def _meaningless(override: str, config: Any) -> str:
     """Why nothing reads the field of an override; "" if something does."""
     *before, field = stages_and_field(override.removeprefix(PREFIX).partition("=")[0])
     stage = functools.reduce(lambda part, name: part[name], before, config)
-    for fields, where, reason in MEANINGLESS:
-        if any(field == name or field.startswith(f"{name}.") for name in fields) and where(stage):
-            return reason
-    return ""
+    unread = {name: reason for names, where, reason in MEANINGLESS for name in names if where(stage)}
+    if field.startswith("head."):
+        of_head = head_class(stage.system).unread_options(stage.head.to_dict())
+        unread |= {f"head.{name}": reason for name, reason in of_head.items()}
+    return next((why for name, why in unread.items() if field == name or field.startswith(f"{name}.")), "")
 
 
 def stages_and_field(name: str) -> list[str]:

@@ -5,6 +5,7 @@ Luo et al., CLIP4Clip, Neurocomputing 2022. The smallest head.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.clip.temporal import TemporalTransformer, from_text_tower
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Head, PairScores, TextFeatures, VideoFeatures
-from eaglenet_jax.heads.options import check_at_least, check_choices
+from eaglenet_jax.heads.options import check_choices
 from eaglenet_jax.layers.similarity import unit
 
 
@@ -40,6 +41,7 @@ class Clip4Clip(Head):
 
     # The released CLIP4Clip leaves padding frames out.
     presets: ClassVar = {"released": {"mask_repeated_videos": False}}
+    bounds: ClassVar = {**Head.bounds, "temporal_layers": (1, math.inf)}
 
     @classmethod
     def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
@@ -51,10 +53,16 @@ class Clip4Clip(Head):
             "temporal_heads": clip.text_heads,
         }
 
+    @classmethod
+    def unread_options(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        unread = super().unread_options(options)
+        if options.get("temporal") == "mean":
+            unread["temporal_layers"] = "temporal is 'mean', which has no layers; use the system seqtransf"
+        return unread
+
     def setup(self) -> None:
         """Build the transformer, if there is one, and the loss."""
         check_choices(self, temporal=("mean", "transformer"))
-        check_at_least(self, temporal_layers=1)
         if self.temporal == "transformer":
             self.transformer = TemporalTransformer(
                 self.width, self.temporal_positions, self.temporal_layers, self.temporal_heads

@@ -8,8 +8,9 @@ kept fixed; its scores choose candidates and negatives.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -22,7 +23,7 @@ from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import CandidateScorer, Head, PairScores, Pairwise, TextFeatures, VideoFeatures
-from eaglenet_jax.heads.options import check_at_least, check_known, check_rates, head_fields
+from eaglenet_jax.heads.options import check_known, head_fields
 from eaglenet_jax.layers.negatives import drawn_negatives
 from eaglenet_jax.layers.query_transformer import SMALL, Dropout, QueryShape, QueryTransformer, Tokens, bert_norm
 from eaglenet_jax.layers.selection import top_positions
@@ -128,6 +129,15 @@ class CrossTvr(Head):
     blip2: str = ""
 
     uses_words = True
+    bounds: ClassVar = {
+        "queries": (1, math.inf),
+        "selected": (1, math.inf),
+        "top_k": (1, math.inf),
+        "negative_scale": (0, math.inf),
+        "transformer.layers": (1, math.inf),
+        "transformer.heads": (1, math.inf),
+        "transformer.cross_every": (1, math.inf),
+    }
     not_options = frozenset({"loss_kind", "initial_logit_scale", "initial_log_scale", "initial_bias"})
 
     @classmethod
@@ -139,6 +149,17 @@ class CrossTvr(Head):
         """Return the options with their defaults; "first" names the first stage's head and holds its options."""
         first = {"system": DEFAULT_FIRST, "head": head_class(DEFAULT_FIRST).options()}
         return {"first": first, **super().options()}
+
+    @classmethod
+    def unread_options(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        first, unread = options.get("first", {}), {}
+        if first:
+            of_first = head_class(first["system"]).unread_options(first["head"])
+            unread = {f"first.head.{name}": reason for name, reason in of_first.items()}
+        if not options.get("tokens", {}).get("source"):
+            reason = "the tokens are those of the first stage's encoder; give --config.head.tokens.source as well"
+            unread |= dict.fromkeys(("tokens.count", "tokens.width"), reason)
+        return unread
 
     @classmethod
     def from_config(cls, options: Mapping[str, Any], clip: ClipConfig, frames: int) -> CrossTvr:
@@ -173,8 +194,6 @@ class CrossTvr(Head):
         """Build the modules, under their names in the parameter tree."""
         if not (self.spatial or self.temporal):
             raise ValueError("CrossTvr.spatial and CrossTvr.temporal are both off; switch one of them on")
-        check_at_least(self, top_k=1, queries=1, selected=1)
-        check_rates("CrossTvr.transformer", dropout_rate=self.transformer.dropout_rate)
         width = self.transformer.width
         self.query_tokens = self.param("query_tokens", SMALL, (self.queries, width))
         self.word_projection = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype)

@@ -24,7 +24,7 @@ from eaglenet_jax.energy.functions import Energy
 from eaglenet_jax.energy.matching import SamplerSettings, energy_loss
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer, empty_buffer
 from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, PreparedText, TextFeatures, VideoFeatures
-from eaglenet_jax.heads.options import check_at_least, check_choices, check_rates
+from eaglenet_jax.heads.options import check_choices
 from eaglenet_jax.layers.frame_pooling import FramePooling, PooledFrames
 from eaglenet_jax.layers.rgat import GraphParameters, GraphShape
 from eaglenet_jax.layers.rgat_folded import FrameSide, candidate_weights, prepare_frames
@@ -118,9 +118,32 @@ class EagleNet(Head):
         },
     }
 
+    bounds: ClassVar = {
+        **Head.bounds,
+        "candidates": (1, math.inf),
+        "pooling_heads": (1, math.inf),
+        "graph.layers": (1, math.inf),
+        "graph.heads": (1, math.inf),
+        "sampler.steps": (1, math.inf),
+        "sampler.step_size": (0, math.inf),
+        "sampler.noise_deviation": (0, math.inf),
+        "sampler.buffer_rows": (1, math.inf),
+        "sampler.buffer_probability": (0, 1),
+    }
+
     @classmethod
     def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
         return {"width": clip.embed_dim, "frames": frames, "graph": {"width": clip.embed_dim}}
+
+    @classmethod
+    def unread_options(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        unread = super().unread_options(options)
+        if not options.get("eam_weight") and not options.get("eam_support_weight"):
+            reason = "eam_weight and eam_support_weight are 0, so no energy is trained"
+            unread |= dict.fromkeys(("energy", "energy_pooling", "eam_negatives", "sampler"), reason)
+        if options.get("candidate_choice") == "best":
+            unread["graph"] = "candidate_choice is 'best', which has no graph"
+        return unread
 
     def setup(self) -> None:
         """Build the modules, under their names in the parameter tree."""
@@ -130,8 +153,6 @@ class EagleNet(Head):
             candidate_noise=("uniform", "normal"),
             support=("mean", "own"),
         )
-        check_at_least(self, candidates=1)
-        check_rates("EagleNet.graph", dropout_rate=self.graph.dropout_rate)
         self.radius = Radius(self.width, self.radius_bias)
         self.relations = GraphParameters(self.graph)
         self.pooling = FramePooling(

@@ -7,6 +7,7 @@ against this file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -136,6 +137,7 @@ class Head(nn.Module, kw_only=True):
         uses_patches: Whether it reads `VideoFeatures.patches`; otherwise the encoder leaves them out.
         presets: By preset, the options that differ from the defaults.
         not_options: Fields of this class that are not options, because it has no use for them.
+        bounds: Smallest and largest value of an option by name, with dots for nested ones.
     """
 
     mask_padding: bool = True
@@ -152,6 +154,7 @@ class Head(nn.Module, kw_only=True):
         "released": {"mask_padding": False, "mask_repeated_videos": False}
     }
     not_options: ClassVar[frozenset[str]] = frozenset()
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"initial_logit_scale": (1e-6, math.inf)}
 
     # Options ---------------------------------------------------------------------------------------------------------
 
@@ -184,6 +187,26 @@ class Head(nn.Module, kw_only=True):
             UserError: An option is unknown or has an invalid value.
         """
         return cls(**head_fields(cls, options, cls.options(), cls.decided_fields(clip, frames)))
+
+    @classmethod
+    def unread_options(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        """Options that nothing reads because of the values of others.
+
+        Args:
+            options: Values of all options.
+
+        Returns:
+            The reason by name; the name of a nested dataclass stands for all options in it.
+        """
+        kind = options.get("loss_kind", "")
+        unread: dict[str, str] = {}
+        for loss, names in (
+            ("softmax", ("initial_logit_scale",)),
+            ("sigmoid", ("initial_log_scale", "initial_bias")),
+        ):
+            if kind != loss:
+                unread |= dict.fromkeys(names, f"it is where the {loss} loss starts, and loss_kind is {kind!r}")
+        return unread
 
     # Inputs ----------------------------------------------------------------------------------------------------------
 

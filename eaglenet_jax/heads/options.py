@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eaglenet_jax.errors import UserError
 
 NOT_OPTIONS = frozenset({"parent", "name", "dtype"})  # flax's own fields, and the compute type
+DROPOUT_ENDINGS = ("dropout", "dropout_rate")  # of the names of dropout rates
 
 
 def default_options(head: type, decided: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +56,7 @@ def head_fields(
         UserError: An option is unknown.
     """
     check_known(head.__name__, options, known)
+    check_bounds(options, getattr(head, "bounds", {}))
     fields = {name: value for name, value in decided.items() if not isinstance(value, Mapping)}
     for field in _option_fields(head, decided):
         if dataclasses.is_dataclass(field.default):
@@ -83,18 +86,28 @@ def check_choices(head: Any, **choices: Sequence[str]) -> None:
             raise ValueError(f"{type(head).__name__}.{name} {value!r} is none of {', '.join(known)}")
 
 
-def check_at_least(head: Any, **least: int) -> None:
-    """Raise ValueError for a field below its smallest allowed value."""
-    for name, bound in least.items():
-        if getattr(head, name) < bound:
-            raise ValueError(f"{type(head).__name__}.{name} is {getattr(head, name)}; give {bound} or more")
+def check_bounds(options: Mapping[str, Any], bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Raise UserError for an option outside its bounds; a dropout rate is always in [0, 1).
+
+    Args:
+        options: Values by name.
+        bounds: Smallest and largest value by name, with dots for nested options, both allowed.
+    """
+    for name, value in _leaves(options):
+        least, most = bounds.get(name, (-math.inf, math.inf))
+        if name.endswith(DROPOUT_ENDINGS) and not 0 <= value < 1:
+            raise UserError(f"config.head.{name} is {value}; a dropout rate is 0 or more and below 1")
+        if name in bounds and not (least <= value <= most and math.isfinite(value)):
+            allowed = f"{least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
+            raise UserError(f"config.head.{name} is {value}; give {allowed}")
 
 
-def check_rates(what: str, **rates: Any) -> None:
-    """Raise ValueError for a dropout rate outside [0, 1)."""
-    for name, rate in rates.items():
-        if not 0 <= rate < 1:
-            raise ValueError(f"{what}.{name} is {rate}; give 0 or more, below 1")
+def _leaves(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _option_fields(head: type, decided: Mapping[str, Any]) -> list[dataclasses.Field[Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -22,7 +22,7 @@ from eaglenet_jax.clip.temporal import TemporalTransformer
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, PairScores, TextFeatures, VideoFeatures
-from eaglenet_jax.heads.options import check_at_least, check_choices
+from eaglenet_jax.heads.options import check_choices
 from eaglenet_jax.layers.losses import make_matching_loss
 from eaglenet_jax.layers.selection import mean_weights, top_positions
 from eaglenet_jax.layers.similarity import at_least_float32, masked_softmax, unit
@@ -97,16 +97,32 @@ class SheNet(Head):
     uses_patches = True
     # No program is public: "released" does as the other systems' programs. "paper": eq. 4 to 28 as printed.
     presets: ClassVar = {**Head.presets, "paper": {"normalise": False, "scale_kind": "factor"}}
+    bounds: ClassVar = {
+        **Head.bounds,
+        "most_verbs": (1, math.inf),
+        "most_nouns": (1, math.inf),
+        "most_adjectives": (1, math.inf),
+        "frames_per_verb": (1, math.inf),
+        "patches_per_noun": (1, math.inf),
+        "temporal_layers": (1, math.inf),
+    }
 
     @classmethod
     def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
         # One position for every frame; as many heads as CLIP4Clip's transformer.
         return {"width": clip.embed_dim, "temporal_positions": frames, "temporal_heads": clip.text_heads}
 
+    @classmethod
+    def unread_options(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        unread, kind = super().unread_options(options), options.get("loss_kind")
+        if kind != "fixed_softmax":
+            reason = f"it belongs to the scale of the fixed_softmax loss, and loss_kind is {kind!r}"
+            unread |= dict.fromkeys(("logit_scale", "scale_kind"), reason)
+        return unread
+
     def setup(self) -> None:
         """Build the modules, under their names in the parameter tree."""
         check_choices(self, scale_kind=("log", "factor"))
-        check_at_least(self, most_verbs=1, most_nouns=1, most_adjectives=1, frames_per_verb=1, patches_per_noun=1)
         if self.nouns and not self.verbs:
             raise ValueError("SheNet.nouns is on and SheNet.verbs off; switch verbs on, nouns use their frames")
         self.matching_loss = self.make_matching_loss()

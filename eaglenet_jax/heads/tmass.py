@@ -6,7 +6,8 @@ answer; here every text scores every video in the same way.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import struct
@@ -14,7 +15,6 @@ from jaxtyping import Array, Float
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, PreparedText, TextFeatures, VideoFeatures
-from eaglenet_jax.heads.options import check_at_least
 from eaglenet_jax.layers.frame_pooling import FramePooling, PooledFrames
 from eaglenet_jax.layers.similarity import unit
 from eaglenet_jax.layers.stochastic_text import Radius, candidates, frame_similarities, toward
@@ -56,9 +56,10 @@ class TMass(Head):
     pooling_heads: int = 1
     pooling_dropout: float = 0.3
 
+    bounds: ClassVar = {**Head.bounds, "samples": (1, math.inf), "pooling_heads": (1, math.inf)}
+
     def setup(self) -> None:
         """Build the modules, under their names in the parameter tree."""
-        check_at_least(self, samples=1)
         self.radius = Radius(self.width)
         self.pooling = FramePooling(self.width, self.pooling_heads, self.pooling_dropout, dtype=self.dtype)
         self.matching_loss = self.make_matching_loss()

@@ -5,6 +5,9 @@ Gorti et al., X-Pool, CVPR 2022.
 
 from __future__ import annotations
 
+import math
+from typing import ClassVar
+
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -28,6 +31,8 @@ class XPool(Head):
     width: int
     pooling_heads: int = 1
     pooling_dropout: float = 0.3
+
+    bounds: ClassVar = {**Head.bounds, "pooling_heads": (1, math.inf)}
 
     def setup(self) -> None:
         """Build the modules, under their names in the parameter tree."""

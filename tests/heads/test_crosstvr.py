@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from eaglenet_jax.clip.config import NAMED_SIZES
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.clip4clip import Clip4Clip
@@ -233,6 +234,8 @@ def test_missing_tokens_and_wrong_settings_are_named():
     assert not CROSSTVR.video_extra(2) and CROSSTVR.uses_patches
     with pytest.raises(UserError, match=r"python -m eaglenet_jax\.vision_tokens"):
         head.apply({"params": random_params(head)}, dataclasses.replace(video, extra={}), method="prepare_video")
-    for wrong, message in (({"spatial": False, "temporal": False}, "both off"), ({"top_k": 0}, "top_k is 0")):
-        with pytest.raises(ValueError, match=message):
-            random_params(CROSSTVR.clone(**wrong))
+    with pytest.raises(ValueError, match="both off"):
+        random_params(CROSSTVR.clone(spatial=False, temporal=False))
+    for wrong, message in (({"top_k": 0}, "top_k is 0; give 1 or more"), ({"first": {"sytem": "x"}}, "first.system")):
+        with pytest.raises(UserError, match=message):
+            CrossTvr.from_config(wrong, NAMED_SIZES["ViT-B/32"], 4)

@@ -18,7 +18,7 @@ from eaglenet_jax.runs.plan import plan_run, planned_data
 WRONG = {
     "optimizer.name=adam": r"config\.optimizer\.name='adam' is none of bert_adam, adamw",
     "optimizer.schedule=linear": r"config\.optimizer\.schedule='linear' is none of cosine",
-    "optimizer.warmup=1.5": r"config\.optimizer\.warmup=1\.5 is a fraction",
+    "optimizer.warmup=1.5": r"config\.optimizer\.warmup=1\.5 is not a fraction",
     "optimizer.clip_storage=float8": r"config\.optimizer\.clip_storage='float8' is none of",
     "optimizer.freeze=visual": r"config\.optimizer\.groups: 'visual' decides about no parameter",
     "optimizer.head_lr=-1.0": r"config\.optimizer\.head_lr is -1\.0; give 0 or more",
@@ -34,7 +34,7 @@ WRONG = {
     "head.pooling_dropout=1.0": r"config\.head\.pooling_dropout is 1\.0; a dropout rate",
     "head.graph.dropout_rate=-0.1": r"config\.head\.graph\.dropout_rate is -0\.1; a dropout rate",
     "head.sampler.buffer_rows=0": r"buffer_rows is 0",
-    "head.sampler.buffer_probability=2.0": r"buffer_probability is 2\.0; a probability",
+    "head.sampler.buffer_probability=2.0": r"buffer_probability is 2\.0; give 0 to 1",
     "head.graph.heads=3": "the config describes no system",
     "epochs=0.0 steps=0": r"config\.steps and config\.epochs are both 0",
     "epochs=0.01 steps=0": r"config\.epochs=0\.01 of 30 batches is not one step",

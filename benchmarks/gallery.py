@@ -17,9 +17,9 @@ from typing import Any
 from benchmarks.measure import interleaved, machine, median
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.runs.evaluate import saved_parameters
+from eaglenet_jax.runs.evaluate_split import encode_split, score_split
 from eaglenet_jax.runs.experiment import open_experiment
 from eaglenet_jax.runs.saved_config import saved_config
-from eaglenet_jax.runs.split import encode_split, score_split
 
 SUMMARY = "Seconds to encode and to score a split, for finished runs side by side."
 

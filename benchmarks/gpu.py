@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.inputs import Sizes, gallery, random_params, released_fields
 from benchmarks.measure import machine, median
+from benchmarks.random_features import Sizes, gallery, random_params, released_fields
 from benchmarks.scoring import compare, table
 from benchmarks.scoring_counts import folded_products, mflop
 from benchmarks.scoring_ways import ALL_NODES, DENSE, OURS, TORCH, has_torch

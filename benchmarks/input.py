@@ -34,7 +34,7 @@ from eaglenet_jax.clip.vision import PIXEL_MEAN, PIXEL_STD, normalised_pixels
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.data.frame_sampling import pick_frames
 from eaglenet_jax.data.pipeline import batches, train_dataset
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.errors import UserError
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.runs.evaluate_split import evaluate_split, evaluation_draws
 from eaglenet_jax.runs.experiment import open_experiment
-from eaglenet_jax.runs.split import evaluate_split, evaluation_draws
 from eaglenet_jax.runs.workdir import load_checkpoint
 from eaglenet_jax.scoring.rerank_report import RerankReportOptions, format_rerank_report, rerank_report
 

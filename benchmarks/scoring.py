@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.inputs import Sizes
 from benchmarks.measure import interleaved, machine, median
+from benchmarks.random_features import Sizes
 from benchmarks.scoring_ways import (
     ALL_NODES,
     DENSE,

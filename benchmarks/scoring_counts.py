@@ -5,7 +5,7 @@ Products only: sums, exponentials and norms are a hundredth of them. Shapes: M f
 
 from __future__ import annotations
 
-from benchmarks.inputs import Sizes
+from benchmarks.random_features import Sizes
 
 
 def dense_products(sizes: Sizes, adjacency: bool = False) -> dict[str, float]:

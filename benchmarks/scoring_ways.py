@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.dense_head import DenseEagleNet
-from benchmarks.inputs import GivenNoise, Sizes, gallery, random_params, released_fields, text_noise
 from benchmarks.measure import compiled_flops
+from benchmarks.random_features import GivenNoise, Sizes, gallery, random_params, released_fields, text_noise
 from benchmarks.scoring_counts import dense_products, folded_products, mflop
 from benchmarks.scoring_torch import BLOCK, TorchDense
 from eaglenet_jax.draws import Draws

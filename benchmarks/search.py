@@ -28,7 +28,7 @@ from configs import msrvtt
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
-from eaglenet_jax.runs.stored_model import model_settings
+from eaglenet_jax.runs.model_formats import model_settings
 from eaglenet_jax.search.model import SearchModel, unit
 from eaglenet_jax.search.store import FileState, Store, StoredWindow, StoreSettings, window_id
 from eaglenet_jax.search.windows import WindowRule

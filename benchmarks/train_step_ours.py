@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from benchmarks.inputs import Sizes, gallery
+from benchmarks.random_features import Sizes, gallery
 from configs.demo import TINY_CLIP
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.config.loading import as_plain, load_config

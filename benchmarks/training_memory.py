@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.dense_head import DenseEagleNet
-from benchmarks.inputs import Sizes, gallery, one_pair, released_fields
 from benchmarks.measure import interleaved, machine, median
+from benchmarks.random_features import Sizes, gallery, one_pair, released_fields
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.eaglenet import EagleNet

@@ -1,4 +1,4 @@
-"""EagleNet on MovingShapes, the demo: rendered clips, a tiny CLIP from zero, under ten minutes on two CPU cores.
+"""EagleNet on MovingShapes, the demo: rendered clips, a tiny CLIP from scratch, under ten minutes on two CPU cores.
 
 Command: python -m eaglenet_jax.train --config=configs/demo.py
 Expected: t2v R@1 near 57 % on the 200 test clips (measured once, seed 0; chance 0.5 %). Stage 1 trains the tiny CLIP
@@ -45,7 +45,7 @@ EAGLENET = {
     "graph": {"dropout_rate": 0.1},
 }
 
-# What the tests run.
+# Sizes for the word `tiny`, which the tests use.
 SMALLEST_CLIP = {
     "embed_dim": 16,
     "patch_size": 16,

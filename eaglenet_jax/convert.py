@@ -1,4 +1,4 @@
-"""Converts checkpoints of PyTorch programs: python -m eaglenet_jax.convert --from=eaglenet --input=pytorch_model.bin
+"""Convert checkpoints of PyTorch programs: python -m eaglenet_jax.convert --from=eaglenet --input=pytorch_model.bin
 --output=runs/released, and back with --to=pytorch
 """
 
@@ -26,14 +26,19 @@ Convert a checkpoint into a work directory, which `eaglenet_jax.evaluate --workd
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Flags → conversion → one line."""
+    """Convert what the flags name and print one line."""
     parser = Parser(
         prog="python -m eaglenet_jax.convert",
         description=DESCRIPTION,
         epilog="Any field of the config can be overridden, as --config.data.prepared=DIR.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--from", dest="source", choices=SOURCES, help="whose names the PyTorch side has")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        choices=SOURCES,
+        help="format of the PyTorch file (--input, or --output with --to=pytorch)",
+    )
     parser.add_argument("--input", required=True, help="file, folder or hub name; with --to=pytorch a work directory")
     parser.add_argument("--output", type=Path, required=True, help="new work directory; with --to=pytorch a file")
     parser.add_argument("--to", choices=("eaglenet_jax", "pytorch"), default="eaglenet_jax")

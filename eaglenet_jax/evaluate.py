@@ -60,10 +60,10 @@ def _parser() -> Parser:
     parser.add_argument(
         "--temperature",
         type=float,
-        help="of dual_softmax and sinkhorn, and of qb_norm where that is asked for alone; by default chosen on "
-        "validation for dual_softmax, else 100",
+        help="temperature of the --postprocess methods; with several, --qb-temperature sets qb_norm's. Default: chosen "
+        "on validation for dual_softmax, else 100",
     )
-    parser.add_argument("--qb-temperature", type=float, help="of qb_norm (default 20, the published one)")
+    parser.add_argument("--qb-temperature", type=float, help="temperature of qb_norm (default 20, as published)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a page with everything, as report.html")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     runs = parser.add_argument_group("with --workdir or --checkpoint")
@@ -74,7 +74,7 @@ def _parser() -> Parser:
     runs.add_argument("--split", help="split to evaluate: val (default), test, train")
     runs.add_argument("--save", type=Path, metavar="DIR", help="write scores, ids and features into DIR")
     runs.add_argument(
-        "--shuffle-frames", action="store_true", help="with every video's frames in random order: what is order worth?"
+        "--shuffle-frames", action="store_true", help="shuffle each video's frames, to measure how much order matters"
     )
     runs.add_argument("--step", type=int, help="evaluate the checkpoint of this step instead of the best")
     runs.add_argument(
@@ -100,20 +100,22 @@ def _parser() -> Parser:
     )
     matrices.add_argument("--ties", choices=("mean", "optimistic", "pessimistic"), help="how ties count (default mean)")
     matrices.add_argument(
-        "--v2t-among", choices=("videos", "captions"), help="what a video's best caption is placed among"
+        "--v2t-among",
+        choices=("videos", "captions"),
+        help="rank a video's best caption among the best captions of all videos (default), or among all captions",
     )
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Flags → evaluation → table."""
+    """Evaluate what the flags name and print a table."""
     known, overrides = _parser().parse_known_args(arguments)
     given = vars(known)
     foreign = [name for name in (OF_RUNS if "similarity" in given else OF_MATRICES) if name in given]
     if foreign:
-        which = "--workdir" if "similarity" in given else "--similarity"
         flag = "--from" if foreign[0] == "source" else f"--{foreign[0].replace('_', '-')}"
-        raise UserError(f"{flag} goes with {which}; --help lists the arguments")
+        which = "cannot be used with" if "similarity" in given else "is used only with"
+        raise UserError(f"{flag} {which} --similarity; --help lists the arguments")
     if ("config" in given) != ("checkpoint" in given):
         raise UserError("--config and --checkpoint go together: the checkpoint, and the config that it belongs to")
     if "checkpoint" not in given and (overrides or "source" in given):
@@ -177,8 +179,8 @@ def _leak(given: dict[str, Any]) -> int:
 def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
     from eaglenet_jax.config.loading import load_config
     from eaglenet_jax.progress import ProgressBars
-    from eaglenet_jax.reports.results import print_results
     from eaglenet_jax.reports.score_text import detail_lines, extra_rows
+    from eaglenet_jax.reports.stage_results import print_results
     from eaglenet_jax.runs.evaluate import EvaluationOptions, evaluate_checkpoint, evaluate_run, save_stage
     from eaglenet_jax.runs.page import baseline_scores, check_baseline, measure_stage, run_notes, write_run_page
 

@@ -17,13 +17,13 @@ from flax import traverse_util
 
 from eaglenet_jax.data.decode import Sampling
 from eaglenet_jax.data.records import example_ids, token_id
+from eaglenet_jax.data.single_video import FrameRule, Video, VideoFrames, read_video
 from eaglenet_jax.data.syntax import Syntax, syntax_arrays
 from eaglenet_jax.data.tokenizer import Tokenizer
-from eaglenet_jax.data.video_frames import FrameRule, Video, VideoFrames, read_video
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
-from eaglenet_jax.runs.stored_model import DEMO, read_model
+from eaglenet_jax.runs.model_formats import DEMO, read_model
 from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video
 from eaglenet_jax.scoring.host import padded_rows

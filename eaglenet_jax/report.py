@@ -1,4 +1,4 @@
-"""Puts finished runs into one table: python -m eaglenet_jax.report runs/* --out=tables/siblings"""
+"""Put finished runs into one table: python -m eaglenet_jax.report runs/* --out=tables/siblings"""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 from eaglenet_jax.command import Parser, run_command
 
 if TYPE_CHECKING:
-    from eaglenet_jax.reports.results import StageResult
+    from eaglenet_jax.reports.stage_results import StageResult
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Flags → runs → markdown and HTML."""
+    """Put the runs that the flags name into markdown and HTML."""
     parser = Parser(
         prog="python -m eaglenet_jax.report",
         description="One table of finished runs: mean and standard deviation over the runs that differ by their seed.",
     )
     parser.add_argument("runs", nargs="+", type=Path, help="work directories, or folders of them")
-    parser.add_argument("--out", type=Path, required=True, help="written are OUT.md and OUT.html")
+    parser.add_argument("--out", type=Path, required=True, help="writes OUT.md and OUT.html")
     parser.add_argument("--split", default="test", help="default %(default)s")
     parser.add_argument("--title", default="Runs compared", help="of the page")
     given = parser.parse_args(arguments)
 
-    from eaglenet_jax.reports.comparison import (  # late, so that --help answers at once
+    from eaglenet_jax.reports.runs_table import (  # late, so that --help answers at once
         compare,
         comparison_text,
         write_comparisons,

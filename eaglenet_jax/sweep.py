@@ -1,4 +1,4 @@
-"""Trains several configs with several seeds and puts them into one table:
+"""Train several configs with several seeds and puts them into one table:
 python -m eaglenet_jax.sweep --config=configs/ablations/components.py:demo --seeds=0,1,2
 """
 
@@ -22,11 +22,11 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Flags → runs → table."""
+    """Train what the flags name and print a table."""
     parser = Parser(
         prog="python -m eaglenet_jax.sweep",
         description="Train a list of configs with several seeds and write one table of mean and standard deviation.",
-        epilog="Fields of all configs can be overridden, as --config.steps=100. A sweep that was stopped goes on.",
+        epilog="Fields of all configs can be overridden, as --config.steps=100. The same command resumes a sweep.",
     )
     parser.add_argument(
         "--config",

@@ -29,7 +29,7 @@ def _parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Flags → training run → table of results."""
+    """Train what the flags name and print a table of results."""
     parser = _parser()
     if {"-h", "--help"} & set(arguments):
         from eaglenet_jax.config.choices import choices_text  # late, and only where it is shown
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
         print("\n".join(config_lines(config)))
         return
 
-    from eaglenet_jax.reports.results import print_results
+    from eaglenet_jax.reports.stage_results import print_results
     from eaglenet_jax.runs.data_name import named_after_data
     from eaglenet_jax.runs.train import describe_run, train_run
     from eaglenet_jax.runs.workdir import written_files

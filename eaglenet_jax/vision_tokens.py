@@ -10,7 +10,7 @@ from eaglenet_jax.command import Parser, run_command
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Flags → tokens."""
+    """Compute the tokens of the config that the flags name."""
     parser = Parser(
         prog="python -m eaglenet_jax.vision_tokens",
         description="Compute the tokens of the encoder that `config.head.tokens` names (a Hugging Face CLIP or a work "
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from eaglenet_jax.config.loading import load_config  # imported late, so that --help answers at once
     from eaglenet_jax.data.vision_tokens import SHARD_VIDEOS
-    from eaglenet_jax.runs.tokens import make_tokens
+    from eaglenet_jax.runs.vision_tokens import make_tokens
 
     for split, folder in make_tokens(load_config(known.config, overrides), known.batch_size).items():
         print(f"{split}: {folder}, shards of {SHARD_VIDEOS} videos")

@@ -16,7 +16,7 @@ import pytest
 from eaglenet_jax import evaluate, train
 from eaglenet_jax.command import Parser
 from eaglenet_jax.errors import UserError
-from tests.test_house import ENTRY_POINTS, MODULES
+from tests.test_conventions import ENTRY_POINTS, MODULES
 
 ROOT = Path(__file__).parents[1]
 # Every flag of every command, by where it is shown to do something: a test that gives it, or the file that reads it.
@@ -45,7 +45,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "benchmarks.scoring": {
         "tests/benchmarks/test_scoring.py": "frames rounds json scaling",
         "benchmarks/scoring.py": "candidates texts videos layers dtype",
-        "benchmarks/inputs.py": "width heads",
+        "benchmarks/random_features.py": "width heads",
     },
     "benchmarks.search": {
         "tests/search/test_benchmark.py": "rows folder",

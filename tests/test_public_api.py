@@ -119,7 +119,7 @@ def test_a_text_has_the_same_features_alone_and_among_others(model):
 def test_files_and_arrays_give_the_same_features_in_any_company(model, clips):
     from eaglenet_jax.data.decode import Sampling, decode
     from eaglenet_jax.data.frame_sampling import pick_frames
-    from eaglenet_jax.data.video_frames import FrameRule, read_video
+    from eaglenet_jax.data.single_video import FrameRule, read_video
 
     together = model.encode_video([str(clips[0]), clips[1], clips[2]])
     assert together.frames.shape == (3, 6, model.width)
@@ -236,7 +236,7 @@ def test_both_directions_of_a_head_that_reranks(model, monkeypatch):
 def random_model(argument: str, **more):
     import jax
 
-    from eaglenet_jax.runs.stored_model import model_settings
+    from eaglenet_jax.runs.model_formats import model_settings
 
     settings = model_settings(en.load_config(f"demo:{argument}"), 3.0)
     system = en.build_system(settings)

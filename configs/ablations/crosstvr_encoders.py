@@ -12,7 +12,7 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from eaglenet_jax.config.ablation import Rows, ablated
-from eaglenet_jax.config.clips import CLIP_TOKENS, CLIP_WEIGHTS
+from eaglenet_jax.config.clip_sizes import CLIP_TOKENS, CLIP_WEIGHTS
 
 ROWS: Rows = {
     "shared": {"head": {"tokens": {"source": "", "count": 0, "width": 0}}},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_prep.syntax.parsing import Parser, grammar_parser
 from eaglenet_jax.atomic import write_atomically
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.syntax import Syntax, syntax_content, syntax_file
 from eaglenet_jax.data.tokenizer import Tokenizer, clean_text
 

@@ -1,4 +1,4 @@
-"""What a config can have wrong, found before any data are opened: choices, bounds, fields that exclude each other."""
+"""Checks of a config before data are opened: choices, bounds, fields that exclude each other."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from eaglenet_jax.config.clips import CLIP_SIZES
+from eaglenet_jax.config.clip_sizes import CLIP_SIZES
 from eaglenet_jax.config.loading import config_names
 from eaglenet_jax.config.presets import PRESETS
 from eaglenet_jax.config.systems import SYSTEMS
@@ -31,6 +31,7 @@ def choices_text() -> str:
             "  example     python -m eaglenet_jax.train --config=msrvtt:xpool,released,b32 --config.batch_size=16",
             "",
             "Any field of the config can be overridden, as --config.batch_size=32; --print-config lists them all.",
-            "A run that was stopped resumes with the same command; with more --config.steps a finished one does, too.",
+            "A run that was stopped resumes with the same command; a finished one continues if --config.steps is",
+            "raised.",
         ]
     )

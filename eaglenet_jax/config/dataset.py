@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from eaglenet_jax.config.arguments import chosen, chosen_system, split_argument
-from eaglenet_jax.config.clips import CLIP_SIZES, CLIP_TOKENS, CLIP_WEIGHTS, set_clip
+from eaglenet_jax.config.clip_sizes import CLIP_SIZES, CLIP_TOKENS, CLIP_WEIGHTS, set_clip
 from eaglenet_jax.config.defaults import defaults, merged
 from eaglenet_jax.config.presets import PRESETS
 from eaglenet_jax.config.systems import SYSTEMS, set_first_stage, set_system, system_recipe

@@ -36,7 +36,7 @@ def defaults() -> ConfigDict:
                 "shift_blocks": (),
                 "mask_padding": True,
                 "dtype": "float32",
-                "remat": False,
+                "remat": False,  # recompute activations in the backward pass: less memory, more time
             },
             "head": {},
             "optimizer": {
@@ -50,7 +50,7 @@ def defaults() -> ConfigDict:
                 "per_tensor_clip": 1.0,
                 "freeze": "",  # patterns of parameters that stay as they are, with commas: "clip/.*"
                 "clip_storage": "float32",  # "float16": CLIP's parameters are rounded to it after every update
-                "groups": ((".*", {}),),
+                "groups": ((".*", {}),),  # (pattern, rule) in order, see training/optimizer.py
             },
             "data": {"dataset": "", "prepared": "", "workers": 2},
             "evaluation": {
@@ -64,7 +64,7 @@ def defaults() -> ConfigDict:
             },
             "checkpoints": {"keep": 2},
             "sharding": {"params": "replicated"},  # or "fsdp": parameters and moments cut over the devices
-            # "auto": Slurm, Open MPI, Kubernetes or a cloud says who takes part; "explicit": the fields beside it do
+            # "auto": detected from Slurm, Open MPI, Kubernetes or a cloud; "explicit": from the three fields here
             "distributed": {"cluster": "none", "coordinator": "", "processes": 1, "process": 0},
             "claim": "",  # the row of eaglenet_jax/reports/claims.py that its results are compared with
             "first_stage": {},  # a config that is trained first; its best checkpoint is where this one starts

@@ -27,7 +27,7 @@ class Meaningless(NamedTuple):
 
 
 MEANINGLESS = (
-    Meaningless(("epochs",), lambda config: bool(config.steps), "config.steps goes before; add --config.steps=0"),
+    Meaningless(("epochs",), lambda config: bool(config.steps), "config.steps takes precedence; add --config.steps=0"),
     Meaningless(
         ("data.root", "data.splits", "data.seed", "data.fps", "data.size"),
         lambda config: bool(config.data.prepared),

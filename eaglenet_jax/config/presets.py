@@ -17,7 +17,7 @@ PRESETS = ("ours", "released", "paper")
 
 # What `released` changes for every system beside its head.
 RELEASED = {"clip": {"mask_padding": False}, "evaluation": {"noise": "per_pair", "count_missing": False}}
-# And for the two whose program counts ties its own way and stores CLIP as float16.
+# Also for EagleNet and CLIP4Clip, whose programs count tied queries twice and store CLIP as float16.
 RELEASED_WITH_FLOAT16 = {"evaluation": {"ties": "released"}, "optimizer": {"clip_storage": "float16"}}
 
 

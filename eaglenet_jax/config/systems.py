@@ -83,7 +83,7 @@ def set_system(config: ConfigDict, word: str, preset: str, changes: Mapping[str,
 
 
 def set_first_stage(config: ConfigDict, first: ConfigDict) -> None:
-    """Make a config train `first` before itself and keep its encoders and head as they are then.
+    """Make a config train `first` before itself and freeze its trained encoders and head.
 
     Args:
         config: Of a system whose candidates another head chooses; changed in place.

@@ -22,8 +22,8 @@ import grain
 import numpy as np
 from absl import flags
 
+from eaglenet_jax.data.prepared_dataset import Captions, FrameReader, PreparedSplit, rows_of
 from eaglenet_jax.data.records import example_ids
-from eaglenet_jax.data.sources import Captions, FrameReader, PreparedSplit, rows_of
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.data.vision_tokens import TokenReader
 from eaglenet_jax.errors import UserError

@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Float
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.functions import Energy
 from eaglenet_jax.energy.langevin import langevin_samples
-from eaglenet_jax.energy.loss import regularised_difference
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer, push, start_chains
 
 
@@ -67,6 +66,23 @@ def draw_samples(
         noise_deviation=settings.noise_deviation,
     )
     return text, video, push(buffer, text, video)
+
+
+def regularised_difference(
+    positive: Float[Array, "*p"], negative: Float[Array, "*q"], counted: Bool[Array, "*q"], weight: float = 1.0
+) -> Float[Array, ""]:
+    """Compute mean p − mean q + c (mean p² + mean q²).
+
+    Args:
+        positive: p, energies of true pairs.
+        negative: q, energies of other pairs.
+        counted: Entries of `negative` that the means of q are over; a mean over none is 0.
+        weight: c.
+    """
+    total = jnp.maximum(jnp.sum(counted), 1)
+    negative = jnp.where(counted, negative, 0)
+    penalty = jnp.mean(positive**2) + jnp.sum(negative**2) / total
+    return jnp.mean(positive) - jnp.sum(negative) / total + weight * penalty
 
 
 def energy_loss(

@@ -13,7 +13,7 @@ from typing import Any
 
 from eaglenet_jax.config.loading import as_plain, is_free
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.results import StageResult
+from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.saved_config import has_config, saved_config
 from eaglenet_jax.runs.workdir import EARLIER_STAGES, RESULT_FILE, read_result
 

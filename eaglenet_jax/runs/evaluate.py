@@ -21,18 +21,18 @@ from eaglenet_jax.metrics.ranks import RetrievalScores, chance_metrics
 from eaglenet_jax.metrics.saved_scores import SavedScores, save_scores
 from eaglenet_jax.progress import Progress, labelled, no_progress
 from eaglenet_jax.reports.claims import claimed
-from eaglenet_jax.reports.results import Selection, StageResult
+from eaglenet_jax.reports.stage_results import Selection, StageResult
 from eaglenet_jax.runs.convert import converted_parameters
-from eaglenet_jax.runs.experiment import Experiment, open_experiment
-from eaglenet_jax.runs.saved_config import saved_config
-from eaglenet_jax.runs.split import (
+from eaglenet_jax.runs.evaluate_split import (
     Evaluation,
     encode_split,
     evaluate_split,
     evaluation_draws,
     score_split,
 )
-from eaglenet_jax.runs.start import check_shapes
+from eaglenet_jax.runs.experiment import Experiment, open_experiment
+from eaglenet_jax.runs.initial_parameters import check_shapes
+from eaglenet_jax.runs.saved_config import saved_config
 from eaglenet_jax.runs.workdir import LoadedCheckpoint, converted_note, first_stage_folder, load_checkpoint
 from eaglenet_jax.runs.zero_shot import zero_shot_clip
 from eaglenet_jax.scoring.both_directions import score_both_ways
@@ -156,7 +156,7 @@ def evaluate_checkpoint(
 
 
 def default_split(experiment: Experiment) -> str:
-    """Name the validation split, or the test split, with a warning, where there is no other."""
+    """Return "val"; where there is none, warn and return "test"."""
     if "val" in experiment.dataset.manifest["splits"]:
         return "val"
     print("warning: the data have no validation split; this is the test split", file=sys.stderr)
@@ -223,8 +223,8 @@ def zero_shot_metrics(
 def noise_spread(first: Evaluation, others: Iterable[Evaluation]) -> dict[str, Any]:
     """Compute mean and standard deviation (n − 1) over seeds of the noise → {"seeds": R, "mean": …, "deviation": …}.
 
-    first, others: of one seed each, of which one at a time is kept. "same": every seed gives the scores of the first
-    one, so the system draws no noise.
+    first: evaluation of the first seed. others: of the further seeds; one at a time is in memory. "same": every seed
+    gives the scores of the first one, so the system draws no noise.
     """
     metrics, same = [first.metrics], True
     for evaluation in others:

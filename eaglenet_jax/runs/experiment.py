@@ -12,7 +12,7 @@ import jax
 
 from eaglenet_jax.config.checking import SPLIT_OF_SELECTION, check_config
 from eaglenet_jax.data.pipeline import Batch, batches, batches_per_pass, train_dataset
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.system import System, build_system

@@ -17,13 +17,13 @@ from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreRep
 from eaglenet_jax.progress import Progress, no_progress
 from eaglenet_jax.reports.notable_queries import Gallery
 from eaglenet_jax.reports.pair_explanations import explainer
-from eaglenet_jax.reports.results import Selection, StageResult, chosen_on, noise_rows, result_rows
 from eaglenet_jax.reports.retrieval_picture import draw_retrieval, query_results
 from eaglenet_jax.reports.score_page import Context, write_score_page
+from eaglenet_jax.reports.stage_results import Selection, StageResult, chosen_on, noise_rows, result_rows
 from eaglenet_jax.runs.evaluate import EvaluatedStage, EvaluationOptions, evaluate_run, query_bank, validation_scores
+from eaglenet_jax.runs.evaluate_split import Evaluation, evaluation_draws
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.saved_config import has_config
-from eaglenet_jax.runs.split import Evaluation, evaluation_draws
 
 
 def measure_stage(

@@ -14,11 +14,11 @@ import jax
 
 from eaglenet_jax.config.checking import SPLIT_OF_SELECTION, check_config
 from eaglenet_jax.config.loading import as_plain
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.experiment import prepared_folder
+from eaglenet_jax.runs.initial_parameters import check_shapes
 from eaglenet_jax.runs.saved_config import differences
-from eaglenet_jax.runs.start import check_shapes
 from eaglenet_jax.runs.workdir import first_stage_folder
 from eaglenet_jax.system import System
 from eaglenet_jax.training.optimizer import make_optimizer
@@ -90,10 +90,10 @@ def plan_run(config: Any, workdir: Path) -> RunPlan:
         workdir: Where the run will be written.
 
     Raises:
-        UserError: for everything that the configs, the data and the number of devices can have wrong together.
+        UserError: Configs, data or the number of devices are wrong or do not fit each other.
     """
     initialize_distributed(as_plain(config.distributed))
-    # The last stage first: an override of a field that the stages share is named as it was given.
+    # The last stage first, so that an error in a shared override names the flag without first_stage.
     stages = list(reversed(run_stages(config, workdir)))
     described = []
     for depth, (stage, _) in enumerate(stages):
@@ -154,7 +154,7 @@ def _plan_stage(config: Any, folder: Path, system: System, shapes: Any, data: Pl
 
 
 def _check_folder(params: Any, shape: Any, folder: str) -> Any:
-    """Stand for a reader of another program's files: UserError where there is no such folder."""
+    """Stand-in for the BLIP-2 reader while planning: only checks that the folder exists."""
     del shape
     if not Path(folder).is_dir():
         raise UserError(f"config.head.blip2: no folder {folder!r}; give that of a BLIP-2 checkpoint, or leave it out")
@@ -210,7 +210,7 @@ def planned_data(data: Any) -> PlannedData:
 
 
 def _check_data(config: Any, system: System, data: PlannedData) -> int:
-    """The number of batches in one pass; UserError for what config and data can have wrong together."""
+    """Return the number of batches in one pass. UserError if config and data do not fit each other."""
     wanted = system.clip.config.image_size
     if data.size != wanted:
         raise UserError(

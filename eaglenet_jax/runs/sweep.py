@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 from eaglenet_jax.config.loading import config_hash, load_config, resolve
 from eaglenet_jax.config.overrides import check_used
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.comparison import compare, comparison_text, write_comparisons
-from eaglenet_jax.reports.results import StageResult
+from eaglenet_jax.reports.runs_table import compare, comparison_text, write_comparisons
+from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.data_name import named_after_data
 from eaglenet_jax.runs.plan import plan_run
 from eaglenet_jax.runs.saved_config import FIRST_STAGES

@@ -11,16 +11,16 @@ from typing import Any
 import jax
 
 from eaglenet_jax.config.loading import as_plain
-from eaglenet_jax.reports.results import StageResult
+from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.evaluate import EvaluatedStage, saved_parameters, stage_result, zero_shot_metrics
+from eaglenet_jax.runs.evaluate_split import evaluate_split
 from eaglenet_jax.runs.experiment import Experiment, open_experiment
 from eaglenet_jax.runs.length import LENGTH_FIELDS, changed_length, is_current, length_of
 from eaglenet_jax.runs.page import draw_strips, measure_stage, write_run_page
 from eaglenet_jax.runs.plan import RunPlan, StagePlan, plan_run, run_stages
 from eaglenet_jax.runs.saved_config import has_config, saved_config
-from eaglenet_jax.runs.split import evaluate_split
-from eaglenet_jax.runs.stage import train_stage
 from eaglenet_jax.runs.start_block import start_block
+from eaglenet_jax.runs.train_stage import train_stage
 from eaglenet_jax.runs.workdir import (
     PICTURE_FILE,
     REPORT_FILE,
@@ -38,9 +38,9 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
     """Train, evaluate the best checkpoint and write everything under `workdir`.
 
     A work directory that holds an unfinished run of this config is trained further, a finished one gives its results
-    again. Where only the length of the last stage is another (`length.LENGTH_FIELDS`) and reaches beyond what is done,
-    the run is trained to its new end. Everything that config, data and work directory can have wrong is found before
-    the first step of the first stage.
+    again. If only the length fields of the last stage changed (`length.LENGTH_FIELDS`) and training has not got that
+    far yet, the run is trained to its new end. Errors in config, data and work directory are found before the first
+    step of the first stage.
 
     Args:
         config: Resolved.
@@ -50,8 +50,8 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
         Results, earlier stages first.
 
     Raises:
-        UserError: a work directory of another config, or one that another process trains in; everything that config
-            and data can have wrong.
+        UserError: a work directory of another config, or one that another process trains in; config or data that are
+            wrong.
         Stopped: a signal asked for it; everything is saved.
     """
     workdir = Path(workdir)
@@ -98,19 +98,19 @@ def describe_run(config: Any, workdir: Path) -> str:
 
 
 def length_note(plan: RunPlan) -> str:
-    """What a run with checkpoints does with a length that is not the one it had, see `changed_length`."""
+    """One line on what a new length does to an existing run, see `changed_length`; empty if it is unchanged."""
     last = plan.stages[-1]
     return changed_length(last, saved_config(last.folder)) if has_config(last.folder) else ""
 
 
 def _finished(config: Any, workdir: Path) -> StageResult | None:
-    """The result of a stage that was trained to the end that its config has."""
+    """Return the result of a stage if it reached the length of its config, else None."""
     result = read_result(workdir)
     return result if result is not None and is_current(result.length, config) else None
 
 
 def _opened(stage: StagePlan, plan: RunPlan) -> Experiment:
-    """A stage's data and system; what its data lack is found here and not after the stages before it."""
+    """Open the data and system of a stage, so that missing inputs are reported before an earlier stage trains."""
     experiment = open_experiment(stage.config, prepare=True)
     source = experiment.dataset.token_source
     made_by_this_run = bool(source) and Path(source).absolute().is_relative_to(plan.workdir.absolute())
@@ -123,8 +123,8 @@ def _opened(stage: StagePlan, plan: RunPlan) -> Experiment:
 def _claim(config: Any, folder: Path, workdir: Path) -> None:
     """Claim the folder of a stage; the last stage may have another length than it had.
 
-    A result that does not say for which length it holds is told first, so that a longer run that is stopped is not
-    taken for finished.
+    Older results do not record their length. The old length is recorded before the config is overwritten; otherwise an
+    interrupted longer run would look finished.
     """
     result = read_result(folder)
     if result is not None and not result.length and has_config(folder) and not jax.process_index():
@@ -135,7 +135,7 @@ def _claim(config: Any, folder: Path, workdir: Path) -> None:
 def _finish(
     experiment: Experiment, workdir: Path, best: Best, seconds: float, earlier: Sequence[StageResult]
 ) -> StageResult:
-    """Evaluates the best checkpoint on validation and test, and writes metrics.json, retrieval.png and report.html."""
+    """Evaluate the best checkpoint on validation and test, and write metrics.json, retrieval.png and report.html."""
     loaded = saved_parameters(experiment, workdir, best.step)
     mesh = Devices.of_all(experiment.config.sharding.params).mesh
     splits = [split for split in ("val", "test") if split in experiment.dataset.manifest["splits"]]
@@ -149,7 +149,7 @@ def _finish(
         try:
             draw_strips(workdir / PICTURE_FILE, stage.evaluation, experiment.config)
             write_run_page(workdir / REPORT_FILE, [*earlier, result], stage, measure_stage(stage))
-        except Exception as error:  # whatever a picture fails of, the training is done and its numbers are written
+        except Exception as error:  # a picture that fails must not fail a finished training
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             print(f"warning: no {REPORT_FILE} or picture: {reason}", file=sys.stderr)
     return result

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.results import Selection, StageResult
+from eaglenet_jax.reports.stage_results import Selection, StageResult
 from eaglenet_jax.runs.saved_config import (
     CONFIG_FILE,
     FIRST_STAGES,
@@ -100,7 +100,9 @@ def checkpoint_record(source: Path, step: int | None = None, config: Any = None)
 
 
 def load_checkpoint(source: Path, step: int | None = None, config: Any = None) -> LoadedCheckpoint:
-    """Load the parameters of a checkpoint, by default of the best one; no other function of the project does.
+    """Load the parameters of a checkpoint, by default of the best one.
+
+    Everything else loads parameters through this function.
 
     Args:
         source: A work directory, a folder of checkpoints, or the folder of one step.
@@ -215,7 +217,7 @@ def claim(config: Any, workdir: Path, changeable: Sequence[str] = ()) -> None:
     """Write the resolved config into a work directory; arguments and errors are those of `check_claim`."""
     check_claim(config, workdir, changeable)
     if jax.process_index() == 0:
-        # Also over one that differs in free fields: the file then has the values that were used last.
+        # Also over a config that differs in free fields only, so the file shows the values used last.
         save_config(config, workdir)
 
 

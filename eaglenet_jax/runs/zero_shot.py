@@ -10,8 +10,8 @@ from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.clip4clip import Clip4Clip
 from eaglenet_jax.runs.experiment import Experiment
+from eaglenet_jax.runs.initial_parameters import initial_parameters
 from eaglenet_jax.runs.saved_config import has_config
-from eaglenet_jax.runs.start import initial_parameters
 from eaglenet_jax.runs.workdir import checkpoint_record, has_checkpoints
 from eaglenet_jax.system import System
 

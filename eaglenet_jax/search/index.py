@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.runs.stored_model import DEMO, DEMO_MODEL
+from eaglenet_jax.runs.model_formats import DEMO, DEMO_MODEL
 from eaglenet_jax.search.indexing import Added, add_videos
 from eaglenet_jax.search.model import SearchModel, open_model
 from eaglenet_jax.search.query import Moment, find, image_query, text_query, video_query

@@ -16,7 +16,7 @@ from av.stream import Disposition
 from PIL import Image
 
 from eaglenet_jax.data.decode import DecodeError
-from eaglenet_jax.search.pictures import THUMBNAIL, VideoReader, as_jpeg
+from eaglenet_jax.search.video_reader import THUMBNAIL, VideoReader, as_jpeg
 
 # Codecs that Chromium, Firefox and Safari all play, by container.
 PLAYABLE = {

@@ -18,8 +18,8 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.scoring.host import to_host
 from eaglenet_jax.search.model import SearchModel, mean_of_frames, unit
-from eaglenet_jax.search.pictures import VideoReader
 from eaglenet_jax.search.store import Store, StoredWindow
+from eaglenet_jax.search.video_reader import VideoReader
 
 MOST_PICTURES = 256  # that are encoded of a video given as a query
 

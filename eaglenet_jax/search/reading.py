@@ -15,8 +15,8 @@ import numpy as np
 from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.search.files import file_state
 from eaglenet_jax.search.model import SearchModel
-from eaglenet_jax.search.pictures import Picture, VideoReader, as_jpeg, as_picture
 from eaglenet_jax.search.store import FileState, StoredWindow, window_id
+from eaglenet_jax.search.video_reader import Picture, VideoReader, as_jpeg, as_picture
 from eaglenet_jax.search.windows import Window, WindowRule, cut_windows, is_shot_cut
 
 

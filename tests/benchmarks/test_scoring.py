@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import scoring, scoring_ways
 from benchmarks.dense_head import DenseEagleNet
-from benchmarks.inputs import Sizes, gallery, random_params, released_fields, text_noise
 from benchmarks.measure import compiled_flops
+from benchmarks.random_features import Sizes, gallery, random_params, released_fields, text_noise
 from benchmarks.scoring_counts import dense_products, folded_products, mflop
 from benchmarks.scoring_ways import mflop_by_compiler, mflop_by_hand
 from eaglenet_jax.draws import Draws

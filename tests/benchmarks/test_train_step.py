@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import train_step, train_step_ours
-from benchmarks.inputs import moved
+from benchmarks.random_features import moved
 from benchmarks.train_step_ours import (
     GivenFeatures,
     Measured,

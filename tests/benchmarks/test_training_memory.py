@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import training_memory
-from benchmarks.inputs import Sizes, gallery, moved
+from benchmarks.random_features import Sizes, gallery, moved
 from benchmarks.training_memory import WAYS, initial_params, pairwise_loss
 
 pytestmark = pytest.mark.long

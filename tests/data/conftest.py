@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from tests.data.prepared import write_prepared
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.data.pipeline import Batch, batches, batches_per_pass, text_batches, train_dataset, video_batches
+from eaglenet_jax.data.prepared_dataset import Captions
 from eaglenet_jax.data.records import example_id, example_ids
-from eaglenet_jax.data.sources import Captions
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.errors import UserError
 from tests.data.prepared import SIZE
@@ -155,7 +155,7 @@ def test_worker_processes_give_the_same_batches_and_end_when_closed(train, token
 SCRIPT = """
 import os, signal, sys
 from eaglenet_jax.data.pipeline import batches, train_dataset
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
 
 if __name__ == "__main__":

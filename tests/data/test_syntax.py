@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.data import pipeline, syntax
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.syntax import Syntax, read_syntax, syntax_arrays, syntax_content, syntax_file
 from eaglenet_jax.data.tokenizer import Tokenizer, clean_text
 from eaglenet_jax.errors import UserError

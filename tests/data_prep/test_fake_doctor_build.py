@@ -17,7 +17,7 @@ from data_prep.assemble import assemble
 from data_prep.datasets import DATASETS
 from data_prep.fake import fake
 from data_prep.prepare import read_manifest
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.errors import UserError
 
 VIDEOS = 16

@@ -10,7 +10,7 @@ from data_prep.syntax.__main__ import main
 from data_prep.syntax.agreement import agreement, agreement_table, grammar_captions
 from data_prep.syntax.parsing import grammar_parser, load_spacy, spacy_parser
 from data_prep.syntax.storing import ensure_grammar_syntax, parse_captions
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.syntax import Syntax, read_syntax
 from eaglenet_jax.errors import UserError
 from tests.data.prepared import write_prepared

@@ -12,8 +12,7 @@ import pytest
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.functions import Energy
 from eaglenet_jax.energy.langevin import langevin_samples
-from eaglenet_jax.energy.loss import regularised_difference
-from eaglenet_jax.energy.matching import SamplerSettings, energy_loss
+from eaglenet_jax.energy.matching import SamplerSettings, energy_loss, regularised_difference
 from eaglenet_jax.energy.replay_buffer import empty_buffer, push, start_chains
 
 WIDTH, FRAMES = 4, 3

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.reports.made import VIDEOS, write_made_page
+from tests.reports.sample_report import VIDEOS, write_made_page
 
 pytestmark = pytest.mark.browser
 

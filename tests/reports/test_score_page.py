@@ -13,7 +13,7 @@ from eaglenet_jax.metrics.ranks import RetrievalScores
 from eaglenet_jax.metrics.score_report import MeasureOptions, ScoreReport, measure_scores
 from eaglenet_jax.reports.notable_queries import Gallery, duplicates, hardest, moved_most, spread
 from eaglenet_jax.reports.score_page import Context, score_page, write_score_page
-from tests.reports.made import ATTACK, write_made_page
+from tests.reports.sample_report import ATTACK, write_made_page
 
 
 def _measured(scores: np.ndarray, **options: object) -> ScoreReport:

@@ -14,8 +14,8 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.hf_clip import config_to_hf
 from eaglenet_jax.runs.convert import to_pytorch_file, to_workdir
+from eaglenet_jax.runs.initial_parameters import initial_parameters
 from eaglenet_jax.runs.saved_config import saved_config
-from eaglenet_jax.runs.start import initial_parameters
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.state import TrainState

@@ -15,8 +15,8 @@ from data_prep import build, doctor
 from data_prep.datasets import DATASETS, SEVERAL
 from data_prep.fake import fake
 from eaglenet_jax.config.loading import load_config
-from eaglenet_jax.data.sources import PreparedDataset
-from eaglenet_jax.reports.results import print_results
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
+from eaglenet_jax.reports.stage_results import print_results
 from eaglenet_jax.runs.train import train_run
 
 pytestmark = pytest.mark.slow

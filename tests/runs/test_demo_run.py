@@ -19,9 +19,9 @@ from eaglenet_jax import evaluate, train
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.model import load
-from eaglenet_jax.runs.start import initial_parameters
-from eaglenet_jax.runs.stored_model import read_workdir
-from eaglenet_jax.runs.tokens import load_encoder
+from eaglenet_jax.runs.initial_parameters import initial_parameters
+from eaglenet_jax.runs.model_formats import read_workdir
+from eaglenet_jax.runs.vision_tokens import load_encoder
 from eaglenet_jax.search.__main__ import main as search
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.checkpoints import Checkpoints

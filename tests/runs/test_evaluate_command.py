@@ -46,8 +46,8 @@ def test_a_matrix_is_measured_with_everything_beside_it(files, capsys):
     ("arguments", "message"),
     [
         ([], "one of the arguments --workdir --checkpoint --similarity is required"),
-        (["--similarity=sims.npy", "--split=val"], "--split goes with --workdir"),
-        (["--workdir=run", "--captions=texts.txt"], "--captions goes with --similarity"),
+        (["--similarity=sims.npy", "--split=val"], "--split cannot be used with --similarity"),
+        (["--workdir=run", "--captions=texts.txt"], "--captions is used only with --similarity"),
         (["--workdir=run", "--config=demo"], "--config and --checkpoint go together"),
         (["--checkpoint=run"], "--config and --checkpoint go together"),
         (["--workdir=run", "--config.batch_size=3"], "--config.batch_size=3 goes with --checkpoint"),

@@ -19,9 +19,9 @@ from eaglenet_jax.config.loading import is_free, load_config
 from eaglenet_jax.config.systems import SYSTEMS
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs import evaluate_split as splitting
 from eaglenet_jax.runs import experiment as opening
-from eaglenet_jax.runs import split as splitting
-from eaglenet_jax.runs import stage as one_stage
+from eaglenet_jax.runs import train_stage as one_stage
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.plan import plan_run
 from eaglenet_jax.system import build_system

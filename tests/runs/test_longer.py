@@ -9,8 +9,8 @@ import pytest
 
 from eaglenet_jax import train
 from eaglenet_jax.errors import Stopped, UserError
-from eaglenet_jax.runs import stage as one_stage
 from eaglenet_jax.runs import train as training
+from eaglenet_jax.runs import train_stage as one_stage
 from eaglenet_jax.training.checkpoints import Checkpoints
 
 

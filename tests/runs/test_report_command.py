@@ -11,7 +11,7 @@ from eaglenet_jax import report
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports import claims
-from eaglenet_jax.reports.results import Selection, StageResult
+from eaglenet_jax.reports.stage_results import Selection, StageResult
 from eaglenet_jax.runs.collect import families, find_runs
 from eaglenet_jax.runs.saved_config import save_config
 from eaglenet_jax.runs.workdir import write_result

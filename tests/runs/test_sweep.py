@@ -10,11 +10,11 @@ import runpy
 import pytest
 
 from eaglenet_jax import sweep
-from eaglenet_jax.config.clips import CLIP_SIZES
+from eaglenet_jax.config.clip_sizes import CLIP_SIZES
 from eaglenet_jax.config.loading import config_folder, config_names, load_config
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.comparison import compare, comparison_markdown, comparison_text
-from eaglenet_jax.reports.results import Selection, StageResult
+from eaglenet_jax.reports.runs_table import compare, comparison_markdown, comparison_text
+from eaglenet_jax.reports.stage_results import Selection, StageResult
 from eaglenet_jax.runs import sweep as sweeping
 
 TABLES = [name for name in config_names() if name.startswith("ablations/")]

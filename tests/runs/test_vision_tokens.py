@@ -14,9 +14,9 @@ from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.load import save_clip
+from eaglenet_jax.runs.evaluate_split import _shuffled
 from eaglenet_jax.runs.experiment import open_experiment
-from eaglenet_jax.runs.split import _shuffled
-from eaglenet_jax.runs.tokens import make_tokens
+from eaglenet_jax.runs.vision_tokens import make_tokens
 from eaglenet_jax.system import build_clip_config
 from tests.data.prepared import write_prepared
 

@@ -11,7 +11,7 @@ import pytest
 
 from eaglenet_jax.config.loading import as_plain, load_config
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.results import Selection
+from eaglenet_jax.reports.stage_results import Selection
 from eaglenet_jax.runs.saved_config import differences, save_config, saved_config
 from eaglenet_jax.runs.workdir import claim, exclusive, first_stage_folder, load_checkpoint
 from eaglenet_jax.training.checkpoints import Checkpoints

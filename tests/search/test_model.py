@@ -17,7 +17,7 @@ from eaglenet_jax.heads.interface import VideoFeatures
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.load import save_clip
 from eaglenet_jax.runs.export import model_card, read_export, write_export
-from eaglenet_jax.runs.stored_model import CLIP_FRAMES, model_settings
+from eaglenet_jax.runs.model_formats import CLIP_FRAMES, model_settings
 from eaglenet_jax.scoring.gallery import score_gallery
 from eaglenet_jax.scoring.rerank import mean_pooled_cosine
 from eaglenet_jax.search import model as models

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.runs.stored_model import DEMO_MODEL
+from eaglenet_jax.runs.model_formats import DEMO_MODEL
 from eaglenet_jax.search.commands.query import as_text
 from eaglenet_jax.search.html import results_page
 from eaglenet_jax.search.index import SearchIndex

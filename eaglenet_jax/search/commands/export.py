@@ -9,8 +9,8 @@ from typing import Any
 
 from eaglenet_jax.runs.experiment import open_experiment
 from eaglenet_jax.runs.export import PARAMETER_FILE, model_card, write_export
+from eaglenet_jax.runs.model_formats import read_workdir
 from eaglenet_jax.runs.saved_config import saved_config
-from eaglenet_jax.runs.stored_model import read_workdir
 from eaglenet_jax.runs.workdir import RESULT_FILE
 from eaglenet_jax.search.model import open_model
 

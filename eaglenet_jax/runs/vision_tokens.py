@@ -14,7 +14,7 @@ from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.data.pipeline import video_batches
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.vision_tokens import (
     TokensHeader,
     header_content,

@@ -6,7 +6,15 @@ import ast
 
 import pytest
 
-from tests.test_house import MODULES, PACKAGES, imported_names, package_of, room_of, runs_at_import, without_typing
+from tests.test_conventions import (
+    MODULES,
+    PACKAGES,
+    imported_names,
+    package_of,
+    room_of,
+    runs_at_import,
+    without_typing,
+)
 
 # The renderer of the demo's clips, and nothing else of data_prep.
 LATE_IMPORTS = {

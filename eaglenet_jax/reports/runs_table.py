@@ -10,7 +10,7 @@ from typing import Any
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.results import Selection, StageResult
+from eaglenet_jax.reports.stage_results import Selection, StageResult
 
 COLUMNS = (("t2v", "R@1"), ("t2v", "R@5"), ("t2v", "R@10"), ("t2v", "MnR"), ("v2t", "R@1"), ("", "Rsum"))
 LOWER_IS_BETTER = ("MdR", "MnR")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from eaglenet_jax.data.pipeline import text_batches, video_batches
-from eaglenet_jax.data.sources import Captions, PreparedSplit
+from eaglenet_jax.data.prepared_dataset import Captions, PreparedSplit
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.metrics.ranks import place, placement_metrics, with_misses

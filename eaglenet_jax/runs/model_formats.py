@@ -19,7 +19,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.load import WEIGHT_FILES, load_clip
 from eaglenet_jax.registry import head_class
 from eaglenet_jax.runs.export import PARAMETER_FILE, read_export
-from eaglenet_jax.runs.start import check_shapes
+from eaglenet_jax.runs.initial_parameters import check_shapes
 from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints, load_checkpoint
 from eaglenet_jax.system import build_system
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from eaglenet_jax.data.sources import PreparedDataset
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.metrics.ranks import chance_metrics
-from eaglenet_jax.reports.results import Selection, StageResult, print_results
+from eaglenet_jax.reports.stage_results import Selection, StageResult, print_results
 from eaglenet_jax.runs.workdir import read_result, write_result
 
 RESULT = StageResult(

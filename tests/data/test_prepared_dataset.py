@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.data.frame_sampling import pick_frames
-from eaglenet_jax.data.sources import FrameReader, PreparedDataset
+from eaglenet_jax.data.prepared_dataset import FrameReader, PreparedDataset
 from eaglenet_jax.errors import UserError
 from tests.data.prepared import CAPTION_COUNTS, FRAME_COUNTS, SIZE, flat_frame
 
@@ -70,7 +70,7 @@ def test_a_reader_that_was_used_can_be_sent_to_another_process(prepared):
 
 def test_reading_imports_no_tensorflow(prepared_dir):
     program = (
-        "import sys; from eaglenet_jax.data.sources import PreparedDataset\n"
+        "import sys; from eaglenet_jax.data.prepared_dataset import PreparedDataset\n"
         f"dataset = PreparedDataset.open({str(prepared_dir)!r})\n"
         "assert 'tensorflow_datasets' not in sys.modules, 'the slow import is to wait for the first frame'\n"
         "dataset.split('train').frames(0, 2)\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.data.decode import DecodeError
-from eaglenet_jax.search.pictures import VideoReader, as_picture
+from eaglenet_jax.search.video_reader import VideoReader, as_picture
 from tests.search.clips import COLORS, nearest_colour, write_colours
 
 

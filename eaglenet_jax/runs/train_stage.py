@@ -12,10 +12,10 @@ import jax
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.pipeline import batches
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs.evaluate_split import evaluate_split
 from eaglenet_jax.runs.experiment import Experiment
+from eaglenet_jax.runs.initial_parameters import initial_parameters
 from eaglenet_jax.runs.plan import StagePlan
-from eaglenet_jax.runs.split import evaluate_split
-from eaglenet_jax.runs.start import initial_parameters
 from eaglenet_jax.runs.workdir import CHECKPOINTS, EVENTS, PROFILE
 from eaglenet_jax.system import parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -63,8 +64,13 @@ def _with_dashes(word: str) -> str:
 
 
 def run_command(main: Callable[[Sequence[str]], int | None]) -> None:
-    """Runs main(arguments) and exits. A `UserError` is printed as one line; Ctrl-C ends without a traceback, and a run
-    that was told to stop and has saved ends with the signal's exit code.
+    """Run main(arguments) and exit.
+
+    A `UserError` is printed as one line with exit code 1. Ctrl-C ends without a traceback. A run that a signal stopped
+    and that has saved exits with 128 + the signal's number.
+
+    Args:
+        main: Takes the command line's arguments and returns an exit code, or None for 0.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps XLA's start-up notices off the live line
     try:
@@ -75,6 +81,9 @@ def run_command(main: Callable[[Sequence[str]], int | None]) -> None:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.number)
+    except BrokenPipeError:  # the reader of the output, as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it exits
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)

@@ -227,3 +227,9 @@ def test_the_flags_of_a_matrix_change_its_numbers(tmp_path, capsys):
     assert measured(*bank)["postprocessed"] != measured(*bank, "--qb-temperature=0.1")["postprocessed"]
     chosen = measured(f"--validation={tmp_path / 'held_out.npy'}")["temperatures"]["dual_softmax"]
     assert chosen != plain["temperatures"]["dual_softmax"]
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    command = f"{sys.executable} -m eaglenet_jax.train --config=demo:tiny --print-config | head -n 2"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert len(result.stdout.splitlines()) == 2 and result.stderr == ""

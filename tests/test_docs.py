@@ -40,7 +40,7 @@ print(json.dumps({
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_steps_encoders_scores_and_heads_in_ones_own_code(tmp_path):
     file = tmp_path / "own_loop.py"
     file.write_text(_python(DOCS / "training.md") + REPORT)
@@ -55,7 +55,7 @@ def test_steps_encoders_scores_and_heads_in_ones_own_code(tmp_path):
     assert len(set(made["losses"])) == 3 and all(0 < loss < 10 for loss in made["losses"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_tutorial_computes_eaglenet_by_hand_and_learns(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -69,7 +69,7 @@ def test_the_tutorial_computes_eaglenet_by_hand_and_learns(tmp_path, monkeypatch
     assert shown == pictures
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_readmes_python_scores_two_sentences_and_two_clips(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     render(tmp_path, splits={"test": 2}, workers=1, progress=False)

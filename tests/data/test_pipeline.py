@@ -135,7 +135,7 @@ def test_going_on_at_a_count_gives_the_batches_of_the_uninterrupted_run(train, t
                 assert_same(next(resumed), expected[k])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_worker_processes_give_the_same_batches_and_end_when_closed(train, tokenizer):
     data = dataset(train, tokenizer)
     # Both at once: most of the time is the start of the processes.
@@ -167,7 +167,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_plain_script_may_use_workers_and_they_end_when_it_is_killed(prepared_dir, train, tokenizer, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

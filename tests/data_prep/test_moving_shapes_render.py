@@ -74,7 +74,7 @@ def test_a_folder_of_another_seed_is_refused(tmp_path: Path) -> None:
         render(tmp_path, splits={"test": 1}, seed=1, progress=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_renderer_continues_where_it_stopped(tmp_path: Path) -> None:
     command = ["data_prep.moving_shapes", f"--out={tmp_path}", "--splits=train=60", "--workers=2"]
     videos = tmp_path / "videos"

@@ -180,7 +180,7 @@ def test_a_run_killed_while_packing_starts_packing_again(
     assert len(tfds.builder_from_directory(str(tmp_path / "shards")).as_data_source("train")) == SMALL_SPLITS["train"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_decoder_loses_and_repeats_nothing(
     tmp_path: Path, write_video: WriteVideo, counting_pictures: Pictures
 ) -> None:

@@ -18,7 +18,8 @@ from eaglenet_jax.heads.clip4clip import Clip4Clip
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import PreparedText, TextFeatures, VideoFeatures, whole
 from eaglenet_jax.layers.rgat import GraphShape
-from eaglenet_jax.system import build_system
+from eaglenet_jax.registry import head_class
+from eaglenet_jax.system import build_clip_config, build_system
 from tests.heads.heads import FRAMES, WIDTH, features, head_params, scores
 
 SHAPE = GraphShape(WIDTH, heads=2, dropout_rate=0.0)
@@ -192,8 +193,10 @@ def test_dropout_keeps_the_mean_and_its_rate():
 
 @functools.cache
 def _preset(preset, *overrides):
-    """(head, its parameters, a text and two videos) of MSR-VTT B/32 under a preset."""
-    head = build_system(load_config(f"msrvtt:b32,{preset}", overrides)).head
+    """(head, its parameters, a text and two videos) of MSR-VTT B/32 under a preset, with narrower features."""
+    config = load_config(f"msrvtt:b32,{preset}", overrides)
+    clip = dataclasses.replace(build_clip_config(config.clip), embed_dim=64)
+    head = head_class(config.system).from_config(config.head.to_dict(), clip, config.max_frames)
     rng = np.random.default_rng(0)
 
     def normal(*shape):

@@ -143,7 +143,7 @@ def test_an_override_of_what_the_checkpoint_decides_is_refused(golden, tmp_path)
             to_workdir("eaglenet", str(given), tmp_path / "run", overrides=[f"--config.{override}"])
     assert not (tmp_path / "run").exists()
     to_workdir("eaglenet", str(given), tmp_path / "run", overrides=["--config.max_frames=5", "--config.seed=3"])
-    assert saved_config(tmp_path / "run/config.json").seed == 3
+    assert saved_config(tmp_path / "run").seed == 3
 
 
 def test_bad_input_gets_one_line(golden, tmp_path):

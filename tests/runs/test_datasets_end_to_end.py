@@ -19,7 +19,7 @@ from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.reports.stage_results import print_results
 from eaglenet_jax.runs.train import train_run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 VIDEOS = 24
 # Test videos of the made-up folders and queries for each, by the dataset's protocol.
 QUERIES = {

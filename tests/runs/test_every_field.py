@@ -108,7 +108,7 @@ HEADS = {
         "initial_logit_scale": "refused: loss starts, and config.head.loss_kind is another",
         **dict.fromkeys(("most_verbs", "most_nouns", "most_adjectives", "frames_per_verb", "patches_per_noun"), 1),
         **dict.fromkeys(("nouns", "adjectives", "text_syntax", "video_syntax", "weighted_nodes"), False),
-        "verbs": "refused: SheNet.nouns need SheNet.verbs",
+        "verbs": "refused: SheNet.nouns is on and SheNet.verbs off",
         "normalise": False,
         "logit_scale": 3.0,
         "scale_kind": "factor",
@@ -152,11 +152,11 @@ HEADS = {
     "crosstvr": {
         **MASKS,
         "first.system": "refused: XPool has no option temporal",
-        "first.head.mask_padding": "refused: mask_padding is True there and False here",
-        "first.head.mask_repeated_videos": "refused: mask_repeated_videos is True there and False here",
-        "first.head.temporal": "refused: temporal is mean there and transformer here",
-        "first.head.temporal_layers": "refused: temporal_layers is 4 there and 2 here",
-        "first.head.loss_kind": "refused: loss_kind is softmax there and sigmoid here",
+        "first.head.mask_padding": "refused: there mask_padding is True, not False",
+        "first.head.mask_repeated_videos": "refused: there mask_repeated_videos is True, not False",
+        "first.head.temporal": "refused: there temporal is mean, not transformer",
+        "first.head.temporal_layers": "refused: there temporal_layers is 4, not 2",
+        "first.head.loss_kind": "refused: there loss_kind is softmax, not sigmoid",
         "first.head.initial_logit_scale": "refused: initial_logit_scale is ",
         "first.head.initial_log_scale": "refused: initial_log_scale is ",
         "first.head.initial_bias": "refused: initial_bias is ",
@@ -365,6 +365,7 @@ def test_another_value_changes_what_is_computed(field, monkeypatch, as_it_is):
     assert witness(one_stage_config(f"{field}={value}"), monkeypatch) != as_it_is[how]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("word", "field"), [(word, field) for word, fields in HEADS.items() for field in fields])
 def test_another_option_of_a_head_changes_the_system(word, field, as_it_is):
     value = HEADS[word][field]

@@ -21,7 +21,7 @@ EIGHT = jax.device_count() >= 8
 needs_eight = pytest.mark.skipif(not EIGHT, reason="run again in a process with eight devices")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(EIGHT, reason="this is that process")
 def test_this_file_passes_on_eight_devices() -> None:
     run = subprocess.run(

@@ -248,7 +248,7 @@ def random_state(step: int) -> dict[str, np.ndarray]:
     return {"step": np.asarray(step, np.int32)} | {str(index): array for index, array in enumerate(arrays)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_kill_at_any_moment_leaves_a_readable_checkpoint(tmp_path: Path) -> None:
     reached = 0
     for pause in np.random.default_rng(0).uniform(0.1, 1.0, 2):

@@ -67,7 +67,7 @@ def test_gradcache_is_the_same_on_eight_devices() -> None:
     _assert_close(_cached(shard_batch(tiny.batch(16), make_mesh()), 2), _full_batch(16))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eaglenet_has_the_gradient_and_the_buffer_of_the_full_batch() -> None:
     system, draws, batch = tiny.system("eaglenet"), Draws(jax.random.key(5), train=True), tiny.batch(6)
 

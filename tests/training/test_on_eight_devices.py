@@ -11,7 +11,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_everything_marked_passes_on_eight_devices() -> None:
     files = [path for path in sorted(HERE.glob("test_*.py")) if "@needs_eight_devices" in path.read_text()]
     names = re.findall(r"@needs_eight_devices\n(?:@.*\n)*def (test_\w+)", "".join(path.read_text() for path in files))

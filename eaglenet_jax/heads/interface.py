@@ -154,7 +154,7 @@ class Head(nn.Module, kw_only=True):
         "released": {"mask_padding": False, "mask_repeated_videos": False}
     }
     not_options: ClassVar[frozenset[str]] = frozenset()
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"initial_logit_scale": (1e-6, math.inf)}
+    bounds: ClassVar[Mapping[str, tuple[int | float, int | float]]] = {"initial_logit_scale": (1e-6, math.inf)}
 
     # Options ---------------------------------------------------------------------------------------------------------
 

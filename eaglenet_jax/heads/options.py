@@ -86,7 +86,7 @@ def check_choices(head: Any, **choices: Sequence[str]) -> None:
             raise ValueError(f"{type(head).__name__}.{name} {value!r} is none of {', '.join(known)}")
 
 
-def check_bounds(options: Mapping[str, Any], bounds: Mapping[str, tuple[float, float]]) -> None:
+def check_bounds(options: Mapping[str, Any], bounds: Mapping[str, tuple[int | float, int | float]]) -> None:
     """Raise UserError for an option outside its bounds; a dropout rate is always in [0, 1).
 
     Args:

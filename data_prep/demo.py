@@ -52,6 +52,11 @@ class DemoData:
         return self.source / f"prepared_{self.size}px_{self.fps:g}fps"
 
     @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """By split of the prepared data, the numbers of (clips, captions)."""
+        return {SPLIT_NAMES.get(name, name): (clips, CAPTIONS_PER_CLIP * clips) for name, clips in self.splits.items()}
+
+    @property
     def command(self) -> str:
         """The command that makes these data."""
         splits = ",".join(f"{split}={count}" for split, count in self.splits.items())

@@ -5,6 +5,7 @@ python -m eaglenet_jax.train --config=demo [--workdir=DIR] [--config.FIELD=VALUE
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,11 +22,16 @@ def _parser() -> Parser:
         "--config", required=True, metavar="NAME[:ARGUMENTS]", help="a config file or its name, as demo"
     )
     parser.add_argument(
-        "--workdir", type=Path, metavar="DIR", help="where everything is written; runs/NAME_ARGUMENTS by default"
+        "--workdir", type=Path, metavar="DIR", help="where everything is written; runs/NAME_WORDS by default"
     )
     parser.add_argument("--print-config", action="store_true", help="print every field of the resolved config and exit")
     parser.add_argument("--dry-run", action="store_true", help="check everything, print what would be trained and exit")
     return parser
+
+
+def default_workdir(name: str, words: Sequence[str]) -> Path:
+    """The folder of a variant of a config: runs/demo, runs/demo_xpool, …"""
+    return Path("runs") / re.sub(r"[^A-Za-z0-9_.-]", "_", "_".join([name, *words]))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -37,25 +43,26 @@ def main(arguments: Sequence[str]) -> None:
         parser.epilog = choices_text()
     known, overrides = parser.parse_known_args(arguments)
 
-    from eaglenet_jax.config.loading import load_config  # imported late, so that --help answers at once
+    from eaglenet_jax.config.loading import config_words, load_config  # imported late, so that --help answers at once
     from eaglenet_jax.config.printing import config_lines
+    from eaglenet_jax.runs.data_name import named_after_data
 
-    config = load_config(known.config, overrides)
+    config = named_after_data(load_config(known.config, overrides))
     if known.print_config:
         print("\n".join(config_lines(config)))
         return
 
+    import jax
+
     from eaglenet_jax.reports.stage_results import print_results
-    from eaglenet_jax.runs.data_name import named_after_data
     from eaglenet_jax.runs.train import describe_run, train_run
     from eaglenet_jax.runs.workdir import written_files
 
-    config = named_after_data(config)
-    # Every variant of a config has a directory of its own: runs/demo, runs/demo_xpool, …
-    variant = known.config.partition(":")[2].replace(",", "_").replace(" ", "")
-    workdir = known.workdir or Path("runs") / "_".join(filter(None, [config.name, variant]))
+    workdir = known.workdir or default_workdir(config.name, config_words(known.config, overrides))
     if known.dry_run:
-        print(describe_run(config, workdir))
+        described = describe_run(config, workdir)
+        if not jax.process_index():  # the first process speaks for all
+            print(described)
         return
     print_results(train_run(config, workdir), "test", written=written_files(workdir))
 

@@ -115,6 +115,12 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
+def config_words(name: str, overrides: Sequence[str] = ()) -> list[str]:
+    """The words that choose the variant of a config, in their order; arguments are those of `load_config`."""
+    words = _with_arguments(name, overrides)[0].partition(":")[2].split(",")
+    return list(filter(None, dict.fromkeys(word.strip() for word in words)))
+
+
 def _with_arguments(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
     """The config's name with --config.system and --config.preset as words behind its colon, and the other overrides."""
     words = [override.partition("=")[2] for override in overrides if _field(override) in ARGUMENT_FIELDS]
@@ -153,6 +159,7 @@ def as_plain(config: Any) -> Any:
 # Fields that do not change what is computed. A stopped run may go on with other values of these.
 FREE_FIELDS = (
     "claim",
+    "name",
     "data.workers",
     "data.root",
     "data.prepared",

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eaglenet_jax.runs.plan import DEMO_DATA
+DEMO_DATA = "moving_shapes"  # the dataset of the demo's config; without `data.prepared` it is rendered
 
 
 def named_after_data(config: Any) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grain
 import jax
@@ -15,7 +15,11 @@ from eaglenet_jax.data.pipeline import Batch, batches, batches_per_pass, train_d
 from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs.data_name import DEMO_DATA
 from eaglenet_jax.system import System, build_system
+
+if TYPE_CHECKING:
+    from data_prep.demo import DemoData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +39,7 @@ class Experiment:
     @property
     def steps(self) -> int:
         """Updates of the whole run."""
-        if self.config.steps:
-            return self.config.steps
-        return int(self.config.epochs * batches_per_pass(self.dataset.split("train"), self.config.batch_size))
-
-    @property
-    def evaluate_every(self) -> int:
-        """Updates between evaluations."""
-        every = self.config.evaluation.every
-        return every or batches_per_pass(self.dataset.split("train"), self.config.batch_size)
+        return steps_in_all(self.config, batches_per_pass(self.dataset.split("train"), self.config.batch_size))
 
     def training_batches(self) -> grain.MapDataset:
         """All training batches without end, by number; of each this process gets its rows, see `train_dataset`."""
@@ -92,18 +88,40 @@ def open_experiment(config: Any, prepare: bool = False) -> Experiment:
     text_extra = system.head.text_extra(1)
     dataset = PreparedDataset.open(prepared_folder(config.data, syntax="syntax" in text_extra, prepare=prepare))
     dataset = dataset.with_extra(text_extra, system.head.video_extra(1), config.max_words, system.head.second_encoder())
-    if dataset.size != system.clip.config.image_size:
+    check_fit(config, system, dataset.directory, dataset.size, dataset.manifest["splits"])
+    return Experiment(config, system, dataset, Tokenizer(config.max_words))
+
+
+def check_fit(config: Any, system: System, folder: Path, size: int, splits: Collection[str]) -> None:
+    """Check that prepared data fit a config.
+
+    Args:
+        config: Resolved.
+        system: Of the config.
+        folder: Of the data.
+        size: Side of the stored frames in pixels.
+        splits: Names of the splits.
+
+    Raises:
+        UserError: The frames have another size than the CLIP reads, or no split can choose the best checkpoint.
+    """
+    wanted = system.clip.config.image_size
+    if size != wanted:
         raise UserError(
-            f"the prepared frames are {dataset.size} pixels wide, this CLIP reads {system.clip.config.image_size}; "
-            f"prepare the data again with --size={system.clip.config.image_size}"
+            f"the prepared frames are {size} pixels wide, this CLIP reads {wanted}; "
+            f"prepare the data again with --size={wanted}"
         )
-    experiment = Experiment(config, system, dataset, Tokenizer(config.max_words))
-    if experiment.selection_split not in dataset.manifest["splits"]:
+    split = SPLIT_OF_SELECTION[config.selection]
+    if split not in splits:
         raise UserError(
-            f"{dataset.directory} has no split {experiment.selection_split!r} to choose the best checkpoint on; "
+            f"{folder} has no split {split!r} to choose the best checkpoint on; "
             "prepare the data with held-out videos, or give --config.selection=test"
         )
-    return experiment
+
+
+def steps_in_all(config: Any, per_pass: int) -> int:
+    """Updates of a whole stage. per_pass: batches in one pass over the training captions."""
+    return config.steps or int(config.epochs * per_pass)
 
 
 def open_data(config: Any) -> Experiment:
@@ -124,6 +142,20 @@ def open_data(config: Any) -> Experiment:
     return open_experiment(config, prepare=True)
 
 
+def demo_data(data: Any, syntax: bool = False) -> DemoData | None:
+    """The version of MovingShapes that `config.data` describes; None for data that are prepared elsewhere.
+
+    Args:
+        data: The part of a config.
+        syntax: Whether the captions must be parsed.
+    """
+    if data.dataset != DEMO_DATA or data.prepared:
+        return None
+    from data_prep import demo  # late: nothing else needs the renderer
+
+    return demo.DemoData(Path(data.root), dict(data.splits.items()), data.seed, data.fps, data.size, syntax)
+
+
 def prepared_folder(data: Any, syntax: bool = False, prepare: bool = False) -> Path:
     """Find the prepared folder of `config.data`.
 
@@ -135,11 +167,11 @@ def prepared_folder(data: Any, syntax: bool = False, prepare: bool = False) -> P
     Raises:
         UserError: the folder is not there; the message has the command that makes it.
     """
-    if data.dataset == "moving_shapes" and not data.prepared:
-        from data_prep import demo  # late: nothing else needs the renderer
-
-        wanted = demo.DemoData(Path(data.root), dict(data.splits.items()), data.seed, data.fps, data.size, syntax)
+    wanted = demo_data(data, syntax)
+    if wanted is not None:
         if prepare:
+            from data_prep import demo
+
             return demo.ensure_moving_shapes(wanted)
         if not wanted.is_prepared():
             raise UserError(f"the demo's data are not in {wanted.folder}; make them with {wanted.command}")

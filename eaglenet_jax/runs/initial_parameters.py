@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.blip2 import start_from_blip2
-from eaglenet_jax.port.load import load_clip
-from eaglenet_jax.runs.workdir import has_checkpoints, load_checkpoint
+from eaglenet_jax.port.hf_clip import config_from_hf
+from eaglenet_jax.port.load import HUB_NAME, clip_files, load_clip
+from eaglenet_jax.runs.workdir import checkpoint_record, has_checkpoints, load_checkpoint
 from eaglenet_jax.system import System, build_clip_config, build_system
 
 
@@ -38,6 +39,30 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
         params["head"] = system.head.start_from_clip(params["head"], loaded["clip"], logit_scale)
     # Parameters are float32, whatever type they were stored in.
     return {**params, **jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), loaded)}
+
+
+def check_source(system: System, shapes: Any, source: str) -> None:
+    """Check what `initial_parameters` would start from, as far as that is possible without its arrays.
+
+    Args:
+        system: As for `initial_parameters`.
+        shapes: Of its parameters, a tree of `jax.ShapeDtypeStruct`.
+        source: A work directory, a folder with a CLIP, or a name on the hub. A name is accepted as it is.
+
+    Raises:
+        UserError: There is no such folder, or it cannot be read, or its CLIP or head does not fit.
+    """
+    folder = Path(source)
+    if has_checkpoints(folder):
+        config = checkpoint_record(folder).config
+        _check_clip(system, build_clip_config(config.clip), source)
+        other = build_system(config)
+        given = jax.eval_shape(other.init, jax.random.key(0))["head"]
+        started = system.head.start_from_head(shapes["head"], other.head, given)
+        if started is not None:
+            check_shapes(shapes["head"], started, f"init_from={source}")
+    elif folder.is_dir() or not HUB_NAME.fullmatch(source):
+        _check_clip(system, config_from_hf(clip_files(source)[0]), source)
 
 
 def _from_workdir(system: System, folder: Path, head: Any) -> dict[str, Any]:

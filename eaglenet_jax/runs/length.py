@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.runs.plan import StagePlan
-from eaglenet_jax.runs.workdir import CHECKPOINTS
+from eaglenet_jax.reports.stage_results import StageResult
+from eaglenet_jax.runs.experiment import steps_in_all
+from eaglenet_jax.runs.saved_config import has_config, saved_config
+from eaglenet_jax.runs.workdir import CHECKPOINTS, read_result
 from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.loop import Best, Schedule
 from eaglenet_jax.training.optimizer import make_schedule
+
+if TYPE_CHECKING:
+    from eaglenet_jax.runs.plan import StagePlan
 
 # Fields of a run's last stage that may change while it is trained: they say only when it ends.
 LENGTH_FIELDS = ("steps", "epochs", "early_stop")
@@ -48,8 +54,7 @@ def changed_length(stage: StagePlan, old: Any) -> str:
             f"{stage.folder} ended early at step {done} and would end there again: no evaluation after step "
             f"{best.step} was better; give --config.early_stop=0 or more than {stage.config.early_stop} as well"
         )
-    per_pass = stage.steps / stage.passes
-    before = old.steps or int(old.epochs * per_pass)
+    before = steps_in_all(old, stage.per_pass)
     note = _schedule_note(stage.config.optimizer, done, before, stage.steps)
     return f"step {done} of {before} before, {stage.steps} now; {note}"
 
@@ -65,6 +70,18 @@ def _schedule_note(optimizer: Any, done: int, before: int, now: int) -> str:
     )
 
 
-def is_current(length: dict[str, float], config: Any) -> bool:
-    """Whether a result belongs to the length that a config has. length: as noted in the result; empty: not noted."""
-    return not length or length == length_of(config)
+def length_of_result(result: StageResult, workdir: Path) -> dict[str, float]:
+    """The length that a result belongs to; empty if neither the result nor a config says it.
+
+    Older results do not record it: theirs is that of the config in their work directory.
+    """
+    return result.length or (length_of(saved_config(workdir)) if has_config(workdir) else {})
+
+
+def finished_result(config: Any, workdir: Path) -> StageResult | None:
+    """Return the result of a stage if it has reached the length of its config, else None."""
+    result = read_result(workdir)
+    if result is None:
+        return None
+    length = length_of_result(result, workdir)
+    return result if not length or length == length_of(config) else None

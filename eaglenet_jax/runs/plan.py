@@ -12,19 +12,19 @@ from typing import Any
 
 import jax
 
-from eaglenet_jax.config.checking import SPLIT_OF_SELECTION, check_config
+from eaglenet_jax.config.checking import check_config
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.runs.experiment import prepared_folder
-from eaglenet_jax.runs.initial_parameters import check_shapes
+from eaglenet_jax.reports.stage_results import StageResult
+from eaglenet_jax.runs.experiment import check_fit, demo_data, prepared_folder, steps_in_all
+from eaglenet_jax.runs.initial_parameters import check_shapes, check_source
+from eaglenet_jax.runs.length import finished_result
 from eaglenet_jax.runs.saved_config import differences
 from eaglenet_jax.runs.workdir import first_stage_folder
 from eaglenet_jax.system import System
 from eaglenet_jax.training.optimizer import make_optimizer
 from eaglenet_jax.training.sharding import initialize_distributed
-
-DEMO_DATA = "moving_shapes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PlannedData:
         folder: Where the prepared data lie, or will lie.
         splits: By split, the numbers of (clips, captions).
         size: Side of the stored frames in pixels.
-        missing: Whether they still have to be rendered and prepared, which the training does.
+        missing: Whether they, or a part of them, still have to be made, which the training does.
     """
 
     folder: Path
@@ -57,7 +57,8 @@ class StagePlan:
         optimizer: What `make_optimizer` takes.
         steps: Updates in all.
         evaluate_every: Updates between evaluations.
-        passes: Passes over the training captions, the last one perhaps not complete.
+        per_pass: Batches in one pass over the training captions.
+        finished: Its result, where it has reached the length of its config already.
     """
 
     config: Any
@@ -68,7 +69,13 @@ class StagePlan:
     optimizer: Mapping[str, Any]
     steps: int
     evaluate_every: int
-    passes: float
+    per_pass: int
+    finished: StageResult | None
+
+    @property
+    def passes(self) -> float:
+        """Passes over the training captions, the last one perhaps not complete."""
+        return self.steps / self.per_pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +106,7 @@ def plan_run(config: Any, workdir: Path) -> RunPlan:
     for depth, (stage, _) in enumerate(stages):
         with _named_as_flags(depth):
             described.append(check_config(stage))
-    data = planned_data(config.data)
+    data = planned_data(config.data, syntax=any("syntax" in system.head.text_extra(1) for system, _ in described))
     planned = []
     for depth, ((stage, folder), (system, shapes)) in enumerate(zip(stages, described, strict=True)):
         with _named_as_flags(depth):
@@ -130,7 +137,7 @@ def _named_as_flags(depth: int) -> Iterator[None]:
 def _plan_stage(config: Any, folder: Path, system: System, shapes: Any, data: PlannedData) -> StagePlan:
     per_pass = _check_data(config, system, data)
     settings = optimizer_settings(config, system.head.unused_parameters())
-    steps = config.steps or int(config.epochs * per_pass)
+    steps = steps_in_all(config, per_pass)
     if not steps:
         raise UserError(
             f"config.epochs={config.epochs} of {per_pass} batches is not one step; give more, or config.steps"
@@ -140,6 +147,12 @@ def _plan_stage(config: Any, folder: Path, system: System, shapes: Any, data: Pl
         make_optimizer(settings, shapes, steps)
     except UserError as error:
         raise UserError(f"config.{error}") from error
+    finished = finished_result(config, folder)
+    if config.init_from and finished is None:
+        try:
+            check_source(system, shapes, config.init_from)
+        except UserError as error:
+            raise UserError(f"config.init_from: {error}") from error
     return StagePlan(
         config=config,
         folder=folder,
@@ -149,7 +162,8 @@ def _plan_stage(config: Any, folder: Path, system: System, shapes: Any, data: Pl
         optimizer=settings,
         steps=steps,
         evaluate_every=config.evaluation.every or per_pass,
-        passes=steps / per_pass,
+        per_pass=per_pass,
+        finished=finished,
     )
 
 
@@ -184,26 +198,20 @@ def optimizer_settings(config: Any, unused: tuple[str, ...]) -> dict[str, Any]:
     return settings
 
 
-def planned_data(data: Any) -> PlannedData:
+def planned_data(data: Any, syntax: bool = False) -> PlannedData:
     """What `config.data` describes, rendered already or not.
+
+    Args:
+        data: The part of a config.
+        syntax: Of the demo, whether its captions must be parsed.
 
     Raises:
         UserError: there are no such prepared data, and they are not the demo's, which are rendered.
     """
-    if data.dataset == DEMO_DATA and not data.prepared:
-        from data_prep import demo  # late: nothing else needs the renderer
-
-        splits: dict[str, int] = dict(data.splits.items())
-        wanted = demo.DemoData(Path(data.root), splits, data.seed, data.fps, data.size)
-        folder = wanted.folder
-        if not wanted.is_prepared():
-            rendered = {
-                demo.SPLIT_NAMES.get(name, name): (clips, demo.CAPTIONS_PER_CLIP * clips)
-                for name, clips in splits.items()
-            }
-            return PlannedData(folder, rendered, data.size, missing=True)
-    else:
-        folder = prepared_folder(data)
+    wanted = demo_data(data, syntax)
+    if wanted is not None and not wanted.is_prepared():
+        return PlannedData(wanted.folder, wanted.counts, data.size, missing=True)
+    folder = prepared_folder(data, syntax)
     dataset = PreparedDataset.open(folder)
     counts = {name: (split["videos"], split["captions"]) for name, split in dataset.manifest["splits"].items()}
     return PlannedData(folder, counts, dataset.size, missing=False)
@@ -211,20 +219,9 @@ def planned_data(data: Any) -> PlannedData:
 
 def _check_data(config: Any, system: System, data: PlannedData) -> int:
     """Return the number of batches in one pass. UserError if config and data do not fit each other."""
-    wanted = system.clip.config.image_size
-    if data.size != wanted:
-        raise UserError(
-            f"the prepared frames are {data.size} pixels wide, this CLIP reads {wanted}; "
-            f"prepare the data again with --size={wanted}"
-        )
+    check_fit(config, system, data.folder, data.size, data.splits)
     if "train" not in data.splits:
         raise UserError(f"{data.folder} has no split 'train' to train on; it has {', '.join(data.splits)}")
-    split = SPLIT_OF_SELECTION[config.selection]
-    if split not in data.splits:
-        raise UserError(
-            f"{data.folder} has no split {split!r} to choose the best checkpoint on; "
-            "prepare the data with held-out videos, or give --config.selection=test"
-        )
     clips, captions = data.splits["train"]
     if config.batch_size > captions:
         raise UserError(

@@ -9,17 +9,19 @@ from typing import Any
 import ml_collections
 
 from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.config.clip_sizes import CLIP_SIZES
 from eaglenet_jax.config.defaults import defaults
 from eaglenet_jax.config.loading import as_plain, is_free
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.registry import head_class
+from eaglenet_jax.runs.data_name import DEMO_DATA
 
 CONFIG_FILE = "config.json"
 FIRST_STAGES = "first_stages"  # folder of a sweep with the first stages that several of its runs start from
 # Fields of configs that were written before these were renamed: old name → new name.
 RENAMED = {"pretrain": "first_stage"}
 RENAMED_IN_OPTIMIZER = {"lr": "head_lr"}
-REMOVED = ("claimed",)  # what papers claim stands in reports/claims.py now
+REMOVED = ("claimed",)  # what papers claim stands in reports/claims.py now, by the row that `claim` names
 
 
 def save_config(config: Any, workdir: Path) -> None:
@@ -86,10 +88,17 @@ def differences(old: Any, new: Any, name: str = "") -> list[str]:
         name: The field that both are the value of, with its dots; empty for whole configs.
     """
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
+        same_data = name.split(".")[-1] == "data" and _renamed_data(old, new)
+        keys = sorted((old.keys() | new.keys()) - ({"dataset"} if same_data else set()))
         return [line for key in keys for line in differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
     same = old == new or is_free(name)
     return [] if same else [f"{name}: {old!r} there, {new!r} now"]
+
+
+def _renamed_data(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether a run on own data has the demo's name of them: `data_name.named_after_data` gives them their own."""
+    folders = [Path(data["prepared"]).absolute() for data in (old, new) if data.get("prepared")]
+    return old.get("dataset") == DEMO_DATA and len(folders) == 2 and folders[0] == folders[1]
 
 
 def _with_new_names(saved: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +112,16 @@ def _with_new_names(saved: dict[str, Any]) -> dict[str, Any]:
         config["optimizer"] = renamed(config["optimizer"], RENAMED_IN_OPTIMIZER)
     if config.get("first_stage"):
         config["first_stage"] = _with_new_names(config["first_stage"])
+    if saved.get("claimed") and "claim" not in saved:
+        config["claim"] = _claim_of(saved)
     return config
+
+
+def _claim_of(saved: dict[str, Any]) -> str:
+    """The row of the claims that a config was compared with when it held the numbers themselves."""
+    clip = saved.get("clip", {}).get("name", "")
+    size = next((short for short, name in CLIP_SIZES.items() if name == clip), "")
+    return f"{saved['data']['dataset']}/{size}/{saved['system']}" if size else ""
 
 
 def _with_defaults(saved: dict[str, Any]) -> dict[str, Any]:

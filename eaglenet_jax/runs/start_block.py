@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from eaglenet_jax.runs.plan import RunPlan, StagePlan
-from eaglenet_jax.runs.workdir import CHECKPOINTS
+from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints
 from eaglenet_jax.system import parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.live_line import spoken_time
@@ -32,7 +32,7 @@ def start_block(plan: RunPlan, note: str = "") -> str:
         ("devices", f"{Devices.of_all(config.sharding.params)}, {jax.process_count()} process(es)"),
         ("seed", f"{config.seed}"),
         ("work dir", f"{plan.workdir}{_state(plan)}"),
-        *([("longer", note)] if note else []),
+        *([("length", note)] if note else []),
         ("time", _time(plan)),
     ]
     width = max(len(name) for name, _ in rows)
@@ -53,13 +53,16 @@ def _clip(options: Any, stage: StagePlan) -> str:
 def _weights(first: StagePlan) -> str:
     if not first.source:
         return "random weights"
-    kind = "the run" if (Path(first.source) / CHECKPOINTS).is_dir() else "pre-trained weights of"
+    kind = "weights of the run" if has_checkpoints(Path(first.source)) else "pre-trained weights of"
     return f"{kind} {first.source}"
 
 
 def _stage(stage: StagePlan, number: int) -> str:
     config = stage.config
-    source = f"from stage {number - 1}" if config.first_stage else "from the CLIP above"
+    if config.first_stage:
+        source = f"from stage {number - 1}"
+    else:
+        source = "from the run above" if has_checkpoints(Path(stage.source or ".")) else "from the CLIP above"
     return (
         f"{config.name}: {config.system}, {stage.steps:,} steps of {config.batch_size} clips ({stage.passes:.3g} "
         f"epochs), evaluated every {stage.evaluate_every:,}; {source}"
@@ -88,9 +91,16 @@ def _state(plan: RunPlan) -> str:
 
 
 def _time(plan: RunPlan) -> str:
-    """An estimate where this run was timed before; else that there is none."""
-    known = [(stage, *_latest(stage)) for stage in plan.stages]
-    if all(step and seconds for _, step, seconds in known):
-        left = sum((stage.steps - step) * seconds / step for stage, step, seconds in known)
-        return f"about {spoken_time(left)}, by the rate until now"
-    return "not known before the first steps are timed; a line will say it then"
+    """What is left of the stages that were timed before; of the others, that it is estimated later."""
+    later = "estimated after the first steps"
+    timed, untimed = [], []
+    for number, stage in enumerate(plan.stages, start=1):
+        step, seconds = _latest(stage)
+        if stage.finished is None and not (step and seconds):
+            untimed.append(number)
+        elif stage.finished is None:
+            timed.append((stage.steps - step) * seconds / step)
+    if not timed:
+        return later
+    left = f"about {spoken_time(sum(timed))}, by the rate until now"
+    return f"{left}; stage {' and '.join(map(str, untimed))} {later}" if untimed else left

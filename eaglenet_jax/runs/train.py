@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.evaluate import EvaluatedStage, saved_parameters, stage_result, zero_shot_metrics
 from eaglenet_jax.runs.evaluate_split import evaluate_split
 from eaglenet_jax.runs.experiment import Experiment, open_experiment
-from eaglenet_jax.runs.length import LENGTH_FIELDS, changed_length, is_current, length_of
+from eaglenet_jax.runs.length import (
+    LENGTH_FIELDS,
+    changed_length,
+    finished_result,
+    length_of,
+    length_of_result,
+)
 from eaglenet_jax.runs.page import draw_strips, measure_stage, write_run_page
 from eaglenet_jax.runs.plan import RunPlan, StagePlan, plan_run, run_stages
 from eaglenet_jax.runs.saved_config import has_config, saved_config
@@ -61,24 +68,27 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
     stages = run_stages(config, workdir)
     for stage, folder in reversed(stages):
         check_claim(stage, folder, LENGTH_FIELDS if folder == workdir else ())
-    if all(_finished(stage, folder) for stage, folder in stages):
+    already = [result for stage, folder in stages if (result := finished_result(stage, folder)) is not None]
+    if len(already) == len(stages):
         with exclusive(workdir):
             for stage, folder in reversed(stages):
                 _claim(stage, folder, workdir)
-            return [result for stage, folder in stages if (result := _finished(stage, folder)) is not None]
-    plan = plan_run(config, workdir)
-    note = length_note(plan)
-    experiments = [None if _finished(stage.config, stage.folder) else _opened(stage, plan) for stage in plan.stages]
+            return already
+    plan, note, experiments = _checked(config, workdir)
+    if jax.process_count() > 1:  # a claim overwrites what the other processes decide by
+        multihost_utils.sync_global_devices("the run is checked")
     with exclusive(workdir):
-        for stage, folder in reversed(stages):
-            _claim(stage, folder, workdir)
         if not jax.process_index():
             print(start_block(plan, note), flush=True)
+        if plan.data.missing:
+            experiments = _opened_stages(plan)
+        for stage, folder in reversed(stages):
+            _claim(stage, folder, workdir)
         results: list[StageResult] = []
         for planned, experiment in zip(plan.stages, experiments, strict=True):
-            finished = _finished(planned.config, planned.folder)
+            finished = planned.finished
             if finished is None:
-                experiment = experiment or open_experiment(planned.config, prepare=True)
+                experiment = experiment or open_experiment(planned.config)
                 best, seconds = train_stage(experiment, planned)
                 finished = _finish(experiment, planned.folder, best, seconds, results)
             results.append(finished)
@@ -93,8 +103,18 @@ def describe_run(config: Any, workdir: Path) -> str:
     """
     for stage, folder in reversed(run_stages(config, workdir)):
         check_claim(stage, folder, LENGTH_FIELDS if folder == Path(workdir) else ())
+    plan, note, _ = _checked(config, workdir)
+    return start_block(plan, note)
+
+
+def _checked(config: Any, workdir: Path) -> tuple[RunPlan, str, list[Experiment | None]]:
+    """Plan a run and check all that is checked before its first step → (plan, `length_note`, its opened stages).
+
+    No stage is opened where the data are missing.
+    """
     plan = plan_run(config, workdir)
-    return start_block(plan, length_note(plan))
+    note = length_note(plan)
+    return plan, note, [None] * len(plan.stages) if plan.data.missing else _opened_stages(plan)
 
 
 def length_note(plan: RunPlan) -> str:
@@ -103,15 +123,14 @@ def length_note(plan: RunPlan) -> str:
     return changed_length(last, saved_config(last.folder)) if has_config(last.folder) else ""
 
 
-def _finished(config: Any, workdir: Path) -> StageResult | None:
-    """Return the result of a stage if it reached the length of its config, else None."""
-    result = read_result(workdir)
-    return result if result is not None and is_current(result.length, config) else None
+def _opened_stages(plan: RunPlan) -> list[Experiment | None]:
+    """Open every stage that is not finished, the last one first; data that are missing are rendered and prepared."""
+    return [None if stage.finished else _opened(stage, plan) for stage in reversed(plan.stages)][::-1]
 
 
 def _opened(stage: StagePlan, plan: RunPlan) -> Experiment:
     """Open the data and system of a stage, so that missing inputs are reported before an earlier stage trains."""
-    experiment = open_experiment(stage.config, prepare=True)
+    experiment = open_experiment(stage.config, prepare=plan.data.missing)
     source = experiment.dataset.token_source
     made_by_this_run = bool(source) and Path(source).absolute().is_relative_to(plan.workdir.absolute())
     if experiment.dataset.extra and not made_by_this_run:
@@ -127,8 +146,8 @@ def _claim(config: Any, folder: Path, workdir: Path) -> None:
     interrupted longer run would look finished.
     """
     result = read_result(folder)
-    if result is not None and not result.length and has_config(folder) and not jax.process_index():
-        write_result(dataclasses.replace(result, length=length_of(saved_config(folder))), folder)
+    if result is not None and not result.length and not jax.process_index():
+        write_result(dataclasses.replace(result, length=length_of_result(result, folder)), folder)
     claim(config, folder, LENGTH_FIELDS if folder == workdir else ())
 
 

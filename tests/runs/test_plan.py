@@ -144,7 +144,7 @@ def test_a_dry_run_describes_and_does_nothing(tmp_path, capsys):
         "input": "6 frames and 20 words a clip",
         "CLIP": "random weights",
         "seed": "5",
-        "time": "not known",
+        "time": "estimated after the first steps",
         "devices": "cpu",
     }.items():
         assert words in said[name]

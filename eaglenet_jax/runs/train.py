@@ -12,6 +12,8 @@ import jax
 from jax.experimental import multihost_utils
 
 from eaglenet_jax.config.loading import as_plain
+from eaglenet_jax.data.vision_tokens import COMMAND
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.evaluate import EvaluatedStage, saved_parameters, stage_result, zero_shot_metrics
 from eaglenet_jax.runs.evaluate_split import evaluate_split
@@ -114,7 +116,13 @@ def _checked(config: Any, workdir: Path) -> tuple[RunPlan, str, list[Experiment 
     """
     plan = plan_run(config, workdir)
     note = length_note(plan)
-    return plan, note, [None] * len(plan.stages) if plan.data.missing else _opened_stages(plan)
+    if not plan.data.missing:
+        return plan, note, _opened_stages(plan)
+    for stage in plan.stages:
+        source = stage.system.head.second_encoder()
+        if source and not stage.finished and not _encoder_of_this_run(stage, plan):
+            raise UserError(f"{plan.data.folder} is not there yet, and so holds no tokens of {source}; {COMMAND}")
+    return plan, note, [None] * len(plan.stages)
 
 
 def length_note(plan: RunPlan) -> str:
@@ -131,12 +139,16 @@ def _opened_stages(plan: RunPlan) -> list[Experiment | None]:
 def _opened(stage: StagePlan, plan: RunPlan) -> Experiment:
     """Open the data and system of a stage, so that missing inputs are reported before an earlier stage trains."""
     experiment = open_experiment(stage.config, prepare=plan.data.missing)
-    source = experiment.dataset.token_source
-    made_by_this_run = bool(source) and Path(source).absolute().is_relative_to(plan.workdir.absolute())
-    if experiment.dataset.extra and not made_by_this_run:
+    if experiment.dataset.extra and not _encoder_of_this_run(stage, plan):
         for split in ("train", experiment.selection_split):
             experiment.dataset.split(split)
     return experiment
+
+
+def _encoder_of_this_run(stage: StagePlan, plan: RunPlan) -> bool:
+    """Whether the second encoder of a stage is one that an earlier stage trains."""
+    source = stage.system.head.second_encoder()
+    return bool(source) and Path(source).absolute().is_relative_to(plan.workdir.absolute())
 
 
 def _claim(config: Any, folder: Path, workdir: Path) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
+import numpy as np
 import pytest
 
 from eaglenet_jax import train
+from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import Stopped, UserError
 from eaglenet_jax.runs import train as training
 from eaglenet_jax.runs import train_stage as one_stage
+from eaglenet_jax.runs.length import changed_length
+from eaglenet_jax.runs.plan import plan_run
+from eaglenet_jax.runs.saved_config import saved_config
 from eaglenet_jax.training.checkpoints import Checkpoints
 
 
@@ -72,20 +78,72 @@ def test_a_finished_run_is_trained_longer_and_keeps_its_numbers_until_then(run, 
     assert json.loads((workdir / "metrics.json").read_text()) == metrics
 
 
-def test_a_constant_schedule_stays_and_an_old_result_is_not_taken_for_the_longer_one(run, monkeypatch, capsys):
-    constant = ("optimizer.schedule=constant", "optimizer.warmup=0.0")
-    workdir = run("two", *constant)
-    # As an older version wrote it: without its length.
+def _without_length(workdir) -> None:
+    """Give a work directory the metrics.json of an older version, which did not record its length."""
     content = json.loads((workdir / "metrics.json").read_text())
     content["run"].pop("length")
     (workdir / "metrics.json").write_text(json.dumps(content))
+
+
+def _killed(*_):
+    raise UserError("killed")
+
+
+def test_a_constant_schedule_stays_and_an_old_result_is_not_taken_for_the_longer_one(run, monkeypatch, capsys):
+    constant = ("optimizer.schedule=constant", "optimizer.warmup=0.0")
+    workdir = run("two", *constant)
+    _without_length(workdir)
+    _without_length(workdir / "first_stage")
+    monkeypatch.setattr(training, "train_stage", _killed)
     capsys.readouterr()
-    assert run("two", *constant) and "step 1" not in capsys.readouterr().out  # finished
-    monkeypatch.setattr(training, "train_stage", lambda *_: (_ for _ in ()).throw(UserError("killed")))
+    printed = []
+    for _ in range(2):
+        with pytest.raises(UserError, match="killed"):
+            run("two", *constant, "steps=8")
+        printed += capsys.readouterr().out.splitlines()
+        kept = json.loads((workdir / "metrics.json").read_text())
+        assert kept["run"]["length"]["steps"] == 6 and saved_config(workdir).steps == 8
+    note = "step 6 of 6 before, 8 now; schedule constant: the learning rates stay as they were"
+    assert [line.split(maxsplit=1)[1] for line in printed if line.startswith("length ")] == [note]
+    run("two", *constant, "steps=6")  # finished: nothing is trained
+
+
+def test_a_run_of_one_stage_in_the_old_form_is_trained_longer_and_finished_otherwise(run, monkeypatch, tmp_path):
+    shutil.copytree(run("one_stage") / "first_stage", tmp_path / "run")
+    _without_length(tmp_path / "run")
+    config = saved_config(tmp_path / "run")
+    monkeypatch.setattr(training, "train_stage", _killed)
+    assert [result.best_step for result in training.train_run(config, tmp_path / "run")] == [3]
+    _without_length(tmp_path / "run")
+    config.steps = 5
     with pytest.raises(UserError, match="killed"):
-        run("two", *constant, "steps=8")
-    assert "the learning rates stay as they were" in capsys.readouterr().out
+        training.train_run(config, tmp_path / "run")
+
+
+def test_processes_decide_before_the_first_of_them_overwrites_anything(run, monkeypatch):
+    workdir = run("several")
+    _without_length(workdir)
+    before = [(workdir / file).read_text() for file in ("config.json", "metrics.json")]
+    met = []
+
+    def meet(name):
+        met.append(name)
+        assert [(workdir / file).read_text() for file in ("config.json", "metrics.json")] == before
+
+    monkeypatch.setattr(training.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(training.multihost_utils, "sync_global_devices", meet)
+    monkeypatch.setattr(training, "train_stage", _killed)
     with pytest.raises(UserError, match="killed"):
-        run("two", *constant, "steps=8")
-    kept = json.loads((workdir / "metrics.json").read_text())
-    assert dataclasses.is_dataclass(training.StageResult) and kept["run"]["length"]["steps"] == 6
+        run("several", "steps=8")
+    assert met == ["the run is checked"] and saved_config(workdir).steps == 8
+
+
+def test_the_steps_of_before_are_those_that_were_trained(tmp_path):
+    config = load_config("demo:tiny,clip4clip", [f"--config.data.root={tmp_path}"])
+    stage = dataclasses.replace(plan_run(config, tmp_path / "run").stages[-1], steps=23, per_pass=21)
+    with Checkpoints(stage.folder / "checkpoints") as checkpoints:
+        best = {"step": 1, "recall": 0.5}
+        checkpoints.save(1, {"params": {"head": np.zeros(1, np.float32)}, "opt_state": {}}, {"best": best}, best=True)
+    old = config.copy_and_resolve_references()
+    old.steps, old.epochs = 0, 1.0
+    assert changed_length(stage, old).startswith("step 1 of 21 before, 23 now")

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from eaglenet_jax import train
+from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.load import save_clip
 from eaglenet_jax.runs import train as training
 from eaglenet_jax.runs.data_name import named_after_data
+from eaglenet_jax.runs.experiment import open_experiment
 from eaglenet_jax.runs.plan import plan_run, planned_data
+from eaglenet_jax.runs.saved_config import save_config
+from eaglenet_jax.runs.start_block import start_block
+from eaglenet_jax.system import build_clip_config
+from eaglenet_jax.training.checkpoints import Checkpoints
+from tests.data.prepared import write_prepared
 
 # Overrides of demo:tiny → what the message says.
 WRONG = {
@@ -39,6 +49,7 @@ WRONG = {
     "epochs=0.0 steps=0": r"config\.steps and config\.epochs are both 0",
     "epochs=0.01 steps=0": r"config\.epochs=0\.01 of 30 batches is not one step",
     "init_from=/does/not/exist": r"config\.init_from=/does/not/exist is ignored where config\.first_stage trains first",
+    "first_stage.init_from=/does/not/exist": r"config\.first_stage\.init_from: /does/not/exist: no such folder; give",
     "selection=best": "choose validation or test",
     "data.size=64": "the prepared frames are 64 pixels wide, this CLIP reads 48",
     "data.splits.train=0": r"config\.data\.splits\.train is 0",
@@ -71,15 +82,16 @@ def _flags(overrides: str, tmp_path) -> list[str]:
 @pytest.fixture(autouse=True)
 def nothing_is_trained(monkeypatch):
     monkeypatch.setattr(training, "train_stage", lambda *_: pytest.fail("trained"))
-    monkeypatch.setattr(training, "open_experiment", lambda *_: pytest.fail("rendered"))
+    monkeypatch.setattr(training, "open_experiment", lambda *_, **__: pytest.fail("rendered"))
 
 
 @pytest.mark.parametrize("overrides", WRONG)
 def test_what_is_wrong_is_said_in_one_line_and_leaves_nothing_behind(overrides, tmp_path):
-    with pytest.raises(UserError, match=WRONG[overrides]) as caught:
-        train.main(["--config=demo:tiny", *_flags(overrides, tmp_path)])
-    assert "\n" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(UserError, match=WRONG[overrides]) as caught:
+            train.main(["--config=demo:tiny", *_flags(overrides, tmp_path), *more])
+        assert "\n" not in str(caught.value)
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -103,6 +115,82 @@ def test_devices_have_to_divide_the_batch(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def _checkpoint(workdir: Path, config, **metadata) -> Path:
+    """A work directory with one checkpoint, of step 3, and without arrays that fit."""
+    save_config(config, workdir)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        state = {"params": {"head": np.zeros(1, np.float32)}, "opt_state": {}}
+        checkpoints.save(3, state, {"best": {"step": 3, "recall": 1.0}, **metadata}, best=True)
+    return workdir
+
+
+def test_what_a_run_starts_from_has_to_fit(tmp_path):
+    source = _checkpoint(tmp_path / "source", load_config("demo:tiny,clip4clip", ["--config.clip.embed_dim=32"]))
+    clip_config = build_clip_config(load_config("demo:tiny", ["--config.clip.vision_layers=3"]).clip)
+    tokens, mask, frames = np.zeros((1, 20), np.int32), np.ones((1, 1), bool), np.zeros((1, 1, 48, 48, 3), np.uint8)
+    params = jax.jit(Clip(clip_config).init)(jax.random.key(1), tokens, frames, mask)["params"]
+    (tmp_path / "clip").mkdir()
+    save_clip(tmp_path / "clip", clip_config, {"clip": params}, np.float32(1))
+    (tmp_path / "empty").mkdir()
+    for folder, message in (
+        (source, r"config\.first_stage\.init_from: .*another CLIP: embed_dim is 32 there and 16"),
+        (tmp_path / "clip", r"config\.first_stage\.init_from: .*another CLIP: vision_layers is 3 there and 2"),
+        (tmp_path / "empty", r"config\.first_stage\.init_from: .*empty holds no CLIP"),
+    ):
+        for more in ([], ["--dry-run"]):
+            with pytest.raises(UserError, match=message):
+                train.main(["--config=demo:tiny", *_flags(f"first_stage.init_from={folder}", tmp_path), *more])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip", "empty", "source"]
+    # The hub is not asked.
+    train.main(["--config=demo:tiny", *_flags("first_stage.init_from=nobody/nothing", tmp_path), "--dry-run"])
+
+
+def test_a_head_has_to_fit_the_one_that_it_starts_from(tmp_path):
+    first = load_config("demo:tiny,crosstvr").first_stage
+    source = _checkpoint(tmp_path / "source", first)
+    config = load_config("demo:tiny,crosstvr", [f"--config.data.root={tmp_path}"]).copy_and_resolve_references()
+    with config.unlocked():
+        config.first_stage = {}
+    config.init_from = str(source)
+    assert "from the run above" in start_block(plan_run(config, tmp_path / "run"))
+    config.head.first.head.temporal = "transformer"
+    with pytest.raises(UserError, match=r"config\.init_from: .*first stage is not that of the run .*temporal is"):
+        plan_run(config, tmp_path / "run")
+
+
+def test_further_inputs_of_prepared_data_have_to_be_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "open_experiment", open_experiment)
+    prepared = write_prepared(tmp_path / "prepared")
+    own = f"data.prepared={prepared} selection=test clip.image_size=16 clip.patch_size=4".split()
+    flags = [f"--workdir={tmp_path / 'run'}", *(f"--config.{each}" for each in own)]
+    tokens = [f"--config.head.tokens.{each}" for each in ("source=nobody/encoder", "count=17", "width=16")]
+    for system, more, message in (
+        ("shenet", [], "there is no .*syntax.*, which this system needs; parse the captions with"),
+        ("crosstvr", tokens, "holds no tokens of nobody/encoder; compute them with"),
+    ):
+        for dry in ([], ["--dry-run"]):
+            with pytest.raises(UserError, match=message):
+                train.main([f"--config=demo:tiny,{system}", *flags, *more, *dry])
+    root = f"--config.data.root={tmp_path / 'datasets'}"
+    with pytest.raises(UserError, match="is not there yet, and so holds no tokens of nobody/encoder; compute them"):
+        train.main(["--config=demo:tiny,crosstvr", flags[0], root, *tokens])
+    assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
+
+
+def test_a_run_is_described_before_its_data_are_rendered_and_claimed_after(tmp_path, monkeypatch, capsys):
+    printed = []
+
+    def rendered(*_, **__):
+        printed.append(capsys.readouterr().out)
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock"]
+        raise UserError("rendered")
+
+    monkeypatch.setattr(training, "open_experiment", rendered)
+    with pytest.raises(UserError, match="rendered"):
+        train.main(["--config=demo:tiny", *_flags("", tmp_path)])
+    assert "rendered and prepared first" in printed[0] and not (tmp_path / "run/config.json").exists()
+
+
 def test_selection_needs_its_split(tmp_path):
     manifest = {
         "format": 1,
@@ -120,6 +208,64 @@ def test_selection_needs_its_split(tmp_path):
     config = named_after_data(load_config("demo:tiny", [f"--config.data.prepared={folder}"]))
     assert (config.name, config.first_stage.name, config.data.dataset) == ("holidays", "holidays_clip", "holidays")
     assert named_after_data(load_config("demo:tiny")).name == "demo"
+
+
+def test_a_run_on_own_data_from_before_they_gave_the_name_is_resumed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(training, "open_experiment", open_experiment)
+    prepared = write_prepared(tmp_path / "birds/prepared")
+    own = f"data.prepared={prepared} selection=test clip.image_size=16 clip.patch_size=4".split()
+    flags = ["--config=demo:tiny", *(f"--config.{each}" for each in own)]
+    train.main([*flags, "--print-config"])
+    assert {"name = 'birds'", "data.dataset = 'birds'", "first_stage.name = 'birds_clip'"} <= set(
+        capsys.readouterr().out.splitlines()
+    )
+    old = load_config("demo:tiny", flags[1:])
+    assert (old.name, old.data.dataset) == ("demo", "moving_shapes")
+    save_config(old, tmp_path / "run")
+    save_config(old.first_stage, tmp_path / "run/first_stage")
+    monkeypatch.chdir(tmp_path)
+    flags[1] = "--config.data.prepared=birds/prepared"
+    train.main([*flags, f"--workdir={tmp_path / 'run'}", "--dry-run"])
+    assert "birds: eaglenet" in capsys.readouterr().out
+    write_prepared(tmp_path / "cats/prepared")
+    flags[1] = "--config.data.prepared=cats/prepared"
+    with pytest.raises(UserError, match=r"another config .*data\.dataset: 'moving_shapes' there, 'cats' now"):
+        train.main([*flags, f"--workdir={tmp_path / 'run'}", "--dry-run"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "folder"),
+    [
+        (["--config=demo:tiny"], "demo_tiny"),
+        (["--config=demo:tiny", "--config.system=xpool"], "demo_tiny_xpool"),
+        (["--config=demo:tiny, xpool", "--config.preset=released"], "demo_tiny_xpool_released"),
+        (["--config=demo:tiny,eaglenet_jax.heads.xpool:XPool"], "demo_tiny_eaglenet_jax.heads.xpool_XPool"),
+    ],
+)
+def test_every_variant_has_a_folder_of_its_own(flags, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train.main([*flags, "--dry-run"])
+    assert f"work dir   runs/{folder} (new)" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_time_is_estimated_from_the_rate_of_checkpoints(tmp_path):
+    config = load_config("demo:tiny,clip4clip", [f"--config.data.root={tmp_path}", "--config.steps=13"])
+
+    def time() -> str:
+        return start_block(plan_run(config, tmp_path / "run")).splitlines()[-1].removeprefix("time").strip()
+
+    assert time() == "estimated after the first steps"
+    _checkpoint(tmp_path / "run/first_stage", config.first_stage, seconds=120.0)
+    assert time() == "about 2 min, by the rate until now; stage 2 estimated after the first steps"
+    _checkpoint(tmp_path / "run", config, seconds=60.0)  # 3 of 13 steps
+    assert time() == "about 5 min, by the rate until now"
+
+
+def test_the_first_process_alone_describes_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    train.main(["--config=demo:tiny", *_flags("", tmp_path), "--dry-run"])
+    assert not capsys.readouterr().out
 
 
 def test_a_plan_knows_the_length_of_every_stage(tmp_path):

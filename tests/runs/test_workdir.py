@@ -97,6 +97,16 @@ def test_a_config_of_the_old_form_is_read_with_todays_names(tmp_path):
     assert "first_stage" in json.loads((tmp_path / "config.json").read_text())
 
 
+def test_a_config_that_held_what_a_paper_claims_names_the_row_of_it(tmp_path):
+    config = load_config("msrvtt:b32,xpool")
+    save_config(config, tmp_path)
+    old = config_in_old_form(json.loads((tmp_path / "config.json").read_text()))
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert saved_config(tmp_path).claim == config.claim == "msrvtt/b32/xpool"
+    (tmp_path / "config.json").write_text(json.dumps({**old, "claimed": {}}))  # as a row of an ablation
+    assert saved_config(tmp_path).claim == ""
+
+
 def test_the_folder_of_a_first_stage_is_found_by_either_name(tmp_path):
     assert first_stage_folder(tmp_path) == tmp_path / "first_stage"
     (tmp_path / "pretrain").mkdir()

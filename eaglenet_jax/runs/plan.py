@@ -152,7 +152,7 @@ def _plan_stage(config: Any, folder: Path, system: System, shapes: Any, data: Pl
         try:
             check_source(system, shapes, config.init_from)
         except UserError as error:
-            raise UserError(f"config.init_from: {error}") from error
+            raise UserError(f"config.init_from: {str(error).removeprefix('init_from=')}") from error
     return StagePlan(
         config=config,
         folder=folder,

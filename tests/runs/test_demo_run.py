@@ -336,7 +336,7 @@ def test_an_error_is_one_line_and_a_non_zero_exit(tmp_path):
 def test_a_checkpoint_of_another_config_is_refused(finished, root):
     source = finished[0]
     arguments = _arguments(root, "other", f"--config.first_stage.init_from={source}", "--config.clip.embed_dim=32")
-    with pytest.raises(UserError, match=r"embed_dim is 16 there and 32 in config\.clip"):
+    with pytest.raises(UserError, match=r"embed_dim is 16 there and 32 in config\.first_stage\.clip"):
         train.main(arguments)
 
 

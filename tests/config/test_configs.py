@@ -128,6 +128,24 @@ def test_overrides_and_arguments_are_checked():
             load_config(name, overrides)
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return os.nothing", r"^--config=.*mine\.py: module 'os' has no attribute 'nothing'$"),
+        ("return None", r"^--config=.*mine\.py: 'NoneType' object has no attribute"),
+        ("return load_config('demo').bach_size", r"^the config has no field 'bach_size'\. Did you mean \"batch_size\""),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_said_as_it_is(tmp_path, body, message):
+    """Only a field that the config lacks is called one."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import os\nfrom eaglenet_jax.config.loading import load_config\n\n\ndef get_config(argument=''):\n    " + body
+    )
+    with pytest.raises(UserError, match=message):
+        load_config(str(file))
+
+
 def test_a_saved_config_comes_back_as_it_was(tmp_path):
     config = load_config("demo:released")
     save_config(config, tmp_path)

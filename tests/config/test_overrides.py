@@ -28,8 +28,8 @@ def test_an_old_name_is_refused_with_the_new_one(override, message):
 @pytest.mark.parametrize(
     ("name", "overrides", "reason"),
     [
-        ("demo", "epochs=3.0", r"config\.steps goes before"),
-        ("demo", "first_stage.epochs=3.0", r"config\.steps goes before"),
+        ("demo", "epochs=3.0", r"config\.steps takes precedence"),
+        ("demo", "first_stage.epochs=3.0", r"config\.steps takes precedence"),
         ("demo", "data.prepared=somewhere data.seed=3", "rendered already"),
         ("demo", "data.splits.train=9 data.prepared=somewhere", "rendered already"),
         ("demo:crosstvr", "head.tokens.width=32", r"give --config\.head\.tokens\.source"),

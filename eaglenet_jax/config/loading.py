@@ -119,6 +119,11 @@ def _check_overrides(overrides: Sequence[str]) -> None:
                 f"{override}: other fields follow from this one; write what is wanted behind the config's colon, as in "
                 "--config=demo:xpool,released"
             )
+        if field == "claim":
+            raise UserError(
+                f"{override}: the published numbers that results are compared with follow from the dataset, the CLIP "
+                "size and the system; choose these behind the config's colon, as in --config=msrvtt:b16,xpool"
+            )
 
 
 def _with_arguments(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
@@ -156,7 +161,7 @@ def as_plain(config: Any) -> Any:
     return config
 
 
-# Fields that do not change what is computed. A stopped run may go on with other values of these.
+# Fields that do not change what is computed. A stopped run may continue with other values of these.
 FREE_FIELDS = (
     "claim",
     "data.workers",

@@ -20,7 +20,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.features import Array, PairScores, PreparedText, TextFeatures, VideoFeatures
 from eaglenet_jax.heads.options import default_options, head_fields
-from eaglenet_jax.layers.losses import make_matching_loss, repeated_video
+from eaglenet_jax.layers.losses import LossSettings, make_matching_loss, repeated_video
 
 __all__ = [
     "CandidateScorer",
@@ -292,12 +292,8 @@ class Head(nn.Module, kw_only=True):
 
     def make_matching_loss(self) -> nn.Module:
         """Build the loss of a similarity matrix that the head's fields describe; called in `setup`."""
-        return make_matching_loss(
-            self.loss_kind,
-            logit_scale=self.initial_logit_scale,
-            log_scale=self.initial_log_scale,
-            bias=self.initial_bias,
-        )
+        settings = LossSettings(self.initial_logit_scale, self.initial_log_scale, self.initial_bias)
+        return make_matching_loss(self.loss_kind, settings)
 
     def candidate_scorer(self, params: Mapping[str, Any]) -> CandidateScorer | None:
         """Return the head whose candidates this one rescores by adding its scores, or None (default).

@@ -38,7 +38,7 @@ COMMON = {
     "pairwise_block": (4, "stage"),
     "ema_decay": (0.9, "stage"),
     "early_stop": (2, "stage"),
-    "epochs": (1.0, "refused: config.steps goes before"),
+    "epochs": (1.0, "refused: config.steps takes precedence"),
     "steps": (5, "stage"),
     "max_words": (12, "system"),
     "max_frames": (3, "system"),

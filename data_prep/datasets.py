@@ -1,4 +1,7 @@
-"""Supported datasets by name: reader, variants of the protocol, expected counts, names of the video files."""
+"""Supported datasets by name: reader, variants of the protocol, expected counts, names of the video files.
+
+A new dataset is a reader in readers/, a `DatasetSpec` here and a config of the same name in configs/.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +55,7 @@ class DatasetSpec:
         read: Reader of its annotation files.
         variants: Variants by name, the default first.
         first_seconds: Part of every video that is used, None for all.
+        id_prefix: Beginning of the ids that names of video files may leave out.
     """
 
     name: str
@@ -59,6 +63,7 @@ class DatasetSpec:
     read: Callable[[Path, str], Annotations]
     variants: Mapping[str, Variant]
     first_seconds: float | None = None
+    id_prefix: str = ""
 
     @property
     def default_variant(self) -> str:
@@ -78,9 +83,8 @@ class DatasetSpec:
 
     def file_stems(self, video_id: str) -> tuple[str, ...]:
         """Return the possible names of a video's file, without suffix, the usual one first."""
-        if self.name == "activitynet" and video_id.startswith("v_"):
-            return video_id, video_id[2:]
-        return (video_id,)
+        short = video_id.removeprefix(self.id_prefix)
+        return (video_id,) if short == video_id else (video_id, short)
 
 
 def is_held_out(video_id: str) -> bool:
@@ -157,6 +161,7 @@ _SPECS = (
             "val_1": Variant("test on val_1", {"train": (10009, 10009), "test": (4917, 4917)}, PARAGRAPH),
             "val_2": Variant("test on val_2", {"train": (10009, 10009), "test": (4885, 4885)}, PARAGRAPH),
         },
+        id_prefix="v_",
     ),
     DatasetSpec(
         "lsmdc",

@@ -10,7 +10,7 @@ from eaglenet_jax.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside the target, flushes to the disk, and renames; survives `kill -9` at any moment.
+    """Writes a file next to the target, flushes it to the disk, and renames it; survives `kill -9` at any moment.
 
     UserError when the disk is full or the folder not to be written into; nothing is left behind then.
     """

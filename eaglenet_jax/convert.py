@@ -19,7 +19,7 @@ Convert a checkpoint into a work directory, which `eaglenet_jax.evaluate --workd
   --from        what --input is
   openai        OpenAI's CLIP, .pt (TorchScript archive or state dict)
   hf            Hugging Face's CLIP, a folder or a hub name
-  open_clip     open_clip's safetensors, with open_clip_config.json beside them
+  open_clip     open_clip's safetensors, with open_clip_config.json next to them
   eaglenet, clip4clip, xpool, tmass
                 the released program's pytorch_model.bin or .pth
 """

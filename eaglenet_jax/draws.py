@@ -2,7 +2,7 @@
 
 Nothing is stored and split. The key of a draw is folded from its name, from what the caller folded in (step, Langevin
 step) and from the ids of the examples it belongs to. So a resumed, re-blocked or re-sharded run draws the same numbers,
-and a score never depends on which other texts or videos stand beside it.
+and a score never depends on which other texts or videos are scored with it.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def _parser() -> Parser:
         "--postprocess",
         action="append",
         choices=POSTPROCESSING,
-        help="an extra row beside the raw scores; dual_softmax and sinkhorn see all queries at once (transductive)",
+        help="an extra row next to the raw scores; dual_softmax and sinkhorn see all queries at once (transductive)",
     )
     parser.add_argument(
         "--temperature",

@@ -36,7 +36,7 @@ READERS = 4  # threads that decode files
 EXTRA_HINTS = {
     "syntax": "extra={'syntax': parse_captions(texts, parser)} with data_prep.syntax.storing.parse_captions and a "
     "parser of data_prep.syntax.parsing (load_spacy, or grammar_parser for MovingShapes)",
-    "tokens": "extra={'tokens': …}, an array of the patch states of the encoder that config.head.tokens names",
+    "tokens": "extra={'tokens': …}, an array of the tokens of the vision encoder that the head names (second_encoder)",
 }
 
 

@@ -19,6 +19,8 @@ HEADS = {
     "shenet": "eaglenet_jax.heads.shenet:SheNet",
     "crosstvr": "eaglenet_jax.heads.crosstvr:CrossTvr",
 }
+# The base of all heads, by name: heads/crosstvr.py imports this file, so this file cannot import heads/interface.py.
+BASE = ("eaglenet_jax.heads.interface", "Head")
 
 
 def head_class(name: str) -> Any:
@@ -43,6 +45,7 @@ def head_class(name: str) -> Any:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"config.system: {name!r} cannot be imported: {error}; is it on Python's path?") from error
-    if not (isinstance(found, type) and hasattr(found, "from_config")):
+    bases = found.__mro__[1:] if isinstance(found, type) else ()
+    if BASE not in [(base.__module__, base.__qualname__) for base in bases]:
         raise UserError(f"config.system: {name!r} is no head; make it a subclass of eaglenet_jax.Head")
     return found

@@ -1,4 +1,4 @@
-"""Train several configs with several seeds and puts them into one table:
+"""Train several configs with several seeds and put them into one table:
 python -m eaglenet_jax.sweep --config=configs/ablations/components.py:demo --seeds=0,1,2
 """
 

@@ -20,6 +20,7 @@ from eaglenet_jax.heads.interface import Head, Pairwise, TextFeatures, VideoFeat
 from eaglenet_jax.registry import head_class
 
 Params = Mapping[str, Any]
+NEEDED_FIELDS = ("system", "clip", "head", "max_words", "max_frames")  # of the config of a system
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,9 +123,23 @@ def _init(system: System, key: PRNGKeyArray) -> Params:
 
 
 def build_clip_config(options: Mapping[str, Any]) -> ClipConfig:
-    """`config.clip`: a size of `NAMED_SIZES` by `name`, or every field; fields beside a name change it."""
+    """Return the sizes that `config.clip` describes.
+
+    Args:
+        options: A size of `NAMED_SIZES` by `name` and the fields that differ from it, or every field.
+
+    Raises:
+        UserError: A field is unknown or lacks a value, or the sizes do not fit together.
+    """
+    if not hasattr(options, "items"):
+        raise UserError(f"config.clip is {options!r}; give a mapping, such as {{'name': 'ViT-B/32'}}")
     fields = {key: value for key, value in options.items() if key != "name"}
     name = options.get("name", "")
+    known = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(ClipConfig)}
+    if unknown := sorted(set(fields) - set(known)):
+        raise UserError(f"config.clip has no field {', '.join(unknown)}; there are: {', '.join(known)}")
+    if not name and (absent := [field for field, needed in known.items() if needed and field not in fields]):
+        raise UserError(f"config.clip lacks {', '.join(absent)}; give every size, or the name of one")
     return clip_config(name, **fields) if name else ClipConfig(**fields)
 
 
@@ -139,8 +154,11 @@ def build_system(config: Mapping[str, Any]) -> System:
         Encoders and head. Nothing is computed.
 
     Raises:
-        UserError: The system or an option is unknown, or a size is refused.
+        UserError: A field is absent, the system or an option is unknown, or a size is refused.
     """
+    absent = [name for name in NEEDED_FIELDS if not hasattr(config, "items") or name not in config]
+    if absent:
+        raise UserError(f"the config lacks {', '.join(absent)}; eaglenet_jax.load_config gives a whole one")
     clip = build_clip_config(config["clip"])
     if not 3 <= config["max_words"] <= clip.context_length:
         raise UserError(

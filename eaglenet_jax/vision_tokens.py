@@ -13,8 +13,8 @@ def main(arguments: Sequence[str]) -> None:
     """Compute the tokens of the config that the flags name."""
     parser = Parser(
         prog="python -m eaglenet_jax.vision_tokens",
-        description="Compute the tokens of the encoder that `config.head.tokens` names (a Hugging Face CLIP or a work "
-        "directory). Interrupted, it continues where it was.",
+        description="Compute the tokens of the vision encoder that the head of a config names, as crosstvr does in "
+        "`config.head.tokens` (a Hugging Face CLIP or a work directory). Interrupted, it continues where it was.",
     )
     parser.add_argument(
         "--config", required=True, metavar="NAME[:ARGUMENTS]", help="a config of two stages, as msrvtt:crosstvr"

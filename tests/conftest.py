@@ -28,7 +28,7 @@ import pytest
 import tests.typechecking  # noqa: F401  the hook below finds it by name
 
 GOLDEN = Path(__file__).parent / "golden"
-# heads/interface.py is left out: its dataclasses travel through vmap, eval_shape and sharding trees.
+# heads/features.py and interface.py are left out: the dataclasses travel through vmap, eval_shape and sharding trees.
 CHECKED = [
     "eaglenet_jax.clip",
     "eaglenet_jax.layers",
@@ -39,7 +39,7 @@ CHECKED = [
 CHECKED += [
     f"eaglenet_jax.heads.{path.stem}"
     for path in sorted((Path(__file__).parents[1] / "eaglenet_jax/heads").glob("[!_]*.py"))
-    if path.stem != "interface"
+    if path.stem not in ("interface", "features")
 ]
 
 jaxtyping.install_import_hook(CHECKED, "tests.typechecking.functions_only")

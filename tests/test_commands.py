@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import json
 import re
@@ -164,13 +165,60 @@ def test_every_flag_does_something(name, parser_of):
     told = {f"--{flag}": where for where, several in FLAGS[name].items() for flag in several.split()}
     assert set(told) == set(flags), "the table FLAGS has to name every flag, and no other"
     assert not [flag for flag in flags if "_" in flag], "flags are declared with dashes"
+    module = MODULES.get(f"{name}.__main__", MODULES[name])
+    sources = {module, *(ROOT / where for where in told.values() if not where.startswith("tests/"))}
+    sources |= set((module.parent / "commands").glob("*.py")) if module.name == "__main__.py" else set()
+    assert not unread(flags, [ast.parse(source.read_text()) for source in sources])
     for flag, where in told.items():
-        text = (ROOT / where).read_text()
         if where.startswith("tests/"):
-            assert re.search(rf"{flag}(?![\w-])", text), f"{where} does not give {flag}"
-        else:
-            rest = "\n".join(line for line in text.splitlines() if f'"{flag}"' not in line)
-            assert re.search(rf"\b{flags[flag]}\b", rest), f"{where} does not read {flag}"
+            given = " ".join(_texts(ast.parse((ROOT / where).read_text())))
+            assert re.search(rf"{flag}(?![\w-])", given), f"{where} does not give {flag}"
+
+
+NAMESPACES = {"flags", "given", "known"}  # what commands call their parsed arguments
+
+
+def unread(flags: dict[str, str], modules: list[ast.Module]) -> list[str]:
+    """The flags whose values no module reads: as known.NAME, by the name as a string, or as a dataclass's field."""
+    read: set[str] = set()
+    filled = {  # dataclasses of which a command fills every field
+        ast.unparse(call.args[0])
+        for module in modules
+        for call in ast.walk(module)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "dataclasses.fields"
+    }
+    for module in modules:
+        declared = {
+            id(part)
+            for call in ast.walk(module)
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("add_argument")
+            for part in ast.walk(call)
+        }
+        for node in ast.walk(module):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in NAMESPACES:
+                read.add(node.attr)
+            elif isinstance(node, ast.ClassDef) and node.name in filled:
+                read |= {ast.unparse(field.target) for field in node.body if isinstance(field, ast.AnnAssign)}
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in declared:
+                read.add(node.value)
+    return [flag for flag, name in flags.items() if name not in read]
+
+
+def _texts(tree: ast.Module) -> list[str]:
+    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def test_a_flag_that_nothing_reads_is_found():
+    source = """
+'A command. It says that unread is read, and so do its comments.'
+parser.add_argument("--rounds", type=int)
+parser.add_argument("--top-k", type=int)
+parser.add_argument("--unread", dest="unread", help="unread")
+known = parser.parse_args([])  # known.unread
+print(known.rounds, vars(known)["top_k"], other.unread, unread)
+"""
+    flags = {"--rounds": "rounds", "--top-k": "top_k", "--unread": "unread"}
+    assert unread(flags, [ast.parse(source)]) == ["--unread"]
 
 
 def test_dashes_and_underscores_are_the_same_and_nothing_is_abbreviated():

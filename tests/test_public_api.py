@@ -286,6 +286,34 @@ def test_a_source_that_holds_no_model_says_what_would(tmp_path):
         en.load(tmp_path)
     with pytest.raises(en.UserError, match="no such folder"):
         en.load(tmp_path / "nothing")
+    with pytest.raises(en.UserError, match="not from 3"):
+        en.load(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "lacks system, clip, head, max_words, max_frames"),
+        ({"clip": {}}, "config.clip lacks embed_dim, image_size"),
+        ({"clip": 3}, "config.clip is 3; give a mapping"),
+        ({"clip": {"name": "ViT-B/32", "width": 3}}, "config.clip has no field width; there are: embed_dim"),
+        ({"clip": {"name": "ViT-B/32", "patch_size": 0}}, "patch_size is 0; give a whole number"),
+        ({"clip": {"name": "ViT-B/32", "patch_size": "16"}}, "patch_size is '16'; give a whole number"),
+        ({"head": {"graph": 3}}, "graph of EagleNet is 3; give its options"),
+        ({"system": "json:JSONDecoder"}, "is no head; make it a subclass"),
+        ({"system": "tests.test_public_api:NoHead"}, "is no head; make it a subclass"),
+    ],
+)
+def test_a_config_without_a_system_in_it_is_refused(change, message):
+    config = {} if change is None else {**en.load_config("demo:tiny").to_dict(), **change}
+    with pytest.raises(en.UserError, match=message):
+        en.build_system(config)
+
+
+class NoHead:
+    @classmethod
+    def from_config(cls, options, clip, frames):
+        raise AssertionError("not asked")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,10 @@ class ClipConfig:
     def __post_init__(self) -> None:
         """Raise UserError for sizes that do not fit together."""
         object.__setattr__(self, "shift_blocks", tuple(self.shift_blocks))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and not (isinstance(value, int) and value >= 1):
+                raise UserError(f"clip: {field.name} is {value!r}; give a whole number, 1 or more")
         if self.image_size % self.patch_size:
             raise UserError(
                 f"clip: image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; "

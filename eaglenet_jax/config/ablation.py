@@ -8,16 +8,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from eaglenet_jax.config.defaults import merged
-from eaglenet_jax.config.loading import config_folder
+from eaglenet_jax.config.defaults import change
+from eaglenet_jax.config.loading import config_folder, config_names
 from eaglenet_jax.config.systems import SYSTEMS, system_recipe
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.registry import head_class
 
-DATASETS = ("demo", "msrvtt", "didemo", "msvd", "vatex", "activitynet", "lsmdc", "charades")
 Rows = Mapping[str, Mapping[str, Any]]  # name of a row → changes of the config
 
 
-NAMES = {"eaglenet": "EagleNet", "shenet": "SHE-Net", "crosstvr": "CrossTVR"}
+def dataset_names() -> tuple[str, ...]:
+    """Datasets that a table can be about: the files of the folder of configs."""
+    return tuple(name for name in config_names() if "/" not in name)
 
 
 def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet") -> ConfigDict:
@@ -29,17 +31,17 @@ def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet") -> 
     row = next((word for word in words if word in rows), None)
     if row is None:
         raise UserError(f"--config: name a row of this table behind the colon; there are: {', '.join(rows)}")
-    datasets = [word for word in words if word in DATASETS] or ["msrvtt"]
+    datasets = [word for word in words if word in dataset_names()] or ["msrvtt"]
     if len(datasets) > 1:
         raise UserError(f"--config: {' and '.join(datasets)} exclude each other; give one of them")
     words.remove(row)  # once: what comes behind it is for the dataset
     rest = [word for word in words if word not in datasets]
     asked = [word for word in rest if word in SYSTEMS] or [system]
     if system_recipe(asked[0]).head != system:
-        raise UserError(f"--config: the table {table} is about {NAMES[system]}, not {asked[0]}")
+        raise UserError(f"--config: the table {table} is about {head_class(system).__name__}, not {asked[0]}")
     words = [*(word for word in rest if word not in asked), *asked]
     config = runpy.run_path(str(config_folder() / f"{datasets[0]}.py"))["get_config"](",".join(words))
-    config.update(merged(rows[row], {}))
+    change(config, rows[row])
     if rows[row]:
         config.claim = ""  # a paper's number is that of the whole system
     config.name = f"{config.name}_{table}_{row}"

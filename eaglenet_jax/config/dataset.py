@@ -10,9 +10,9 @@ from ml_collections import ConfigDict
 
 from eaglenet_jax.config.arguments import chosen, chosen_system, split_argument
 from eaglenet_jax.config.clip_sizes import CLIP_SIZES, CLIP_TOKENS, CLIP_WEIGHTS, set_clip
-from eaglenet_jax.config.defaults import defaults, merged
+from eaglenet_jax.config.defaults import change, defaults
 from eaglenet_jax.config.presets import PRESETS
-from eaglenet_jax.config.systems import SYSTEMS, set_first_stage, set_system, system_recipe
+from eaglenet_jax.config.systems import SYSTEMS, set_first_stage, set_own_encoder, set_system, system_recipe
 
 Changes = Mapping[str, Any]
 
@@ -60,12 +60,12 @@ class Dataset:
         config.data.dataset = self.name
         config.data.prepared = f"datasets/{self.name}"
         for changes in (recipe.training, _or_any(self.training.get(asked, {}), preset)):
-            config.update(merged(changes, {}))
+            change(config, changes)
         set_system(config, asked, preset, _or_any(self.head.get(asked, {}), size))
         set_clip(config, size, token_shift=recipe.token_shift and preset != "paper")
         if recipe.first_stage:
             set_first_stage(config, self.config(",".join([recipe.first_stage, size, preset])))
-            config.head.tokens = ConfigDict({"source": CLIP_WEIGHTS["b32"], **CLIP_TOKENS["b32"]})
+            set_own_encoder(config, CLIP_WEIGHTS["b32"], **CLIP_TOKENS["b32"])
         config.claim = f"{self.name}/{size}/{asked}"
         return config
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,6 +71,16 @@ def defaults() -> ConfigDict:
             "first_stage": {},  # a config that is trained first; its best checkpoint is where this one starts
         }
     )
+
+
+def change(config: ConfigDict, changes: Mapping[str, Any]) -> None:
+    """Set fields of a config to copies of values that several configs share, so that none changes another's.
+
+    Args:
+        config: Changed in place.
+        changes: Nested dicts of fields.
+    """
+    config.update(copy.deepcopy(dict(changes)))
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

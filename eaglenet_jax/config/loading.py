@@ -81,15 +81,21 @@ def load_config(name: str, overrides: Sequence[str] = (), *, shared: bool = Fals
     except UserError:
         raise
     except AttributeError as error:
-        lines = str(error).strip("'\"").replace("\\n", "\n").replace("\\'", "").replace('\\"', '"').splitlines()
-        unknown = lines[0].strip("'\"")
-        hint = lines[1] if len(lines) > 1 else "eaglenet_jax/config/defaults.py lists them"
-        raise UserError(f"the config has no field {unknown!r}. {hint}") from error
+        raise UserError(_unknown_field(error) or f"--config={name}: {str(error).splitlines()[0]}") from error
     except (flags.Error, ValueError, TypeError, KeyError, SyntaxError, ImportError) as error:
         raise UserError(
             f"--config={name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     return config
+
+
+def _unknown_field(error: AttributeError) -> str:
+    """What to say of a field that a config does not have; "" for an error that is not ml_collections' own."""
+    (cause,) = error.args if len(error.args) == 1 else ("",)
+    if not isinstance(cause, KeyError):  # ml_collections wraps one, Python's errors hold a text
+        return ""
+    field, *hints = str(cause.args[0]).splitlines()
+    return f"the config has no field {field}. {hints[0] if hints else 'eaglenet_jax/config/defaults.py lists them'}"
 
 
 # What the stages of a run share: an override of one of these holds for the stages before as well.
@@ -112,6 +118,11 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             raise UserError(
                 f"{override}: other fields follow from this one; write what is wanted behind the config's colon, as in "
                 "--config=demo:xpool,released"
+            )
+        if field == "claim":
+            raise UserError(
+                f"{override}: the published numbers that results are compared with follow from the dataset, the CLIP "
+                "size and the system; choose these behind the config's colon, as in --config=msrvtt:b16,xpool"
             )
 
 
@@ -156,7 +167,7 @@ def as_plain(config: Any) -> Any:
     return config
 
 
-# Fields that do not change what is computed. A stopped run may go on with other values of these.
+# Fields that do not change what is computed. A stopped run may continue with other values of these.
 FREE_FIELDS = (
     "claim",
     "name",

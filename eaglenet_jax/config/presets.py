@@ -10,12 +10,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from eaglenet_jax.config.defaults import merged
+from eaglenet_jax.config.defaults import change, merged
 from eaglenet_jax.registry import head_class
 
 PRESETS = ("ours", "released", "paper")
 
-# What `released` changes for every system beside its head.
+# What `released` changes for every system, besides its head.
 RELEASED = {"clip": {"mask_padding": False}, "evaluation": {"noise": "per_pair", "count_missing": False}}
 # Also for EagleNet and CLIP4Clip, whose programs count tied queries twice and store CLIP as float16.
 RELEASED_WITH_FLOAT16 = {"evaluation": {"ties": "released"}, "optimizer": {"clip_storage": "float16"}}
@@ -34,7 +34,7 @@ def preset_options(head: str, preset: str, changes: Mapping[str, Any]) -> dict[s
 
 
 def apply_preset(config: ConfigDict, preset: str, released: Mapping[str, Any]) -> None:
-    """Change what a preset changes beside the head.
+    """Change what a preset changes besides the head.
 
     Args:
         config: Changed in place.
@@ -43,5 +43,5 @@ def apply_preset(config: ConfigDict, preset: str, released: Mapping[str, Any]) -
     """
     config.preset = preset
     if preset == "released":
-        config.update(merged(RELEASED, {}))
-        config.update(merged(released, {}))
+        change(config, RELEASED)
+        change(config, released)

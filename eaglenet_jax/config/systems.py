@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from eaglenet_jax.config.presets import RELEASED_WITH_FLOAT16, apply_preset, preset_options
-from eaglenet_jax.registry import HEADS
+from eaglenet_jax.registry import HEADS, head_class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class SystemRecipe:
         options: Options of the head that make this system of it.
         training: Fields of the config where it is not trained as EagleNet is.
         released: Fields that its released program changes besides `presets.RELEASED`.
-        first_stage: The system that is trained before it and chooses its candidates, "" for none.
+        first_stage: The system that is trained before it and chooses its candidates, "" for `Head.first_system`.
         token_shift: Its released program shifts tokens along time inside CLIP.
     """
 
@@ -63,8 +63,9 @@ SYSTEMS |= {name: SystemRecipe(name) for name in HEADS if name not in SYSTEMS}
 
 
 def system_recipe(word: str) -> SystemRecipe:
-    """The recipe of a name of `SYSTEMS`, or that of a head given as package.module:Class."""
-    return SYSTEMS[word] if word in SYSTEMS else SystemRecipe(word)
+    """The recipe of a name of `SYSTEMS`, or that of a head given as package.module:Class, with its first stage."""
+    recipe = SYSTEMS.get(word, SystemRecipe(word))
+    return dataclasses.replace(recipe, first_stage=recipe.first_stage or head_class(recipe.head).first_system)
 
 
 def set_system(config: ConfigDict, word: str, preset: str, changes: Mapping[str, Any] | None = None) -> None:
@@ -88,9 +89,24 @@ def set_first_stage(config: ConfigDict, first: ConfigDict) -> None:
     Args:
         config: Of a system whose candidates another head chooses; changed in place.
         first: The config of that other system.
+
+    Raises:
+        UserError: The head of the config has no first stage.
     """
+    head = head_class(config.system)
     config.first_stage = first
     config.init_from = ""
     config.clip = ConfigDict(first.clip.to_dict())
-    config.head.first = ConfigDict({"system": first.system, "head": first.head.to_dict()})
-    config.optimizer.freeze = "(clip|head/first)/.*"
+    set_options(config, head.options_on(first.system, first.head.to_dict()))
+    config.optimizer.freeze = head.frozen_by_first_stage
+
+
+def set_own_encoder(config: ConfigDict, source: str, count: int, width: int) -> None:
+    """Give the head of a config a vision encoder of its own, if it reads one; see `Head.own_encoder_options`."""
+    set_options(config, head_class(config.system).own_encoder_options(source, count, width))
+
+
+def set_options(config: ConfigDict, options: Mapping[str, Any]) -> None:
+    """Replace options of the head of a config, each as a whole."""
+    for name, value in options.items():
+        config.head[name] = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -85,11 +85,23 @@ def regularised_difference(
     return jnp.mean(positive) - jnp.sum(negative) / total + weight * penalty
 
 
+class MatchingPairs(NamedTuple):
+    """Features of a batch where text i describes video i.
+
+    Attributes:
+        text: [B, d].
+        frames: [B, M, d].
+        mask: [B, M], True at valid frames.
+    """
+
+    text: Float[Array, "B d"]
+    frames: Float[Array, "B M d"]
+    mask: Bool[Array, "B M"]
+
+
 def energy_loss(
     energy: Energy,
-    text: Float[Array, "B d"],
-    frames: Float[Array, "B M d"],
-    mask: Bool[Array, "B M"],
+    pairs: MatchingPairs,
     mismatched: tuple[Float[Array, "B B"], Bool[Array, "B B"]] | None,
     buffer: ReplayBuffer,
     draws: Draws,
@@ -99,17 +111,15 @@ def energy_loss(
 
     Args:
         energy: A bound module.
-        text: Text features of B matching pairs.
-        frames: Frame features of the pairs.
-        mask: True at valid frames.
+        pairs: Features of B matching pairs.
         mismatched: Energies of all pairs of the batch and which of them are negatives; then L_eam is the mean of the
             difference to them and the difference to the samples (released). None: only the samples (paper).
         buffer: The replay buffer.
         draws: Source of the noise.
         settings: Settings of the sampler.
     """
-    true = energy(text, frames, mask)
-    sample_text, sample_video, buffer = draw_samples(energy, buffer, text.shape[0], draws, settings)
+    true = energy(*pairs)
+    sample_text, sample_video, buffer = draw_samples(energy, buffer, pairs.text.shape[0], draws, settings)
     sampled = energy(sample_text, sample_video, jnp.ones(sample_video.shape[:-1], bool))
     loss = regularised_difference(true, sampled, jnp.ones_like(sampled, bool))
     if mismatched is not None:

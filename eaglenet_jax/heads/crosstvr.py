@@ -138,6 +138,8 @@ class CrossTvr(Head):
         "transformer.heads": (1, math.inf),
         "transformer.cross_every": (1, math.inf),
     }
+    first_system = DEFAULT_FIRST
+    frozen_by_first_stage = "(clip|head/first)/.*"
     not_options = frozenset({"loss_kind", "initial_logit_scale", "initial_log_scale", "initial_bias"})
 
     @classmethod
@@ -149,6 +151,14 @@ class CrossTvr(Head):
         """Return the options with their defaults; "first" names the first stage's head and holds its options."""
         first = {"system": DEFAULT_FIRST, "head": head_class(DEFAULT_FIRST).options()}
         return {"first": first, **super().options()}
+
+    @classmethod
+    def options_on(cls, first_system: str, first_options: Mapping[str, Any]) -> dict[str, Any]:
+        return {"first": {"system": first_system, "head": {**first_options}}}
+
+    @classmethod
+    def own_encoder_options(cls, source: str, count: int, width: int) -> dict[str, Any]:
+        return {"tokens": {"source": source, "count": count, "width": width}}
 
     @classmethod
     def unread_options(cls, options: Mapping[str, Any]) -> dict[str, str]:
@@ -170,7 +180,7 @@ class CrossTvr(Head):
         """
         options = {**options}
         first = {**cls.options()["first"], **options.pop("first", {})}
-        check_known("CrossTvr", dict.fromkeys(first), {"system": "", "head": {}}, "first.")
+        check_known("CrossTvr", {key: {} for key in first}, {"system": "", "head": {}}, "first.")
         tokens = TokenShape(**options.pop("tokens", {}))
         if tokens.shared and (tokens.count or tokens.width):
             raise UserError("config.head.tokens: count and width describe another encoder; give its tokens.source too")

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.functions import Energy
-from eaglenet_jax.energy.matching import SamplerSettings, energy_loss
+from eaglenet_jax.energy.matching import MatchingPairs, SamplerSettings, energy_loss
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer, empty_buffer
 from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, PreparedText, TextFeatures, VideoFeatures
 from eaglenet_jax.heads.options import check_choices
@@ -286,10 +286,8 @@ class EagleNet(Head):
 
         def eam(text: Array, buffer: ReplayBuffer, call: int) -> tuple[Array, ReplayBuffer]:
             mismatched = (pairwise(self.pair_energies, text, masked_video), negatives) if self.eam_negatives else None
-            mask = prepared_video.mask
-            return energy_loss(
-                self.energy_function, text, video.frames, mask, mismatched, buffer, draws.fold(call), self.sampler
-            )
+            pairs = MatchingPairs(text, video.frames, prepared_video.mask)
+            return energy_loss(self.energy_function, pairs, mismatched, buffer, draws.fold(call), self.sampler)
 
         loss = match_loss + self.support_weight * support_loss
         parts = {"match_loss": match_loss, "support_loss": support_loss}

@@ -13,79 +13,25 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import DTypeLike
 
 from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig
 from eaglenet_jax.draws import Draws
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.features import Array, PairScores, PreparedText, TextFeatures, VideoFeatures
 from eaglenet_jax.heads.options import default_options, head_fields
-from eaglenet_jax.layers.losses import make_matching_loss, repeated_video
+from eaglenet_jax.layers.losses import LossSettings, make_matching_loss, repeated_video
 
-Array = Any  # jax.Array, numpy array or tracer; feature dataclasses travel through vmap, eval_shape and sharding trees.
-
-
-@struct.dataclass
-class TextFeatures:
-    """Encoded captions. The example is the leading axis of every leaf.
-
-    Attributes:
-        id: [B] uint32, first 32 bits of BLAKE2 of the caption's id.
-        pooled: [B, d], the end-of-text feature, not normalised.
-        words: [B, L, d], projected word states, or None.
-        mask: [B, L] bool, True at start token, words and end token.
-        extra: Inputs that only some systems need, leaves [B, ...].
-    """
-
-    id: Array
-    pooled: Array
-    words: Array | None
-    mask: Array
-    extra: dict[str, Any] = struct.field(default_factory=dict)
-
-
-@struct.dataclass
-class PreparedText:
-    """Prepared captions of heads that use only the pooled text feature.
-
-    Attributes:
-        id: [Bt].
-        pooled: [Bt, d].
-    """
-
-    id: Array
-    pooled: Array
-
-
-@struct.dataclass
-class VideoFeatures:
-    """Encoded videos. The example is the leading axis of every leaf.
-
-    Attributes:
-        id: [B] uint32, first 32 bits of BLAKE2 of the video's id.
-        frames: [B, M, d], class-token features, not normalised.
-        patches: [B, M, P, p], projected patch states, or None.
-        mask: [B, M] bool, True for real frames, False for padding.
-        extra: Inputs that only some systems need, leaves [B, ...].
-    """
-
-    id: Array
-    frames: Array
-    patches: Array | None
-    mask: Array
-    extra: dict[str, Any] = struct.field(default_factory=dict)
-
-
-@struct.dataclass
-class PairScores:
-    """Scores of a block of texts against a block of videos.
-
-    Attributes:
-        similarity: [Bt, Bv], in promote_types(dtype, float32).
-        aux: Leaves [Bt, Bv, ...], filled only on request.
-    """
-
-    similarity: Array
-    aux: dict[str, Any] = struct.field(default_factory=dict)
+__all__ = [
+    "CandidateScorer",
+    "Head",
+    "PairScores",
+    "Pairwise",
+    "PreparedText",
+    "TextFeatures",
+    "VideoFeatures",
+    "whole",
+]
 
 
 class CandidateScorer(NamedTuple):
@@ -138,6 +84,8 @@ class Head(nn.Module, kw_only=True):
         presets: By preset, the options that differ from the defaults.
         not_options: Fields of this class that are not options, because it has no use for them.
         bounds: Smallest and largest value of an option by name, with dots for nested ones.
+        first_system: System that is trained before it unless a recipe names another, "" for a head of one stage.
+        frozen_by_first_stage: Patterns of the parameters that the first stage has trained, as `optimizer.freeze`.
     """
 
     mask_padding: bool = True
@@ -155,6 +103,8 @@ class Head(nn.Module, kw_only=True):
     }
     not_options: ClassVar[frozenset[str]] = frozenset()
     bounds: ClassVar[Mapping[str, tuple[int | float, int | float]]] = {"initial_logit_scale": (1e-6, math.inf)}
+    first_system: ClassVar[str] = ""
+    frozen_by_first_stage: ClassVar[str] = ""
 
     # Options ---------------------------------------------------------------------------------------------------------
 
@@ -207,6 +157,31 @@ class Head(nn.Module, kw_only=True):
             if kind != loss:
                 unread |= dict.fromkeys(names, f"it is where the {loss} loss starts, and loss_kind is {kind!r}")
         return unread
+
+    @classmethod
+    def options_on(cls, first_system: str, first_options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that hold the head of the first stage, for a head that is trained after one.
+
+        Args:
+            first_system: The head of the first stage, a name of the registry or package.module:Class.
+            first_options: All its options.
+
+        Raises:
+            UserError: The head has no first stage (default).
+        """
+        raise UserError(f"{cls.__name__} trains nothing first, so {first_system!r} cannot be trained before it")
+
+    @classmethod
+    def own_encoder_options(cls, source: str, count: int, width: int) -> dict[str, Any]:
+        """Return the options that name a vision encoder of its own, see `second_encoder`. Default: none.
+
+        Args:
+            source: Folder or name of the encoder.
+            count: Tokens of a frame.
+            width: Width of a token.
+        """
+        del source, count, width
+        return {}
 
     # Inputs ----------------------------------------------------------------------------------------------------------
 
@@ -317,12 +292,8 @@ class Head(nn.Module, kw_only=True):
 
     def make_matching_loss(self) -> nn.Module:
         """Build the loss of a similarity matrix that the head's fields describe; called in `setup`."""
-        return make_matching_loss(
-            self.loss_kind,
-            logit_scale=self.initial_logit_scale,
-            log_scale=self.initial_log_scale,
-            bias=self.initial_bias,
-        )
+        settings = LossSettings(self.initial_logit_scale, self.initial_log_scale, self.initial_bias)
+        return make_matching_loss(self.loss_kind, settings)
 
     def candidate_scorer(self, params: Mapping[str, Any]) -> CandidateScorer | None:
         """Return the head whose candidates this one rescores by adding its scores, or None (default).

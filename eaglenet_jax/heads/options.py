@@ -74,7 +74,9 @@ def check_known(what: str, options: Mapping[str, Any], known: Mapping[str, Any],
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {prefix}{close[0]}?" if close else f"it has {', '.join(known)}"
             raise UserError(f"config.head: {what} has no option {prefix}{name}; {hint}")
-        if isinstance(known[name], Mapping) and isinstance(value, Mapping):
+        if isinstance(known[name], Mapping):
+            if not isinstance(value, Mapping):
+                raise UserError(f"config.head: {prefix}{name} of {what} is {value!r}; give its options as a mapping")
             check_known(what, value, known[name], f"{prefix}{name}.")
 
 

@@ -23,7 +23,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, PairScores, TextFeatures, VideoFeatures
 from eaglenet_jax.heads.options import check_choices
-from eaglenet_jax.layers.losses import make_matching_loss
+from eaglenet_jax.layers.losses import LossSettings, make_matching_loss
 from eaglenet_jax.layers.selection import mean_weights, top_positions
 from eaglenet_jax.layers.similarity import at_least_float32, masked_softmax, unit
 from eaglenet_jax.layers.text_hierarchy import TextHierarchy, TextNodes, empty_syntax
@@ -238,5 +238,5 @@ class SheNet(Head):
         """Build the symmetric softmax loss with τ, eq. 27–29, or the loss that `loss_kind` names."""
         scale = math.exp(self.logit_scale) if self.scale_kind == "log" else self.logit_scale
         if self.loss_kind == "fixed_softmax":
-            return make_matching_loss(self.loss_kind, fixed=scale)
+            return make_matching_loss(self.loss_kind, LossSettings(fixed=scale))
         return super().make_matching_loss()

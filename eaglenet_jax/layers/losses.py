@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -99,20 +102,37 @@ class FixedSoftmaxLoss(nn.Module):
         return softmax_loss(self.scale * at_least_float32(similarity), ignored)
 
 
-LOSSES = ("softmax", "sigmoid", "fixed_softmax")
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+    """What the losses of `LOSSES` start from; each reads its own.
 
-
-def make_matching_loss(
-    kind: str, *, logit_scale: float = 1 / 0.07, log_scale: float = 4.77, bias: float = -12.93, fixed: float = 100.0
-) -> nn.Module:
-    """Build the loss of a similarity matrix by its name. A new loss for all heads is a class and a line here.
-
-    Args:
-        kind: One of `LOSSES`.
+    Attributes:
         logit_scale: Initial logit scale of "softmax".
         log_scale: Initial logarithm of the logit scale of "sigmoid".
         bias: Initial bias of "sigmoid".
         fixed: Logit scale of "fixed_softmax".
+    """
+
+    logit_scale: float = 1 / 0.07
+    log_scale: float = 4.77
+    bias: float = -12.93
+    fixed: float = 100.0
+
+
+# A new loss for all heads is a class and a line here.
+LOSSES: dict[str, Callable[[LossSettings], nn.Module]] = {
+    "softmax": lambda settings: SoftmaxLoss(settings.logit_scale),
+    "sigmoid": lambda settings: SigmoidLoss(settings.log_scale, settings.bias),
+    "fixed_softmax": lambda settings: FixedSoftmaxLoss(settings.fixed),
+}
+
+
+def make_matching_loss(kind: str, settings: LossSettings) -> nn.Module:
+    """Build the loss of a similarity matrix by its name.
+
+    Args:
+        kind: One of `LOSSES`.
+        settings: What it starts from.
 
     Returns:
         A module: loss(similarity [B, B], ignored [B, B]) → [].
@@ -120,10 +140,6 @@ def make_matching_loss(
     Raises:
         ValueError: The name is none of `LOSSES`.
     """
-    if kind == "softmax":
-        return SoftmaxLoss(logit_scale)
-    if kind == "sigmoid":
-        return SigmoidLoss(log_scale, bias)
-    if kind == "fixed_softmax":
-        return FixedSoftmaxLoss(fixed)
-    raise ValueError(f"loss_kind {kind!r} is none of {', '.join(LOSSES)}")
+    if kind not in LOSSES:
+        raise ValueError(f"loss_kind {kind!r} is none of {', '.join(LOSSES)}")
+    return LOSSES[kind](settings)

@@ -26,7 +26,7 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for folder in folders:
         if not folder.is_dir():
-            if folder.is_file():  # runs/* may match files beside the runs
+            if folder.is_file():  # runs/* may match files next to the runs
                 continue
             raise UserError(f"{folder} is no folder; give work directories of runs, as runs/*")
         if (folder / RESULT_FILE).is_file():

@@ -43,7 +43,7 @@ def to_workdir(
     """Convert a checkpoint into a new work directory → a line that says what was done.
 
     name: of a source. given: its file, folder or hub name. config_name, overrides: config of the work directory;
-    without a name the MSR-VTT config with the released behaviour, fitted to what the file tells; an override of that is
+    without a name the MSR-VTT config with the released behaviour, fitted to what the file holds; an override of that is
     refused. UserError if the file cannot be read or does not fit the config, or if `output` exists.
     """
     source = source_called(name)

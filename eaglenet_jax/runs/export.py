@@ -112,7 +112,7 @@ def model_card(settings: Mapping[str, Any], metrics: Mapping[str, Any], command:
             "",
             "## What it reaches",
             "",
-            *(table if rows else ["No metrics were found beside the checkpoint."]),
+            *(table if rows else ["No metrics were found next to the checkpoint."]),
             "",
             "In percent, as the run measured itself on its own data, before parameters were rounded for this folder.",
             "",

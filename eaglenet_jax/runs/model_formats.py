@@ -69,6 +69,8 @@ def read_model(source: str | os.PathLike[str]) -> StoredModel:
     Raises:
         UserError: The source is none of these, cannot be read, or its parameters do not fit its settings.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise UserError(f"a model is loaded from a folder or a name, not from {source!r}; see eaglenet_jax.load")
     folder = Path(source)
     if str(source) == DEMO and not folder.exists():
         folder = DEMO_MODEL

@@ -26,7 +26,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.load import load_clip
 from eaglenet_jax.runs.experiment import prepared_folder
 from eaglenet_jax.runs.workdir import has_checkpoints, load_checkpoint
-from eaglenet_jax.system import build_clip_config
+from eaglenet_jax.system import build_clip_config, build_system
 
 
 def load_encoder(source: str) -> tuple[ClipConfig, Any]:
@@ -41,20 +41,25 @@ def load_encoder(source: str) -> tuple[ClipConfig, Any]:
 def make_tokens(config: Any, batch_size: int = 16) -> dict[str, Path]:
     """Write the tokens of all splits where they are missing → the folder of each split.
 
-    config: its `head.tokens` names the encoder and what it gives of a frame. The demo's data are made where they are
-    missing. Interrupted, it continues where it was. Raises UserError for a config without an encoder of its own, and
-    for one that gives other tokens than the config says.
+    config: its head names the encoder (`Head.second_encoder`) and the tokens of a frame (`Head.video_extra`). The
+    demo's data are made where they are missing. Interrupted, it continues where it was. Raises UserError for a head
+    without an encoder of its own, and for an encoder that gives other tokens than the head reads.
     """
-    wanted = config.head.get("tokens")
-    if not wanted or not wanted.source:
-        raise UserError("the config has no vision encoder of its own: config.head.tokens.source is not set")
-    dataset = PreparedDataset.open(prepared_folder(config.data, prepare=True))
-    clip_config, params = load_encoder(wanted.source)
-    given = clip_config.patches + 1, clip_config.embed_dim
-    if given != (wanted.count, wanted.width) or clip_config.image_size != dataset.size:
+    head = build_system(config).head
+    source = head.second_encoder()
+    if not source:
         raise UserError(
-            f"{wanted.source} gives {given[0]} tokens of {given[1]} from frames of {clip_config.image_size} pixels; "
-            f"config.head.tokens says {wanted.count} of {wanted.width}, and the prepared frames have {dataset.size}"
+            f"{config.system}: the head reads no vision encoder of its own; give an option that names one, as "
+            "--config.head.tokens.source of crosstvr"
+        )
+    count, width = head.video_extra(1)["tokens"].shape[-2:]
+    dataset = PreparedDataset.open(prepared_folder(config.data, prepare=True))
+    clip_config, params = load_encoder(source)
+    given = clip_config.patches + 1, clip_config.embed_dim
+    if given != (count, width) or clip_config.image_size != dataset.size:
+        raise UserError(
+            f"{source} gives {given[0]} tokens of {given[1]} from frames of {clip_config.image_size} pixels; "
+            f"the head reads {count} of {width}, and the prepared frames have {dataset.size}"
         )
     clip = Clip(dataclasses.replace(clip_config, shift_blocks=(), mask_padding=True))
 
@@ -67,10 +72,8 @@ def make_tokens(config: Any, batch_size: int = 16) -> dict[str, Path]:
     folders = {}
     for name in dataset.manifest["splits"]:
         split = dataset.split(name)
-        folder = folders[name] = tokens_folder(dataset.directory, wanted.source, name)
-        header = TokensHeader(
-            dataset.fingerprint, wanted.source, len(split.video_ids), config.max_frames, wanted.count, wanted.width
-        )
+        folder = folders[name] = tokens_folder(dataset.directory, source, name)
+        header = TokensHeader(dataset.fingerprint, source, len(split.video_ids), config.max_frames, count, width)
         content = header_content(header)
         whole, begun = folder / "header.json", folder / "begun.json"
         last = begun if begun.is_file() else whole

@@ -75,7 +75,7 @@ class LiveLine:
             self._waiting += seconds
 
     def rates(self, step: int) -> dict[str, float]:
-        """What is logged beside a step's metrics: clips/s, share of time waiting for data in percent, memory in GiB."""
+        """What is logged with a step's metrics: clips/s, share of time waiting for data in percent, memory in GiB."""
         spent = time.monotonic() - self._clock[0] if self._clock is not None else 0.0
         share = 100 * self._waiting / spent if spent else 0.0
         return {"clips_per_second": self.clips_per_second(step), "data_wait": share, "memory": _memory()}
@@ -122,7 +122,7 @@ class LiveLine:
 
 
 def _memory() -> float:
-    """Largest memory in use so far, GiB: of the first device where it tells, else of this process."""
+    """Largest memory in use so far, GiB: of the first device where it reports this, else of this process."""
     found = jax.local_devices()[0].memory_stats() or {}
     largest = found.get("peak_bytes_in_use", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return float(largest) / 2**30

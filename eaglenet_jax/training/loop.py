@@ -168,7 +168,7 @@ def train_loop(
             reason = watch.preemption.signal or signal.SIGTERM  # another process was told
             raise Stopped(
                 f"stopped by {reason.name} after step {number} of {schedule.total}, saved; "
-                "the same command goes on from there",
+                "the same command continues from there",
                 reason,
             )
     return Standing(state, best)

@@ -53,11 +53,55 @@ def parameter_name(path: Sequence[Any]) -> str:
     return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
 
 
-def _groups(config: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    """Return the groups of a config, those that `freeze` names first."""
+class _Group(NamedTuple):
+    """A rule for the parameters whose whole name matches a pattern."""
+
+    pattern: re.Pattern[str]
+    rule: Mapping[str, Any]
+
+
+def _groups(config: Mapping[str, Any]) -> list[_Group]:
+    """Return the groups of a config, those that `freeze` names first.
+
+    Raises:
+        UserError: A pattern is no regular expression, or a group is not a pattern and a rule.
+    """
     freeze = config.get("freeze", "")
     patterns = freeze.split(",") if isinstance(freeze, str) else freeze
-    return (*((pattern, {"frozen": True}) for pattern in patterns if pattern), *map(tuple, config["groups"]))
+    frozen = [_Group(_compiled("freeze", pattern), {"frozen": True}) for pattern in patterns if pattern]
+    try:
+        given = [(pattern, rule) for pattern, rule in config["groups"]]
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"optimizer.groups is {config['groups']!r}; give pairs of a pattern and a rule, such as "
+            '(("clip/.*", {"lr": 1e-7}), (".*", {}))'
+        ) from error
+    return [*frozen, *(_Group(_compiled("groups", pattern), _checked(pattern, rule)) for pattern, rule in given)]
+
+
+def _compiled(field: str, pattern: Any) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except (re.error, TypeError) as error:
+        hint = "; a comma ends a pattern" if field == "freeze" else ""
+        raise UserError(
+            f"optimizer.{field}: {pattern!r} is no regular expression ({error}){hint}; give one such as 'clip/.*'"
+        ) from error
+
+
+def _checked(pattern: str, rule: Any) -> Mapping[str, Any]:
+    """Return a rule. UserError unless it is a mapping of known keys to numbers."""
+    if not hasattr(rule, "items"):  # a Mapping or a ConfigDict
+        raise UserError(f"optimizer.groups: the rule of {pattern!r} is {rule!r}; give a mapping, {{}} for no change")
+    unknown = sorted(set(rule) - set(_RULE_KEYS))
+    if unknown:
+        raise UserError(
+            f"optimizer.groups: {pattern!r} has unknown keys {unknown}; choose from {', '.join(_RULE_KEYS)}"
+        )
+    for key, value in rule.items():
+        if not isinstance(value, int | float):
+            raise UserError(f"optimizer.groups: {key} of {pattern!r} is {value!r}; give a number")
+    return rule
 
 
 def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rates]:
@@ -71,21 +115,16 @@ def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rate
         Rates by parameter name.
 
     Raises:
-        UserError: A parameter or a pattern has no match, or a rule has an unknown key.
+        UserError: A parameter or a pattern has no match, a pattern is no regular expression, or a rule has an unknown
+            key or a value that is no number.
     """
     groups = _groups(config)
-    for pattern, rule in groups:
-        unknown = sorted(set(rule) - set(_RULE_KEYS))
-        if unknown:
-            raise UserError(
-                f"optimizer.groups: {pattern!r} has unknown keys {unknown}; choose from {', '.join(_RULE_KEYS)}"
-            )
     names = [parameter_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     rates: dict[str, Rates] = {}
     for name in names:
         for pattern, rule in groups:
-            if re.fullmatch(pattern, name):
-                rates[name] = _rates(config, name, pattern, rule)
+            if pattern.fullmatch(name):
+                rates[name] = _rates(config, name, pattern.pattern, rule)
                 break
     unmatched = [name for name in names if name not in rates]
     if unmatched:
@@ -93,7 +132,7 @@ def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rate
             f"optimizer.groups: no pattern matches {len(unmatched)} of {len(names)} parameters: "
             f"{', '.join(unmatched)}; add a pattern for them, or end the groups with ('.*', {{}})"
         )
-    unused = sorted({pattern for pattern, _ in groups} - {rate.pattern for rate in rates.values()})
+    unused = sorted({group.pattern.pattern for group in groups} - {rate.pattern for rate in rates.values()})
     if unused:
         raise UserError(
             f"optimizer.groups: {', '.join(map(repr, unused))} decides no parameter; a pattern must match whole "
@@ -124,7 +163,7 @@ def describe_groups(config: Mapping[str, Any], params: PyTree) -> str:
         rate = rates[parameter_name(path)]
         tensors[rate] += 1
         parameters[rate] += math.prod(leaf.shape)
-    order = {pattern: index for index, (pattern, _) in enumerate(_groups(config))}
+    order = {group.pattern.pattern: index for index, group in enumerate(_groups(config))}
     rows = [("pattern", "lr", "decay", "tensors", "parameters")]
     for rate in sorted(tensors, key=lambda rate: (order[rate.pattern], -rate.lr, -rate.decay)):
         lr, decay = ("frozen", "") if rate.frozen else (f"{rate.lr:g}", f"{rate.decay:g}")

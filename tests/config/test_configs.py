@@ -11,7 +11,9 @@ from pathlib import Path
 import jax
 import pytest
 
+from data_prep.datasets import DATASETS
 from eaglenet_jax.clip.config import NAMED_SIZES
+from eaglenet_jax.config.ablation import dataset_names
 from eaglenet_jax.config.loading import as_plain, config_folder, config_names, load_config, resolve
 from eaglenet_jax.config.presets import PRESETS
 from eaglenet_jax.config.systems import SYSTEMS
@@ -126,6 +128,35 @@ def test_overrides_and_arguments_are_checked():
     ]:
         with pytest.raises(UserError, match=message):
             load_config(name, overrides)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return os.nothing", r"^--config=.*mine\.py: module 'os' has no attribute 'nothing'$"),
+        ("return None", r"^--config=.*mine\.py: 'NoneType' object has no attribute"),
+        ("return load_config('demo').bach_size", r"^the config has no field 'bach_size'\. Did you mean \"batch_size\""),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_said_as_it_is(tmp_path, body, message):
+    """Only a field that the config lacks is called one."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import os\nfrom eaglenet_jax.config.loading import load_config\n\n\ndef get_config(argument=''):\n    " + body
+    )
+    with pytest.raises(UserError, match=message):
+        load_config(str(file))
+
+
+def test_a_dataset_is_a_reader_a_line_and_a_config():
+    assert {f"data_prep.readers.{path.stem}" for path in (REPOSITORY / "data_prep/readers").glob("*.py")} == {
+        *(spec.read.__module__ for spec in DATASETS.values()),
+        "data_prep.readers.__init__",
+        "data_prep.readers.files",
+    }
+    assert set(DATASETS) | {"demo"} == set(dataset_names())
+    for name in dataset_names():
+        assert load_config(f"ablations/graph:gat,{name}").name == f"{name}_graph_gat"
 
 
 def test_a_saved_config_comes_back_as_it_was(tmp_path):

@@ -44,6 +44,16 @@ def test_what_another_field_makes_meaningless_is_refused(name, overrides, reason
         load_config(name, [f"--config.{each}" for each in overrides.split()])
 
 
+@pytest.mark.parametrize("field", ["name", "claim", "first_stage.claim"])
+def test_what_follows_from_the_words_behind_the_colon_is_not_overridden(field):
+    if field != "name":
+        with pytest.raises(UserError, match="follow from the dataset, the CLIP size and the system"):
+            load_config("msrvtt:crosstvr", [f"--config.{field}=foo"])
+    else:
+        with pytest.raises(UserError, match="other fields follow from this one"):
+            load_config("msrvtt", ["--config.name=foo"])
+
+
 def test_the_same_fields_are_taken_where_they_are_read():
     assert load_config("demo", ["--config.epochs=3.0", "--config.steps=0"]).epochs == 3
     assert load_config("demo:seqtransf", ["--config.head.temporal_layers=2"]).head.temporal_layers == 2

@@ -12,7 +12,7 @@ import pytest
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.functions import Energy
 from eaglenet_jax.energy.langevin import langevin_samples
-from eaglenet_jax.energy.matching import SamplerSettings, energy_loss, regularised_difference
+from eaglenet_jax.energy.matching import MatchingPairs, SamplerSettings, energy_loss, regularised_difference
 from eaglenet_jax.energy.replay_buffer import empty_buffer, push, start_chains
 
 WIDTH, FRAMES = 4, 3
@@ -164,14 +164,14 @@ def test_an_unknown_rule_is_refused():
 
 
 def test_the_loss_is_the_written_sum():
-    text, frames, mask = _pairs(4)
+    text, frames, mask = pairs = MatchingPairs(*_pairs(4))
     energy = Energy(WIDTH, "bilinear")
     params = energy.init(jax.random.key(2), text, frames, mask)["params"]
     settings = SamplerSettings(steps=2, buffer_rows=6)
 
     def both(mismatched):
         bound = energy.bind({"params": params})
-        return energy_loss(bound, text, frames, mask, mismatched, empty_buffer(6, FRAMES, WIDTH), DRAWS, settings)
+        return energy_loss(bound, pairs, mismatched, empty_buffer(6, FRAMES, WIDTH), DRAWS, settings)
 
     paper, buffer = both(None)
     true = energy.apply({"params": params}, text, frames, mask)
@@ -187,14 +187,14 @@ def test_the_loss_is_the_written_sum():
 
 
 def test_no_gradient_passes_through_the_samples():
-    text, frames, mask = _pairs(3)
+    text, frames, mask = pairs = MatchingPairs(*_pairs(3))
     energy = Energy(WIDTH, "mlp")
     params = energy.init(jax.random.key(3), text, frames, mask)["params"]
     settings = SamplerSettings(steps=3, buffer_rows=6)
 
     def loss(params, fixed):
         bound = energy.bind({"params": params})
-        value, buffer = energy_loss(bound, text, frames, mask, None, empty_buffer(6, FRAMES, WIDTH), DRAWS, settings)
+        value, buffer = energy_loss(bound, pairs, None, empty_buffer(6, FRAMES, WIDTH), DRAWS, settings)
         if fixed is None:
             return value, buffer
         sampled = energy.apply({"params": params}, *fixed, jnp.ones((3, FRAMES), bool))

@@ -9,7 +9,17 @@ import pytest
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.layers.frame_pooling import FramePooling
-from eaglenet_jax.layers.losses import SigmoidLoss, SoftmaxLoss, repeated_video, sigmoid_loss, softmax_loss
+from eaglenet_jax.layers.losses import (
+    LOSSES,
+    FixedSoftmaxLoss,
+    LossSettings,
+    SigmoidLoss,
+    SoftmaxLoss,
+    make_matching_loss,
+    repeated_video,
+    sigmoid_loss,
+    softmax_loss,
+)
 from eaglenet_jax.layers.similarity import cosine, masked_mean, masked_softmax, unit
 from eaglenet_jax.layers.stochastic_text import Radius, candidates, frame_similarities, toward
 
@@ -38,6 +48,23 @@ def test_masked_mean_and_softmax():
     weights = masked_softmax(x, mask)
     np.testing.assert_allclose(weights.sum(axis=-1), [1, 0], rtol=1e-5)
     assert weights[0, 2] == 0
+
+
+def test_a_loss_is_made_by_its_name_and_a_new_one_is_one_line(monkeypatch):
+    s, settings = _random(4, 4), LossSettings(logit_scale=2.0, log_scale=0.5, bias=-1.0, fixed=3.0)
+    expected = {
+        "softmax": softmax_loss(2 * s, NO_PAIR),
+        "sigmoid": sigmoid_loss(s, jnp.asarray(0.5), jnp.asarray(-1.0), NO_PAIR),
+        "fixed_softmax": softmax_loss(3 * s, NO_PAIR),
+    }
+    assert set(expected) == set(LOSSES)
+    monkeypatch.setitem(LOSSES, "cold_softmax", lambda settings: FixedSoftmaxLoss(settings.fixed / 10))
+    expected["cold_softmax"] = softmax_loss(0.3 * s, NO_PAIR)
+    for kind, value in expected.items():
+        loss, _ = make_matching_loss(kind, settings).init_with_output(jax.random.key(0), s, NO_PAIR)
+        np.testing.assert_allclose(loss, value, rtol=1e-6, err_msg=kind)
+    with pytest.raises(ValueError, match="'hinge' is none of softmax, sigmoid, fixed_softmax"):
+        make_matching_loss("hinge", settings)
 
 
 def test_sigmoid_loss_is_the_written_sum_and_does_not_overflow():

@@ -96,9 +96,9 @@ def test_frames_and_their_tokens_are_shuffled_together():
 
 def test_what_does_not_fit_is_named(made):
     _, overrides, *_ = made
-    with pytest.raises(UserError, match=r"17 tokens of 16 from frames of 16 pixels; .* 17 of 512"):
+    with pytest.raises(UserError, match=r"17 tokens of 16 from frames of 16 pixels; .* reads 17 of 512"):
         make_tokens(load_config("demo:tiny,crosstvr", [*overrides, "--config.head.tokens.width=512"]))
-    with pytest.raises(UserError, match=r"tokens\.source is not set"):
+    with pytest.raises(UserError, match=r"crosstvr: the head reads no vision encoder of its own.*tokens\.source"):
         make_tokens(load_config("demo:tiny,crosstvr", overrides[:4]))
     other = load_config("demo:tiny,crosstvr", [*overrides, "--config.max_frames=3"])
     with pytest.raises(UserError, match=r"frames is 6, needed is 3|holds no tokens"):

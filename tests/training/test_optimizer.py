@@ -181,6 +181,14 @@ def test_groups_are_described_in_a_table_that_adds_up() -> None:
         ({"name": "adam"}, "optimizer.name='adam' is none of bert_adam, adamw"),
         ({"schedule": "step"}, "optimizer.schedule='step' is none of"),
         ({"warmup": 100}, "optimizer.warmup=100"),
+        ({"freeze": "("}, "optimizer.freeze: '(' is no regular expression"),
+        ({"freeze": "clip/.{1,2}"}, "'clip/.{1' decides no parameter"),
+        ({"groups": (("clip/[", {}), (".*", {}))}, "optimizer.groups: 'clip/[' is no regular expression"),
+        ({"groups": ((3, {}),)}, "optimizer.groups: 3 is no regular expression"),
+        ({"groups": 1}, "optimizer.groups is 1; give pairs"),
+        ({"groups": (1,)}, "optimizer.groups is (1,); give pairs"),
+        ({"groups": ((".*", 1e-4),)}, "the rule of '.*' is 0.0001; give a mapping"),
+        ({"groups": ((".*", {"lr": "fast"}),)}, "lr of '.*' is 'fast'; give a number"),
     ],
 )
 def test_a_config_that_fits_no_model_is_refused(change: dict, message: str) -> None:

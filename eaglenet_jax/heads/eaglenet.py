@@ -70,6 +70,8 @@ class EagleNet(Head):
         support: Target of the support text: "mean" over texts of the pooled videos (released), or the pair's "own"
             (paper).
         support_weight: Weight of the support loss.
+        support_unit_length: The second energy call gets the support text at unit length (released), which only the MLP
+            energy can see; else as it is (paper).
         energy: Kind of the energy, see `Energy`.
         energy_pooling: Pooling of the energy, see `Energy`.
         eam_weight: λ_eam, weight of energy-aware matching; 0 switches it off.
@@ -93,6 +95,7 @@ class EagleNet(Head):
     pooling_input_norm: bool = True
     support: str = "mean"
     support_weight: float = 0.8
+    support_unit_length: bool = True
     loss_kind: str = dataclasses.field(default="sigmoid", kw_only=True)
     energy: str = "mlp"
     energy_pooling: str = "avg"
@@ -110,6 +113,7 @@ class EagleNet(Head):
             "pooling_input_norm": False,
             "pooling_dropout": 0.3,
             "support": "own",
+            "support_unit_length": False,
             "energy": "bilinear",
             "eam_support_weight": 0.0,
             "eam_negatives": False,
@@ -141,6 +145,8 @@ class EagleNet(Head):
         if not options.get("eam_weight") and not options.get("eam_support_weight"):
             reason = "eam_weight and eam_support_weight are 0, so no energy is trained"
             unread |= dict.fromkeys(("energy", "energy_pooling", "eam_negatives", "sampler"), reason)
+        if not options.get("eam_support_weight"):
+            unread["support_unit_length"] = "eam_support_weight is 0, so the support text has no energy"
         if options.get("candidate_choice") == "best":
             unread["graph"] = "candidate_choice is 'best', which has no graph"
         return unread
@@ -281,6 +287,7 @@ class EagleNet(Head):
         index = jnp.arange(text.pooled.shape[0])
         own_pooled, own_radius = pooled[index, index], radius[index, index]
         support_text = toward(text.pooled, own_pooled if target is None else target, own_radius)
+        support_text = unit(support_text) if self.support_unit_length else support_text
         masked_video = dataclasses.replace(video, mask=prepared_video.mask)
         negatives = ~(jnp.eye(len(index), dtype=bool) | ignored)
 

@@ -160,6 +160,18 @@ def test_the_second_energy_loss_is_made_only_where_it_has_a_weight():
         np.testing.assert_allclose(loss, total + weight * parts.get("eam_support_loss", 0.0), rtol=1e-5)
 
 
+def test_the_second_energy_call_gets_the_support_text_at_unit_length():
+    """Only the MLP energy sees the length; every other part of the loss stays as it is."""
+    for energy, differs in (("mlp", True), ("bilinear", False), ("cosine", False)):
+        params = head_params(_head(energy=energy))
+        sides = [_loss(_head(energy=energy, support_unit_length=unit), params)[1] for unit in (True, False)]
+        for name in sides[0]:
+            gap = abs(float(sides[0][name] - sides[1][name]))
+            assert gap > 1e-4 if differs and name == "eam_support_loss" else gap < 1e-5, (energy, name, gap)
+    released, paper = (load_config(f"msvd:{preset}").head for preset in ("released", "paper"))
+    assert released.support_unit_length and not paper.support_unit_length
+
+
 def test_released_padding_takes_part_in_the_head():
     text, video = features(4)
     params = head_params(_head())

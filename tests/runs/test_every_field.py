@@ -130,6 +130,7 @@ HEADS = {
         "pooling_input_norm": False,
         "support": "own",
         "support_weight": 0.3,
+        "support_unit_length": "refused: the support text has no energy",
         "energy": "mlp",
         "energy_pooling": "max",
         "eam_weight": 0.5,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from eaglenet_jax.clip.config import NAMED_SIZES
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
@@ -148,6 +149,8 @@ def test_captions_without_syntax_are_refused():
     text, _ = features()
     with pytest.raises(UserError, match=r"python -m data_prep\.syntax"):
         SHENET.apply({"params": random_params(SHENET)}, dataclasses.replace(text, extra={}), method="prepare_text")
-    for wrong in ({"scale_kind": "linear"}, {"verbs": False}, {"most_nouns": 0}):
+    for wrong in ({"scale_kind": "linear"}, {"verbs": False}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             random_params(SHENET.clone(**wrong))
+    with pytest.raises(UserError, match=r"config\.head\.most_nouns is 0; give 1 or more"):
+        SheNet.from_config({"most_nouns": 0}, NAMED_SIZES["ViT-B/32"], FRAMES)

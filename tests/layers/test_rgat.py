@@ -15,8 +15,8 @@ from eaglenet_jax.layers.rgat import GraphParameters, GraphShape, adjacency, den
 from eaglenet_jax.layers.rgat_folded import candidate_weights, prepare_frames
 
 # layers, heads, texts of a pair (S + 1), frames
-SIZES = [(1, 1, 1, 1), (1, 2, 4, 3), (2, 2, 3, 6), (3, 4, 5, 4)]
-SIZES += [pytest.param(2, 4, 6, 3, marks=pytest.mark.long), pytest.param(4, 2, 2, 5, marks=pytest.mark.long)]
+SIZES = [(1, 1, 1, 1), (1, 2, 4, 3), (2, 2, 3, 6)]
+SIZES += [pytest.param(*size, marks=pytest.mark.long) for size in [(2, 4, 6, 3), (3, 4, 5, 4), (4, 2, 2, 5)]]
 # kind, readout, shared residual, frame-frame edges
 KINDS = [
     ("rgat", "released", True, True),

@@ -97,6 +97,7 @@ def _recalls(workdir: Path, split: str) -> dict[int, float]:
     return {line["step"]: line[f"{split}/t2v/R@1"] for line in lines if f"{split}/t2v/R@1" in line}
 
 
+@pytest.mark.long
 def test_the_best_checkpoint_is_chosen_on_the_split_that_the_config_names(finished, root, capsys):
     """By default on validation; with selection=test, as the released program, on test, and the table says so."""
     train.main(["--config=demo:tiny,clip4clip", *_arguments(root, "on_test", "--config.selection=test")[1:]])

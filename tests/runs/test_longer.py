@@ -19,6 +19,8 @@ from eaglenet_jax.runs.plan import plan_run
 from eaglenet_jax.runs.saved_config import saved_config
 from eaglenet_jax.training.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.long  # runs of several minutes in all
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

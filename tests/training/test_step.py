@@ -32,6 +32,7 @@ def _largest_difference(one, other):
     return max(float(np.abs(a - b).max()) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
+@pytest.mark.long
 def test_accumulation_has_its_own_negatives_and_encoding_in_parts_those_of_the_whole_batch():
     params, batch = tiny.initial_params("clip4clip"), tiny.batch(8)
     parts = [_by_hand(params, {name: leaf[start::2] for name, leaf in batch.items()}) for start in (0, 1)]

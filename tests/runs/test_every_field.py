@@ -92,8 +92,8 @@ MASKS = {"mask_padding": False, "mask_repeated_videos": False}
 LOSS = {
     "loss_kind": "sigmoid",
     "initial_logit_scale": 2.0,
-    "initial_log_scale": "refused: loss starts, and config.head.loss_kind is another",
-    "initial_bias": "refused: loss starts, and config.head.loss_kind is another",
+    "initial_log_scale": "refused: loss starts, and loss_kind is",
+    "initial_bias": "refused: loss starts, and loss_kind is",
 }
 # System → field of its head → another value, which changes the system, or "refused: …".
 HEADS = {
@@ -105,7 +105,7 @@ HEADS = {
         **MASKS,
         **LOSS,
         "loss_kind": "softmax",
-        "initial_logit_scale": "refused: loss starts, and config.head.loss_kind is another",
+        "initial_logit_scale": "refused: loss starts, and loss_kind is",
         **dict.fromkeys(("most_verbs", "most_nouns", "most_adjectives", "frames_per_verb", "patches_per_noun"), 1),
         **dict.fromkeys(("nouns", "adjectives", "text_syntax", "video_syntax", "weighted_nodes"), False),
         "verbs": "refused: SheNet.nouns is on and SheNet.verbs off",
@@ -117,7 +117,7 @@ HEADS = {
     "eaglenet": {
         **MASKS,
         "loss_kind": "softmax",
-        "initial_logit_scale": "refused: loss starts, and config.head.loss_kind is another",
+        "initial_logit_scale": "refused: loss starts, and loss_kind is",
         "initial_log_scale": 2.0,
         "initial_bias": -3.0,
         "candidates": 5,
@@ -156,11 +156,11 @@ HEADS = {
         "first.head.mask_padding": "refused: there mask_padding is True, not False",
         "first.head.mask_repeated_videos": "refused: there mask_repeated_videos is True, not False",
         "first.head.temporal": "refused: there temporal is mean, not transformer",
-        "first.head.temporal_layers": "refused: there temporal_layers is 4, not 2",
+        "first.head.temporal_layers": "refused: temporal is 'mean', which has no layers",
         "first.head.loss_kind": "refused: there loss_kind is softmax, not sigmoid",
         "first.head.initial_logit_scale": "refused: initial_logit_scale is ",
-        "first.head.initial_log_scale": "refused: initial_log_scale is ",
-        "first.head.initial_bias": "refused: initial_bias is ",
+        "first.head.initial_log_scale": "refused: loss starts, and loss_kind is",
+        "first.head.initial_bias": "refused: loss starts, and loss_kind is",
         "tokens.source": "refused: give the count and width of the tokens",
         "tokens.count": "refused: give --config.head.tokens.source as well",
         "tokens.width": "refused: give --config.head.tokens.source as well",

@@ -85,8 +85,8 @@ class TorchHead(TorchDense):
         similarity, pooled, radius = self._pairs(text, frames, draws)
         unit = torch.nn.functional.normalize
         target = unit(pooled, dim=-1).mean(dim=0)  # [B, d], by video
-        support = text[:, None] + radius * unit(target[None] - text[:, None], dim=-1)
-        support_similarity = torch.sum(unit(support, dim=-1) * unit(pooled, dim=-1), dim=-1)
+        support = unit(text[:, None] + radius * unit(target[None] - text[:, None], dim=-1), dim=-1)
+        support_similarity = torch.sum(support * unit(pooled, dim=-1), dim=-1)
         loss = self._sigmoid_loss(similarity) + head.support_weight * self._sigmoid_loss(support_similarity)
         if not energies:
             return loss, buffer

@@ -183,7 +183,7 @@ def test_pytorchs_encoders_and_optimiser_are_ours(measured) -> None:
 
     rng = np.random.default_rng(0)
     params = {"head": {name: rng.normal(size=(4, 3)).astype(np.float32) for name in ("kernel", "bias")}}
-    settings = {**measured.settings, "groups": ((".*", {}),), "head_lr": 0.1}
+    settings = {**measured.settings, "groups": ((".*", {}),), "freeze": [], "head_lr": 0.1}
     leaves = {f"head/{name}": torch.tensor(value, requires_grad=True) for name, value in params["head"].items()}
     theirs = TorchBertAdam(leaves, _rates(settings, leaves))
     optimizer = make_optimizer(settings, params, train_step_ours.TOTAL_STEPS)

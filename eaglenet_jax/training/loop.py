@@ -161,6 +161,10 @@ def train_loop(
             watch.log.scalars(number, evaluator.split, found)
             line.evaluated(number, evaluator.split, recall)
             saves.save(number, state, {"best": best.as_dict()}, best=is_best)
+        if jax.process_count() > 1:
+            # The step may still run; its collectives and those of the question below could meet in another order on
+            # another process.
+            jax.block_until_ready(state)
         if watch.preemption.requested() and number < schedule.total:
             finish_waiting()
             if not due:

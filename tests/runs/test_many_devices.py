@@ -15,13 +15,18 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 
+# Each process compiles for itself: with programs from a warm cache, Gloo on CPU has been seen to mix up collectives of
+# two programs that started within milliseconds.
+COLD = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+
+
 def _start(root: Path, name: str, *more: str, **environment: str) -> subprocess.Popen:
     """demo:tiny with CLIP4Clip in both stages, evaluated in batches that do not divide the gallery."""
     arguments = ["--config=demo:tiny,clip4clip", f"--workdir={root / name}", f"--config.data.root={root / 'datasets'}"]
     arguments += ["--config.evaluation.batch_size=5", "--config.first_stage.evaluation.batch_size=5", *more]
     return subprocess.Popen(
         [sys.executable, "-m", "eaglenet_jax.train", *arguments],
-        env={**os.environ, "JAX_DEFAULT_MATMUL_PRECISION": "highest", **environment},
+        env={**os.environ, "JAX_DEFAULT_MATMUL_PRECISION": "highest", **COLD, **environment},
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

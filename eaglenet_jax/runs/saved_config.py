@@ -9,6 +9,7 @@ from typing import Any
 import ml_collections
 
 from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.config import overrides
 from eaglenet_jax.config.clip_sizes import CLIP_SIZES
 from eaglenet_jax.config.defaults import defaults
 from eaglenet_jax.config.loading import as_plain, is_free
@@ -19,8 +20,12 @@ from eaglenet_jax.runs.data_name import DEMO_DATA
 CONFIG_FILE = "config.json"
 FIRST_STAGES = "first_stages"  # folder of a sweep with the first stages that several of its runs start from
 # Fields of configs that were written before these were renamed: old name → new name.
-RENAMED = {"pretrain": "first_stage"}
-RENAMED_IN_OPTIMIZER = {"lr": "head_lr"}
+RENAMED = {old: new for old, new in overrides.RENAMED.items() if "." not in old}
+RENAMED_IN_OPTIMIZER = {
+    old.removeprefix("optimizer."): new.removeprefix("optimizer.")
+    for old, new in overrides.RENAMED.items()
+    if old.startswith("optimizer.")
+}
 REMOVED = ("claimed",)  # what papers claim stands in reports/claims.py now, by the row that `claim` names
 
 

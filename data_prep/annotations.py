@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -55,12 +56,15 @@ class VideoEntry:
         path: Its file.
         split: Name of its split.
         captions: (caption id, text) in the dataset's order.
+        intervals: Caption id → (start, end) in seconds of the file, the part of the video that the caption describes.
+            Captions whose interval is not known are not in it.
     """
 
     video_id: str
     path: Path
     split: str
     captions: tuple[tuple[str, str], ...]
+    intervals: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict, hash=False)
 
 
 def first_few(items: Sequence[str]) -> str:
@@ -82,7 +86,11 @@ def require_folder(path: Path, what: str) -> None:
 
 
 def check_entries(entries: Sequence[VideoEntry]) -> None:
-    """Raise UserError for no videos, repeated ids, a video without a caption, or a caption without words."""
+    """Raise UserError for entries that cannot be prepared.
+
+    They are: no videos, repeated ids, a video without a caption, a caption without words, and an interval that belongs
+    to no caption of its video or is not 0 ≤ start < end.
+    """
     if not entries:
         raise UserError("The annotations name no video; check the annotation files.")
     _refuse_repeated("video", (entry.video_id for entry in entries))
@@ -95,6 +103,22 @@ def check_entries(entries: Sequence[VideoEntry]) -> None:
     empty = [f"{cid} (video {entry.video_id})" for entry in entries for cid, text in entry.captions if not text.split()]
     if empty:
         raise UserError(f"{len(empty)} captions have no words: {first_few(empty)}. Remove them or write them.")
+    for entry in entries:
+        _check_intervals(entry)
+
+
+def _check_intervals(entry: VideoEntry) -> None:
+    unknown = sorted(entry.intervals.keys() - {caption_id for caption_id, _ in entry.captions})
+    if unknown:
+        raise UserError(
+            f"video {entry.video_id} has intervals of captions that it has not: {first_few(unknown)}. Correct the ids."
+        )
+    for caption_id, (start, end) in entry.intervals.items():
+        if not 0 <= start < end < math.inf:
+            raise UserError(
+                f"the interval of caption {caption_id} (video {entry.video_id}) is {start} to {end} s; give a start of"
+                " 0 or more and a later end."
+            )
 
 
 def _refuse_repeated(kind: str, ids: Iterable[str]) -> None:

@@ -24,9 +24,15 @@ FORMAT = 1
 
 
 def fingerprint(entries: Sequence[VideoEntry], settings: FrameSettings) -> str:
-    """Hash all ids, splits, captions and settings."""
-    content = [FORMAT, settings.as_dict(), [[e.split, e.video_id, e.captions] for e in entries]]
+    """Hash all ids, splits, captions, intervals and settings."""
+    content = [FORMAT, settings.as_dict(), [[e.split, e.video_id, e.captions, *_intervals(e)] for e in entries]]
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+
+def _intervals(entry: VideoEntry) -> list[list[tuple[str, float, float]]]:
+    """List the intervals in the order of the captions, once; nothing for none, so that older folders stay valid."""
+    told = [(name, *map(float, entry.intervals[name])) for name, _ in entry.captions if name in entry.intervals]
+    return [told] if told else []
 
 
 def read_manifest(out: Path) -> dict | None:
@@ -209,7 +215,13 @@ def _write_captions(
             video = read_record(record_path(cache_dir, entry, settings))
             if video.provenance["incomplete"] is not None:
                 incomplete[entry.video_id] = str(video.provenance["incomplete"])
-            captions = [{"id": caption_id, "text": text} for caption_id, text in entry.captions]
-            rows.append({"video_id": entry.video_id, "frames": len(video.frames), "captions": captions})
+            captions: list[dict[str, Any]] = [{"id": caption_id, "text": text} for caption_id, text in entry.captions]
+            row: dict[str, Any] = {"video_id": entry.video_id, "frames": len(video.frames), "captions": captions}
+            for caption in captions:
+                if caption["id"] in entry.intervals:
+                    caption["interval"] = [float(second) for second in entry.intervals[caption["id"]]]
+            if entry.intervals and not settings.timestamps:
+                row["source_fps"] = video.provenance["source_fps"]  # the times of the frames depend on it
+            rows.append(row)
         write_atomically(folder / f"{split}.json", json.dumps(rows, indent=1).encode())
     return incomplete

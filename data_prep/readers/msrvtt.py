@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from data_prep.annotations import Annotations, VideoEntry, first_few, require_file, require_folder
 from data_prep.readers.files import Gathering, read_table
@@ -37,7 +39,7 @@ def read_msrvtt(folder: Path, variant: str) -> Annotations:
     captions: dict[str, list[str]] = {}
     for videos, sentences in contents:
         split_of |= dict(videos)
-        for video_id, _, text in sentences:
+        for video_id, _, text, _ in sentences:
             captions.setdefault(video_id, []).append(text)
     official = {split: [name for name in split_of if split_of[name] == split] for split in ("train", "val", "test")}
     found.facts = {f"official {split} videos": len(ids) for split, ids in official.items()}
@@ -62,7 +64,7 @@ def read_msrvtt_json(annotations_json: Path, videos_dir: Path) -> list[VideoEntr
     """Read an annotation file in MSR-VTT's JSON format.
 
     `videos[].video_id` names `videos_dir/{video_id}.mp4`; the split "validate" is called "val"; a caption's id is "sen"
-    and its `sen_id`.
+    and its `sen_id`. A sentence may have an "interval" besides, [start, end] in seconds: the part that it describes.
 
     Returns:
         Entries in the file's order of videos, captions in its order of sentences.
@@ -75,27 +77,42 @@ def read_msrvtt_json(annotations_json: Path, videos_dir: Path) -> list[VideoEntr
     require_folder(videos_dir, "video folder")
     videos, sentences = _content(annotations_json)
     captions: dict[str, list[tuple[str, str]]] = {video_id: [] for video_id, _ in videos}
-    for video_id, caption_id, text in sentences:
+    intervals: dict[str, dict[str, tuple[float, float]]] = {video_id: {} for video_id, _ in videos}
+    for video_id, caption_id, text, interval in sentences:
         captions[video_id].append((caption_id, text))
+        if interval is not None:
+            intervals[video_id][caption_id] = interval
     return [
-        VideoEntry(video_id, videos_dir / f"{video_id}.mp4", split, tuple(captions[video_id]))
+        VideoEntry(video_id, videos_dir / f"{video_id}.mp4", split, tuple(captions[video_id]), intervals[video_id])
         for video_id, split in videos
     ]
 
 
-def _content(path: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
-    """Read (video id, split) and (video id, caption id, text), both in the file's order."""
+def _content(
+    path: Path,
+) -> tuple[list[tuple[str, str]], list[tuple[str, str, str, tuple[float, float] | None]]]:
+    """Read (video id, split) and (video id, caption id, text, interval), both in the file's order."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         videos = [(str(video["video_id"]), str(video["split"])) for video in content["videos"]]
-        sentences = [(str(s["video_id"]), f"sen{s['sen_id']}", str(s["caption"])) for s in content["sentences"]]
+        sentences = [
+            (str(s["video_id"]), f"sen{s['sen_id']}", str(s["caption"]), _interval(s)) for s in content["sentences"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is not in MSR-VTT's form ({type(error).__name__}: {error}); expected"
-            ' {"videos": [{"video_id", "split"}], "sentences": [{"video_id", "caption", "sen_id"}]}.'
+            ' {"videos": [{"video_id", "split"}], "sentences": [{"video_id", "caption", "sen_id"}]}; a sentence may'
+            ' have "interval": [start, end] in seconds.'
         ) from error
     listed = {video_id for video_id, _ in videos}
-    unknown = sorted({video_id for video_id, _, _ in sentences if video_id not in listed})
+    unknown = sorted({video_id for video_id, *_ in sentences if video_id not in listed})
     if unknown:
         raise UserError(f"{path}: sentences about videos that it does not list: {first_few(unknown)}.")
     return [(video_id, SPLIT_NAMES.get(split, split)) for video_id, split in videos], sentences
+
+
+def _interval(sentence: Mapping[str, Any]) -> tuple[float, float] | None:
+    if "interval" not in sentence:
+        return None
+    start, end = sentence["interval"]
+    return float(start), float(end)

@@ -43,6 +43,21 @@ def frame_indices(source_fps: float | Fraction | None, frame_count: int, sample_
     return np.fromiter(kept, np.int64)
 
 
+def frame_times(count: int, sample_fps: float = 1, source_fps: float | None = None) -> np.ndarray:
+    """Return the times at which the first `count` stored frames of a video stand, [count] float64, in seconds.
+
+    Args:
+        count: Number of frames.
+        sample_fps: Frames that were kept a second.
+        source_fps: Frame rate of the file, from which `sampled_frames` chose. None: the frames were chosen by their own
+            times, or the rate is not known, and frame k stands at k / sample_fps.
+    """
+    if source_fps is None:
+        return np.arange(count) / sample_fps
+    kept = itertools.islice(sampled_frames(source_fps, sample_fps), count)
+    return np.fromiter(kept, np.float64, count) / source_fps
+
+
 def pick_frames(count: int, max_frames: int) -> np.ndarray:
     """Return the positions of at most `max_frames` of `count` frames, [min(count, max_frames)] int64, increasing.
 

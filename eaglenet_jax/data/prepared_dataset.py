@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
-from eaglenet_jax.data.frame_sampling import pick_frames
+from eaglenet_jax.data.frame_sampling import frame_times, pick_frames
 from eaglenet_jax.data.syntax import read_syntax, syntax_arrays
 from eaglenet_jax.data.vision_tokens import TokenReader, TokensHeader, tokens_folder
 from eaglenet_jax.errors import UserError
@@ -33,12 +33,19 @@ class Captions:
         texts: The captions.
         text_video: [Nt] int64, row of the video of each caption.
         extra: Further inputs that a head needs, dicts of arrays [Nt, ...].
+        intervals: [Nt, 2] float32, start and end in seconds of the part of the video that the caption describes; NaN
+            where that is not known (None: nowhere).
     """
 
     ids: tuple[str, ...]
     texts: tuple[str, ...]
     text_video: np.ndarray
     extra: Mapping[str, Any] = field(default_factory=dict)
+    intervals: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.intervals is None:
+            object.__setattr__(self, "intervals", np.full((len(self.ids), 2), np.nan, np.float32))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -130,6 +137,8 @@ class PreparedSplit:
         frame_counts: [Nv], stored frames of each video.
         reader: Frames of the videos.
         tokens: Tokens of another vision encoder, if a head needs them.
+        fps: Frames stored a second.
+        source_fps: Video's row → frame rate of its file, for the videos of captions with an interval.
     """
 
     name: str
@@ -137,6 +146,8 @@ class PreparedSplit:
     frame_counts: np.ndarray
     reader: FrameReader
     tokens: TokenReader | None = None
+    fps: float = 1.0
+    source_fps: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def video_ids(self) -> tuple[str, ...]:
@@ -158,12 +169,22 @@ class PreparedSplit:
             raise UserError(f'queries is {which!r}; choose "first" (one caption a video) or "all"')
         first = np.searchsorted(self.captions.text_video, np.arange(len(self.video_ids)))
         ids, texts = self.captions.ids, self.captions.texts
-        extra = rows_of(self.captions.extra, first)
-        return Captions(tuple(ids[i] for i in first), tuple(texts[i] for i in first), np.arange(len(first)), extra)
+        return Captions(
+            tuple(ids[i] for i in first),
+            tuple(texts[i] for i in first),
+            np.arange(len(first)),
+            rows_of(self.captions.extra, first),
+            self.captions.intervals[first],
+        )
 
     def frames(self, row: int, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
         """Read the frames of one video, see `FrameReader.frames`."""
         return self.reader.frames(row, max_frames)
+
+    def frame_times(self, row: int, max_frames: int) -> np.ndarray:
+        """Return the times in seconds of the real frames that `frames` reads of one video, [m] float64, m ≤ M."""
+        count = int(self.frame_counts[row])
+        return frame_times(count, self.fps, self.source_fps.get(row))[pick_frames(count, max_frames)]
 
 
 @dataclass(frozen=True)
@@ -281,10 +302,13 @@ class PreparedDataset:
                 tuple(caption["text"] for _, caption in captions),
                 np.array([video for video, _ in captions], np.int64),
                 self._caption_extra(name, len(captions)),
+                np.array([caption.get("interval", (np.nan, np.nan)) for _, caption in captions], np.float32),
             ),
             np.array([row["frames"] for row in rows], np.int64),
             FrameReader(self.directory / "shards", name, tuple(row["video_id"] for row in rows), self.size),
             self._tokens(name, len(rows)),
+            self.manifest["settings"]["fps"],
+            {row: video["source_fps"] for row, video in enumerate(rows) if video.get("source_fps")},
         )
 
     def _caption_extra(self, split: str, captions: int) -> dict[str, Any]:

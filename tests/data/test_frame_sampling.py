@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from eaglenet_jax.data.frame_sampling import frame_indices, pick_frames, sampled_frames
+from eaglenet_jax.data.frame_sampling import frame_indices, frame_times, pick_frames, sampled_frames
 from eaglenet_jax.errors import UserError
 
 
@@ -26,6 +26,13 @@ def test_other_rates_spread_their_frames_evenly_over_every_second(fps, sample_fp
 @pytest.mark.parametrize(("fps", "sample_fps"), [(5, 10), (0.4, 1), (3, 3)])
 def test_a_source_slower_than_the_sample_rate_keeps_every_frame_once(fps, sample_fps):
     np.testing.assert_array_equal(frame_indices(fps, 20, sample_fps), np.arange(20))
+
+
+def test_a_stored_frame_stands_where_the_file_shows_it():
+    np.testing.assert_allclose(frame_times(4, 2, 25), [0, 12 / 25, 1, 37 / 25])
+    np.testing.assert_allclose(frame_times(3, 1, 29.97), [0, 29 / 29.97, 58 / 29.97])
+    np.testing.assert_allclose(frame_times(3, 10, 5), [0, 0.2, 0.4])  # a slow file gives every frame once
+    np.testing.assert_allclose(frame_times(3, 4), [0, 0.25, 0.5])
 
 
 def test_a_decoder_can_walk_along_without_knowing_the_length():

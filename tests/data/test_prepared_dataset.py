@@ -47,6 +47,21 @@ def test_first_queries_are_one_a_video_in_the_order_of_the_videos(prepared):
         data.queries("some")
 
 
+def test_intervals_stay_with_their_captions_and_frames_with_their_times(copied):
+    file = copied / "captions" / "test.json"
+    rows = json.loads(file.read_text())
+    rows[2]["captions"][0]["interval"], rows[2]["captions"][2]["interval"] = [1, 2.5], [0, 1]
+    file.write_text(json.dumps(rows))
+    data = PreparedDataset.open(copied).split("test")
+    told = {name: tuple(interval) for name, interval in zip(data.captions.ids, data.captions.intervals, strict=True)}
+    assert told["test2#0"] == (1.0, 2.5) and told["test2#2"] == (0.0, 1.0)
+    assert np.isnan(data.captions.intervals).sum() == 2 * (len(told) - 2)
+    np.testing.assert_array_equal(data.queries("first").intervals[2], [1, 2.5])
+    assert np.isnan(data.queries("first").intervals[[0, 1, 3, 4]]).all()
+    np.testing.assert_array_equal(data.frame_times(1, MAX_FRAMES), pick_frames(8, MAX_FRAMES))  # stored: one a second
+    np.testing.assert_array_equal(data.frame_times(3, MAX_FRAMES), [0])
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_frames_are_the_picked_ones_in_order_and_padding_is_zero(prepared, split):
     data = prepared.split(split)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -52,6 +53,27 @@ def test_a_sentence_about_an_unlisted_video_is_refused(tmp_path: Path) -> None:
     sentence = {"video_id": "video9", "caption": "a dog runs", "sen_id": 0}
     with pytest.raises(UserError, match="videos that it does not list: video9"):
         read_msrvtt_json(write(tmp_path, [], [sentence]), tmp_path)
+
+
+def test_a_sentence_may_say_which_part_of_the_video_it_describes(tmp_path: Path) -> None:
+    videos = [{"video_id": "a", "split": "train"}, {"video_id": "b", "split": "train"}]
+    sentences = [
+        {"video_id": "b", "caption": "a dog runs", "sen_id": 0, "interval": [1, 2.5]},
+        {"video_id": "a", "caption": "a cat", "sen_id": 1},
+    ]
+    first, second = read_msrvtt_json(write(tmp_path, videos, sentences), tmp_path)
+    assert first.intervals == {} and second.intervals == {"sen0": (1.0, 2.5)}
+    sentences[0]["interval"] = [1, 2, 3]
+    with pytest.raises(UserError, match=r"is not in MSR-VTT's form .* \[start, end\] in seconds"):
+        read_msrvtt_json(write(tmp_path, videos, sentences), tmp_path)
+
+
+@pytest.mark.parametrize("interval", [(2.0, 2.0), (-1.0, 2.0), (0.0, float("inf")), (float("nan"), 1.0)])
+def test_intervals_that_are_none_are_refused(interval: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match=r"interval of caption c0 \(video a\) is .*later end"):
+        check_entries([dataclasses.replace(entry("a", ("c0", "x")), intervals={"c0": interval})])
+    with pytest.raises(UserError, match="video a has intervals of captions that it has not: c1"):
+        check_entries([dataclasses.replace(entry("a", ("c0", "x")), intervals={"c1": (0.0, 1.0)})])
 
 
 def test_captions_of_zero_words_are_refused_by_their_id() -> None:

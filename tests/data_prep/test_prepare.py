@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -19,8 +20,9 @@ from data_prep.annotations import VideoEntry
 from data_prep.cache import FrameSettings, fill_cache, read_record, record_path, write_record
 from data_prep.demo import DemoData, ensure_moving_shapes
 from data_prep.parallel import MIN_JOBS_FOR_PROCESSES
-from data_prep.prepare import Decoding, prepare, read_manifest
+from data_prep.prepare import Decoding, fingerprint, prepare, read_manifest
 from eaglenet_jax.data.decode import DecodedVideo, decode
+from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.errors import UserError
 from tests.data_prep.conftest import SMALL_SPLITS, WriteVideo
 from tests.data_prep.killing import ROOT, run_and_kill, workers_are_gone
@@ -117,6 +119,35 @@ def test_new_captions_are_packed_without_decoding_again(tmp_path: Path, shapes_e
     assert [path.name for path in (tmp_path / "captions").iterdir()] == ["test.json"]
     record = tfds.builder_from_directory(str(tmp_path / "shards")).as_data_source("test")[0]
     assert record["captions"][0].decode() == "word " * 500
+
+
+def test_captions_carry_the_interval_that_they_describe(tmp_path: Path, two_videos: list[VideoEntry]) -> None:
+    one, two = two_videos
+    told = dataclasses.replace(one, intervals={"one-0": (0.25, 0.75)})
+    prepare([told, two], tmp_path, ABOUT, SETTINGS, DECODING)
+    (row,) = json.loads((tmp_path / "captions" / "train.json").read_text())
+    assert row["captions"] == [{"id": "one-0", "text": "a one", "interval": [0.25, 0.75]}]
+    (row,) = json.loads((tmp_path / "captions" / "test.json").read_text())
+    assert row.keys() == {"video_id", "frames", "captions"} and row["captions"][0].keys() == {"id", "text"}
+    dataset = PreparedDataset.open(tmp_path)
+    train, test = dataset.split("train"), dataset.split("test")
+    np.testing.assert_array_equal(train.captions.intervals, np.array([[0.25, 0.75]], np.float32))
+    assert np.isnan(test.captions.intervals).all() and test.captions.intervals.shape == (1, 2)
+    # 10 pictures a second, of which 0, 3, 6, 10, 13, … are stored.
+    np.testing.assert_allclose(train.frame_times(0, 12), [0, 0.3, 0.6, 1, 1.3, 1.6, 2, 2.3])
+    np.testing.assert_allclose(train.frame_times(0, 2), [0, 2.3])
+
+
+def test_intervals_are_part_of_the_fingerprint_where_there_are_any(two_videos: list[VideoEntry]) -> None:
+    one, two = two_videos
+    marks = {
+        fingerprint([dataclasses.replace(one, intervals=intervals), two], SETTINGS)
+        for intervals in ({}, {"one-0": (0.0, 1.0)}, {"one-0": (0.0, 2.0)})
+    }
+    assert len(marks) == 3
+    content = [1, SETTINGS.as_dict(), [[e.split, e.video_id, e.captions] for e in two_videos]]
+    before = hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+    assert fingerprint(two_videos, SETTINGS) == before  # of folders that were prepared before there were intervals
 
 
 def test_other_settings_or_another_file_are_decoded_again(tmp_path: Path, two_videos: list[VideoEntry]) -> None:

@@ -25,7 +25,7 @@ setup(
     ),
     package_data={
         "": ["py.typed", "*.html", "*.css", "*.js"],
-        "eaglenet_jax.search": ["demo_model/*"],
+        "eaglenet_jax": ["shipped/*/*"],
     },
     install_requires=[
         "absl-py>=2.1,<3",

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from benchmarks.random_features import Sizes, gallery
-from configs.demo import TINY_CLIP
+from eaglenet_jax.config.moving_shapes import CLIP as TINY_CLIP
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.config.loading import as_plain, load_config
 from eaglenet_jax.draws import Draws

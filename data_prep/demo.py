@@ -9,6 +9,9 @@ from pathlib import Path
 
 from data_prep.cache import FrameSettings
 from data_prep.lock import alone_in
+from data_prep.moving_shapes.captions import CAPTIONS_PER_CLIP
+from data_prep.moving_shapes.events import Events
+from data_prep.moving_shapes.flags import add_events_arguments, events_flags, events_of
 from data_prep.moving_shapes.render import DEFAULT_SPLITS, RENDERER_VERSION, render
 from data_prep.prepare import Decoding, prepare, read_manifest
 from data_prep.readers.msrvtt import read_msrvtt_json
@@ -16,7 +19,6 @@ from data_prep.syntax.storing import ensure_grammar_syntax, has_syntax
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
 
-CAPTIONS_PER_CLIP = 5
 SPLIT_NAMES = {"validate": "val"}  # what a split of `render` is called in the prepared data, where that differs
 
 
@@ -30,6 +32,7 @@ class DemoData:
         seed: Of the renderer.
         fps: Frames to store a second.
         size: Side of the stored frames in pixels.
+        events: What a clip consists of.
         syntax: Whether the captions' syntax is included, by the grammar that generated them.
     """
 
@@ -38,13 +41,14 @@ class DemoData:
     seed: int = 0
     fps: float = 3
     size: int = 48
+    events: Events = Events()
     syntax: bool = False
 
     @property
     def source(self) -> Path:
         """The folder of videos and annotations; its name encodes what was rendered."""
         amounts = "_".join(f"{split}{count}" for split, count in self.splits.items())
-        return self.root / f"moving_shapes_v{RENDERER_VERSION}_seed{self.seed}_{amounts}"
+        return self.root / f"moving_shapes_v{RENDERER_VERSION}_seed{self.seed}{self.events.label}_{amounts}"
 
     @property
     def folder(self) -> Path:
@@ -60,7 +64,7 @@ class DemoData:
     def command(self) -> str:
         """The command that makes these data."""
         splits = ",".join(f"{split}={count}" for split, count in self.splits.items())
-        flags = f"--splits={splits} --seed={self.seed} --fps={self.fps:g} --size={self.size}"
+        flags = f"--splits={splits} --seed={self.seed} --fps={self.fps:g} --size={self.size}{events_flags(self.events)}"
         root = shlex.quote(str(self.root))
         return f"python -m data_prep.demo --root={root} {flags}" + (" --syntax" if self.syntax else "")
 
@@ -74,7 +78,12 @@ def ensure_moving_shapes(data: DemoData, *, workers: int | None = None, progress
     if read_manifest(data.folder) is None:
         with alone_in(data.source):
             annotation_file = render(
-                data.source, seed=data.seed, splits=dict(data.splits), workers=workers, progress=progress
+                data.source,
+                seed=data.seed,
+                splits=dict(data.splits),
+                events=data.events,
+                workers=workers,
+                progress=progress,
             )
             prepare(
                 read_msrvtt_json(annotation_file, data.source / "videos"),
@@ -106,9 +115,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=default.seed, help="of the renderer (default: %(default)s)")
     parser.add_argument("--fps", type=float, default=default.fps, help="frames stored a second (default: %(default)s)")
     parser.add_argument("--size", type=int, default=default.size, help="side of a frame (default: %(default)s)")
+    add_events_arguments(parser)
     parser.add_argument("--syntax", action="store_true", help="parse the captions as well, by their grammar")
     flags = parser.parse_args(arguments)
-    data = DemoData(flags.root, _splits(flags.splits), flags.seed, flags.fps, flags.size, flags.syntax)
+    splits, events = _splits(flags.splits), events_of(flags)
+    data = DemoData(flags.root, splits, flags.seed, flags.fps, flags.size, events, flags.syntax)
     print(ensure_moving_shapes(data))
     return 0
 

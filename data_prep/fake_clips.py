@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 
 from data_prep.fake_formats import CONTAINERS
-from data_prep.moving_shapes.render import clip_of, write_video
+from data_prep.moving_shapes.render import Shot, clip_of, write_video
 from data_prep.moving_shapes.scenes import Scene
 
 Clip = tuple[str, str, Scene]  # id, file below the folder of videos, scene
@@ -16,4 +16,4 @@ def draw_clip(clip: Clip, videos_dir: Path, seed: int) -> None:
     name, file, scene = clip
     path = videos_dir / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, scene, clip_of(name, seed)[0], CONTAINERS.get(PurePath(file).suffix, "mp4"))
+    write_video(path, [Shot(scene, clip_of(name, seed)[0])], CONTAINERS.get(PurePath(file).suffix, "mp4"))

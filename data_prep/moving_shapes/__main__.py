@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.moving_shapes.flags import add_events_arguments, events_of
 from data_prep.moving_shapes.render import DEFAULT_COUNTS, render
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
@@ -29,9 +30,11 @@ def main(arguments: Sequence[str]) -> int:
         "--splits", default="train,validate,test", help="as NAME or NAME=COUNT, with commas (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="the data are a function of this number")
+    add_events_arguments(parser)
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
     flags = parser.parse_args(arguments)
-    path = render(flags.out, seed=flags.seed, splits=parse_splits(flags.splits.split(",")), workers=flags.workers)
+    splits, events = parse_splits(flags.splits.split(",")), events_of(flags)
+    path = render(flags.out, seed=flags.seed, splits=splits, events=events, workers=flags.workers)
     print(f"MovingShapes is in {path.parent}")
     return 0
 

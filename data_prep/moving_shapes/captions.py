@@ -12,7 +12,6 @@ from data_prep.moving_shapes.scenes import BACKGROUNDS, COLORS, Scene
 
 Choice = TypeVar("Choice")
 
-CAPTIONS_PER_CLIP = 5
 SHAPE_NOUNS = {
     "circle": ("circle", "disc"),
     "square": ("square", "box"),
@@ -53,21 +52,37 @@ def first_caption(scene: Scene, rng: np.random.Generator) -> str:
     return _clause(scene, rng, progressive=False)
 
 
+# The forms of a clip's captions: the first is complete; some of the others leave out size, background or both.
+_FORMS: tuple[dict[str, bool], ...] = (
+    {},
+    {"progressive": True},
+    {"background_first": True},
+    {"background": False},
+    {"size": False, "progressive": True},
+)
+CAPTIONS_PER_CLIP = len(_FORMS)
+THEN = ", then "  # between clauses about events that follow each other
+
+
 def captions(scene: Scene, rng: np.random.Generator) -> tuple[str, ...]:
     """Return five distinct captions. The first is complete; some of the others leave out size, background or both."""
-    texts = [first_caption(scene, rng)]
-    forms = (
-        {"progressive": True},
-        {"background_first": True},
-        {"background": False},
-        {"size": False, "progressive": True},
-    )
-    for form in forms:
-        text = _clause(scene, rng, **form)
+    texts: list[str] = []
+    for form in range(CAPTIONS_PER_CLIP):
+        text = caption_in_form(scene, form, rng)
         while text in texts:
-            text = _clause(scene, rng, **form)
+            text = caption_in_form(scene, form, rng)
         texts.append(text)
     return tuple(texts)
+
+
+def caption_in_form(scene: Scene, form: int, rng: np.random.Generator) -> str:
+    """Return a caption of one scene. form: 0 for a complete one, up to `CAPTIONS_PER_CLIP` - 1."""
+    return _clause(scene, rng, **_FORMS[form])
+
+
+def in_order(clauses: Sequence[str]) -> str:
+    """Join captions of events that follow each other to one."""
+    return THEN.join(clauses)
 
 
 def _clause(
@@ -95,10 +110,10 @@ def _clause(
 
 @dataclasses.dataclass(frozen=True)
 class CaptionParse:
-    """Parse of a caption: positions in `text.split()` of the content words by part of speech, and their attachments.
+    """Parse of a caption: positions in `caption_words(text)` of the content words by part of speech, and attachments.
 
-    `noun_verb` pairs every noun with the verb whose subject, object or place it is, `adjective_noun` every adjective
-    with the noun that it describes. A caption has exactly one verb; the auxiliary "is" is not one.
+    `noun_verb` pairs every noun with the verb of its clause, whose subject, object or place it is, `adjective_noun`
+    every adjective with the noun that it describes. A clause has exactly one verb; the auxiliary "is" is not one.
     """
 
     verbs: tuple[int, ...]
@@ -113,16 +128,23 @@ _NOUNS = frozenset(BACKGROUND_NOUNS).union(*SHAPE_NOUNS.values())
 _ADJECTIVES = frozenset(COLORS + BACKGROUNDS).union(*SIZE_ADJECTIVES.values())
 
 
+def caption_words(text: str) -> list[str]:
+    """Return the words of a caption without its commas."""
+    return text.replace(",", " ").split()
+
+
 def parse(text: str) -> CaptionParse:
     """Return the true syntax of a caption of this grammar, in which every word has one part of speech."""
-    words = text.split()
+    words = caption_words(text)
     verbs = tuple(i for i, word in enumerate(words) if word in _VERBS)
     nouns = tuple(i for i, word in enumerate(words) if word in _NOUNS)
     adjectives = tuple(i for i, word in enumerate(words) if word in _ADJECTIVES)
+    ends = [i for i, word in enumerate(words) if word == THEN.strip(", ")]
+    clause = [sum(end < i for end in ends) for i in range(len(words))]
     return CaptionParse(
         verbs=verbs,
         nouns=nouns,
         adjectives=adjectives,
-        noun_verb=tuple((noun, verb) for noun in nouns for verb in verbs),
+        noun_verb=tuple((noun, verb) for noun in nouns for verb in verbs if clause[noun] == clause[verb]),
         adjective_noun=tuple((a, min(noun for noun in nouns if noun > a)) for a in adjectives),
     )

@@ -44,16 +44,32 @@ class Clip:
 
 RATES = ((10, 1), (12, 1), (15, 1), (25, 2), (15000, 1001), (12000, 1001))
 SIDES = ((64, 64), (80, 64), (96, 72), (64, 80), (112, 64), (72, 72), (64, 96), (96, 96))
-SECONDS = (2.0, 4.0)
+SECONDS = (2.0, 4.0)  # of a clip of one event
+EVENT_SECONDS = (1.15, 1.55)  # of each event of a clip of several
 
 
-def draw_clip(rng: np.random.Generator) -> Clip:
-    """Draw a length of 2 to 4 seconds, a frame rate, a picture size and a placement."""
+def draw_clip(rng: np.random.Generator, seconds: tuple[float, float] = SECONDS) -> Clip:
+    """Draw a length within `seconds`, a frame rate, a picture size and a placement."""
     rate = RATES[rng.integers(len(RATES))]
     width, height = SIDES[rng.integers(len(SIDES))]
-    frames = round(rng.uniform(*SECONDS) * rate[0] / rate[1])
+    frames = round(rng.uniform(*seconds) * rate[0] / rate[1])
     x, y, phase, brightness = rng.random(4)
     return Clip(width, height, frames, rate, (x, y), phase, 0.85 + 0.3 * brightness)
+
+
+def draw_shots(rng: np.random.Generator, count: int) -> tuple[Clip, ...]:
+    """Draw the camera settings of every event of a clip; events of one clip share frame rate and picture size."""
+    if count == 1:
+        return (draw_clip(rng),)
+    first = draw_clip(rng, EVENT_SECONDS)
+    shots = [first]
+    while len(shots) < count:
+        frames = round(rng.uniform(*EVENT_SECONDS) * first.rate[0] / first.rate[1])
+        x, y, phase, brightness = rng.random(4)
+        shots.append(
+            dataclasses.replace(first, frames=frames, offset=(x, y), phase=phase, brightness=0.85 + 0.3 * brightness)
+        )
+    return tuple(shots)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
-from data_prep.moving_shapes.captions import captions
-from data_prep.moving_shapes.drawing import Clip, draw_clip, draw_frames
-from data_prep.moving_shapes.scenes import Scene, draw_splits
+from data_prep.moving_shapes.drawing import Clip, draw_clip, draw_frames, draw_shots
+from data_prep.moving_shapes.events import Events, draw_event_clips, event_captions
+from data_prep.moving_shapes.scenes import Scene
 from data_prep.parallel import map_in_processes
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
@@ -25,50 +27,90 @@ DEFAULT_COUNTS = DEFAULT_SPLITS | {"test_1k": 1000}
 RENDERER_VERSION = 1
 
 
-def clip_of(video_id: str, seed: int) -> tuple[Clip, np.random.Generator]:
-    """Return the camera settings of a video and the generator of its captions, which depend only on the seed and id."""
-    digest = hashlib.blake2b(f"{seed} {video_id}".encode(), digest_size=16).digest()
+@dataclasses.dataclass(frozen=True)
+class Shot:
+    """One event of a clip as it is filmed."""
+
+    scene: Scene
+    clip: Clip
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.clip.frames * self.clip.rate[1] / self.clip.rate[0]
+
+
+def _generators(video_id: str, seed: int, events: Events) -> tuple[np.random.Generator, np.random.Generator]:
+    """Return the generators of a video's pictures and of its captions."""
+    digest = hashlib.blake2b(f"{seed} {video_id}{events.label}".encode(), digest_size=16).digest()
     filming, wording = np.random.default_rng(int.from_bytes(digest, "little")).spawn(2)
+    return filming, wording
+
+
+def clip_of(video_id: str, seed: int) -> tuple[Clip, np.random.Generator]:
+    """Return the camera settings of a video of one event and the generator of its captions.
+
+    They depend only on the seed and the id.
+    """
+    filming, wording = _generators(video_id, seed, Events())
     return draw_clip(filming), wording
 
 
-def describe(splits: Mapping[str, int], seed: int) -> tuple[dict, dict[str, Scene]]:
-    """Return the content of the annotation file, and the scene of every video id."""
-    videos: list[dict] = []
-    sentences: list[dict] = []
-    scenes: dict[str, Scene] = {}
-    for split, split_scenes in draw_splits(splits, seed).items():
-        for index, scene in enumerate(split_scenes):
+def describe(
+    splits: Mapping[str, int], seed: int, events: Events = Events()
+) -> tuple[dict[str, Any], dict[str, tuple[Shot, ...]]]:
+    """Return the content of the annotation file, and the shots of every video id.
+
+    In the annotation file of clips of several events, a video has "events" with start and end in seconds; a sentence
+    has the indices of the "events" that it tells of, and their "interval", [start, end].
+    """
+    videos: list[dict[str, Any]] = []
+    sentences: list[dict[str, Any]] = []
+    shots: dict[str, tuple[Shot, ...]] = {}
+    for split, count in splits.items():
+        for index, drawn in enumerate(draw_event_clips(split, count, seed, events)):
             video_id = f"{split}_{index:04d}"
-            clip, wording = clip_of(video_id, seed)
-            seconds = clip.frames * clip.rate[1] / clip.rate[0]
-            times = {"start time": 0.0, "end time": round(seconds, 3)}
+            filming, wording = _generators(video_id, seed, events)
+            clips = draw_shots(filming, len(drawn.scenes))
+            shots[video_id] = tuple(Shot(scene, clip) for scene, clip in zip(drawn.scenes, clips, strict=True))
+            ends = [round(float(end), 3) for end in np.cumsum([shot.seconds for shot in shots[video_id]])]
+            times: dict[str, Any] = {"start time": 0.0, "end time": ends[-1]}
+            intervals = list(zip([0.0, *ends], ends, strict=False))
+            if events.count > 1:
+                times["events"] = [{"start": start, "end": end} for start, end in intervals]
             videos.append({"video_id": video_id, "split": split, **times, "id": len(videos)})
-            for text in captions(scene, wording):
-                sentences.append({"video_id": video_id, "caption": text, "sen_id": len(sentences)})
-            scenes[video_id] = scene
+            for caption in event_captions(drawn.scenes, drawn.first, events, wording):
+                sentence = {"video_id": video_id, "caption": caption.text, "sen_id": len(sentences)}
+                if events.count > 1:
+                    sentence["events"] = list(caption.events)
+                    sentence["interval"] = [intervals[caption.events[0]][0], intervals[caption.events[-1]][1]]
+                sentences.append(sentence)
     info = {"description": "MovingShapes", "version": f"{RENDERER_VERSION}", "seed": seed, "splits": dict(splits)}
-    return {"info": info, "videos": videos, "sentences": sentences}, scenes
+    if events.count > 1:
+        info["events"] = dataclasses.asdict(events)
+    return {"info": info, "videos": videos, "sentences": sentences}, shots
 
 
-def write_video(path: Path, scene: Scene, clip: Clip, container_format: str = "mp4") -> None:
+def write_video(path: Path, shots: Sequence[Shot], container_format: str = "mp4") -> None:
     """Write one H.264 file, atomically."""
+    first = shots[0].clip
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with av.open(str(temporary), "w", format=container_format) as container:
-        stream = container.add_stream("libx264", rate=Fraction(*clip.rate))
-        stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
+        stream = container.add_stream("libx264", rate=Fraction(*first.rate))
+        stream.width, stream.height, stream.pix_fmt = first.width, first.height, "yuv420p"
         # One thread and a fixed preset: the same bytes on every run, and no thread start for tiny pictures.
         stream.codec_context.thread_count = 1
         stream.options = {"preset": "veryfast", "crf": "18"}
-        for image in draw_frames(scene, clip):
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        for shot in shots:
+            for image in draw_frames(shot.scene, shot.clip):
+                container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode())
     os.replace(temporary, path)
 
 
-def _render_one(job: tuple[str, Scene], videos_dir: Path, seed: int) -> None:
-    video_id, scene = job
-    write_video(videos_dir / f"{video_id}.mp4", scene, clip_of(video_id, seed)[0])
+def _render_one(job: tuple[str, tuple[Shot, ...]], videos_dir: Path) -> None:
+    video_id, shots = job
+    write_video(videos_dir / f"{video_id}.mp4", shots)
 
 
 def render(
@@ -76,6 +118,7 @@ def render(
     *,
     seed: int = 0,
     splits: Mapping[str, int] | None = None,
+    events: Events = Events(),
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -84,13 +127,13 @@ def render(
     Finished files are kept, so an interrupted call can be continued.
 
     Raises:
-        UserError: `out` already holds MovingShapes of another seed, version or other splits.
+        UserError: `out` already holds MovingShapes of another seed, version, events or splits.
     """
-    content, scenes = describe(DEFAULT_SPLITS if splits is None else splits, seed)
+    content, shots = describe(DEFAULT_SPLITS if splits is None else splits, seed, events)
     annotation_file = out / "annotations.json"
     if annotation_file.exists() and json.loads(annotation_file.read_text())["info"] != content["info"]:
         raise UserError(
-            f"{annotation_file} holds MovingShapes of another seed, version or other splits; give another --out"
+            f"{annotation_file} holds MovingShapes of another seed, version, events or splits; give another --out"
         )
     videos_dir = out / "videos"
     videos_dir.mkdir(parents=True, exist_ok=True)
@@ -98,8 +141,8 @@ def render(
     for abandoned in videos_dir.glob(".*.tmp"):
         abandoned.unlink()
     present = {path.name for path in videos_dir.iterdir()}
-    jobs = [(video_id, scene) for video_id, scene in scenes.items() if f"{video_id}.mp4" not in present]
-    task = functools.partial(_render_one, videos_dir=videos_dir, seed=seed)
+    jobs = [(video_id, filmed) for video_id, filmed in shots.items() if f"{video_id}.mp4" not in present]
+    task = functools.partial(_render_one, videos_dir=videos_dir)
     for _ in map_in_processes(task, jobs, workers=workers, title="Rendering MovingShapes", progress=progress):
         pass
     return annotation_file

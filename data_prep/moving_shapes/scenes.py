@@ -109,40 +109,69 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     return dataclasses.replace(scene, other_shape=pick(others), other_color=pick(other_colors))
 
 
-def draw_split(split: str, count: int, seed: int) -> list[Scene]:
-    """Draw `count` distinct scenes of one split, none of which fits another's complete description.
+class SceneDraw:
+    """A draw of distinct scenes of one split, none of which fits another's complete description.
 
     A description of a shape alone also fits a clip with a second shape, so one split never contains both.
+
+    Args:
+        split: A name of `SPLIT_SHARE`.
+        count: Number of scenes that will be drawn.
+        seed: Decides which combinations belong to the split.
+        rng: Of the draw.
+
+    Raises:
+        UserError: The split is unknown, or it has fewer combinations than are wanted.
+    """
+
+    def __init__(self, split: str, count: int, seed: int, rng: np.random.Generator) -> None:
+        if split not in SPLIT_SHARE:
+            raise UserError(f"MovingShapes has no split {split!r}; choose among {', '.join(SPLIT_SHARE)}.")
+        room = int(LARGEST_FILL * SPLIT_SHARE[split] * combinations())
+        if count > room:
+            raise UserError(f"MovingShapes split {split!r} has room for {room} events, not {count}; ask for fewer.")
+        self.split, self.seed, self.rng = split, seed, rng
+        self.scenes: dict[Scene, None] = {}
+        self._alone: set[Scene] = set()
+        self._accompanied: set[Scene] = set()
+
+    def add(self, scene: Scene) -> bool:
+        """Add a scene if it belongs to the split and fits no other one's description; return whether it did."""
+        descriptions = scene.without_other()
+        own, opposite = (
+            (self._alone, self._accompanied) if scene.relation == "alone" else (self._accompanied, self._alone)
+        )
+        if scene in self.scenes or not opposite.isdisjoint(descriptions) or split_of(scene, self.seed) != self.split:
+            return False
+        self.scenes[scene] = None
+        own.update(descriptions)
+        return True
+
+    def next(self) -> Scene:
+        """Draw scenes until one can be added; return it."""
+        scene = draw_scene(self.rng)
+        while not self.add(scene):
+            scene = draw_scene(self.rng)
+        return scene
+
+
+def draw_split(split: str, count: int, seed: int) -> list[Scene]:
+    """Draw `count` distinct scenes of one split, see `SceneDraw`.
 
     Raises:
         UserError: The split is unknown, or it has fewer combinations than clips are wanted.
     """
-    if split not in SPLIT_SHARE:
-        raise UserError(f"MovingShapes has no split {split!r}; choose among {', '.join(SPLIT_SHARE)}.")
-    room = int(LARGEST_FILL * SPLIT_SHARE[split] * combinations())
-    if count > room:
-        raise UserError(f"MovingShapes split {split!r} has room for {room} clips, not {count}; ask for fewer.")
-    rng = np.random.default_rng([seed, list(SPLIT_SHARE).index(split)])
-    scenes: dict[Scene, None] = {}
-    alone: set[Scene] = set()
-    accompanied: set[Scene] = set()
-
-    def add(scene: Scene) -> None:
-        descriptions = scene.without_other()
-        own, opposite = (alone, accompanied) if scene.relation == "alone" else (accompanied, alone)
-        if scene not in scenes and opposite.isdisjoint(descriptions) and len(scenes) < count:
-            scenes[scene] = None
-            own.update(descriptions)
-
-    while len(scenes) < count:
+    rng = np.random.default_rng([seed, list(SPLIT_SHARE).index(split) if split in SPLIT_SHARE else 0])
+    drawn = SceneDraw(split, count, seed, rng)
+    while len(drawn.scenes) < count:
         scene = draw_scene(rng)
         if split_of(scene, seed) != split:
             continue
-        add(scene)
+        drawn.add(scene)
         twin = scene.twin()
-        if rng.random() < TWIN_FREQUENCY and twin is not None:
-            add(twin)
-    return list(scenes)
+        if rng.random() < TWIN_FREQUENCY and twin is not None and len(drawn.scenes) < count:
+            drawn.add(twin)
+    return list(drawn.scenes)
 
 
 def draw_splits(splits: Mapping[str, int], seed: int) -> dict[str, list[Scene]]:

@@ -105,7 +105,7 @@ def _nearest(word: Any, candidates: Sequence[Any]) -> int:
 def _by_grammar(text: str) -> Syntax:
     parse = grammar.parse(text)
     spans, place = [], 0
-    for word in text.split():
+    for word in grammar.caption_words(text):
         start = text.index(word, place)
         place = start + len(word)
         spans.append((start, place))

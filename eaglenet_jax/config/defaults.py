@@ -31,7 +31,7 @@ def defaults() -> ConfigDict:
             "max_frames": 12,
             "queries": "all",  # evaluate with "all" captions of a video, or its "first"
             "selection": "validation",  # split that chooses the best checkpoint: "validation" or "test"
-            "init_from": "",  # Hugging Face CLIP (folder or name), or a work directory of ours
+            "init_from": "",  # Hugging Face CLIP (folder or name), a work directory or an exported model
             "clip": {
                 "name": "ViT-B/32",
                 "shift_blocks": (),

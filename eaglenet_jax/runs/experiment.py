@@ -152,8 +152,10 @@ def demo_data(data: Any, syntax: bool = False) -> DemoData | None:
     if data.dataset != DEMO_DATA or data.prepared:
         return None
     from data_prep import demo  # late: nothing else needs the renderer
+    from data_prep.moving_shapes.events import Events
 
-    return demo.DemoData(Path(data.root), dict(data.splits.items()), data.seed, data.fps, data.size, syntax)
+    events = Events(**data.get("events", {}))  # work directories of clips of one event do not have it
+    return demo.DemoData(Path(data.root), dict(data.splits.items()), data.seed, data.fps, data.size, events, syntax)
 
 
 def prepared_folder(data: Any, syntax: bool = False, prepare: bool = False) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,22 @@ FORMAT = 1
 VOCABULARY = "clip/text/token_embedding"
 # A table of which most rows are zero is stored as the numbers of its other rows and these.
 ROWS, VALUES = "@rows", "@values"
+
+
+# Exported models that come with the package, by the name that a source may have.
+_SHIPPED_FOLDER = Path(__file__).parents[1] / "shipped"
+SHIPPED = {name: _SHIPPED_FOLDER / name for name in ("demo", "moving_shapes_clip")}
+
+
+def exported_folder(source: str | os.PathLike[str]) -> Path | None:
+    """Return the folder of the exported model that `source` names, one of `SHIPPED` or a path; None if it is no such.
+
+    A folder of that name in the working directory comes before a shipped model.
+    """
+    folder = Path(source)
+    if not folder.exists():
+        folder = SHIPPED.get(str(source), folder)
+    return folder if (folder / PARAMETER_FILE).is_file() else None
 
 
 def write_export(

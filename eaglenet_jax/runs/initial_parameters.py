@@ -12,6 +12,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.blip2 import start_from_blip2
 from eaglenet_jax.port.hf_clip import config_from_hf
 from eaglenet_jax.port.load import HUB_NAME, clip_files, load_clip
+from eaglenet_jax.runs.export import exported_folder, read_export
 from eaglenet_jax.runs.workdir import checkpoint_record, has_checkpoints, load_checkpoint
 from eaglenet_jax.system import System, build_clip_config, build_system
 
@@ -20,16 +21,21 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
     """Make the parameters of a system before its first step.
 
     source: "" for random ones; a work directory of ours, whose best checkpoint gives the CLIP and, for the same
-    system, the head; else a Hugging Face CLIP as folder or name. Raises UserError for a CLIP of another size and what
-    cannot be read.
+    system, the head; likewise an exported model, as folder or name of `export.SHIPPED`; else a Hugging Face CLIP as
+    folder or name. Raises UserError for a CLIP of another size and what cannot be read.
     """
     params = dict(system.init(jax.random.key(seed)))
     params["head"] = system.head.start_from_files(params["head"], {"blip2": start_from_blip2})
     if not source:
         return params
-    folder, logit_scale = Path(source), None
-    if has_checkpoints(folder):
-        loaded = _from_workdir(system, folder, params["head"])
+    ours = _trained_model(source)
+    if ours is not None:
+        settings, trained = ours
+        _check_clip(system, build_clip_config(settings["clip"]), source)
+        head = build_system(settings).head
+        logit_scale = head.clip_logit_scale(trained["head"])
+        started = system.head.start_from_head(params["head"], head, trained["head"])
+        loaded = {"clip": trained["clip"]} if started is None else {"clip": trained["clip"], "head": started}
     else:
         clip_config, clip_params, logit_scale = load_clip(source)
         _check_clip(system, clip_config, source)
@@ -52,11 +58,11 @@ def check_source(system: System, shapes: Any, source: str) -> None:
     Raises:
         UserError: There is no such folder, or it cannot be read, or its CLIP or head does not fit.
     """
-    folder = Path(source)
-    if has_checkpoints(folder):
-        config = checkpoint_record(folder).config
-        _check_clip(system, build_clip_config(config.clip), source)
-        other = build_system(config)
+    folder, exported = Path(source), exported_folder(source)
+    if has_checkpoints(folder) or exported is not None:
+        settings = checkpoint_record(folder).config if exported is None else read_export(exported)[0]
+        _check_clip(system, build_clip_config(settings["clip"]), source)
+        other = build_system(settings)
         given = jax.eval_shape(other.init, jax.random.key(0))["head"]
         started = system.head.start_from_head(shapes["head"], other.head, given)
         if started is not None:
@@ -65,13 +71,13 @@ def check_source(system: System, shapes: Any, source: str) -> None:
         _check_clip(system, config_from_hf(clip_files(source)[0]), source)
 
 
-def _from_workdir(system: System, folder: Path, head: Any) -> dict[str, Any]:
-    """The CLIP of a work directory, and `head` with what it takes of the head there, if anything."""
-    loaded = load_checkpoint(folder)
-    _check_clip(system, build_clip_config(loaded.config.clip), str(folder))
-    clip, given = loaded.params["clip"], loaded.params["head"]
-    started = system.head.start_from_head(head, build_system(loaded.config).head, given)
-    return {"clip": clip} if started is None else {"clip": clip, "head": started}
+def _trained_model(source: str) -> tuple[Any, Any] | None:
+    """Read settings and parameters of a work directory or an exported model; None for anything else."""
+    if has_checkpoints(Path(source)):
+        loaded = load_checkpoint(Path(source))
+        return loaded.config, loaded.params
+    exported = exported_folder(source)
+    return None if exported is None else read_export(exported)
 
 
 def _check_clip(system: System, found: Any, source: str) -> None:

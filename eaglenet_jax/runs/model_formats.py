@@ -18,13 +18,13 @@ from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.load import WEIGHT_FILES, load_clip
 from eaglenet_jax.registry import head_class
-from eaglenet_jax.runs.export import PARAMETER_FILE, read_export
+from eaglenet_jax.runs.export import PARAMETER_FILE, SHIPPED, exported_folder, read_export
 from eaglenet_jax.runs.initial_parameters import check_shapes
 from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints, load_checkpoint
 from eaglenet_jax.system import build_system
 
-# Its name as a source, and where it is.
-DEMO, DEMO_MODEL = "demo", Path(__file__).parents[1] / "search/demo_model"
+DEMO = "demo"
+DEMO_MODEL = SHIPPED[DEMO]
 CLIP_FRAMES = 12  # of a video, for a CLIP that was trained on pictures alone
 
 # The part of a config that says how a text and a video are encoded and scored.
@@ -71,9 +71,7 @@ def read_model(source: str | os.PathLike[str]) -> StoredModel:
     """
     if not isinstance(source, str | os.PathLike):
         raise UserError(f"a model is loaded from a folder or a name, not from {source!r}; see eaglenet_jax.load")
-    folder = Path(source)
-    if str(source) == DEMO and not folder.exists():
-        folder = DEMO_MODEL
+    folder = exported_folder(source) or Path(source)
     if has_checkpoints(folder):
         settings, params = read_workdir(folder)
     elif (folder / PARAMETER_FILE).is_file():
@@ -86,8 +84,9 @@ def read_model(source: str | os.PathLike[str]) -> StoredModel:
     else:
         settings, params = _clip_alone(str(source))
     check_shapes(jax.eval_shape(build_system(settings).init, jax.random.key(0)), params, str(source))
+    shipped = next((name for name, place in SHIPPED.items() if folder == place), "")
     where = str(folder.absolute()) if folder.exists() else str(source)
-    return StoredModel(settings, params, DEMO if folder == DEMO_MODEL else where)
+    return StoredModel(settings, params, shipped or where)
 
 
 def model_settings(config: Any, fps: float = 1.0, sampling: Mapping[str, Any] | None = None) -> dict[str, Any]:

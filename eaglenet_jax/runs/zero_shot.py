@@ -10,10 +10,11 @@ from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.clip4clip import Clip4Clip
 from eaglenet_jax.runs.experiment import Experiment
+from eaglenet_jax.runs.export import exported_folder, read_export
 from eaglenet_jax.runs.initial_parameters import initial_parameters
 from eaglenet_jax.runs.saved_config import has_config
 from eaglenet_jax.runs.workdir import checkpoint_record, has_checkpoints
-from eaglenet_jax.system import System
+from eaglenet_jax.system import System, build_clip_config
 
 PRE_TRAINED, UNTRAINED = "zero-shot CLIP", "untrained CLIP"
 
@@ -24,7 +25,7 @@ CLIP_PROGRAMS = ("openai", "hf", "open_clip")  # sources of `convert` that hold 
 def zero_shot_clip(experiment: Experiment, converted_from: str, trained: Any) -> tuple[str, Experiment, Any]:
     """Build CLIP as it was before any training → (name of the row, experiment, parameters).
 
-    As published: without token shift, padding frames left out. A run that started from random parameters has no
+    As published: without token shift, padding frames left out; an exported model as it was exported. A run that started from random parameters has no
     pre-trained CLIP; the row then shows those and says so. converted_from: the program whose checkpoint `trained` is,
     or empty. Raises UserError where the CLIP that training started from is not to be had.
     """
@@ -35,6 +36,10 @@ def zero_shot_clip(experiment: Experiment, converted_from: str, trained: Any) ->
         return PRE_TRAINED, before, {**initial_parameters(system, "", 0), "clip": trained["clip"]}
     _refuse_unless_clip(converted_from)
     source, seed = _first_source(experiment.config)
+    exported = exported_folder(source) if source else None
+    if exported is not None:  # trained as it is, with the token shift that it has
+        system = dataclasses.replace(system, clip=Clip(build_clip_config(read_export(exported)[0]["clip"])))
+        before = dataclasses.replace(experiment, system=system)
     return PRE_TRAINED if source else UNTRAINED, before, initial_parameters(system, source, seed)
 
 

@@ -22,7 +22,7 @@ from benchmarks.train_step_ours import (
     random_batch,
     random_features,
 )
-from configs.demo import SMALLEST_CLIP, TINY_CLIP
+from eaglenet_jax.config.moving_shapes import SMALLEST_CLIP, CLIP as TINY_CLIP
 from eaglenet_jax.draws import RecordedDraws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import whole

@@ -41,11 +41,12 @@ def test_the_same_seed_gives_the_same_captions_scenes_and_pictures(tmp_path: Pat
     first, second = (describe(SMALL_SPLITS, seed=7) for _ in range(2))
     assert json.dumps(first[0]) == json.dumps(second[0])
     assert first[1] == second[1]
-    _, scenes = describe(SMALL_SPLITS, seed=0)
+    _, shots = describe(SMALL_SPLITS, seed=0)
     video_id = "train_0003"
-    write_video(tmp_path / "again.mp4", scenes[video_id], clip_of(video_id, seed=0)[0])
+    write_video(tmp_path / "again.mp4", shots[video_id])
     before = decoded(shapes_folder / "videos" / f"{video_id}.mp4")
-    drawn = ([np.asarray(p) for p in draw_frames(scenes[video_id], clip_of(video_id, seed=0)[0])] for _ in range(2))
+    (shot,) = shots[video_id]
+    drawn = ([np.asarray(picture) for picture in draw_frames(shot.scene, shot.clip)] for _ in range(2))
     np.testing.assert_array_equal(*drawn)
     # What is drawn is equal to the bit; the encoder was seen to choose otherwise now and then on a busy machine.
     difference = np.abs(decoded(tmp_path / "again.mp4").astype(int) - before)
@@ -70,7 +71,7 @@ def test_rendering_again_changes_nothing_and_restores_a_lost_file(tmp_path: Path
 
 def test_a_folder_of_another_seed_is_refused(tmp_path: Path) -> None:
     render(tmp_path, splits={"test": 1}, progress=False)
-    with pytest.raises(UserError, match="another seed, version or other splits; give another --out"):
+    with pytest.raises(UserError, match="another seed, version, events or splits; give another --out"):
         render(tmp_path, splits={"test": 1}, seed=1, progress=False)
 
 

@@ -98,7 +98,7 @@ def test_about_half_of_the_clips_have_a_twin_that_runs_backwards(scenes: dict[st
 
 
 def test_first_captions_are_distinct_and_fit_only_their_own_clip(scenes: dict[str, list[Scene]]) -> None:
-    content, scene_of = describe(COUNTS, seed=0)
+    content, shots = describe(COUNTS, seed=0)
     first: dict[str, str] = {}
     for sentence in content["sentences"]:
         first.setdefault(sentence["video_id"], sentence["caption"])
@@ -106,7 +106,7 @@ def test_first_captions_are_distinct_and_fit_only_their_own_clip(scenes: dict[st
         ids = [video["video_id"] for video in content["videos"] if video["split"] == split]
         assert len({first[video_id] for video_id in ids}) == len(ids)
     for split in ("validate", "test"):
-        shown = {name: dataclasses.asdict(scene) for name, scene in scene_of.items() if name.startswith(f"{split}_0")}
+        shown = {name: dataclasses.asdict(shot.scene) for name, (shot,) in shots.items() if name.startswith(f"{split}_0")}
         assert len(shown) == COUNTS[split]
         for video_id in shown:
             found = attributes(first[video_id])
@@ -169,5 +169,5 @@ def test_every_caption_has_one_verb_and_every_word_one_part_of_speech() -> None:
 def test_unknown_split_and_too_many_clips_are_refused() -> None:
     with pytest.raises(UserError, match="no split 'val'"):
         draw_split("val", 3, seed=0)
-    with pytest.raises(UserError, match=r"has room for [0-9]+ clips, not 10000000"):
+    with pytest.raises(UserError, match=r"has room for [0-9]+ events, not 10000000"):
         draw_split("test", 10_000_000, seed=0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from configs.demo import SMALLEST_CLIP, TINY_CLIP
+from eaglenet_jax.config.moving_shapes import SMALLEST_CLIP, CLIP as TINY_CLIP
 from data_prep import build, doctor
 from data_prep.datasets import DATASETS, SEVERAL
 from data_prep.fake import fake

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs.model_formats import DEMO_MODEL
 from eaglenet_jax.search import indexing
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.store import Store
@@ -206,7 +207,7 @@ def test_long_videos_are_cut_into_windows(tmp_path):
 
 def test_another_model_is_refused(index, tmp_path, videos):
     other = tmp_path / "other"
-    shutil.copytree(indexing.__file__.replace("indexing.py", "demo_model"), other)
+    shutil.copytree(DEMO_MODEL, other)
     settings = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**settings, "fps": 1.0}))
     with pytest.raises(UserError, match="model"):

@@ -12,14 +12,15 @@ from data_prep.lock import alone_in
 from data_prep.moving_shapes.captions import CAPTIONS_PER_CLIP
 from data_prep.moving_shapes.events import Events
 from data_prep.moving_shapes.flags import add_events_arguments, events_flags, events_of
-from data_prep.moving_shapes.render import DEFAULT_SPLITS, RENDERER_VERSION, render
+from data_prep.moving_shapes.render import ANNOTATED_SPLITS, DEFAULT_SPLITS, RENDERER_VERSION, render
 from data_prep.prepare import Decoding, prepare, read_manifest
 from data_prep.readers.msrvtt import read_msrvtt_json
 from data_prep.syntax.storing import ensure_grammar_syntax, has_syntax
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
 
-SPLIT_NAMES = {"validate": "val"}  # what a split of `render` is called in the prepared data, where that differs
+# What a split of `render` is called in the prepared data, where that differs.
+SPLIT_NAMES = ANNOTATED_SPLITS | {"validate": "val"}
 
 
 @dataclasses.dataclass(frozen=True)

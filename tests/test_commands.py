@@ -39,6 +39,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "tests/benchmarks/test_input.py": "prepared workers batch frames batches rounds json",
         "benchmarks/input.py": "clip dtype steps",
     },
+    "benchmarks.moving_shapes_errors": {"benchmarks/moving_shapes_errors.py": "workdir split json"},
     "benchmarks.rerank": {
         "tests/benchmarks/test_rerank.py": "workdir json",
         "benchmarks/rerank.py": "split direction combine top-k",
@@ -71,6 +72,7 @@ FLAGS: dict[str, dict[str, str]] = {
     },
     "data_prep.demo": {
         "data_prep/demo.py": "root splits seed fps size syntax",
+        "data_prep/moving_shapes/flags.py": "events distractors pairs paragraph",
     },
     "data_prep.doctor": {
         "tests/data_prep/test_fake_doctor_build.py": "dataset videos out no-hold-out fps size workers json",
@@ -84,6 +86,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "data_prep.moving_shapes": {
         "tests/data_prep/test_moving_shapes_render.py": "out splits workers",
         "data_prep/moving_shapes/__main__.py": "seed",
+        "data_prep/moving_shapes/flags.py": "events distractors pairs paragraph",
     },
     "data_prep.syntax": {
         "tests/data_prep/test_syntax.py": "prepared check model json",

@@ -18,7 +18,7 @@ from tests.test_conventions import (
 
 # The renderer of the demo's clips, and nothing else of data_prep.
 LATE_IMPORTS = {
-    "eaglenet_jax.runs.experiment": {"data_prep.demo"},
+    "eaglenet_jax.runs.experiment": {"data_prep.demo", "data_prep.moving_shapes.events"},
     "eaglenet_jax.search.commands.demo": {"data_prep.moving_shapes.render"},
 }
 

@@ -25,6 +25,8 @@ from eaglenet_jax.errors import UserError
 DEFAULT_SPLITS = {"train": 2000, "validate": 200, "test": 200}
 DEFAULT_COUNTS = DEFAULT_SPLITS | {"test_1k": 1000}
 RENDERER_VERSION = 1
+# Name of a drawn split in the annotations, where it differs: test_1k is the larger of two splits to test on.
+ANNOTATED_SPLITS = {"test_1k": "test"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,13 @@ def describe(
 
     In the annotation file of clips of several events, a video has "events" with start and end in seconds; a sentence
     has the indices of the "events" that it tells of, and their "interval", [start, end].
+
+    Raises:
+        UserError: Two splits have one name in the file.
     """
+    for name, annotated in ANNOTATED_SPLITS.items():
+        if name in splits and annotated in splits:
+            raise UserError(f"MovingShapes: {name} and {annotated} are both called {annotated}; draw one of them")
     videos: list[dict[str, Any]] = []
     sentences: list[dict[str, Any]] = []
     shots: dict[str, tuple[Shot, ...]] = {}
@@ -78,7 +86,8 @@ def describe(
             intervals = list(zip([0.0, *ends], ends, strict=False))
             if events.count > 1:
                 times["events"] = [{"start": start, "end": end} for start, end in intervals]
-            videos.append({"video_id": video_id, "split": split, **times, "id": len(videos)})
+            name = ANNOTATED_SPLITS.get(split, split)
+            videos.append({"video_id": video_id, "split": name, **times, "id": len(videos)})
             for caption in event_captions(drawn.scenes, drawn.first, events, wording):
                 sentence = {"video_id": video_id, "caption": caption.text, "sen_id": len(sentences)}
                 if events.count > 1:

@@ -67,7 +67,7 @@ def moving_shapes(splits: Mapping[str, int], events: Mapping[str, Any]) -> Confi
 
     Args:
         splits: Clips by split.
-        events: Of what a clip consists, the fields of data_prep/moving_shapes/events.py: `Events`.
+        events: Of what a clip consists, fields of data_prep/moving_shapes/events.py: `Events`; the others are zero.
     """
     config = defaults()
     config.queries = "first"
@@ -78,7 +78,7 @@ def moving_shapes(splits: Mapping[str, int], events: Mapping[str, Any]) -> Confi
             "root": "datasets",
             "prepared": "",  # rendered and prepared under `root`
             "splits": dict(splits),
-            "events": dict(events),
+            "events": {"count": 1, "distractors": 0.0, "pairs": 0.0, "paragraph": False} | dict(events),
             "seed": 0,
             "fps": 3.0,
             "size": CLIP["image_size"],

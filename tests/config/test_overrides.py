@@ -22,14 +22,14 @@ from eaglenet_jax.errors import UserError
 )
 def test_an_old_name_is_refused_with_the_new_one(override, message):
     with pytest.raises(UserError, match=message):
-        load_config("demo", [f"--config.{override}"])
+        load_config("demo:tiny", [f"--config.{override}"])
 
 
 @pytest.mark.parametrize(
     ("name", "overrides", "reason"),
     [
         ("demo", "epochs=3.0", r"config\.steps takes precedence"),
-        ("demo", "first_stage.epochs=3.0", r"config\.steps takes precedence"),
+        ("demo:tiny", "first_stage.epochs=3.0", r"config\.steps takes precedence"),
         ("demo", "data.prepared=somewhere data.seed=3", "rendered already"),
         ("demo", "data.splits.train=9 data.prepared=somewhere", "rendered already"),
         ("demo:crosstvr", "head.tokens.width=32", r"give --config\.head\.tokens\.source"),

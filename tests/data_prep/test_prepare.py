@@ -289,7 +289,7 @@ def test_the_demo_data_are_made_once(tmp_path: Path) -> None:
     assert read_manifest(prepared)["splits"] == {
         "train": {"videos": 2, "captions": 10},
         "val": {"videos": 1, "captions": 5},
-        "test_1k": {"videos": 2, "captions": 10},
+        "test": {"videos": 2, "captions": 10},
     }
     before = times(tmp_path)
     assert ensure_moving_shapes(DemoData(tmp_path, splits=splits, size=16), progress=False) == prepared

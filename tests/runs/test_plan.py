@@ -39,7 +39,7 @@ WRONG = {
     "batch_size=1000": r"batch_size is 1000, the training split of .* has 240 captions of 48 clips; choose 1 to 240",
     "max_frames=0": r"config\.max_frames is 0; give 1 or more",
     "max_words=2": r"config\.max_words is 2; give 3 or more",
-    "max_words=33": r"config\.max_words is 33; give 3 .* to 32",
+    "max_words=78": r"config\.max_words is 78; give 3 .* to 77",
     "head.candidates=0": "candidates is 0; give 1 or more",
     "head.pooling_dropout=1.0": r"config\.head\.pooling_dropout is 1\.0; a dropout rate",
     "head.graph.dropout_rate=-0.1": r"config\.head\.graph\.dropout_rate is -0\.1; a dropout rate",
@@ -307,10 +307,11 @@ def test_a_resolved_config_is_printed_and_nothing_else(tmp_path, capsys):
 
 
 def test_the_counts_before_rendering_are_those_of_the_renderer():
+    from data_prep.moving_shapes.events import Events
     from data_prep.moving_shapes.render import describe
 
     data = load_config("demo:tiny").data
-    content, _ = describe(dict(data.splits.items()), data.seed)
+    content, _ = describe(dict(data.splits.items()), data.seed, Events(**data.events))
     split_of = {video["video_id"]: video["split"] for video in content["videos"]}
     train_captions = sum(split_of[sentence["video_id"]] == "train" for sentence in content["sentences"])
     data.root = "nowhere"

@@ -1,6 +1,6 @@
 """The tiny CLIP that the demo starts from: CLIP4Clip's mean head and the softmax loss, from zero, on clips of one event.
 
-Command: python -m eaglenet_jax.train --config=configs/moving_shapes_clip.py
+Command: python -m eaglenet_jax.train --config=configs/pretraining/moving_shapes_clip.py
 Shipped: python -m eaglenet_jax.search export --workdir=runs/moving_shapes_clip --out=moving_shapes_clip --dtype=float16
     --own-words
 Trained: 3,000 steps of 96 clips with 4 frames, of 12,000 clips with five captions each
@@ -18,7 +18,7 @@ from eaglenet_jax.config.systems import set_system
 def get_config(argument: str = "") -> ConfigDict:
     """The config; it takes no words."""
     split_argument(argument, ())
-    config = moving_shapes({"train": 12000, "validate": 1000, "test": 1000}, {"count": 1})
+    config = moving_shapes({"train": 12000, "validate": 1000, "test": 1000}, events={})
     config.name = "moving_shapes_clip"
     config.batch_size = 96
     config.steps = 3000

@@ -282,7 +282,8 @@ def _make(table: FeatureTable, folder: Path, encode: Encode, batch_size: int, pr
     """Write a table unless another process has done it in the meantime."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+        file = folder.with_name(f".{folder.name}.lock")
+        lock = FileLock(file)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -291,6 +292,7 @@ def _make(table: FeatureTable, folder: Path, encode: Encode, batch_size: int, pr
         try:
             if not folder.is_dir():
                 _write(table, folder, encode, batch_size, progress)
+                file.unlink(missing_ok=True)  # whoever waits for it finds the folder
         finally:
             lock.release()
     except OSError as error:

@@ -12,10 +12,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
-from eaglenet_jax import evaluate, train
+from eaglenet_jax import evaluate
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.config.systems import SYSTEMS
 from eaglenet_jax.data.cached_features import ArrayForm, FeatureTable, StoredFeatures
@@ -23,6 +24,7 @@ from eaglenet_jax.data.syntax import Syntax, syntax_content, syntax_file
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures
 from eaglenet_jax.model import load
+from eaglenet_jax.port.load import load_clip, save_clip
 from eaglenet_jax.runs import cached_features as caching
 from eaglenet_jax.runs import train_stage as one_stage
 from eaglenet_jax.runs.cached_features import cached_split
@@ -34,7 +36,7 @@ from eaglenet_jax.runs.train import train_run
 from eaglenet_jax.runs.workdir import load_checkpoint
 from eaglenet_jax.system import OnFeatures
 from eaglenet_jax.training.checkpoint_files import read_arrays, saved_shapes
-from eaglenet_jax.training.optimizer import make_optimizer
+from eaglenet_jax.training.optimizer import parameter_name, parameter_rates
 from eaglenet_jax.training.step import initial_state, make_train_step
 from tests.data.prepared import CAPTION_COUNTS, write_prepared
 
@@ -77,7 +79,7 @@ def _close(one, other, **tolerance):
 # The same numbers ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("system", ["clip4clip", "shenet", "crosstvr"])  # neither, words and patches, patches
+@pytest.mark.parametrize("system", ["clip4clip", "shenet"])  # the smallest and the largest features
 def test_batches_hold_what_the_encoders_give_in_the_same_order(prepared, system):
     experiment, params = _started(prepared, system)
     stored = cached_split(experiment, params, "train")
@@ -88,7 +90,7 @@ def test_batches_hold_what_the_encoders_give_in_the_same_order(prepared, system)
     np.testing.assert_array_equal(text.id, batch["text_id"])
     np.testing.assert_array_equal(video.id, batch["video_id"])
     _close((text, video), expected, atol=1e-5)
-    assert (text.words is None) == (system != "shenet") and (video.patches is None) == (system == "clip4clip")
+    assert (text.words is None) == (video.patches is None) == (system == "clip4clip")
 
 
 FAST = ("xpool",)
@@ -109,7 +111,12 @@ def test_a_step_is_that_of_a_frozen_clip(prepared, system):
         (frozen, experiment.system, experiment.training_batches()),
     ):
         settings = optimizer_settings(config, experiment.system.head.unused_parameters())
-        optimizer = make_optimizer({**settings, "warmup": 0.0}, params, 10)
+        rates = parameter_rates(settings, params)
+        labels = jax.tree_util.tree_map_with_path(
+            lambda path, _, rates=rates: "frozen" if rates[parameter_name(path)].frozen else "trained", params
+        )
+        # Plain descent: Adam would blow up the rounding of gradients that are zero, as of a bias before a softmax.
+        optimizer = optax.partition({"trained": optax.sgd(0.1), "frozen": optax.set_to_zero()}, labels)
         state = initial_state(trainable, optimizer, params)
         step = make_train_step(trainable, optimizer, donate=False)
         for number in range(2):
@@ -261,12 +268,12 @@ def test_bfloat16_is_stored_bit_by_bit(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def first_stage(prepared, tmp_path_factory) -> Path:
-    """A trained CLIP4Clip, from which the runs below start."""
-    workdir = tmp_path_factory.mktemp("runs") / "first"
-    stage = [flag.replace("--config.", "--config.first_stage.") for flag in _flags(prepared)]
-    train.main(["--config=demo:tiny,clip4clip", f"--workdir={workdir}", *_flags(prepared), *stage])
-    return workdir
+def source(prepared, tmp_path_factory) -> Path:
+    """A CLIP in Hugging Face's form, from which the runs below start."""
+    experiment, params = _started(prepared, "clip4clip")
+    folder = tmp_path_factory.mktemp("source") / "clip"
+    save_clip(folder, experiment.system.clip.config, {"clip": params["clip"]}, np.float32(1))
+    return folder
 
 
 def _run_config(prepared: Path, source: Path):
@@ -282,20 +289,21 @@ def _arrays(workdir: Path) -> dict[str, np.ndarray]:
     return read_arrays(step, saved_shapes(step))
 
 
-def test_a_run_is_as_any_other_and_continues_exactly(prepared, first_stage, tmp_path, monkeypatch, capsys):
-    config = _run_config(prepared, first_stage)
+@pytest.mark.long
+def test_a_run_is_as_any_other_and_continues_exactly(prepared, source, tmp_path, monkeypatch, capsys):
+    config = _run_config(prepared, source)
     block = start_block(plan_run(config, tmp_path / "whole"))
     assert f"CLIP frozen, features cached: 0.1 MB in {prepared / 'clip_features'}" in block
     result = train_run(config, tmp_path / "whole")[-1]
 
     # The checkpoint holds the CLIP that it started from, and is loaded and evaluated without the stored features.
     loaded = load_checkpoint(tmp_path / "whole")
-    source = load_checkpoint(first_stage)
-    jax.tree.map(np.testing.assert_array_equal, loaded.params["clip"], source.params["clip"])
+    jax.tree.map(np.testing.assert_array_equal, loaded.params["clip"], load_clip(str(source))[1]["clip"])
     shutil.move(prepared / "clip_features", tmp_path / "stored")
     capsys.readouterr()
     evaluate.main([f"--workdir={tmp_path / 'whole'}", "--split=test", "--json"])
-    assert json.loads(capsys.readouterr().out)["metrics"] == result.metrics["test"]
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    assert stage["metrics"]["test"] == result.metrics["test"]
     assert np.isfinite(load(tmp_path / "whole").encode_text("a word").pooled).all()
 
     # Killed in its second evaluation, it ends as the one that was not.
@@ -317,6 +325,6 @@ def test_a_run_is_as_any_other_and_continues_exactly(prepared, first_stage, tmp_
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
-def test_a_loop_of_ones_own_is_told_to_encode_itself(prepared, first_stage):
+def test_a_loop_of_ones_own_is_told_to_encode_itself(prepared, source):
     with pytest.raises(UserError, match=r"config\.cached_features is read by eaglenet_jax.train alone"):
-        open_data(_run_config(prepared, first_stage))
+        open_data(_run_config(prepared, source))

@@ -22,7 +22,6 @@ from benchmarks.measure import interleaved, machine, median
 from benchmarks.scoring_ways import has_torch
 from benchmarks.train_step_ours import (
     CLIPS,
-    GivenFeatures,
     Measured,
     OurStep,
     StepSizes,
@@ -33,6 +32,7 @@ from benchmarks.train_step_ours import (
 )
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.system import OnFeatures
 
 SUMMARY = "How long one training step takes, ours and in PyTorch as the released program does it."
 WHAT = ("features", "whole", "parts")
@@ -49,7 +49,7 @@ def measure_step(
     if what == "features":
         head = {"head": measured.params["head"]}
         features = random_features(sizes, measured.clip.embed_dim)
-        ours = OurStep(GivenFeatures(measured.system), head, measured.settings, features)
+        ours = OurStep(OnFeatures(measured.system), head, measured.settings, OnFeatures.batch(**features))
     else:
         settings, batch = measured.settings, random_batch(sizes, measured.clip, words)
         ours = OurStep(measured.system, measured.params, settings, batch)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 from benchmarks.random_features import Sizes, gallery
 from eaglenet_jax.config.moving_shapes import CLIP as TINY_CLIP
@@ -19,7 +19,7 @@ from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.config.loading import as_plain, load_config
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.matching import draw_samples
-from eaglenet_jax.heads.interface import Pairwise, whole
+from eaglenet_jax.heads.interface import whole
 from eaglenet_jax.runs.plan import optimizer_settings
 from eaglenet_jax.system import System, build_system
 from eaglenet_jax.training.optimizer import make_optimizer
@@ -84,36 +84,9 @@ def random_batch(sizes: StepSizes, clip: ClipConfig, words: int, seed: int = 0) 
 
 
 def random_features(sizes: StepSizes, width: int) -> dict[str, Any]:
-    """Draw a batch of `GivenFeatures`: matching features of the encoders' form."""
+    """Draw matching features "text" and "video" of the encoders' form."""
     text, video = gallery(Sizes(sizes.frames, texts=sizes.batch, videos=sizes.batch, width=width))
     return {"text": text, "video": video}
-
-
-@dataclass(frozen=True)
-class GivenFeatures:
-    """System whose batches are features, to measure a step without encoders."""
-
-    system: System
-
-    @property
-    def head(self) -> Any:
-        """The head."""
-        return self.system.head
-
-    def init(self, key: PRNGKeyArray) -> Any:
-        """Random parameters of the head."""
-        return {"head": self.system.init(key)["head"]}
-
-    def encode(self, params: Any, batch: Any) -> tuple[Any, Any]:
-        """Return the features unchanged."""
-        del params
-        return batch["text"], batch["video"]
-
-    def head_loss(
-        self, params: Any, features: tuple[Any, Any], head_state: Any, draws: Draws, pairwise: Pairwise
-    ) -> tuple[Array, dict[str, Array], Any]:
-        """Compute the head's loss."""
-        return self.system.head_loss(params, features, head_state, draws, pairwise)
 
 
 class OurStep:

@@ -104,6 +104,68 @@ class System:
         return _init(self, key)
 
 
+@dataclasses.dataclass(frozen=True)
+class OnFeatures:
+    """A system whose batches hold features, to train its head alone; `make_train_step` takes it as it takes a `System`.
+
+    The parameters are those of the system, of which the CLIP's are not read.
+    """
+
+    system: System
+
+    @staticmethod
+    def batch(text: TextFeatures, video: VideoFeatures) -> dict[str, Any]:
+        """Make a batch of matching features, as `encode` reads it."""
+        both: dict[str, TextFeatures | VideoFeatures] = {"text": text, "video": video}
+        arrays = {
+            side: {name: leaf for name, leaf in vars(features).items() if name not in ("id", "extra")}
+            for side, features in both.items()
+        }
+        ids = {f"{side}_id": features.id for side, features in both.items()}
+        extra = {f"{side}_extra": features.extra for side, features in both.items() if features.extra}
+        return {**ids, **arrays, **extra}
+
+    @property
+    def head(self) -> Head:
+        """The head."""
+        return self.system.head
+
+    def init(self, key: PRNGKeyArray) -> Params:
+        """Random parameters, see `System.init`."""
+        return self.system.init(key)
+
+    def encode(self, params: Params, batch: Mapping[str, Any]) -> tuple[TextFeatures, VideoFeatures]:
+        """Put the features of a batch together.
+
+        Args:
+            params: Not read.
+            batch: text_id [B] and video_id [B] uint32; "text": pooled [B, d], mask [B, L] and words [B, L, d] where the
+                head reads them; "video": frames [B, M, d], mask [B, M] and patches [B, M, P, p] where the head reads
+                them; where the head needs them, text_extra and video_extra.
+        """
+        del params
+        text = TextFeatures(**{"id": batch["text_id"], "words": None, **batch["text"]}, extra=_extra(batch, "text"))
+        video = VideoFeatures(
+            **{"id": batch["video_id"], "patches": None, **batch["video"]}, extra=_extra(batch, "video")
+        )
+        return text, video
+
+    def head_loss(
+        self,
+        params: Params,
+        features: tuple[TextFeatures, VideoFeatures],
+        head_state: Any,
+        draws: Draws,
+        pairwise: Pairwise = whole,
+    ) -> tuple[Float[Array, ""], dict[str, Array], Any]:
+        """The head's training loss, see `System.head_loss`."""
+        return self.system.head_loss(params, features, head_state, draws, pairwise)
+
+
+def _extra(batch: Mapping[str, Any], side: str) -> dict[str, Any]:
+    return dict(batch.get(f"{side}_extra", {}))
+
+
 @partial(jax.jit, static_argnums=0)
 def _init(system: System, key: PRNGKeyArray) -> Params:
     size = system.clip.config.image_size

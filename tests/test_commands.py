@@ -23,6 +23,9 @@ ROOT = Path(__file__).parents[1]
 # Every flag of every command, by where it is shown to do something: a test that gives it, or the file that reads it.
 # A new flag needs a row here.
 FLAGS: dict[str, dict[str, str]] = {
+    "benchmarks.cached_features": {
+        "tests/benchmarks/test_cached_features.py": "config systems captions batch rounds whole json",
+    },
     "benchmarks.decode": {
         "tests/data_prep/test_decode_benchmark.py": "videos files json",
         "benchmarks/decode.py": "rounds",

@@ -126,6 +126,8 @@ def _check_pairs(config: Any) -> None:
             f"config.clip.name={config.clip.name} is ignored where config.clip gives every size; leave it empty, or "
             "use a config that names its CLIP, as msrvtt:b32"
         )
+    if config.cached_features:
+        _check_cached_features(config)
     if config.distributed.cluster != "explicit":
         given = [name for name, default in EXPLICIT_FIELDS.items() if config.distributed[name] != default]
         if given:
@@ -133,3 +135,23 @@ def _check_pairs(config: Any) -> None:
                 f"config.distributed.{given[0]} is read with --config.distributed.cluster=explicit alone; add that, or "
                 "leave it out"
             )
+
+
+def _check_cached_features(config: Any) -> None:
+    """Refuse what nothing would read where the encoders run once, before training."""
+    if not config.first_stage and not config.init_from:
+        raise UserError(
+            "config.cached_features freezes the CLIP, which would stay random; give config.init_from, a CLIP or a work "
+            "directory, or a config with a first stage"
+        )
+    if config.encode_micro_batches > 1:
+        raise UserError(
+            "config.encode_micro_batches is about the encoders' memory in a training step, and with "
+            "config.cached_features they are not in it; set it to 1"
+        )
+    # A first stage has the same CLIP and may train it.
+    if config.clip.get("remat") and not config.first_stage:
+        raise UserError(
+            "config.clip.remat is about the encoders' backward pass, and with config.cached_features there is none; "
+            "leave one of the two out"
+        )

@@ -31,6 +31,7 @@ def defaults() -> ConfigDict:
             "max_frames": 12,
             "queries": "all",  # evaluate with "all" captions of a video, or its "first"
             "selection": "validation",  # split that chooses the best checkpoint: "validation" or "test"
+            "cached_features": False,  # freeze the CLIP and train the head on features that are computed once
             "init_from": "",  # Hugging Face CLIP (folder or name), a work directory or an exported model
             "clip": {
                 "name": "ViT-B/32",

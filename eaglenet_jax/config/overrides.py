@@ -33,6 +33,11 @@ MEANINGLESS = (
         lambda config: bool(config.data.prepared),
         "the data of config.data.prepared are rendered already; leave one of the two out",
     ),
+    Meaningless(
+        ("optimizer.clip_lr", "optimizer.clip_storage"),
+        lambda config: config.cached_features,
+        "config.cached_features freezes the CLIP; leave one of the two out",
+    ),
 )
 
 

@@ -119,15 +119,29 @@ def train_dataset(
         UserError: The batch is larger than the split or does not divide by the number of processes, captions have no
             words, or ids repeat.
     """
+    rows = shuffled_rows(
+        split, batch_size=batch_size, seed=seed, process_index=process_index, process_count=process_count
+    )
+    text_id, tokens = _tokenized(split.captions, tokenizer, split.name)
+    loader = _PairLoader(
+        text_id, tokens, split.captions.text_video, split.captions.extra, _video_loader(split, max_frames)
+    )
+    return rows.map(loader)
+
+
+def shuffled_rows(
+    split: PreparedSplit, *, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
+) -> grain.MapDataset:
+    """Build the endless dataset of the rows of captions [b] of global training batches; see `train_dataset`.
+
+    Raises:
+        UserError: The batch is larger than the split or does not divide by the number of processes.
+    """
     pairs = len(split.captions)
     if not 1 <= batch_size <= pairs:
         raise UserError(
             f"batch_size is {batch_size}, split {split.name!r} has {pairs} caption-video pairs; choose 1 to {pairs}"
         )
-    text_id, tokens = _tokenized(split.captions, tokenizer, split.name)
-    loader = _PairLoader(
-        text_id, tokens, split.captions.text_video, split.captions.extra, _video_loader(split, max_frames)
-    )
     return (
         grain.MapDataset.range(pairs)
         .seed(seed)
@@ -135,7 +149,6 @@ def train_dataset(
         .batch(batch_size, drop_remainder=True)
         .repeat()
         .map(_process_slice(batch_size, process_index, process_count))
-        .map(loader)
     )
 
 

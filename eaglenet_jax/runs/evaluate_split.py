@@ -15,6 +15,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.metrics.ranks import place, placement_metrics, with_misses
 from eaglenet_jax.progress import Progress, labelled, no_progress
+from eaglenet_jax.runs.cached_features import cached_split
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video
@@ -92,9 +93,13 @@ def encode_split(
 
     name: "val", "test" or another split. shuffle_frames: put the frames of every video in random order, to measure how
     much a system depends on it. mesh: devices that share the work; with several processes each reads its videos alone,
-    and all get the same features.
+    and all get the same features. With `config.cached_features` they are read where they are stored, and stored where
+    they are not, unless frames are shuffled.
     """
     config, system = experiment.config, experiment.system
+    if config.cached_features and not shuffle_frames:
+        stored = cached_split(experiment, params, name, config.queries, mesh=mesh, progress=progress)
+        return EncodedSplit(stored.split, stored.captions, stored.text_features, stored.video_features)
     split = experiment.dataset.split(name)
     captions = split.queries(config.queries)
     devices = Devices(mesh)

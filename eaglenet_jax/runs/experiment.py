@@ -139,6 +139,11 @@ def open_data(config: Any) -> Experiment:
         UserError: The config has a value that does not fit, or its data are not prepared.
     """
     check_config(config)
+    if config.cached_features:
+        raise UserError(
+            "config.cached_features is read by eaglenet_jax.train alone; leave it out, or compute features once with "
+            "make_encode_text and make_encode_video"
+        )
     return open_experiment(config, prepare=True)
 
 

@@ -26,6 +26,8 @@ from eaglenet_jax.system import System
 from eaglenet_jax.training.optimizer import make_optimizer
 from eaglenet_jax.training.sharding import initialize_distributed
 
+FROZEN_CLIP = "clip/.*"  # as `optimizer.freeze`
+
 
 @dataclasses.dataclass(frozen=True)
 class PlannedData:
@@ -194,7 +196,10 @@ def run_stages(config: Any, workdir: Path) -> list[tuple[Any, Path]]:
 def optimizer_settings(config: Any, unused: tuple[str, ...]) -> dict[str, Any]:
     """What `make_optimizer` takes, from a config. unused: patterns of the head's parameters that nothing depends on."""
     settings = as_plain(config.optimizer)
-    settings["freeze"] = [*(f"head/{pattern}" for pattern in unused), *settings["freeze"].split(",")]
+    given = settings["freeze"].split(",")
+    if config.cached_features:
+        given = [FROZEN_CLIP, *(pattern for pattern in given if pattern != FROZEN_CLIP)]
+    settings["freeze"] = [*(f"head/{pattern}" for pattern in unused), *given]
     return settings
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from eaglenet_jax.data.cached_features import FEATURES_FOLDER
+from eaglenet_jax.runs.cached_features import cached_bytes, megabytes
 from eaglenet_jax.runs.plan import RunPlan, StagePlan
 from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints
 from eaglenet_jax.system import parameter_count
@@ -27,6 +29,7 @@ def start_block(plan: RunPlan, note: str = "") -> str:
         ("CLIP", f"{_clip(config.clip, last)}; {_weights(plan.stages[0])}"),
     ]
     rows += [(f"stage {n}" if len(plan.stages) > 1 else "stage", _stage(s, n)) for n, s in enumerate(plan.stages, 1)]
+    rows += [("features", _features(s, plan, n)) for n, s in enumerate(plan.stages, 1) if s.config.cached_features]
     rows += [
         ("selection", f"the checkpoint with the best t2v R@1 on {config.selection}"),
         ("devices", f"{Devices.of_all(config.sharding.params)}, {jax.process_count()} process(es)"),
@@ -67,6 +70,12 @@ def _stage(stage: StagePlan, number: int) -> str:
         f"{config.name}: {config.system}, {stage.steps:,} steps of {config.batch_size} clips ({stage.passes:.3g} "
         f"epochs), evaluated every {stage.evaluate_every:,}; {source}"
     )
+
+
+def _features(stage: StagePlan, plan: RunPlan, number: int) -> str:
+    size = cached_bytes(stage.config, stage.system, stage.shapes, plan.data.splits)
+    where = f"stage {number}: " if len(plan.stages) > 1 else ""
+    return f"{where}CLIP frozen, features cached: {megabytes(size)} in {plan.data.folder / FEATURES_FOLDER}"
 
 
 def _latest(stage: StagePlan) -> tuple[int, float]:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import time
 from typing import Any
 
+import grain
 import jax
 
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.pipeline import batches
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.runs.evaluate_split import evaluate_split
+from eaglenet_jax.progress import ProgressBars
+from eaglenet_jax.runs.cached_features import cached_split
+from eaglenet_jax.runs.evaluate_split import EncodedSplit, encode_split, score_split
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.initial_parameters import initial_parameters
 from eaglenet_jax.runs.plan import StagePlan
 from eaglenet_jax.runs.workdir import CHECKPOINTS, EVENTS, PROFILE
-from eaglenet_jax.system import parameter_count
+from eaglenet_jax.system import OnFeatures, parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.ema import averaged_params, with_average
 from eaglenet_jax.training.event_log import EventLog
 from eaglenet_jax.training.live_line import LiveLine
 from eaglenet_jax.training.loop import Best, Evaluator, Feed, Schedule, Standing, Watch, train_loop
-from eaglenet_jax.training.optimizer import describe_groups, make_optimizer
+from eaglenet_jax.training.optimizer import describe_groups, make_optimizer, parameter_rates
 from eaglenet_jax.training.preemption import Preemption
 from eaglenet_jax.training.profile import StepProfile
 from eaglenet_jax.training.sharding import Devices
@@ -50,21 +54,22 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
     params = initial_parameters(system, plan.source, config.seed)
     optimizer = make_optimizer(plan.optimizer, params, total)
     if config.ema_decay:
-        optimizer = with_average(optimizer, config.ema_decay)
+        rates = parameter_rates(plan.optimizer, params)
+        optimizer = with_average(optimizer, config.ema_decay, [name for name in rates if rates[name].frozen])
     state = devices.place(initial_state(system, optimizer, params))
     step = make_train_step(
-        system,
+        OnFeatures(system) if config.cached_features else system,
         optimizer,
         mesh=devices.mesh,
         pairwise_block=config.pairwise_block or None,
         accumulate=config.accumulate,
         encode_micro_batches=config.encode_micro_batches,
     )
-    dataset = experiment.training_batches()
 
     def evaluated(state: Any) -> dict[str, float]:
         params = averaged_params(state.opt_state) if config.ema_decay else state.params
-        return evaluate_split(experiment, params, experiment.selection_split, mesh=devices.mesh).flat
+        encoded = given.evaluated or encode_split(experiment, params, experiment.selection_split, mesh=devices.mesh)
+        return score_split(experiment, params, encoded, mesh=devices.mesh).flat
 
     best, earlier = Best(), 0.0
     with contextlib.ExitStack() as stack:
@@ -74,6 +79,7 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
             best, earlier = Best(**metadata["best"]), metadata["seconds"]
             if metadata["data_fingerprint"] != experiment.dataset.fingerprint:
                 raise UserError(f"{workdir} was trained on other data; give another --workdir")
+        given = _input(experiment, state.params, devices)
         schedule = Schedule(total, plan.evaluate_every, config.early_stop)
         start = int(state.step)
         line = stack.enter_context(LiveLine(config.name, total, start, config.batch_size, shown=first))
@@ -89,7 +95,7 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
             return best, earlier
         log = stack.enter_context(EventLog(workdir / EVENTS if first else None, start))
         stream = stack.enter_context(
-            contextlib.closing(batches(dataset, start=start, stop=total, workers=config.data.workers))
+            contextlib.closing(batches(given.batches, start=start, stop=total, workers=given.workers))
         )
         key = jax.random.fold_in(jax.random.key(config.seed), 1)
         first_batch = devices.batch(next(stream))
@@ -120,3 +126,30 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
             ),
         )
     return end.best, earlier + time.monotonic() - started
+
+
+@dataclasses.dataclass(frozen=True)
+class _Input:
+    """What a stage reads.
+
+    Attributes:
+        batches: Training batches, by number.
+        workers: Processes that read them ahead.
+        evaluated: Features of the selection split, where they never change.
+    """
+
+    batches: grain.MapDataset
+    workers: int
+    evaluated: EncodedSplit | None = None
+
+
+def _input(experiment: Experiment, params: Any, devices: Devices) -> _Input:
+    """Open the training batches; features of a frozen CLIP are encoded first where they are not stored."""
+    config = experiment.config
+    if not config.cached_features:
+        return _Input(experiment.training_batches(), config.data.workers)
+    with ProgressBars() as progress:
+        stored = cached_split(experiment, params, "train", mesh=devices.mesh, progress=progress)
+        encoded = encode_split(experiment, params, experiment.selection_split, mesh=devices.mesh, progress=progress)
+    # Stored features are only copied, which threads do faster than processes hand them over.
+    return _Input(stored.training_batches(config.batch_size, config.seed), 0, encoded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -89,27 +89,38 @@ def encode_all(
     Raises:
         UserError: If no row is valid.
     """
-    parts: list[Any] = []
+    parts = list(encoded_batches(encode, batches, progress))
+    if not parts:
+        raise UserError("nothing to encode: the split has no examples")
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def encoded_batches(
+    encode: Callable[[dict[str, Any]], Features], batches: Iterable[Mapping[str, Any]], progress: Progress = no_progress
+) -> Iterator[Features]:
+    """Generate the features of each batch in host memory; arguments as of `encode_all`. Batches of padding are none."""
     rows = 0
 
-    def keep(features: Any, valid: Any) -> None:
+    def kept(features: Any, valid: Any) -> Any:
         nonlocal rows
         features = to_host(features)
         if valid is not None:
             real = to_host(valid).astype(bool)
             features = jax.tree.map(lambda leaf: leaf[real], features)
-        parts.append(features)
         rows += len(features.id)
         progress("encoding rows", rows, 0)
+        return features
 
     waiting: tuple[Any, Any] | None = None
     for batch in batches:
         ahead = encode({name: value for name, value in batch.items() if name != "valid"}), batch.get("valid")
         if waiting is not None:
-            keep(*waiting)
+            yield from _unless_empty(kept(*waiting))
         waiting = ahead
     if waiting is not None:
-        keep(*waiting)
-    if not rows:
-        raise UserError("nothing to encode: the split has no examples")
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        yield from _unless_empty(kept(*waiting))
+
+
+def _unless_empty(features: Any) -> Iterator[Any]:
+    if len(features.id):
+        yield features

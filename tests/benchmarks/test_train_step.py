@@ -15,7 +15,6 @@ import pytest
 from benchmarks import train_step, train_step_ours
 from benchmarks.random_features import moved
 from benchmarks.train_step_ours import (
-    GivenFeatures,
     Measured,
     StepSizes,
     measured_system,
@@ -26,6 +25,7 @@ from eaglenet_jax.config.moving_shapes import SMALLEST_CLIP, CLIP as TINY_CLIP
 from eaglenet_jax.draws import RecordedDraws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import whole
+from eaglenet_jax.system import OnFeatures
 from eaglenet_jax.training.optimizer import make_optimizer
 
 pytestmark = pytest.mark.long
@@ -141,10 +141,12 @@ def test_pytorchs_loss_and_gradient_are_ours(measured, energy, positions) -> Non
     params = {"head": moved(jax.tree.map(jnp.float32, start), 0.1)}
     batch, arrays = random_features(sizes, head.width), _recorded(head, 5, np.random.default_rng(0))
     draws = RecordedDraws(arrays=jax.tree.map(jnp.asarray, arrays))
-    ours = GivenFeatures(system)
+    ours = OnFeatures(system)
 
     def loss(params, batch):
-        value, parts, state = ours.head_loss(params, ours.encode(params, batch), head.initial_state(), draws, whole)
+        value, parts, state = ours.head_loss(
+            params, ours.encode(params, OnFeatures.batch(**batch)), head.initial_state(), draws, whole
+        )
         return value, (parts, state)
 
     batch = jax.tree.map(jnp.asarray, batch)

@@ -32,6 +32,8 @@ def test_an_old_name_is_refused_with_the_new_one(override, message):
         ("demo:tiny", "first_stage.epochs=3.0", r"config\.steps takes precedence"),
         ("demo", "data.prepared=somewhere data.seed=3", "rendered already"),
         ("demo", "data.splits.train=9 data.prepared=somewhere", "rendered already"),
+        ("demo", "cached_features=True optimizer.clip_lr=0.1", r"config\.cached_features freezes the CLIP"),
+        ("demo", "cached_features=True optimizer.clip_storage=float16", r"config\.cached_features freezes the CLIP"),
         ("demo:crosstvr", "head.tokens.width=32", r"give --config\.head\.tokens\.source"),
         ("demo:clip4clip", "head.temporal_layers=2", "use the system seqtransf"),
         ("demo", "head.eam_weight=0.0 head.sampler.steps=3", "no energy is trained"),

@@ -44,6 +44,7 @@ COMMON = {
     "max_frames": (3, "system"),
     "queries": ("all", "evaluation"),
     "selection": ("test", "chosen"),
+    "cached_features": (True, "refused: freezes the CLIP, which would stay random"),
     "init_from": ("openai/clip", "stage"),
     "preset": ("released", "system"),
     "system": ("xpool", "system"),

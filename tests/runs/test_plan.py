@@ -57,6 +57,9 @@ WRONG = {
     "distributed.processes=2": r"config\.distributed\.processes is read with --config\.distributed\.cluster=explicit",
     "evaluation.memory_budget=0": "memory_budget is 0",
     "ema_decay=1.0": "ema_decay is 1",
+    "cached_features=True encode_micro_batches=2": "encode_micro_batches is about the encoders' memory",
+    "cached_features=True optimizer.freeze=clip/visual/.*": r"config\.optimizer\.groups: 'clip/visual/\.\*' decides no",
+    "first_stage.cached_features=True": r"config\.first_stage\.cached_features freezes the CLIP, which would stay",
     "accumulate=3": "batch_size 8 is no multiple of config.accumulate 3",
 }
 OF_OTHER_SYSTEMS = {

@@ -39,3 +39,16 @@ def test_average_starts_as_a_copy_that_survives_donation() -> None:
     params = {"w": jnp.ones(3)}
     state = with_average(optax.sgd(1.0), 0.9).init(params)
     assert state.average["w"].unsafe_buffer_pointer() != params["w"].unsafe_buffer_pointer()
+
+
+def test_the_average_of_a_frozen_parameter_is_the_parameter() -> None:
+    """Bit for bit: what was computed from it once stays true."""
+    params = {"clip": {"w": jnp.asarray([0.1, 0.7, 1e-8])}, "head": {"w": jnp.ones(3)}}
+    averaging = with_average(optax.sgd(1.0), 0.8, frozen=["clip/w"])
+    state = averaging.init(params)
+    for _ in range(5):
+        gradients = {"clip": {"w": jnp.zeros(3)}, "head": {"w": jnp.ones(3)}}
+        updates, state = averaging.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_array_equal(averaged_params(state)["clip"]["w"], params["clip"]["w"])
+    assert np.abs(averaged_params(state)["head"]["w"] - params["head"]["w"]).min() > 0.1

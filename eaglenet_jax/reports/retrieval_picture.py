@@ -97,7 +97,8 @@ def query_results(
         ranks = {video: place + 1 for place, video in enumerate(best_in_order(row, others + 1))}
         shown = [right, *(video for video in ranks if video != right)][: others + 1]
         ranks[right] = 1 + int(np.count_nonzero(row > row[right]) + np.count_nonzero(row[:right] == row[right]))
-        weights: Sequence[np.ndarray | None] = clips.weights_of(int(text), shown) or [None for _ in shown]
+        given = clips.weights_of(int(text), shown)
+        weights: Sequence[np.ndarray | None] = [None] * len(shown) if given is None else given
         own, *rest = (
             FoundVideo(clips.frames_of(video), float(row[video]), ranks[video], of_frames)
             for video, of_frames in zip(shown, weights, strict=True)

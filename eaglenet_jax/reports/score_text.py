@@ -49,7 +49,7 @@ def results_table(
     return "\n".join(line.rstrip() for line in lines)
 
 
-def shows_pointing(rows: Sequence[tuple[str, Metrics]]) -> bool:
+def shows_pointing(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
     """Return whether a row other than chance has a pointing accuracy."""
     return any(POINTING in metrics.get("t2v", {}) for name, metrics in rows if name != "chance")
 

@@ -41,7 +41,7 @@ class Captions:
     texts: tuple[str, ...]
     text_video: np.ndarray
     extra: Mapping[str, Any] = field(default_factory=dict)
-    intervals: np.ndarray = None  # type: ignore[assignment]
+    intervals: Any = None
 
     def __post_init__(self) -> None:
         if self.intervals is None:

@@ -74,13 +74,21 @@ class TMass(Head):
         return PreparedVideo(video.id, video.frames, mask, self.pooling.prepare(video.frames, mask))
 
     def score(self, text: PreparedText, video: PreparedVideo, draws: Draws, aux: bool = False) -> PairScores:
-        """Compute the best cosine of S stochastic texts of each pair with v(t, F). In aux: "pooled" [Bt, Bv, d]."""
+        """Compute the best cosine of S stochastic texts of each pair with v(t, F).
+
+        Returns:
+            Similarities [Bt, Bv]; in aux "pooled" [Bt, Bv, d], "frame_weights" [Bt, Bv, M].
+        """
         query = text.pooled[:, None]
         pooled = self.pooling(query, video.pooling, draws, (text.id[:, None], video.id[None]))
         radius = self.radius(frame_similarities(text.pooled, video.frames, video.mask))
         noise = draws.normal("samples", draws.pair_ids(text.id, video.id), (self.samples, self.width))
         similarity = jnp.einsum("tvsd,tvd->tvs", unit(candidates(query, radius, noise)), unit(pooled))
-        return PairScores(jnp.max(similarity, axis=-1), {"pooled": pooled} if aux else {})
+        best = jnp.max(similarity, axis=-1)
+        if not aux:
+            return PairScores(best)
+        weights = jnp.mean(self.pooling.attention(query, video.pooling), axis=2)
+        return PairScores(best, {"pooled": pooled, "frame_weights": weights})
 
     def score_training(
         self, text: tuple[PreparedText, Array], video: PreparedVideo, draws: Draws

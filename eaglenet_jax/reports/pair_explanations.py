@@ -18,11 +18,15 @@ Explain = Callable[[int, Sequence[int]], Sequence["PairExplanation"]]
 
 @dataclass(frozen=True)
 class WeightedFrame:
-    """A frame as a data URI with its weight, and that weight as a share of the video's largest."""
+    """A frame as a data URI with its weight, and that weight as a share of the video's largest.
+
+    described: whether the text is known to describe this part of the video.
+    """
 
     picture: str
     weight: float
     share: float
+    described: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ def explainer(
     videos: VideoFeatures,
     draws: Draws,
     frames_of: Callable[[int], np.ndarray],
+    described: Callable[[int, int], np.ndarray | None] = lambda text, video: None,
 ) -> Explain | None:
     """Make the function that explains pairs of a split by `Head.explain`.
 
@@ -51,6 +56,8 @@ def explainer(
         videos: Features [Nv, ...].
         draws: Of the evaluation, so that the candidates are those that were scored.
         frames_of: frames_of(v) → real frames of a video, [M, H, W, 3], in the order of its features.
+        described: described(text, video) → which of these frames the text is known to describe, [M] bool; None where
+            that is not known, as everywhere by default.
 
     Returns:
         explain(text, videos) → a `PairExplanation` of each of these pairs; None for a head that explains nothing.
@@ -70,7 +77,12 @@ def explainer(
     def explain(text: int, chosen: Sequence[int]) -> Sequence[PairExplanation]:
         # One video at a time: a single compilation, whatever the number of videos.
         return [
-            _pair(jax.device_get(explained(rows(texts, [text]), rows(videos, [video]))), videos, video, frames_of)
+            _pair(
+                jax.device_get(explained(rows(texts, [text]), rows(videos, [video]))),
+                np.asarray(videos.mask[video]),
+                frames_of(video),
+                described(text, video),
+            )
             for video in chosen
         ]
 
@@ -78,14 +90,15 @@ def explainer(
 
 
 def _pair(
-    aux: Mapping[str, np.ndarray], videos: VideoFeatures, video: int, frames_of: Callable[[int], np.ndarray]
+    aux: Mapping[str, np.ndarray], mask: np.ndarray, pictures: np.ndarray, described: np.ndarray | None
 ) -> PairExplanation:
     frames: list[WeightedFrame] = []
     if "frame_weights" in aux:
-        weights = np.asarray(aux["frame_weights"][0, 0], float)[np.asarray(videos.mask[video])]
+        weights = np.asarray(aux["frame_weights"][0, 0], float)[mask]
+        inside = np.zeros(len(weights), bool) if described is None else described
         frames = [
-            WeightedFrame(data_uri(frame), weight, share)
-            for frame, (weight, share) in zip(frames_of(video), _shares(weights), strict=True)
+            WeightedFrame(data_uri(frame), weight, share, bool(here))
+            for frame, (weight, share), here in zip(pictures, _shares(weights), inside, strict=True)
         ]
     candidates = _shares(np.asarray(aux["candidate_weights"][0, 0], float)) if "candidate_weights" in aux else []
     return PairExplanation(frames, candidates, float(aux["energy"][0, 0]) if "energy" in aux else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,27 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.stage_results import Selection, StageResult
 
 COLUMNS = (("t2v", "R@1"), ("t2v", "R@5"), ("t2v", "R@10"), ("t2v", "MnR"), ("v2t", "R@1"), ("", "Rsum"))
+POINTING = ("t2v", "pointing")  # a further column, where a system has it
 LOWER_IS_BETTER = ("MdR", "MnR")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A metric of a row. mean, deviation: of its runs, None for a single run. claimed: by a paper, as printed there."""
+    """A metric of a row.
 
-    mean: float
+    mean: of its runs; None where a system does not have it. deviation: None for a single run. claimed: by a paper, as
+    printed there.
+    """
+
+    mean: float | None
     deviation: float | None
     claimed: str
     best: bool
     digits: int
 
     def __str__(self) -> str:
+        if self.mean is None:
+            return "–"
         mean = f"{self.mean:.{self.digits}f}"
         return mean if self.deviation is None else f"{mean} ± {self.deviation:.{self.digits}f}"
 
@@ -44,10 +51,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table of systems. columns: titles of the metrics. rows: systems in the order given."""
+    """A table of systems.
+
+    columns: titles of the metrics. rows: systems in the order given. pointing_chance: the share of frames in the parts
+    that captions describe, in percent, where a system's pointing accuracy is shown.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Row]
+    pointing_chance: float | None = None
 
     @property
     def sources(self) -> list[str]:
@@ -66,29 +78,37 @@ def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Co
         The table. Its first rows are CLIP before training, one for each CLIP that the runs started from. The best mean
         of every column is marked where there are several rows.
     """
-    means = [[_mean(results, split, *column) for column in COLUMNS] for _, results in rows]
-    found = _zero_shot_rows([result for _, results in rows for result in results], split)
+    every = [result for _, results in rows for result in results]
+    columns = (*COLUMNS, POINTING) if _values(every, split, *POINTING) else COLUMNS
+    means = [[_mean(results, split, *column) for column in columns] for _, results in rows]
+    found = _zero_shot_rows(every, split, len(columns))
     for (label, results), values in zip(rows, means, strict=True):
         claim = results[0].claimed if _claim_applies(results[0], split) else {}
         cells = [
             Cell(
                 value,
-                statistics.stdev(_values(results, split, side, name)) if len(results) > 1 else None,
+                _deviation(_values(results, split, side, name)),
                 f"{_metric(claim, side, name):g}" if _metric(claim, side, name) is not None else "",
-                len(rows) > 1 and value == _best(name)(row[column] for row in means),
+                value is not None and len(rows) > 1 and value == _best(name)(_known(row[column] for row in means)),
                 _digits(name),
             )
-            for column, (value, (side, name)) in enumerate(zip(values, COLUMNS, strict=True))
+            for column, (value, (side, name)) in enumerate(zip(values, columns, strict=True))
         ]
         seconds = statistics.mean(result.seconds for result in results)
         on_test = any(result.selection is Selection.TEST for result in results)
         label = f"{label} (chosen on test)" if on_test else label
         found.append(Row(label, cells, len(results), seconds, claim.get("source", "")))
-    return Comparison([f"{side} {name}".strip() for side, name in COLUMNS], found)
+    by_chance = _values(every, split, "t2v", "pointing_chance") if columns != COLUMNS else []
+    return Comparison(
+        [f"{side} {name}".strip() for side, name in columns], found, statistics.mean(by_chance) if by_chance else None
+    )
 
 
-def _zero_shot_rows(results: Sequence[StageResult], split: str) -> list[Row]:
-    """One row for each name; a CLIP that several runs started from counts once, random ones have their deviation."""
+def _zero_shot_rows(results: Sequence[StageResult], split: str, width: int) -> list[Row]:
+    """One row for each name; a CLIP that several runs started from counts once, random ones have their deviation.
+
+    width: number of cells; those after COLUMNS are empty.
+    """
     by_name: dict[str, dict[str, list[float]]] = {}
     for before in (result.zero_shot for result in results if split in result.zero_shot):
         values = [_metric(before[split], side, name) for side, name in COLUMNS]
@@ -101,13 +121,14 @@ def _zero_shot_rows(results: Sequence[StageResult], split: str) -> list[Row]:
         cells = [
             Cell(
                 statistics.mean(column),
-                statistics.stdev(column) if len(column) > 1 else None,
+                _deviation(column),
                 "",
                 False,
                 _digits(metric),
             )
             for column, (_, metric) in zip(columns, COLUMNS, strict=True)
         ]
+        cells += [Cell(None, None, "", False, 1)] * (width - len(cells))
         rows.append(Row(name, cells, len(distinct), 0.0, ""))
     return rows
 
@@ -186,7 +207,13 @@ def _seconds(row: Row) -> str:
 
 
 def _below(comparison: Comparison) -> list[str]:
-    return [f"In brackets: claimed by {'; '.join(comparison.sources)}."] if comparison.sources else []
+    lines = [f"In brackets: claimed by {'; '.join(comparison.sources)}."] if comparison.sources else []
+    if comparison.pointing_chance is not None:
+        lines.append(
+            "Pointing: percentage of the frame weight on the part of the right video that the caption describes; by"
+            f" chance {comparison.pointing_chance:.1f}."
+        )
+    return lines
 
 
 def _values(results: Sequence[StageResult], split: str, side: str, name: str) -> list[float]:
@@ -194,8 +221,17 @@ def _values(results: Sequence[StageResult], split: str, side: str, name: str) ->
     return [value for value in values if value is not None]
 
 
-def _mean(results: Sequence[StageResult], split: str, side: str, name: str) -> float:
-    return statistics.mean(_values(results, split, side, name))
+def _mean(results: Sequence[StageResult], split: str, side: str, name: str) -> float | None:
+    values = _values(results, split, side, name)
+    return statistics.mean(values) if values else None
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _known(values: Iterable[float | None]) -> Iterator[float]:
+    return (value for value in values if value is not None)
 
 
 def _metric(metrics: Mapping[str, Any], side: str, name: str) -> float | None:

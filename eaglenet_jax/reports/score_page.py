@@ -26,7 +26,7 @@ from eaglenet_jax.reports.notable_queries import (
     rank_name,
     spread,
 )
-from eaglenet_jax.reports.score_text import ARROWS, extra_rows, temperature_lines
+from eaglenet_jax.reports.score_text import ARROWS, POINTING, extra_rows, shows_pointing, temperature_lines
 from eaglenet_jax.reports.template import render
 
 COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
@@ -104,6 +104,8 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
             [(gallery.captions[row], rank_name(before[row]), rank_name(ranks[row])) for row in rows]
             for rows in moved_most(ranks, before, MOVED)
         ]
+    rows = _named_rows(summary, context)
+    columns = {"t2v": (*COLUMNS, *((POINTING,) if shows_pointing(rows) else ())), "v2t": COLUMNS}
     twice = duplicates(gallery.captions, text_video, ranks, gallery.videos) if gallery.captioned else []
     return render(
         "score_page.html",
@@ -111,8 +113,9 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         summary=summary,
         arrows=ARROWS,
         temperatures=temperature_lines(summary),
-        columns=COLUMNS,
-        rows=_rows(summary, context),
+        columns=columns,
+        rows=[_row(summary, columns, *row) for row in rows],
+        pointing_captions=summary["metrics"]["t2v"].get("pointing_captions", 0) if POINTING in columns["t2v"] else 0,
         charts=[_charts(side, arrow, runs, ties) for side, arrow in ARROWS.items()],
         names=[name for name, _ in runs],
         moved=moved,
@@ -135,28 +138,32 @@ def scores_hash(scores: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _rows(summary: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
-    rows = [("chance", summary["chance"], ""), *((name, metrics, "") for name, metrics in context.before)]
+def _named_rows(summary: Mapping[str, Any], context: Context) -> list[tuple[str, Mapping[str, Any]]]:
+    """(name, metrics) of the rows of the table; those of the scores themselves are `summary["metrics"]`."""
+    rows = [("chance", summary["chance"]), *context.before]
     if "baseline" in summary:
-        rows.append((summary["baseline"]["name"], summary["baseline"]["metrics"], ""))
-    rows.append((summary["name"], summary["metrics"], "own"))
-    rows += [(name, metrics, "") for name, metrics in (*context.after, *extra_rows(summary))]
-    return [
-        {
-            "name": name,
-            "own": kind == "own",
-            "cells": {
-                side: [_number(metrics.get(side, {}).get(column), column) for column in COLUMNS] for side in ARROWS
-            },
-            "rsum": _number(metrics.get("Rsum"), "Rsum"),
-            "intervals": {
-                side: [_interval(summary["intervals"][side][column], column) for column in COLUMNS] for side in ARROWS
-            }
-            if kind == "own"
-            else None,
+        rows.append((summary["baseline"]["name"], summary["baseline"]["metrics"]))
+    return [*rows, (summary["name"], summary["metrics"]), *context.after, *extra_rows(summary)]
+
+
+def _row(
+    summary: Mapping[str, Any], columns: Mapping[str, Sequence[str]], name: str, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    own = metrics is summary["metrics"]
+    return {
+        "name": name,
+        "own": own,
+        "cells": {
+            side: [_number(metrics.get(side, {}).get(column), column) for column in columns[side]] for side in ARROWS
+        },
+        "rsum": _number(metrics.get("Rsum"), "Rsum"),
+        "intervals": {
+            side: [_interval(summary["intervals"][side].get(column), column) for column in columns[side]]
+            for side in ARROWS
         }
-        for name, metrics, kind in rows
-    ]
+        if own
+        else None,
+    }
 
 
 def _number(value: float | None, column: str) -> str:
@@ -165,7 +172,9 @@ def _number(value: float | None, column: str) -> str:
     return f"{value:.2f}" if column == "MnR" and value < 100 else f"{value:.1f}"
 
 
-def _interval(interval: Sequence[float], column: str) -> str:
+def _interval(interval: Sequence[float] | None, column: str) -> str:
+    if interval is None:
+        return ""
     return f"{_number(interval[0], column)} – {_number(interval[1], column)}"
 
 

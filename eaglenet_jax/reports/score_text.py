@@ -13,6 +13,8 @@ from eaglenet_jax.metrics.ranks import Metrics, chance_metrics
 ARROWS = {"t2v": "text → video", "v2t": "video → text"}
 COLUMNS = {"R@1": 6, "R@5": 6, "R@10": 6, "MdR": 7, "MnR": 7}  # and their widths
 NAME_WIDTH = 22  # a line then has 95 characters
+POINTING = "pointing"  # a further column of text → video, where a row has it
+POINTING_WIDTH = 10
 
 
 def results_table(
@@ -26,22 +28,30 @@ def results_table(
         text_video: [Nt], the video of each text, for that row. None: the diagonal.
 
     Returns:
-        Lines of at most 95 characters.
+        Lines of at most 95 characters; of 105, with a column for the pointing accuracy, where a system has one.
     """
     if shape is not None:
         rows = [("chance", chance_metrics(shape, text_video)), *rows]
     width = sum(COLUMNS.values())
     titles = _cells({column: column for column in COLUMNS})
+    further = POINTING_WIDTH if shows_pointing(rows) else 0
     lines = [
-        f"{'':{NAME_WIDTH}}{'text → video':^{width}}  {'video → text':^{width}}",
-        f"{'':{NAME_WIDTH}}{titles}  {titles}{'Rsum':>7}",
+        f"{'':{NAME_WIDTH}}{'text → video':^{width + further}}  {'video → text':^{width}}",
+        f"{'':{NAME_WIDTH}}{titles}{POINTING if further else '':>{further}}  {titles}{'Rsum':>7}",
     ]
     lines.append("─" * len(lines[1]))
     for name, metrics in rows:
         *above, last = textwrap.wrap(name, NAME_WIDTH - 1, subsequent_indent="  ") or [""]
         t2v, v2t = (_cells({c: _short(metrics.get(side, {}).get(c), c) for c in COLUMNS}) for side in ("t2v", "v2t"))
-        lines += [*above, f"{last:{NAME_WIDTH}}{t2v}  {v2t}{_short(metrics.get('Rsum'), 'Rsum'):>7}"]
+        pointing = _short(metrics.get("t2v", {}).get(POINTING), POINTING) if further else ""
+        rsum = _short(metrics.get("Rsum"), "Rsum")
+        lines += [*above, f"{last:{NAME_WIDTH}}{t2v}{pointing:>{further}}  {v2t}{rsum:>7}"]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def shows_pointing(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
+    """Return whether a row other than chance has a pointing accuracy."""
+    return any(POINTING in metrics.get("t2v", {}) for name, metrics in rows if name != "chance")
 
 
 def format_report(summary: Mapping[str, Any]) -> str:

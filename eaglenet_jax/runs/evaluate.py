@@ -17,6 +17,7 @@ from eaglenet_jax.config.checking import check_config
 from eaglenet_jax.config.loading import config_hash
 from eaglenet_jax.data.pipeline import text_batches
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.pointing import with_pointing_chance
 from eaglenet_jax.metrics.ranks import RetrievalScores, chance_metrics
 from eaglenet_jax.metrics.saved_scores import SavedScores, save_scores
 from eaglenet_jax.progress import Progress, labelled, no_progress
@@ -42,7 +43,7 @@ from eaglenet_jax.scoring.leak import check_leak, leak_report, rows_of_gallery
 from eaglenet_jax.training.checkpoints import package_versions
 from eaglenet_jax.training.sharding import Devices
 
-NOISE_METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
+NOISE_METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR", "pointing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +234,11 @@ def noise_spread(first: Evaluation, others: Iterable[Evaluation]) -> dict[str, A
 
     def over(function: Callable[[list[float]], float]) -> dict[str, Any]:
         sides = {
-            side: {name: function([each[side][name] for each in metrics]) for name in NOISE_METRICS}
+            side: {
+                name: function([each[side][name] for each in metrics])
+                for name in NOISE_METRICS
+                if name in first.metrics[side]
+            }
             for side in ("t2v", "v2t")
         }
         return {**sides, "Rsum": function([each["Rsum"] for each in metrics])}
@@ -255,7 +260,9 @@ def stage_result(
         missing={split: list(evaluation.missing) for split, evaluation in evaluations.items()},
         gallery={split: list(evaluation.scores.shape) for split, evaluation in evaluations.items()},
         chance={
-            split: chance_metrics(evaluation.scores.shape, evaluation.encoded.text_video)
+            split: with_pointing_chance(
+                chance_metrics(evaluation.scores.shape, evaluation.encoded.text_video), evaluation.metrics
+            )
             for split, evaluation in evaluations.items()
         },
         best_step=loaded.step,

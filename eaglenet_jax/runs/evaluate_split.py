@@ -12,13 +12,15 @@ import numpy as np
 from eaglenet_jax.data.pipeline import text_batches, video_batches
 from eaglenet_jax.data.prepared_dataset import Captions, PreparedSplit
 from eaglenet_jax.draws import Draws
-from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
+from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
+from eaglenet_jax.metrics.pointing import frames_inside, pointing_metrics
 from eaglenet_jax.metrics.ranks import place, placement_metrics, with_misses
 from eaglenet_jax.progress import Progress, labelled, no_progress
 from eaglenet_jax.runs.cached_features import cached_split
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video
+from eaglenet_jax.scoring.frame_weights import frame_weights
 from eaglenet_jax.scoring.gallery import ScoringOptions
 from eaglenet_jax.scoring.host import to_all_devices
 from eaglenet_jax.training.sharding import Devices
@@ -40,6 +42,21 @@ class EncodedSplit:
         real = frames[mask]
         return real[_random_order(self.videos.id[video], len(real))] if self.shuffled else real
 
+    def frame_times(self, video: int) -> np.ndarray:
+        """Get the times in seconds of a video's frames [M], in the order in which they were encoded; NaN at padding."""
+        times = self.split.frame_times(video, self.videos.mask.shape[1])
+        if self.shuffled:
+            times = times[_random_order(self.videos.id[video], len(times))]
+        return np.pad(times, (0, self.videos.mask.shape[1] - len(times)), constant_values=np.nan)
+
+    def described(self, text: int, video: int) -> np.ndarray | None:
+        """Find the real frames [m] bool of a video that a text describes; None for another video or where not known."""
+        interval = self.captions.intervals[text]
+        if video != self.text_video[text] or not np.isfinite(interval).all():
+            return None
+        times = self.frame_times(video)
+        return frames_inside(times[None], interval[None])[0][np.isfinite(times)]
+
     @property
     def text_video(self) -> np.ndarray:
         """[Nt], the video of each text."""
@@ -51,8 +68,8 @@ class Evaluation:
     """Scores and metrics of a split.
 
     scores, v2t_scores: [Nt, Nv]; one matrix unless the system reranks, which depends on the direction. metrics:
-    {"t2v": …, "v2t": …, "Rsum": …} in percent. missing: queries without a video, both ways, that are counted as misses
-    in them.
+    {"t2v": …, "v2t": …, "Rsum": …} in percent, with those of `pointing_metrics` in "t2v". missing: queries without a
+    video, both ways, that are counted as misses in them.
     """
 
     encoded: EncodedSplit
@@ -141,13 +158,13 @@ def score_split(
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Score and measure encoded queries and videos. seed: of the noise, instead of the config's."""
-    config = experiment.config
+    config, draws = experiment.config, evaluation_draws(experiment, seed)
     scores = score_both_ways(
         experiment.system.head,
         params["head"],
         encoded.texts,
         encoded.videos,
-        draws=evaluation_draws(experiment, seed),
+        draws=draws,
         options=ScoringOptions(
             memory_budget=config.evaluation.memory_budget,
             mesh=mesh,
@@ -158,7 +175,22 @@ def score_split(
     if config.evaluation.count_missing:
         missing = experiment.dataset.left_out(encoded.split.name, config.queries)
     placement = with_misses(place(scores.t2v, encoded.text_video, v2t_scores=scores.v2t), *missing)
-    return Evaluation(encoded, *scores, placement_metrics(placement, config.evaluation.ties), missing)
+    metrics = placement_metrics(placement, config.evaluation.ties)
+    placed = params["head"], draws
+    placed = placed if mesh is None else to_all_devices(placed, mesh)
+    metrics["t2v"] |= _pointing(experiment.system.head, *placed, encoded)
+    return Evaluation(encoded, *scores, metrics, missing)
+
+
+def _pointing(head: Head, head_params: Any, draws: Draws, encoded: EncodedSplit) -> dict[str, Any]:
+    """Measure what the head looks at in the right videos, see `pointing_metrics`; empty without intervals."""
+    texts = np.flatnonzero(np.isfinite(encoded.captions.intervals).all(axis=1))
+    if not len(texts):
+        return {}
+    videos = encoded.text_video[texts]
+    weights = frame_weights(head, head_params, encoded.texts, encoded.videos, (texts, videos), draws=draws)
+    times = np.stack([encoded.frame_times(video) for video in videos])
+    return pointing_metrics(weights, times, encoded.captions.intervals[texts])
 
 
 def _shuffled(batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

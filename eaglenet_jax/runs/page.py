@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.pointing import with_pointing_chance
 from eaglenet_jax.metrics.ranks import RetrievalScores
 from eaglenet_jax.metrics.saved_scores import load_scores
 from eaglenet_jax.metrics.score_files import read_scores
@@ -17,13 +18,15 @@ from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreRep
 from eaglenet_jax.progress import Progress, no_progress
 from eaglenet_jax.reports.notable_queries import Gallery
 from eaglenet_jax.reports.pair_explanations import explainer
-from eaglenet_jax.reports.retrieval_picture import draw_retrieval, query_results
+from eaglenet_jax.reports.retrieval_drawing import draw_retrieval
+from eaglenet_jax.reports.retrieval_picture import Clips, query_results
 from eaglenet_jax.reports.score_page import Context, write_score_page
 from eaglenet_jax.reports.stage_results import Selection, StageResult, chosen_on, noise_rows, result_rows
 from eaglenet_jax.runs.evaluate import EvaluatedStage, EvaluationOptions, evaluate_run, query_bank, validation_scores
-from eaglenet_jax.runs.evaluate_split import Evaluation, evaluation_draws
+from eaglenet_jax.runs.evaluate_split import evaluation_draws
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.saved_config import has_config
+from eaglenet_jax.scoring.frame_weights import frame_weights
 
 
 def measure_stage(
@@ -43,7 +46,7 @@ def measure_stage(
     validation = None
     if "dual_softmax" in options.postprocess and options.temperature is None:
         validation = validation_scores(stage, progress)
-    return measure_scores(
+    report = measure_scores(
         RetrievalScores(evaluation.scores, evaluation.encoded.text_video, evaluation.v2t_scores),
         name=stage_name(stage.result),
         missing=evaluation.missing,
@@ -53,6 +56,11 @@ def measure_stage(
         # Under "released" a query counts as often as it ties, for which there are no intervals.
         options=dataclasses.replace(options, ties="mean" if settings.ties == "released" else settings.ties),
     )
+    # Scores alone do not say where a head looks.
+    pointing = {name: value for name, value in evaluation.metrics["t2v"].items() if name.startswith("pointing")}
+    report.summary["metrics"]["t2v"] |= pointing
+    report.summary["chance"] = with_pointing_chance(report.summary["chance"], evaluation.metrics)
+    return report
 
 
 def stage_name(result: StageResult) -> str:
@@ -119,20 +127,40 @@ def _gallery(stage: EvaluatedStage) -> Gallery:
         encoded.videos,
         evaluation_draws(experiment),
         frames_of,
+        encoded.described,
     )
     return Gallery(encoded.captions.texts, encoded.split.video_ids, frames_of, explain)
 
 
-def draw_strips(file: Path, evaluation: Evaluation, config: Any) -> None:
-    """Draw retrieval.png: for a dozen queries spread over the split, the five best videos as strips of frames."""
-    encoded = evaluation.encoded
-    queries = query_results(
-        evaluation.scores,
-        encoded.captions.texts,
-        lambda video: encoded.frames_of(video, config.max_frames),
-        text_video=encoded.text_video,
+def draw_strips(file: Path, stage: EvaluatedStage) -> None:
+    """Draw retrieval.png: for some queries spread over the split, their own video and the best others as strips."""
+    experiment, encoded = stage.experiment, stage.evaluation.encoded
+    head, params, draws = experiment.system.head, stage.params["head"], evaluation_draws(experiment)
+
+    def weights_of(text: int, videos: Sequence[int]) -> list[np.ndarray] | None:
+        pairs = np.full(len(videos), text), np.asarray(videos)
+        weights = frame_weights(head, params, encoded.texts, encoded.videos, pairs, draws=draws)
+        if weights is None:
+            return None
+        return [row[encoded.videos.mask[video]] for row, video in zip(weights, videos, strict=True)]
+
+    clips = Clips(
+        lambda video: encoded.frames_of(video, experiment.config.max_frames),
+        weights_of,
+        lambda text: encoded.described(text, int(encoded.text_video[text])),
     )
-    draw_retrieval(file, queries, title=f"{config.name}: text-to-video retrieval, {encoded.split.name} split")
+    queries = query_results(stage.evaluation.scores, encoded.captions.texts, clips, text_video=encoded.text_video)
+    metrics = stage.evaluation.metrics["t2v"]
+    texts, videos = stage.evaluation.scores.shape
+    facts = f"R@1 is {metrics['R@1']:.1f} % over {texts:,} sentences and {videos:,} clips."
+    if "pointing" in metrics:
+        facts += (
+            f" {metrics['pointing']:.0f} % of the frame weight is on the part described"
+            f" ({metrics['pointing_chance']:.0f} % by chance)."
+        )
+    draw_retrieval(
+        file, queries, f"{stage_name(stage.result)}: a sentence finds its clip, {encoded.split.name} split", facts
+    )
 
 
 def run_notes(result: StageResult, split: str, stage: EvaluatedStage) -> list[str]:

@@ -178,7 +178,7 @@ def _finish(
         write_result(result, workdir)
         stage = EvaluatedStage(result, experiment, loaded.params, evaluations[splits[-1]])
         try:
-            draw_strips(workdir / PICTURE_FILE, stage.evaluation, experiment.config)
+            draw_strips(workdir / PICTURE_FILE, stage)
             write_run_page(workdir / REPORT_FILE, [*earlier, result], stage, measure_stage(stage))
         except Exception as error:  # a picture that fails must not fail a finished training
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -321,6 +321,7 @@ class _Both(NamedTuple):
 @dataclasses.dataclass
 class _Captions:
     text_video: np.ndarray = dataclasses.field(default_factory=lambda: np.arange(3))
+    intervals: np.ndarray = dataclasses.field(default_factory=lambda: np.full((3, 2), np.nan))
 
     def __len__(self) -> int:
         return 3

@@ -40,6 +40,21 @@ def test_the_table_has_mean_and_deviation_over_seeds():
     assert markdown[2].count("**1.50 ± 0.00**") == 1 and markdown[3].count("**1.50**") == 1
 
 
+def test_pointing_accuracy_is_a_column_where_a_system_has_one():
+    def pointing(result: StageResult, **more: float) -> StageResult:
+        test = result.metrics["test"]
+        return dataclasses.replace(result, metrics={"test": {**test, "t2v": {**test["t2v"], **more}}})
+
+    xpool = [pointing(_result(recall), pointing=recall + 50, pointing_chance=33.3) for recall in (10.0, 14.0)]
+    rows = [("xpool", xpool), ("mean", [pointing(_result(20.0), pointing_chance=33.3)])]
+    comparison = compare(rows, "test")
+    text = comparison_text(comparison).splitlines()
+    assert "t2v pointing" in text[0] and "62.0 ± 2.8" in text[2] and text[3].split()[-3:] == ["–", "1", "10"]
+    assert text[-1].startswith("Pointing: ") and text[-1].endswith("by chance 33.3.")
+    assert comparison.rows[0].cells[-1].best and not comparison.rows[1].cells[-1].best
+    assert "pointing" not in comparison_text(compare([("mean", rows[1][1])], "test")).casefold()
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_every_row_of_every_table_is_a_config_and_they_differ(table):
     rows = sweeping.expand([f"{table}:demo"])

@@ -98,6 +98,7 @@ TOKEN_SCORES = (
     ),
     rule("visual_token_selector.score_predictor.out_conv.2.weight", "head/selector/score/kernel", LINEAR),
 )
+TS2NET_FRAMES, TS2NET_TOKENS = 12, 4  # frames of its scripts, and tokens of a frame: the class token and 3 patches
 TS2NET_UNUSED = ("text_token_selector.*", "visual_prompt_encoder.*")
 
 FRAME_POSITIONS = rule("frame_pe", "head/frame_positions")
@@ -136,8 +137,15 @@ def clip4clip_settings(tensors: Tensors) -> dict[str, object]:
 
 
 def ts2net_settings(tensors: Tensors) -> dict[str, object]:
-    """Infer the config of a TS2-Net checkpoint from its names. How many patches are selected leaves no trace in it."""
-    return {"head": {"temporal_layers": count_blocks(tensors, "transformerClip.resblocks.")}}
+    """Infer the config of a TS2-Net checkpoint: the head's options, and "max_frames" if it has few positions.
+
+    How many patches are selected leaves no trace in a checkpoint; the program's number is assumed.
+    """
+    settings: dict[str, object] = {"head": {"temporal_layers": count_blocks(tensors, "transformerClip.resblocks.")}}
+    positions = tensors.get("frame_position_embeddings.weight")
+    if positions is not None and len(positions) < TS2NET_FRAMES * TS2NET_TOKENS:
+        settings["max_frames"] = len(positions) // TS2NET_TOKENS
+    return settings
 
 
 def tmass_settings(tensors: Tensors) -> dict[str, object]:

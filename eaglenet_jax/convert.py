@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eaglenet_jax.command import Parser, run_command
 
-SOURCES = ("openai", "hf", "open_clip", "eaglenet", "clip4clip", "xpool", "tmass")
+SOURCES = ("openai", "hf", "open_clip", "eaglenet", "clip4clip", "ts2net", "xpool", "tmass")
 
 DESCRIPTION = """\
 Convert a checkpoint into a work directory, which `eaglenet_jax.evaluate --workdir` and `--config.init_from` of
@@ -20,7 +20,7 @@ Convert a checkpoint into a work directory, which `eaglenet_jax.evaluate --workd
   openai        OpenAI's CLIP, .pt (TorchScript archive or state dict)
   hf            Hugging Face's CLIP, a folder or a hub name
   open_clip     open_clip's safetensors, with open_clip_config.json next to them
-  eaglenet, clip4clip, xpool, tmass
+  eaglenet, clip4clip, ts2net, xpool, tmass
                 the released program's pytorch_model.bin or .pth
 """
 

@@ -15,6 +15,7 @@ HEADS = {
     "clip4clip": "eaglenet_jax.heads.clip4clip:Clip4Clip",
     "xpool": "eaglenet_jax.heads.xpool:XPool",
     "tmass": "eaglenet_jax.heads.tmass:TMass",
+    "ts2net": "eaglenet_jax.heads.ts2net:Ts2Net",
     "eaglenet": "eaglenet_jax.heads.eaglenet:EagleNet",
     "shenet": "eaglenet_jax.heads.shenet:SheNet",
     "crosstvr": "eaglenet_jax.heads.crosstvr:CrossTvr",

@@ -24,9 +24,9 @@ def exact_gelu(x: Float[Array, "*batch w"]) -> Float[Array, "*batch w"]:
 ACTIVATION_FUNCTIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
 
 
-def layer_norm(dtype: DTypeLike, name: str) -> nn.LayerNorm:
-    """Build a layer normalisation, eps 1e-5, computed in at least float32 and returned in the compute type."""
-    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype, name=name)
+def layer_norm(dtype: DTypeLike, name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
+    """Build a layer normalisation, computed in at least float32 and returned in the compute type."""
+    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name)
 
 
 def pick_token(x: Float[Array, "N T w"], position: Int[Array, " N"]) -> Float[Array, "N 1 w"]:
@@ -97,6 +97,7 @@ class Block(nn.Module):
         activation: One of `ACTIVATION_FUNCTIONS`.
         causal: Each token attends only to itself and the tokens before it.
         dtype: Compute type.
+        epsilon: ε of the layer normalisations.
     """
 
     heads: int
@@ -104,6 +105,7 @@ class Block(nn.Module):
     activation: str
     causal: bool
     dtype: DTypeLike
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(
@@ -126,12 +128,12 @@ class Block(nn.Module):
         """
         width = x.shape[-1]
         output_std = width**-0.5 * (2 * self.depth) ** -0.5
-        inputs = layer_norm(self.dtype, "norm1")(x)
+        inputs = layer_norm(self.dtype, "norm1", self.epsilon)(x)
         if frame_mask is not None:
             inputs = token_shift(inputs.reshape(*frame_mask.shape, *inputs.shape[1:]), frame_mask).reshape(inputs.shape)
         attended = Attention(self.heads, output_std, self.causal, self.dtype, name="attention")(inputs, keep, valid)
         x = (x if keep is None else pick_token(x, keep)) + attended
-        hidden = layer_norm(self.dtype, "norm2")(x)
+        hidden = layer_norm(self.dtype, "norm2", self.epsilon)(x)
         start = nn.initializers.normal((2 * width) ** -0.5)
         hidden = nn.Dense(4 * width, kernel_init=start, dtype=self.dtype, name="mlp_up")(hidden)
         hidden = ACTIVATION_FUNCTIONS[self.activation](hidden)

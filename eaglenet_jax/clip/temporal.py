@@ -22,12 +22,16 @@ class TemporalTransformer(nn.Module):
             positions).
         layers: Number of blocks.
         heads: Attention heads of a block.
+        epsilon: ε of the layer normalisations.
+        position_std: Standard deviation of the initial positions.
     """
 
     width: int
     positions: int
     layers: int
     heads: int
+    epsilon: float = 1e-5
+    position_std: float = 0.01
 
     @nn.compact
     def __call__(self, frames: Float[Array, "B M d"], mask: Bool[Array, "B M"]) -> Float[Array, "B M d"]:
@@ -43,10 +47,12 @@ class TemporalTransformer(nn.Module):
         count = frames.shape[1]
         if count > self.positions:
             raise ValueError(f"the temporal transformer has {self.positions} positions, the videos {count} frames")
-        places = self.param("positions", nn.initializers.normal(0.01), (self.positions, self.width))
+        places = self.param("positions", nn.initializers.normal(self.position_std), (self.positions, self.width))
         x = frames + places[:count].astype(frames.dtype)
         for index in range(self.layers):
-            x = Block(self.heads, self.layers, "quick_gelu", False, frames.dtype, name=f"block_{index}")(x, valid=mask)
+            x = Block(self.heads, self.layers, "quick_gelu", False, frames.dtype, self.epsilon, name=f"block_{index}")(
+                x, valid=mask
+            )
         return frames + x
 
 
@@ -61,7 +67,7 @@ def from_text_tower(params: Mapping[str, Any], text: Mapping[str, Any]) -> dict[
 
     Returns:
         Parameters of the temporal transformer. Entries that the tower lacks, or has in another shape, are those of
-        `params`.
+        `params`; of positions, those after the tower's last.
     """
 
     def same_shapes(one: Any, other: Any) -> bool:
@@ -69,6 +75,9 @@ def from_text_tower(params: Mapping[str, Any], text: Mapping[str, Any]) -> dict[
 
     sources = {name: text.get("position_embedding" if name == "positions" else name) for name in params}
     sources = {name: value for name, value in sources.items() if value is not None}
+    own, given = params.get("positions"), sources.get("positions")
+    if own is not None and given is not None and len(given) < len(own) and given.shape[1:] == own.shape[1:]:
+        sources["positions"] = jnp.concatenate([given, own[len(given) :]])
     return {
         name: jax.tree.map(jnp.array, sources[name] if name in sources and same_shapes(value, sources[name]) else value)
         for name, value in params.items()

@@ -13,7 +13,7 @@ def shifted_tokens(tokens: int) -> tuple[Bool[np.ndarray, " T"], Bool[np.ndarray
     """Return which tokens of a frame (class token first) take the value of the previous and of the next frame.
 
     With fold = tokens // 7: indices 1, 1 + fold, … take the previous frame's value, 4, 4 + fold, … the next frame's.
-    An index in both lists takes the next frame's.
+    Where both lists hold an index, the next frame wins where there is one.
 
     Args:
         tokens: T, tokens of a frame.
@@ -30,11 +30,13 @@ def shifted_tokens(tokens: int) -> tuple[Bool[np.ndarray, " T"], Bool[np.ndarray
     from_previous, from_next = np.zeros(tokens, bool), np.zeros(tokens, bool)
     from_previous[1::fold] = True
     from_next[4::fold] = True
-    return from_previous & ~from_next, from_next
+    return from_previous, from_next
 
 
 def token_shift(x: Float[Array, "B M T w"], frame_mask: Bool[Array, "B M"]) -> Float[Array, "B M T w"]:
     """Shift tokens along time. The class token and tokens without a valid neighbour frame keep their own value.
+
+    In the last valid frame a token of both lists takes the previous frame's value.
 
     Args:
         x: Token states by frame.

@@ -16,12 +16,12 @@ CLIP_TOKENS = {
     "b16": {"count": 197, "width": 512},
     "l14": {"count": 257, "width": 768},
 }
-# Blocks that the released EagleNet shifts along time: the last two (docs/systems.md section 1).
-SHIFT_BLOCKS = {"b32": (10, 11), "b16": (10, 11), "l14": (22, 23)}
+# Blocks that the released EagleNet and TS2-Net shift along time, whatever the depth (docs/systems.md section 6.1).
+SHIFT_BLOCKS = (10, 11)
 
 
 def set_clip(config: ConfigDict, size: str, token_shift: bool) -> None:
     """Give a config one of OpenAI's CLIPs, and the place where its weights come from."""
     config.clip.name = CLIP_SIZES[size]
     config.init_from = CLIP_WEIGHTS[size]
-    config.clip.shift_blocks = SHIFT_BLOCKS[size] if token_shift else ()
+    config.clip.shift_blocks = SHIFT_BLOCKS if token_shift else ()

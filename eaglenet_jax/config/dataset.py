@@ -62,7 +62,7 @@ class Dataset:
         for changes in (recipe.training, _or_any(self.training.get(asked, {}), preset)):
             change(config, changes)
         set_system(config, asked, preset, _or_any(self.head.get(asked, {}), size))
-        set_clip(config, size, token_shift=recipe.token_shift and preset != "paper")
+        set_clip(config, size, token_shift=preset in recipe.token_shift)
         if recipe.first_stage:
             set_first_stage(config, self.config(",".join([recipe.first_stage, size, preset])))
             set_own_encoder(config, CLIP_WEIGHTS["b32"], **CLIP_TOKENS["b32"])

@@ -20,6 +20,16 @@ RELEASED = {"clip": {"mask_padding": False}, "evaluation": {"noise": "per_pair",
 # Also for EagleNet and CLIP4Clip, whose programs count tied queries twice and store CLIP as float16.
 RELEASED_WITH_FLOAT16 = {"evaluation": {"ties": "released"}, "optimizer": {"clip_storage": "float16"}}
 
+# What `freeze_layer_num 0` of CLIP4Clip's program and those built on it leaves as it is.
+FROZEN_EMBEDDINGS = (
+    "clip/text/token_embedding,clip/(text|vision)/position_embedding,clip/vision/class_embedding,"
+    "clip/vision/patch_embedding/.*,clip/vision/norm_pre/.*"
+)
+RELEASED_TS2NET = {
+    "evaluation": {"ties": "released"},
+    "optimizer": {"clip_storage": "float16", "freeze": FROZEN_EMBEDDINGS},
+}
+
 
 def preset_options(head: str, preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a head: its defaults, then `changes` of the dataset or row, then what the preset changes.

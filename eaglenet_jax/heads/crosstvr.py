@@ -228,6 +228,15 @@ class CrossTvr(Head):
             extra["tokens"] = np.zeros(shape, np.float16)
         return extra
 
+    def noisy_videos(self) -> bool:
+        """Return whether the first stage draws noise for the videos in evaluation."""
+        return self.first.noisy_videos()
+
+    def reduce_video(self, video: VideoFeatures, draws: Draws) -> VideoFeatures:
+        """Reduce features as the first stage does, but for patches that this stage attends to."""
+        reduced = self.first.reduce_video(video, draws)
+        return dataclasses.replace(reduced, patches=video.patches) if self.tokens.shared else reduced
+
     def candidate_scorer(self, params: Mapping[str, Any]) -> CandidateScorer | None:
         """Return the head of the first stage."""
         return CandidateScorer(self.first, params.get("first", {}), self.top_k)
@@ -347,8 +356,8 @@ class CrossTvr(Head):
         self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise
     ) -> tuple[Array, dict[str, Array], Any]:
         """Compute the cross-entropy of matching pairs and hard negatives, one for each text and one for each video."""
-        prepared = self.first.prepare_text(text), self.first.prepare_video(video)
         evaluation = dataclasses.replace(draws, train=False)
+        prepared = self.first.prepare_text(text), self.first.prepare_video(self.first.reduce_video(video, evaluation))
         similarity = jax.lax.stop_gradient(pairwise(self.first_scores, *prepared, evaluation))
         count = similarity.shape[0]
         allowed = ~jnp.eye(count, dtype=bool) & ~self.ignored_pairs(video)

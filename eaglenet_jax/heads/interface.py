@@ -304,12 +304,33 @@ class Head(nn.Module, kw_only=True):
         del params
         return None
 
+    def noisy_videos(self) -> bool:
+        """Return whether `reduce_video` draws noise in evaluation. Default: no."""
+        return False
+
+    def reduce_video(self, video: VideoFeatures, draws: Draws) -> VideoFeatures:
+        """Reduce features to what `prepare_video` reads of them; reduced ones stay as they are. Default: unchanged.
+
+        An evaluation keeps the reduced features of all its videos, so a head that makes few tokens of all patches does
+        it here.
+
+        Args:
+            video: Features, one batch of those that are kept.
+            draws: Noise that belongs to the video.
+        """
+        del draws
+        return video
+
     def prepare_text(self, text: TextFeatures) -> Any:
         """Compute the part that needs only the texts: a pytree whose leaves have the text as leading axis."""
         return text
 
     def prepare_video(self, video: VideoFeatures) -> Any:
-        """Compute the part that needs only the videos: a pytree whose leaves have the video as leading axis."""
+        """Compute the part that needs only the videos: a pytree whose leaves have the video as leading axis.
+
+        Args:
+            video: Features from `reduce_video`.
+        """
         return video
 
     def score(self, text: Any, video: Any, draws: Draws, aux: bool = False) -> PairScores:
@@ -334,7 +355,8 @@ class Head(nn.Module, kw_only=True):
         Returns:
             "frame_weights" [Bt, Bv, M], "candidate_weights" [Bt, Bv, S + 1], "energy" [Bt, Bv] (low for a match).
         """
-        aux = self.score(self.prepare_text(text), self.prepare_video(video), draws, aux=True).aux
+        prepared = self.prepare_text(text), self.prepare_video(self.reduce_video(video, draws))
+        aux = self.score(*prepared, draws, aux=True).aux
         return {name: aux[name] for name in ("frame_weights", "candidate_weights") if name in aux}
 
     def loss(
@@ -354,6 +376,7 @@ class Head(nn.Module, kw_only=True):
         Returns:
             The loss, its parts by name, and the new head_state.
         """
-        scores = pairwise(self.score, self.prepare_text(text), self.prepare_video(video), draws)
+        prepared = self.prepare_text(text), self.prepare_video(self.reduce_video(video, draws))
+        scores = pairwise(self.score, *prepared, draws)
         loss = self.matching_loss(scores.similarity, self.ignored_pairs(video))
         return loss, {"match_loss": loss}, head_state

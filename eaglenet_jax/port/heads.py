@@ -1,4 +1,4 @@
-"""Tensor names of the heads of the released retrieval programs: EagleNet, T-MASS, X-Pool, CLIP4Clip."""
+"""Tensor names of the heads of the released retrieval programs: EagleNet, T-MASS, X-Pool, CLIP4Clip, TS2-Net."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from eaglenet_jax.port.clip_sizes import count_blocks
 from eaglenet_jax.port.openai_clip import block_rules
 from eaglenet_jax.port.table import LOGIT_SCALE, Rule, Tensors, rule
 from eaglenet_jax.port.transforms import LINEAR, LINEAR_GROUPS, SCALAR, SPLIT_LINEAR
@@ -86,6 +87,20 @@ TEMPORAL = (
     rule("frame_position_embeddings.weight", "head/transformer/positions"),
 )
 
+# TS2-Net's score of a token. The second layer reads [token ; class token].
+TOKEN_SCORES = (
+    *_norm("visual_token_selector.score_predictor.in_conv.0", "head/selector/norm"),
+    rule("visual_token_selector.score_predictor.in_conv.1.weight", "head/selector/up/kernel", LINEAR),
+    rule(
+        "visual_token_selector.score_predictor.out_conv.0.weight",
+        ("head/selector/local/kernel", "head/selector/whole/kernel"),
+        SPLIT_LINEAR,
+    ),
+    rule("visual_token_selector.score_predictor.out_conv.2.weight", "head/selector/score/kernel", LINEAR),
+)
+TS2NET_FRAMES, TS2NET_TOKENS = 12, 4  # frames of its scripts, and tokens of a frame: the class token and 3 patches
+TS2NET_UNUSED = ("text_token_selector.*", "visual_prompt_encoder.*")
+
 FRAME_POSITIONS = rule("frame_pe", "head/frame_positions")
 
 
@@ -119,6 +134,18 @@ def clip4clip_settings(tensors: Tensors) -> dict[str, object]:
     """Infer the config of a CLIP4Clip checkpoint from its names."""
     blocks = {name.split(".")[2] for name in tensors if name.startswith("transformerClip.resblocks.")}
     return {"head": {"temporal": "transformer", "temporal_layers": len(blocks)} if blocks else {"temporal": "mean"}}
+
+
+def ts2net_settings(tensors: Tensors) -> dict[str, object]:
+    """Infer the config of a TS2-Net checkpoint: the head's options, and "max_frames" if it has few positions.
+
+    How many patches are selected leaves no trace in a checkpoint; the program's number is assumed.
+    """
+    settings: dict[str, object] = {"head": {"temporal_layers": count_blocks(tensors, "transformerClip.resblocks.")}}
+    positions = tensors.get("frame_position_embeddings.weight")
+    if positions is not None and len(positions) < TS2NET_FRAMES * TS2NET_TOKENS:
+        settings["max_frames"] = len(positions) // TS2NET_TOKENS
+    return settings
 
 
 def tmass_settings(tensors: Tensors) -> dict[str, object]:

@@ -55,6 +55,17 @@ ENCODERS = (
     rule("visual.proj", "clip/vision/projection"),
 )
 
+# TS2-Net wraps the attention of the vision blocks that it shifts along time.
+SHIFTED_BLOCKS = (10, 11)
+SHIFTED_ATTENTION = tuple(
+    rule(
+        each.sources[0].format(i=block).replace(".attn.", ".attn.net."), each.targets[0].format(i=block), each.transform
+    )
+    for block in SHIFTED_BLOCKS
+    for each in block_rules("visual.transformer.resblocks.{i}.", "clip/vision/block_{i}/")
+    if ".attn." in each.sources[0]
+)
+
 # Sizes that OpenAI's archives contain in addition to the weights, whose shapes give the same.
 SIZES = ("input_resolution", "context_length", "vocab_size")
 

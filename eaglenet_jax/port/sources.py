@@ -83,6 +83,13 @@ def _clip4clip(head: Mapping[str, Any]) -> Table:
     return Table("released CLIP4Clip", rules, tuple(f"clip.{name}" for name in openai_clip.SIZES))
 
 
+def _ts2net(head: Mapping[str, Any]) -> Table:
+    # The first rule that fits decides, so those of the wrapped attention stand before the encoders'.
+    rules = (*_prefixed(openai_clip.SHIFTED_ATTENTION), *_prefixed(openai_clip.ENCODERS), heads.CLIP_LOGIT_SCALE)
+    rules += (*heads.TOKEN_SCORES, *heads.TEMPORAL)
+    return Table("released TS2-Net", rules, (*heads.TS2NET_UNUSED, *(f"clip.{name}" for name in openai_clip.SIZES)))
+
+
 def _xpool(head: Mapping[str, Any]) -> Table:
     rules = (*_prefixed(hf_clip.ENCODERS), heads.CLIP_LOGIT_SCALE, *heads.POOLING)
     return Table("released X-Pool", rules, tuple(f"clip.{name}" for name in hf_clip.POSITIONS))
@@ -131,6 +138,13 @@ SOURCES = {
             _clip4clip,
             _from_shapes(openai_clip.SIZE_NAMES, "clip."),
             heads.clip4clip_settings,
+        ),
+        Source(
+            "ts2net",
+            "ts2net",
+            _ts2net,
+            _from_shapes(openai_clip.SIZE_NAMES, "clip."),
+            heads.ts2net_settings,
         ),
         Source("xpool", "xpool", _xpool, _from_shapes(hf_clip.SIZE_NAMES, "clip.")),
         Source(

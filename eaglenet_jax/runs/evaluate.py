@@ -185,10 +185,15 @@ def _evaluated(
     split, mesh = options.split, Devices.of_all(experiment.config.sharding.params).mesh
     encoded = encode_split(experiment, loaded.params, split, options.shuffle_frames, mesh, progress)
     seed = experiment.config.evaluation.seed
-    each = (
-        score_split(experiment, loaded.params, encoded, seed=seed + number, mesh=mesh, progress=progress)
-        for number in range(options.noise_seeds)
-    )
+
+    def scored(number: int) -> Evaluation:
+        videos = encoded
+        if number and experiment.system.head.noisy_videos():  # features of other noise
+            again = options.shuffle_frames, mesh, progress, seed + number
+            videos = encode_split(experiment, loaded.params, split, *again)
+        return score_split(experiment, loaded.params, videos, seed=seed + number, mesh=mesh, progress=progress)
+
+    each = map(scored, range(options.noise_seeds))
     evaluation = next(each)
     result = stage_result(experiment, where, {split: evaluation}, loaded, seconds=0.0)
     if options.noise_seeds > 1:

@@ -19,7 +19,7 @@ from eaglenet_jax.progress import Progress, labelled, no_progress
 from eaglenet_jax.runs.cached_features import cached_split
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.scoring.both_directions import score_both_ways
-from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video
+from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video, make_reduce_video, reduce_all
 from eaglenet_jax.scoring.frame_weights import frame_weights
 from eaglenet_jax.scoring.gallery import ScoringOptions
 from eaglenet_jax.scoring.host import to_all_devices
@@ -105,18 +105,24 @@ def encode_split(
     shuffle_frames: bool = False,
     mesh: jax.sharding.Mesh | None = None,
     progress: Progress = no_progress,
+    seed: int | None = None,
 ) -> EncodedSplit:
     """Encode the queries and videos of a split.
 
     name: "val", "test" or another split. shuffle_frames: put the frames of every video in random order, to measure how
     much a system depends on it. mesh: devices that share the work; with several processes each reads its videos alone,
-    and all get the same features. With `config.cached_features` they are read where they are stored, and stored where
-    they are not, unless frames are shuffled.
+    and all get the same features. seed: of the noise that belongs to a video, instead of the config's. With
+    `config.cached_features` they are read where they are stored, and stored where they are not, unless frames are
+    shuffled.
     """
     config, system = experiment.config, experiment.system
     if config.cached_features and not shuffle_frames:
         stored = cached_split(experiment, params, name, config.queries, mesh=mesh, progress=progress)
-        return EncodedSplit(stored.split, stored.captions, stored.text_features, stored.video_features)
+        reduce, draws = make_reduce_video(system.head), evaluation_draws(experiment, seed)
+        videos = reduce_all(
+            lambda part: reduce(params["head"], part, draws), stored.video_features, config.evaluation.batch_size
+        )
+        return EncodedSplit(stored.split, stored.captions, stored.text_features, videos)
     split = experiment.dataset.split(name)
     captions = split.queries(config.queries)
     devices = Devices(mesh)
@@ -125,6 +131,8 @@ def encode_split(
     process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     params = params if mesh is None else to_all_devices(params, mesh)
     encode_text, encode_video = make_encode_text(system), make_encode_video(system)
+    reduce_video, draws = make_reduce_video(system.head), evaluation_draws(experiment, seed)
+    draws = draws if mesh is None else to_all_devices(draws, mesh)
     texts = encode_all(
         lambda batch: encode_text(params, batch),
         map(
@@ -135,7 +143,7 @@ def encode_split(
     )
     clips = video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers, **process)
     videos = encode_all(
-        lambda batch: encode_video(params, batch),
+        lambda batch: reduce_video(params["head"], encode_video(params, batch), draws),
         map(devices.batch, _shuffled(clips) if shuffle_frames else clips),
         progress=labelled(progress, "encoding videos", len(split.video_ids)),
     )

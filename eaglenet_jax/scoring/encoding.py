@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import jax
 import numpy as np
 
+from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
+from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.progress import Progress, no_progress
 from eaglenet_jax.scoring.host import to_host
 
@@ -68,6 +69,37 @@ def make_encode_video(system: Encoders) -> Callable[[Any, Mapping[str, Any]], Vi
         return system.encode_video(params, batch["video_id"], *frames, *_given(batch, "video_extra"))
 
     return jax.jit(encode)
+
+
+@functools.lru_cache(maxsize=8)
+def make_reduce_video(
+    head: Head, compiled: Callable[..., Any] = jax.jit
+) -> Callable[[Any, VideoFeatures, Draws], VideoFeatures]:
+    """Make the function that reduces features of videos to what scoring reads of them, `Head.reduce_video`.
+
+    Args:
+        head: Of the system.
+        compiled: Compiles the method of a head that has one.
+
+    Returns:
+        reduce(params of the head, features, draws) → features.
+    """
+    if type(head).reduce_video is Head.reduce_video:
+        return lambda params, video, draws: video
+    return compiled(lambda params, video, draws: head.apply({"params": params}, video, draws, method="reduce_video"))
+
+
+def reduce_all(reduce: Callable[[VideoFeatures], VideoFeatures], videos: VideoFeatures, rows: int) -> VideoFeatures:
+    """Reduce features of videos [Nv, ...] that were encoded before, `rows` at a time.
+
+    Args:
+        reduce: As `make_reduce_video` makes it, given parameters and draws.
+        videos: In host memory, memory-mapped or not.
+        rows: Videos that are on the device at a time.
+    """
+    starts = range(0, len(videos.id), rows)
+    parts = [jax.device_get(reduce(jax.tree.map(lambda leaf: leaf[i : i + rows], videos))) for i in starts]  # noqa: B023
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def encode_all(

@@ -20,6 +20,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.progress import Progress, no_progress
+from eaglenet_jax.scoring.encoding import make_reduce_video
 from eaglenet_jax.scoring.host import min_over_processes, padded_rows, row_count, to_all_devices, to_host
 
 PREPARE_BATCH = 256
@@ -41,6 +42,7 @@ class GalleryScore:
 
     Attributes:
         prepare_text: (params, TextFeatures) → T, the head's own pytree, example axis first.
+        reduce_video: (params, VideoFeatures, draws) → VideoFeatures, what is to be prepared of them.
         prepare_video: (params, VideoFeatures) → V, likewise.
         block: (params, T, V, draws) → similarity [Bt, Bv].
         take_texts: (T, rows) → those rows.
@@ -50,6 +52,7 @@ class GalleryScore:
     """
 
     prepare_text: Callable[[Any, TextFeatures], Any]
+    reduce_video: Callable[[Any, VideoFeatures, Draws], VideoFeatures]
     prepare_video: Callable[[Any, VideoFeatures], Any]
     block: Any  # the jitted function itself, for its lower()
     take_texts: Callable[[Any, np.ndarray], Any]
@@ -108,16 +111,21 @@ def make_score(head: Head, mesh: Mesh | None = None) -> GalleryScore:
     prepare_text, prepare_video = prepare("prepare_text"), prepare("prepare_video")
     if mesh is None:
         taken = jax.jit(take)
-        return GalleryScore(jax.jit(prepare_text), jax.jit(prepare_video), jax.jit(score), taken, taken, None)
+        prepared = jax.jit(prepare_text), make_reduce_video(head), jax.jit(prepare_video)
+        return GalleryScore(*prepared, jax.jit(score), taken, taken, None)
     whole, by_row = PartitionSpec(), PartitionSpec(mesh.axis_names)
 
     def spread(function: Callable[..., Any], *specs: PartitionSpec) -> Callable[..., Any]:
         # check_vma=False: a head may scan with a carry that starts as plain zeros, which the check would refuse.
         return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=by_row, check_vma=False)
 
+    def spread_reduction(reduce: Callable[..., Any]) -> Any:
+        return jax.jit(spread(reduce, whole, by_row, whole))
+
     everywhere, over_rows = NamedSharding(mesh, whole), NamedSharding(mesh, by_row)
     return GalleryScore(
         prepare_text=jax.jit(spread(prepare_text, whole, by_row), out_shardings=everywhere),
+        reduce_video=make_reduce_video(head, spread_reduction),
         prepare_video=jax.jit(spread(prepare_video, whole, by_row), out_shardings=everywhere),
         block=jax.jit(spread(score, whole, by_row, whole, whole)),
         take_texts=jax.jit(take, out_shardings=over_rows),
@@ -166,7 +174,7 @@ def score_gallery(
     if mesh is not None:
         head_params, draws = to_all_devices((head_params, draws), mesh)
     prepared_texts = prepare_all(score.prepare_text, head_params, texts, devices=score.devices)
-    prepared_videos = prepare_all(score.prepare_video, head_params, videos, devices=score.devices)
+    prepared_videos = prepare_videos(score, head_params, videos, draws)
 
     def texts_at(start: int, rows: int) -> Any:
         return score.take_texts(prepared_texts, padded_rows(start, rows * score.devices, counts[0]))
@@ -198,6 +206,15 @@ def score_gallery(
 
     dtype = jax.eval_shape(score.block, head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws).dtype
     return _score_blocks(strip, counts, (size[0] * score.devices, size[1]), dtype, options.progress)
+
+
+def prepare_videos(score: GalleryScore, params: Any, videos: Any, draws: Draws) -> Any:
+    """Reduce and prepare all videos in batches, as `prepare_all`; what is reduced already stays as it is."""
+
+    def prepare(params: Any, features: Any) -> Any:
+        return score.prepare_video(params, score.reduce_video(params, features, draws))
+
+    return prepare_all(prepare, params, videos, devices=score.devices)
 
 
 def prepare_all(

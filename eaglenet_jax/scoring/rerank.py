@@ -19,6 +19,7 @@ from eaglenet_jax.scoring.gallery import (
     default_memory_budget,
     make_score,
     prepare_all,
+    prepare_videos,
     temporary_bytes,
 )
 from eaglenet_jax.scoring.host import min_over_processes, padded_rows, row_count, to_host
@@ -90,7 +91,7 @@ def rerank(
     score = make_score(head)
     prepared = (
         prepare_all(score.prepare_text, head_params, texts),
-        prepare_all(score.prepare_video, head_params, videos),
+        prepare_videos(score, head_params, videos, draws),
     )
     score_pairs = make_score_pairs(head, direction)
 

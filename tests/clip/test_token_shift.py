@@ -17,7 +17,8 @@ def slow_token_shift(x: np.ndarray, lengths: list[int]) -> np.ndarray:
             for token in range(1, tokens, fold):
                 shifted[b, m, token] = x[b, max(m - 1, 0), token]
             for token in range(4, tokens, fold):
-                shifted[b, m, token] = x[b, min(m + 1, length - 1), token]
+                if m + 1 < length:
+                    shifted[b, m, token] = x[b, m + 1, token]
     return shifted
 
 
@@ -31,10 +32,13 @@ def test_shift_is_the_written_rule(tokens, lengths):
     np.testing.assert_array_equal(shifted[mask], expected[mask])
 
 
-def test_class_token_stays_and_next_frame_wins():
+def test_class_token_stays_and_next_frame_wins_where_there_is_one():
     from_previous, from_next = shifted_tokens(7)  # fold 1: both sets hold every token from the fourth on
-    assert from_previous.tolist() == [False, True, True, True, False, False, False]
+    assert from_previous.tolist() == [False, True, True, True, True, True, True]
     assert from_next.tolist() == [False, False, False, False, True, True, True]
+    x = jnp.arange(3.0)[None, :, None, None] * jnp.ones((1, 1, 7, 1))
+    frames = token_shift(x, jnp.ones((1, 3), bool))[0, :, :, 0]
+    assert frames.tolist() == [[0, 0, 0, 0, 1, 1, 1], [1, 0, 0, 0, 2, 2, 2], [2, 1, 1, 1, 1, 1, 1]]
 
 
 def test_b32_moves_the_tokens_of_the_released_program():

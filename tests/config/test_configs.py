@@ -47,8 +47,9 @@ def test_config_builds_with_every_preset(name):
             name: options.get("graph", {}).get(name) for name in SHAPING_GRAPH
         }
         changing["first"] = options.get("first", {}).get("system")
-        # EagleNet is built for its number of frames; no other head's shapes depend on it, and the CLIPs are the same.
-        frames = config.max_frames if config.system == "eaglenet" else 0
+        # EagleNet and TS2-Net are built for their number of frames; no other head's shapes depend on it, and the CLIPs
+        # are the same.
+        frames = config.max_frames if config.system in ("eaglenet", "ts2net") else 0
         key = (config.system, frames, str(changing), name == "demo")
         if key not in SHAPES:
             SHAPES[key] = jax.eval_shape(system.init, jax.random.key(0))
@@ -98,7 +99,13 @@ def test_presets_differ_where_they_should():
     assert (didemo_released.accumulate, didemo_released.encode_micro_batches) == (4, 1)
     assert released.optimizer.clip_storage == "float16" and released.evaluation.ties == "released"
     assert tuple(ours.clip.shift_blocks) == (10, 11) and tuple(paper.clip.shift_blocks) == ()
-    assert ours.head.energy == "bilinear" and load_config("msrvtt:b32").head.energy == "mlp"
+    ours, released, paper = (load_config(f"msrvtt:l14,ts2net,{preset}") for preset in PRESETS)
+    assert {tuple(each.clip.shift_blocks) for each in (ours, released, paper)} == {(10, 11)}
+    assert ours.head.selection_gradient == "full" and released.head.selection_gradient == "diagonal"
+    for name in ("evaluation_noise", "tiled_mask"):
+        assert [each.head[name] for each in (ours, released, paper)] == [False, True, False]
+    assert released.optimizer.freeze.count("embedding") == 4 and not ours.optimizer.freeze
+    assert load_config("msrvtt:b16").head.energy == "bilinear" and load_config("msrvtt:b32").head.energy == "mlp"
 
 
 def test_a_users_own_folder_of_configs_does_not_shadow_ours(tmp_path):
@@ -176,6 +183,8 @@ def test_a_second_stage_follows_its_first():
     assert {stage.seed for stage in stages} == {3} and {stage.data.root for stage in stages} == {"elsewhere"}
     assert as_plain(config.head.first.head) == as_plain(config.first_stage.head)
     assert as_plain(config.clip) == as_plain(config.first_stage.clip)
+    shifted = load_config("msrvtt:b32,crosstvr_ts2net")
+    assert shifted.first_stage.system == "ts2net" and tuple(shifted.clip.shift_blocks) == (10, 11)
     real = load_config("msrvtt:b32,crosstvr_eaglenet,paper")
     assert real.first_stage.preset == "paper" and real.head.first.head.support == "own" and not real.init_from
     assert real.first_stage.init_from and real.head.tokens.count == 50

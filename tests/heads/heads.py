@@ -17,6 +17,7 @@ from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
 from eaglenet_jax.heads.shenet import SheNet
 from eaglenet_jax.heads.tmass import TMass
+from eaglenet_jax.heads.ts2net import Ts2Net
 from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.query_transformer import QueryShape
 from eaglenet_jax.layers.rgat import GraphShape
@@ -59,6 +60,7 @@ HEADS = {
         eam_support_weight=0.0,
         sampler=SamplerSettings(steps=2, buffer_rows=6, start="paper"),
     ),
+    "ts2net": Ts2Net(WIDTH, selected=2, samples=8, temporal_positions=3 * FRAMES, temporal_layers=1, temporal_heads=2),
     "crosstvr": CrossTvr(
         Clip4Clip(WIDTH),
         FRAMES,
@@ -121,5 +123,6 @@ def scores(head, params, text, video, draws):
     """Prepare texts and videos and score them."""
     variables = {"params": params}
     texts = head.apply(variables, text, method="prepare_text")
+    video = head.apply(variables, video, draws, method="reduce_video")
     videos = head.apply(variables, video, method="prepare_video")
     return head.apply(variables, texts, videos, draws, method="score").similarity

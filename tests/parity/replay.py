@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from eaglenet_jax.errors import UserError
-from tests.parity import replay_clip, replay_heads, replay_small
+from tests.parity import replay_clip, replay_heads, replay_small, replay_ts2net
 
 VALUE, GRADIENT, EXACT = "value", "gradient", "exact"
 
@@ -88,6 +88,7 @@ def _read(file: Path) -> dict[str, Any]:
 _PLAYERS: list[tuple[Callable[[dict[str, Any]], bool], Callable[[dict[str, Any]], Iterator[tuple[Any, ...]]]]] = [
     (lambda record: "eval/candidate_noise" in record, replay_heads.eaglenet),
     (lambda record: "xpool/similarity" in record, replay_heads.xpool_and_tmass),
+    (lambda record: "select/scores_all_tokens" in record, replay_ts2net.ts2net),
     (lambda record: "image_features" in record, replay_clip.clip),
     (lambda record: "step0/param/" in "".join(record), replay_small.bert_adam),
     (lambda record: "single/sims" in record, replay_small.metrics),

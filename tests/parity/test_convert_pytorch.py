@@ -58,6 +58,7 @@ def trainer_checkpoint(tensors, file):
         ("eaglenet", "pytorch_model.bin", state_dict),
         ("clip4clip", "pytorch_model.bin.4", state_dict),
         ("clip4clip_seqtransf", "pytorch_model.bin.4", state_dict),
+        ("ts2net", "pytorch_model.bin.4", state_dict),
         ("xpool", "model_best.pth", trainer_checkpoint),
         ("tmass", "model_best.pth", trainer_checkpoint),
     ],

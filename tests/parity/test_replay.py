@@ -11,7 +11,12 @@ from eaglenet_jax.errors import UserError
 from tests.parity import replay
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-FILES = sorted(file.name for file in GOLDEN.iterdir())
+# A whole model of twelve vision blocks in float64, with gradients: compiling it takes most of half a minute.
+LONG = ("ts2net_dev.npz",)
+FILES = [
+    pytest.param(file.name, marks=pytest.mark.long) if file.name in LONG else file.name
+    for file in sorted(GOLDEN.iterdir())
+]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -79,6 +79,11 @@ def clip4clip_seqtransf(golden: Golden) -> Tensors:
     return {**tensors, **blocks, "frame_position_embeddings.weight": positions}
 
 
+def ts2net(golden: Golden) -> Tensors:
+    """The recorded program as it is: it shifts blocks 10 and 11, so all its blocks are needed."""
+    return parameters(golden, "ts2net_dev")
+
+
 def xpool(golden: Golden) -> Tensors:
     head = parameters(golden, "xpool_tmass")
     kept = {name: array for name, array in head.items() if name.startswith("pool_frames.")}
@@ -102,6 +107,7 @@ MAKERS = {
     "eaglenet": eaglenet,
     "clip4clip": clip4clip,
     "clip4clip_seqtransf": clip4clip_seqtransf,
+    "ts2net": ts2net,
     "xpool": xpool,
     "tmass": tmass,
 }

@@ -344,7 +344,11 @@ def test_a_checkpoint_of_another_config_is_refused(finished, root):
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("system", "stages"),
-    [("shenet", ["demo_clip", "demo"]), ("crosstvr_eaglenet", ["demo_clip", "demo_eaglenet", "demo"])],
+    [
+        ("shenet", ["demo_clip", "demo"]),
+        ("crosstvr_eaglenet", ["demo_clip", "demo_eaglenet", "demo"]),
+        ("crosstvr_ts2net", ["demo_clip", "demo_ts2net", "demo"]),
+    ],
 )
 def test_the_other_systems_train_to_the_end(root, system, stages, capsys):
     depth = len(stages)

@@ -106,6 +106,17 @@ HEADS = {
     "seqtransf": {**MASKS, **LOSS, "temporal": "mean", "temporal_layers": 2},
     "xpool": {**MASKS, **LOSS, "pooling_heads": 2, "pooling_dropout": 0.5},
     "tmass": {**MASKS, **LOSS, "samples": 7, "support_weight": 0.3, "pooling_heads": 2, "pooling_dropout": 0.5},
+    "ts2net": {
+        **MASKS,
+        **LOSS,
+        "selected": 2,
+        "samples": 7,
+        "sigma": 0.1,
+        "selection_gradient": "diagonal",
+        "evaluation_noise": True,
+        "tiled_mask": True,
+        "temporal_layers": 2,
+    },
     "shenet": {
         **MASKS,
         **LOSS,
@@ -213,7 +224,9 @@ def system(config, _) -> str:
     video = jax.eval_shape(built.encode_video, params, ids, frames, mask, built.head.video_extra(2))
 
     def score(head, text, video):
-        return head.score(head.prepare_text(text), head.prepare_video(video), Draws(jax.random.key(0))).similarity
+        draws = Draws(jax.random.key(0))
+        prepared = head.prepare_text(text), head.prepare_video(head.reduce_video(video, draws))
+        return head.score(*prepared, draws).similarity
 
     scored = jax.make_jaxpr(lambda *sides: built.head.apply({"params": sides[0]}, *sides[1:], method=score))
     scorer = built.head.candidate_scorer({})

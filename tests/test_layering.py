@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 
@@ -36,17 +37,25 @@ def named_objects(tree: ast.AST) -> Iterator[str]:
                 yield module
 
 
-def rooms(one_room: dict[str, str] = ONE_ROOM) -> dict[str, set[str]]:
-    """Each room of the library, configs and data_prep → the rooms that it imports, late and by name as well."""
-    imported: dict[str, set[str]] = {}
+@functools.cache
+def imported_by_module() -> dict[str, set[str]]:
+    """Each module → the modules of this project that it imports, late and by name as well."""
+    found = {}
     for name, path in MODULES.items():
+        tree = without_typing(ast.parse(path.read_text()))
+        targets = {*imported_names(tree, package_of(name)), *named_objects(tree)}
+        found[name] = {target for target in targets if target.split(".")[0] in PACKAGES}
+    return found
+
+
+def rooms(one_room: dict[str, str] = ONE_ROOM) -> dict[str, set[str]]:
+    """Each room of the library, configs and data_prep → the rooms that it imports."""
+    imported: dict[str, set[str]] = {}
+    for name, targets in imported_by_module().items():
         room = one_room.get(room_of(name), room_of(name))
         if room in ("eaglenet_jax", "benchmarks"):
             continue
-        tree = without_typing(ast.parse(path.read_text()))
-        targets = [*imported_names(tree, package_of(name)), *named_objects(tree)]
-        found = {room_of(target) for target in targets if target.split(".")[0] in PACKAGES}
-        found = {one_room.get(target, target) for target in found}
+        found = {one_room.get(room_of(target), room_of(target)) for target in targets}
         imported.setdefault(room, set()).update(found - {room, "eaglenet_jax"})
     return imported
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from eaglenet_jax.config.ablation import Rows, ablated
-from eaglenet_jax.config.clip_sizes import CLIP_TOKENS, CLIP_WEIGHTS
+from eaglenet_jax.config.clip_sizes import CLIP_WEIGHTS, clip_tokens
 
 ROWS: Rows = {
     "shared": {"head": {"tokens": {"source": "", "count": 0, "width": 0}}},
     **{
-        f"own_{size}": {"head": {"tokens": {"source": CLIP_WEIGHTS[size], **CLIP_TOKENS[size]}}}
+        f"own_{size}": {"head": {"tokens": {"source": CLIP_WEIGHTS[size], **clip_tokens(size)}}}
         for size in ("b32", "l14")
     },
 }

@@ -10,12 +10,6 @@ CLIP_WEIGHTS = {
     "b16": "openai/clip-vit-base-patch16",
     "l14": "openai/clip-vit-large-patch14",
 }
-# Tokens of a frame, class token first, and their width.
-CLIP_TOKENS = {
-    "b32": {"count": 50, "width": 512},
-    "b16": {"count": 197, "width": 512},
-    "l14": {"count": 257, "width": 768},
-}
 # Blocks that the released EagleNet and TS2-Net shift along time, whatever the depth (docs/systems.md section 6.1).
 SHIFT_BLOCKS = (10, 11)
 
@@ -25,3 +19,11 @@ def set_clip(config: ConfigDict, size: str, token_shift: bool) -> None:
     config.clip.name = CLIP_SIZES[size]
     config.init_from = CLIP_WEIGHTS[size]
     config.clip.shift_blocks = SHIFT_BLOCKS if token_shift else ()
+
+
+def clip_tokens(size: str) -> dict[str, int]:
+    """Return how many tokens a frame has in one of OpenAI's CLIPs, class token included, and their width."""
+    from eaglenet_jax.system import NAMED_SIZES  # not above: `train --help` reads this file and no model library
+
+    clip = NAMED_SIZES[CLIP_SIZES[size]]
+    return {"count": clip.patches + 1, "width": clip.embed_dim}

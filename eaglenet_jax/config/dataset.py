@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from eaglenet_jax.config.arguments import chosen, chosen_system, split_argument
-from eaglenet_jax.config.clip_sizes import CLIP_SIZES, CLIP_TOKENS, CLIP_WEIGHTS, set_clip
+from eaglenet_jax.config.clip_sizes import CLIP_SIZES, CLIP_WEIGHTS, clip_tokens, set_clip
 from eaglenet_jax.config.defaults import change, defaults
 from eaglenet_jax.config.presets import PRESETS
 from eaglenet_jax.config.systems import SYSTEMS, set_first_stage, set_own_encoder, set_system, system_recipe
@@ -65,7 +65,7 @@ class Dataset:
         set_clip(config, size, token_shift=preset in recipe.token_shift)
         if recipe.first_stage:
             set_first_stage(config, self.config(",".join([recipe.first_stage, size, preset])))
-            set_own_encoder(config, CLIP_WEIGHTS["b32"], **CLIP_TOKENS["b32"])
+            set_own_encoder(config, CLIP_WEIGHTS["b32"], **clip_tokens("b32"))
         config.claim = f"{self.name}/{size}/{asked}"
         return config
 

@@ -19,7 +19,14 @@ from eaglenet_jax.progress import Progress, labelled, no_progress
 from eaglenet_jax.runs.cached_features import cached_split
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.scoring.both_directions import score_both_ways
-from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video, make_reduce_video, reduce_all
+from eaglenet_jax.scoring.encoding import (
+    encode_all,
+    make_encode_text,
+    make_encode_video,
+    make_reduce_video,
+    reduce_all,
+    reduces_videos,
+)
 from eaglenet_jax.scoring.frame_weights import frame_weights
 from eaglenet_jax.scoring.gallery import ScoringOptions
 from eaglenet_jax.scoring.host import to_all_devices
@@ -118,10 +125,12 @@ def encode_split(
     config, system = experiment.config, experiment.system
     if config.cached_features and not shuffle_frames:
         stored = cached_split(experiment, params, name, config.queries, mesh=mesh, progress=progress)
-        reduce, draws = make_reduce_video(system.head), evaluation_draws(experiment, seed)
-        videos = reduce_all(
-            lambda part: reduce(params["head"], part, draws), stored.video_features, config.evaluation.batch_size
-        )
+        videos = stored.video_features
+        if reduces_videos(system.head):
+            reduce, draws = make_reduce_video(system.head), evaluation_draws(experiment, seed)
+            videos = reduce_all(
+                lambda part: reduce(params["head"], part, draws), videos, config.evaluation.batch_size
+            )
         return EncodedSplit(stored.split, stored.captions, stored.text_features, videos)
     split = experiment.dataset.split(name)
     captions = split.queries(config.queries)

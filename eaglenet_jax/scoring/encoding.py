@@ -72,6 +72,11 @@ def make_encode_video(system: Encoders) -> Callable[[Any, Mapping[str, Any]], Vi
 
 
 @functools.lru_cache(maxsize=8)
+def reduces_videos(head: Head) -> bool:
+    """Return whether scoring reads less of a video than the encoder gives, see `Head.reduce_video`."""
+    return type(head).reduce_video is not Head.reduce_video
+
+
 def make_reduce_video(
     head: Head, compiled: Callable[..., Any] = jax.jit
 ) -> Callable[[Any, VideoFeatures, Draws], VideoFeatures]:
@@ -84,7 +89,7 @@ def make_reduce_video(
     Returns:
         reduce(params of the head, features, draws) → features.
     """
-    if type(head).reduce_video is Head.reduce_video:
+    if not reduces_videos(head):
         return lambda params, video, draws: video
     return compiled(lambda params, video, draws: head.apply({"params": params}, video, draws, method="reduce_video"))
 
@@ -98,7 +103,7 @@ def reduce_all(reduce: Callable[[VideoFeatures], VideoFeatures], videos: VideoFe
         rows: Videos that are on the device at a time.
     """
     starts = range(0, len(videos.id), rows)
-    parts = [jax.device_get(reduce(jax.tree.map(lambda leaf: leaf[i : i + rows], videos))) for i in starts]  # noqa: B023
+    parts = [jax.device_get(reduce(jax.tree.map(lambda leaf: leaf[i : i + rows], videos))) for i in starts]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 

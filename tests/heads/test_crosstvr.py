@@ -96,14 +96,18 @@ def test_loss_and_gradient_equal_the_loops():
             return CROSSTVR.apply({"params": params}, text, video, (), draws, whole, method="loss")[0]
 
         found = jax.jit(jax.value_and_grad(loss))(start)
-        cosines = (
-            CROSSTVR.first.apply({}, text, method="prepare_text"),
-            CROSSTVR.first.apply({}, video, method="prepare_video"),
-        )
-        drawn = drawn_negatives(
-            cosines[0] @ cosines[1].T, ~jnp.eye(3, dtype=bool), 3.0, Draws(jax.random.key(4)), text.id, video.id
-        )
-        value, slopes, videos, texts = jax.tree.map(np.asarray, (*found, *drawn))
+
+        @jax.jit
+        def drawn(text, video):
+            units = (
+                CROSSTVR.first.apply({}, text, method="prepare_text"),
+                CROSSTVR.first.apply({}, video, method="prepare_video"),
+            )
+            return drawn_negatives(
+                units[0] @ units[1].T, ~jnp.eye(3, dtype=bool), 3.0, Draws(jax.random.key(4)), text.id, video.id
+            )
+
+        value, slopes, videos, texts = jax.tree.map(np.asarray, (*found, *drawn(text, video)))
     expected = Loops(CROSSTVR, start, text, video).loss(videos, texts)
     np.testing.assert_allclose(value, expected, rtol=1e-9)
     rng = np.random.default_rng(9)

@@ -16,7 +16,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.crosstvr import CrossTvr
 from eaglenet_jax.heads.interface import whole
 from eaglenet_jax.training.pairwise import make_pairwise
-from tests.heads.heads import HEADS, features, head_params, scores
+from tests.heads.heads import HEADS, applied, features, head_params, scores
 
 EVALUATION = Draws(jax.random.key(7))
 
@@ -59,7 +59,7 @@ def test_explanations_belong_to_their_pairs(case):
     """Weights sum to 1 over real frames and over candidates; an energy is there only if it was trained."""
     head, params, _, _ = case
     text, video = features(3)
-    said = head.apply({"params": params}, text, video, EVALUATION, method="explain")
+    said = applied(head, params, text, video, EVALUATION, method="explain")
     assert ("energy" in said) == bool(getattr(head, "eam_weight", 0) or getattr(head, "eam_support_weight", 0))
     for name, values in said.items():
         assert values.shape[:2] == (3, 3), name

@@ -20,10 +20,11 @@ from eaglenet_jax.heads.interface import PreparedText, TextFeatures, VideoFeatur
 from eaglenet_jax.layers.rgat import GraphShape
 from eaglenet_jax.registry import head_class
 from eaglenet_jax.system import build_clip_config, build_system
-from tests.heads.heads import FRAMES, WIDTH, features, head_params, scores
+from tests.heads.heads import FRAMES, WIDTH, applied, features, head_params, scores
 
 SHAPE = GraphShape(WIDTH, heads=2, dropout_rate=0.0)
 SMALL = SamplerSettings(steps=2, buffer_rows=6)
+NO_GRAPH = {"candidate_choice": "best"}  # where the graph, which takes long to compile, is not what is shown
 
 
 def _head(**options) -> EagleNet:
@@ -88,7 +89,7 @@ def test_support_text_aims_at_the_mean_or_at_the_pairs_own_video():
     for target in (unit.mean(axis=0), None):
         rows = (prepared, pooled, radius)
         column = None if target is None else jnp.asarray(target)
-        found = head.apply({"params": params}, rows, (column, ids), method="score_support")
+        found = applied(head, params, rows, (column, ids), method="score_support")
         for i in range(3):
             for v in range(4):
                 goal = np.asarray(pooled)[i, v] if target is None else target[v]
@@ -96,7 +97,7 @@ def test_support_text_aims_at_the_mean_or_at_the_pairs_own_video():
                 moved = np.asarray(text)[i] + np.asarray(radius)[i, v] * step
                 expected = moved @ unit[i, v] / np.linalg.norm(moved)
                 np.testing.assert_allclose(found[i, v], expected, atol=1e-5)
-    mean, own = (_loss(_head(support=support), params)[1]["support_loss"] for support in ("mean", "own"))
+    mean, own = (_loss(_head(support=support, **NO_GRAPH), params)[1]["support_loss"] for support in ("mean", "own"))
     assert abs(mean - own) > 1e-3
 
 
@@ -108,10 +109,9 @@ def test_frame_positions_are_added_to_the_graphs_frames_alone():
     zero = {**params, "frame_positions": jnp.zeros_like(params["frame_positions"])}
     np.testing.assert_allclose(scores(_head(), zero, text, video, draws), without, atol=1e-6)
     moved = dataclasses.replace(video, frames=video.frames + params["frame_positions"])
-    positioned = _head().apply({"params": params}, video, method="prepare_video")
-    by_hand = _head(frame_positions=False).apply(
-        {"params": _without(params, "frame_positions")}, moved, method="prepare_video"
-    )
+    positioned = applied(_head(), params, video, method="prepare_video")
+    unpositioned = _head(frame_positions=False)
+    by_hand = applied(unpositioned, _without(params, "frame_positions"), moved, method="prepare_video")
     np.testing.assert_allclose(positioned.graph.receive, by_hand.graph.receive, atol=1e-5)
     assert np.abs(positioned.pooling.keys - by_hand.pooling.keys).max() > 1e-3  # pooling sees frames without positions
 
@@ -130,13 +130,12 @@ def test_the_graph_knows_the_order_of_frames_by_their_positions_alone():
     turned = dataclasses.replace(whole_video, frames=whole_video.frames[:, ::-1])
     draws = Draws(jax.random.key(2))
 
+    @functools.partial(jax.jit, static_argnums=0)
     def weights(head, params, video):
         variables = {"params": params}
         texts = head.apply(variables, text, method="prepare_text")
         videos = head.apply(variables, video, method="prepare_video")
-        return np.asarray(
-            head.apply(variables, texts, videos, draws, aux=True, method="score").aux["candidate_weights"]
-        )
+        return head.apply(variables, texts, videos, draws, aux=True, method="score").aux["candidate_weights"]
 
     unordered = _head(frame_positions=False)
     without = _without(params, "frame_positions")
@@ -152,9 +151,9 @@ def _without(params, name):
 
 
 def test_the_second_energy_loss_is_made_only_where_it_has_a_weight():
-    params = head_params(_head())
+    params = head_params(_head(**NO_GRAPH))
     for weight, calls in ((0.0, 1), (0.5, 2)):
-        loss, parts, state = _loss(_head(eam_support_weight=weight), params)
+        loss, parts, state = _loss(_head(eam_support_weight=weight, **NO_GRAPH), params)
         assert int(state.calls) == calls and ("eam_support_loss" in parts) == (calls == 2)
         total = parts["match_loss"] + 0.8 * parts["support_loss"] + parts["eam_loss"]
         np.testing.assert_allclose(loss, total + weight * parts.get("eam_support_loss", 0.0), rtol=1e-5)
@@ -163,8 +162,9 @@ def test_the_second_energy_loss_is_made_only_where_it_has_a_weight():
 def test_the_second_energy_call_gets_the_support_text_at_unit_length():
     """Only the MLP energy sees the length; every other part of the loss stays as it is."""
     for energy, differs in (("mlp", True), ("bilinear", False), ("cosine", False)):
-        params = head_params(_head(energy=energy))
-        sides = [_loss(_head(energy=energy, support_unit_length=unit), params)[1] for unit in (True, False)]
+        params = head_params(_head(energy=energy, **NO_GRAPH))
+        heads = [_head(energy=energy, support_unit_length=unit, **NO_GRAPH) for unit in (True, False)]
+        sides = [_loss(head, params)[1] for head in heads]
         for name in sides[0]:
             gap = abs(float(sides[0][name] - sides[1][name]))
             assert gap > 1e-4 if differs and name == "eam_support_loss" else gap < 1e-5, (energy, name, gap)
@@ -227,21 +227,27 @@ def _preset(preset, *overrides):
 )
 def test_dropout_of_a_preset_is_measured_in_its_training_forward(preset, graph_rate, pooling_rate):
     head, params, text, video = _preset(preset)
-    dropped = {}
 
-    @struct.dataclass
-    class Measured(Draws):
-        """Records the share of numbers that dropout sets to zero."""
+    @jax.jit
+    def measured(params):
+        dropped = {}
 
-        def dropout(self, name, ids, x, rate):
-            result = super().dropout(name, ids, x, rate)
-            dropped[name] = float(jnp.mean((result == 0)[jnp.broadcast_to(x, result.shape) != 0]))
-            return result
+        @struct.dataclass
+        class Measured(Draws):
+            """Records the share of numbers that dropout sets to zero."""
 
-    variables = {"params": params}
-    texts = head.apply(variables, text, method="prepare_text")
-    videos = head.apply(variables, video, method="prepare_video")
-    head.apply(variables, texts, videos, Measured(jax.random.key(1), train=True), method="score")
+            def dropout(self, name, ids, x, rate):
+                result = super().dropout(name, ids, x, rate)
+                dropped[name] = jnp.mean(result == 0, where=jnp.broadcast_to(x, result.shape) != 0)
+                return result
+
+        variables = {"params": params}
+        texts = head.apply(variables, text, method="prepare_text")
+        videos = head.apply(variables, video, method="prepare_video")
+        head.apply(variables, texts, videos, Measured(jax.random.key(1), train=True), method="score")
+        return dropped
+
+    dropped = {name: float(share) for name, share in measured(params).items()}
     pooling = dropped.pop("pooling_dropout")
     assert pooling == pytest.approx(pooling_rate, abs=0.05)
     assert len(dropped) == 2 and list(dropped.values()) == pytest.approx([graph_rate] * 2, abs=0.03)
@@ -276,12 +282,9 @@ def test_without_the_graph_a_candidate_is_chosen_as_in_t_mass():
     head = _head(candidate_choice="best")
     params = jax.tree.map(lambda leaf: leaf + 0.1, head_params(head))
     text, video = features(4)
-    variables = {"params": params}
-    texts = head.apply(variables, text, method="prepare_text")
-    videos = head.apply(variables, video, method="prepare_video")
     for train in (False, True):
         draws = Draws(jax.random.key(3), train=train)
-        found = head.apply(variables, texts, videos, draws, aux=True, method="score")
+        found = _aux(head, params, draws)
         noise = np.asarray(draws.uniform("candidates", draws.pair_ids(text.id, video.id), (3, WIDTH)))
         noise = np.broadcast_to(noise, (4, 4, 3, WIDTH))
         cloud = np.asarray(text.pooled)[:, None, None] + noise * np.asarray(found.aux["radius"])[:, :, None]
@@ -306,8 +309,8 @@ def test_the_temporal_transformer_is_added_before_the_mean():
     _, video = features(4)
     head = Clip4Clip(WIDTH, "transformer", temporal_positions=FRAMES, temporal_layers=1, temporal_heads=1)
     params = jax.tree.map(lambda leaf: leaf + 0.1, head_params(head))
-    found = np.asarray(head.apply({"params": params}, video, method="prepare_video"))
-    plain = np.asarray(Clip4Clip(WIDTH).apply({"params": {}}, video, method="prepare_video"))
+    found = np.asarray(applied(head, params, video, method="prepare_video"))
+    plain = np.asarray(applied(Clip4Clip(WIDTH), {}, video, method="prepare_video"))
     weights = jax.tree.map(np.asarray, params["transformer"])
     block = weights["block_0"]
 
@@ -333,7 +336,8 @@ def test_the_temporal_transformer_is_added_before_the_mean():
 def test_the_temporal_transformer_starts_as_the_text_towers_first_blocks():
     config = load_config("demo:tiny,seqtransf")
     system = build_system(config)
-    params = jax.jit(system.init)(jax.random.key(0))
+    shapes, rng = jax.eval_shape(system.init, jax.random.key(0)), np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
     given = params["head"]["transformer"]
     # The demo's smallest text tower has one block, so a tower of two stands in.
     fitting = {name: jax.tree.map(lambda leaf: leaf + 1.0, given[name]) for name in ("block_0", "block_1")}

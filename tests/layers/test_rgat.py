@@ -40,11 +40,22 @@ def _inputs(seed, width, texts, frames, dtype):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _both(shape, variables, frames, texts, mask):
+def _start(shape, seed):
+    return GraphParameters(shape).init(jax.random.key(seed))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _folded(shape, variables, frames, texts, mask):
     layers = GraphParameters(shape).apply(variables)
     ids = (jnp.arange(2)[:, None], jnp.arange(3)[None])
     video = prepare_frames(shape, layers, frames, mask)
-    folded = candidate_weights(shape, layers, video, texts, Draws(jax.random.key(0)), ids)
+    return candidate_weights(shape, layers, video, texts, Draws(jax.random.key(0)), ids)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _both(shape, variables, frames, texts, mask):
+    layers = GraphParameters(shape).apply(variables)
+    folded = _folded(shape, variables, frames, texts, mask)
     pairs = (2, *frames.shape)
     dense = dense_candidate_weights(
         shape, layers, jnp.broadcast_to(frames, pairs), texts, jnp.broadcast_to(mask, (2, *mask.shape))
@@ -59,7 +70,7 @@ def test_folded_equals_dense_with_gradients_in_float64(layers, heads, texts, fra
             8, layers, heads, kind, shared_residual=shared, frame_frame_edges=edges, readout=readout, dropout_rate=0.0
         )
         with jax.enable_x64(True):
-            variables = GraphParameters(shape).init(jax.random.key(index))
+            variables = _start(shape, index)
             variables = jax.tree.map(lambda leaf: 3 * jnp.asarray(leaf, jnp.float64), variables)
             inputs = _inputs(index, 8, texts, frames, jnp.float64)
             folded, dense = _both(shape, variables, *inputs)
@@ -84,7 +95,7 @@ def test_folded_equals_dense_with_gradients_in_float64(layers, heads, texts, fra
 
 def test_folded_equals_dense_in_float32():
     shape = GraphShape(64, dropout_rate=0.0)
-    variables = GraphParameters(shape).init(jax.random.key(0))
+    variables = _start(shape, 0)
     folded, dense = _both(shape, variables, *_inputs(0, 64, 21, 12, jnp.float32))
     np.testing.assert_allclose(folded, dense, atol=1e-5, rtol=0)
 
@@ -92,12 +103,12 @@ def test_folded_equals_dense_in_float32():
 @pytest.mark.parametrize("layers", [1, 2])
 def test_paper_readout_cannot_see_frame_frame_edges(layers):
     """docs/systems.md section 3: before LeakyReLU the frames' half of an edge weight is the same for all texts."""
-    variables = GraphParameters(GraphShape(8, layers)).init(jax.random.key(1))
+    variables = _start(GraphShape(8, layers), 1)
     frames, texts, mask = _inputs(1, 8, 5, 4, jnp.float32)
     found = {}
     for readout, edges in itertools.product(("paper", "released"), (True, False)):
         shape = GraphShape(8, layers, readout=readout, frame_frame_edges=edges, dropout_rate=0.0)
-        found[readout, edges] = _both(shape, variables, frames, texts, mask)[0]
+        found[readout, edges] = _folded(shape, variables, frames, texts, mask)
     np.testing.assert_allclose(found["paper", True], found["paper", False], atol=1e-6)
     changed = np.abs(found["released", True] - found["released", False]).max()
     assert changed > 1e-4 if layers == 2 else changed == 0
@@ -107,10 +118,10 @@ def test_paper_readout_cannot_see_frame_frame_edges(layers):
 def test_the_dense_layer_is_the_written_sum(shared):
     """Loops over nodes, relations and heads, from docs/systems.md section 2.2; frames 0 and 1, texts 2 to 4."""
     shape = GraphShape(4, 2, heads=2, shared_residual=shared)
-    layer = GraphParameters(shape).apply(GraphParameters(shape).init(jax.random.key(5)))[0]
+    layer = GraphParameters(shape).apply(_start(shape, 5))[0]
     assert layer.residual.shape == (4, 1 if shared else 2, 2)
     x = np.random.default_rng(5).normal(size=(5, 4)).astype(np.float32)
-    found = dense_layer(layer, jnp.asarray(x), adjacency(shape, jnp.ones(2, bool), 3))
+    found = jax.jit(lambda x: dense_layer(layer, x, adjacency(shape, jnp.ones(2, bool), 3)))(x)
     frames, texts = (0, 1), (2, 3, 4)
     for i, h in itertools.product(range(5), range(2)):
         expected = x[i] @ np.asarray(layer.residual)[:, 0 if shared else h]
@@ -126,7 +137,7 @@ def test_the_dense_layer_is_the_written_sum(shared):
 
 def test_padding_frames_change_nothing():
     shape = GraphShape(8, 3, dropout_rate=0.0)
-    variables = GraphParameters(shape).init(jax.random.key(2))
+    variables = _start(shape, 2)
     frames, texts, mask = _inputs(2, 8, 4, 5, jnp.float32)
     other = jnp.where(mask[..., None], frames, 1e3)
     clean, polluted = (_both(shape, variables, seen, texts, mask) for seen in (frames, other))
@@ -136,27 +147,18 @@ def test_padding_frames_change_nothing():
 
 def test_dropout_belongs_to_the_pair():
     shape = GraphShape(8, 2, dropout_rate=0.5)
-    layers = GraphParameters(shape).apply(GraphParameters(shape).init(jax.random.key(3)))
+    layers = GraphParameters(shape).apply(_start(shape, 3))
     frames, texts, mask = _inputs(3, 8, 4, 5, jnp.float32)
-    draws = Draws(jax.random.key(4), train=True)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def weights(rows):
-        rows = np.array(rows)
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def weights(rows, train=True):
+        rows, draws = np.array(rows), Draws(jax.random.key(4), train=train)
         ids = (jnp.arange(2)[rows, None], jnp.arange(3)[None])
         return candidate_weights(shape, layers, prepare_frames(shape, layers, frames, mask), texts[rows], draws, ids)
 
     both = weights((0, 1))
     np.testing.assert_allclose(both[1:], weights((1,)), atol=1e-6)
-    still = candidate_weights(
-        shape,
-        layers,
-        prepare_frames(shape, layers, frames, mask),
-        texts,
-        Draws(jax.random.key(4)),
-        (jnp.arange(2)[:, None], jnp.arange(3)[None]),
-    )
-    assert np.abs(both - still).max() > 1e-4
+    assert np.abs(both - weights((0, 1), False)).max() > 1e-4
 
 
 def test_shape_refuses_what_cannot_be_built():

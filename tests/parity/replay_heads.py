@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -57,6 +58,12 @@ def _parameters(head: Head, table: Table, record: Mapping[str, Any], state: Mapp
     return _double(to_flax(table, tensors, expected))
 
 
+@functools.partial(jax.jit, static_argnums=0, static_argnames="method")
+def _applied(head: Head, params: Any, *arguments: Any, method: str) -> Any:
+    return head.apply({"params": params}, *arguments, method=method)
+
+
+@functools.partial(jax.jit, static_argnums=0)
 def _score(head: Head, params: Any, text: TextFeatures, video: VideoFeatures, draws: RecordedDraws) -> Any:
     variables = {"params": params}
     texts = head.apply(variables, text, method="prepare_text")
@@ -114,7 +121,7 @@ def eaglenet(record: Mapping[str, Any]) -> Rows:
 
     noise = _double(np.moveaxis(record["eval/candidate_noise"], 0, 2))
     draws = RecordedDraws(arrays={"candidates": noise})
-    found = jax.jit(lambda params: _score(head, params, *_features(text, video), draws))(tree["head"])
+    found = _score(head, tree["head"], *_features(text, video), draws)
     yield "eval/logits", "value", found.similarity, record["eval/logits"]
 
     state = ReplayBuffer(
@@ -125,9 +132,7 @@ def eaglenet(record: Mapping[str, Any]) -> Rows:
         arrays = _double(_eaglenet_draws(record, step, int(state.calls)))
         arrays["buffer_rows"] = arrays["buffer_rows"].astype(jnp.int32)
         draws = RecordedDraws(arrays=arrays)
-        scores = jax.jit(lambda params, draws: _score(head, params, *_features(text, video), draws))(
-            tree["head"], draws
-        )
+        scores = _score(head, tree["head"], *_features(text, video), draws)
         (loss, (parts, state)), gradients = differentiate(tree["head"], text, video, state, draws)
         scale = np.exp(record["param/clip.logit_scale"]) if options["loss_kind"] == "softmax" else 1.0
         at = f"train{step}"
@@ -149,7 +154,7 @@ def _support(head: Head, params: Any, text: Any, scores: Any) -> Any:
     ids = jnp.arange(len(text), dtype=jnp.uint32)
     rows = (PreparedText(ids, text), pooled, scores.aux["radius"])
     columns = (jnp.mean(unit(pooled), axis=0), jnp.arange(pooled.shape[1], dtype=jnp.uint32))
-    return head.apply({"params": params}, rows, columns, method="score_support")
+    return _applied(head, params, rows, columns, method="score_support")
 
 
 def _eaglenet_draws(record: Mapping[str, Any], step: int, calls: int) -> dict[str, np.ndarray]:
@@ -234,14 +239,14 @@ def xpool_and_tmass(record: Mapping[str, Any]) -> Rows:
     own = jnp.einsum("bd,bmd->bm", *(each / jnp.linalg.norm(each, axis=-1, keepdims=True) for each in (text, video)))
     linear = params["radius"]["linear"]
     yield "tmass/log_radius", "value", own @ linear["kernel"] + linear["bias"], record["tmass/log_radius"]
-    prepared = head.apply({"params": params}, texts, method="prepare_text")
-    prepared_video = head.apply({"params": params}, videos, method="prepare_video")
+    prepared = _applied(head, params, texts, method="prepare_text")
+    prepared_video = _applied(head, params, videos, method="prepare_video")
     stochastic = text + jnp.exp(own @ linear["kernel"] + linear["bias"]) * _double(record["tmass/noise"])
     rows = (prepared, stochastic)
-    similarity, pooled = head.apply({"params": params}, rows, prepared_video, draws, method="score_training")
+    similarity, pooled = _applied(head, params, rows, prepared_video, draws, method="score_training")
     yield "tmass/train_similarity", "value", similarity, record["tmass/train_similarity"]
     support = toward(text, jnp.mean(pooled, axis=0), jnp.exp(own @ linear["kernel"] + linear["bias"]))
-    scores = head.apply({"params": params}, (support, pooled), (), method="score_support")
+    scores = _applied(head, params, (support, pooled), (), method="score_support")
     yield "tmass/support_similarity", "value", scores, record["tmass/support_similarity"]
     (loss, (parts, _)), gradients = _differentiated(head)(params, text, video, (), draws)
     yield "tmass/loss_stochastic", "value", parts["match_loss"], record["tmass/loss_stochastic"]

@@ -18,6 +18,7 @@ from eaglenet_jax.runs.evaluate_split import _shuffled
 from eaglenet_jax.runs.experiment import open_experiment
 from eaglenet_jax.runs.vision_tokens import make_tokens
 from eaglenet_jax.system import build_clip_config
+from tests.clip.sizes import encode_video
 from tests.data.prepared import write_prepared
 
 
@@ -48,9 +49,7 @@ def test_tokens_are_those_of_the_encoder(made):
     assert set(folders) == {"train", "test"} and len(split.tokens(np.arange(5))) == 5
     frames, mask = split.frames(4, config.max_frames)
     clip = Clip(build_clip_config(config.clip.to_dict() | {"shift_blocks": ()}))
-    features, patches = clip.apply(
-        {"params": params}, jnp.asarray(frames[None]), jnp.asarray(mask[None]), patches=True, method="encode_video"
-    )
+    features, patches = encode_video(clip, params, jnp.asarray(frames[None]), jnp.asarray(mask[None]), True)
     expected = np.concatenate([features[:, :, None], patches], axis=2)
     np.testing.assert_allclose(split.tokens([4]), expected, rtol=2e-3, atol=2e-3)
 

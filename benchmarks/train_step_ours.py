@@ -14,9 +14,9 @@ import optax
 from jaxtyping import Array
 
 from benchmarks.random_features import Sizes, gallery
-from eaglenet_jax.config.moving_shapes import CLIP as TINY_CLIP
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.config.loading import as_plain, load_config
+from eaglenet_jax.config.moving_shapes import CLIP as TINY_CLIP
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.energy.matching import draw_samples
 from eaglenet_jax.heads.interface import whole

@@ -2,7 +2,8 @@
 
 Command: python -m eaglenet_jax.train --config=configs/demo.py
 Arguments: a system, a preset, `tiny` for a run of seconds that learns nothing, as in :xpool,tiny
-Trained: 200 steps of 32 clips with 12 frames, from the CLIP that ships with the package (configs/pretraining/moving_shapes_clip.py)
+Trained: 200 steps of 32 clips with 12 frames, from the CLIP that ships with the package, which
+    configs/pretraining/moving_shapes_clip.py trained
 """
 
 from __future__ import annotations

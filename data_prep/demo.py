@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep.cache import FrameSettings
 from data_prep.lock import alone_in
 from data_prep.moving_shapes.captions import CAPTIONS_PER_CLIP
-from data_prep.moving_shapes.events import Events
+from data_prep.moving_shapes.events import ONE_EVENT, Events
 from data_prep.moving_shapes.flags import add_events_arguments, events_flags, events_of
 from data_prep.moving_shapes.render import ANNOTATED_SPLITS, DEFAULT_SPLITS, RENDERER_VERSION, render
 from data_prep.prepare import Decoding, prepare, read_manifest
@@ -42,7 +42,7 @@ class DemoData:
     seed: int = 0
     fps: float = 3
     size: int = 48
-    events: Events = Events()
+    events: Events = ONE_EVENT
     syntax: bool = False
 
     @property

@@ -31,7 +31,11 @@ def fingerprint(entries: Sequence[VideoEntry], settings: FrameSettings) -> str:
 
 def _intervals(entry: VideoEntry) -> list[list[tuple[str, float, float]]]:
     """List the intervals in the order of the captions, once; nothing for none, so that older folders stay valid."""
-    told = [(name, *map(float, entry.intervals[name])) for name, _ in entry.captions if name in entry.intervals]
+    told = [
+        (name, float(entry.intervals[name][0]), float(entry.intervals[name][1]))
+        for name, _ in entry.captions
+        if name in entry.intervals
+    ]
     return [told] if told else []
 
 

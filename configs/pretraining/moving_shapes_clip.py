@@ -1,4 +1,4 @@
-"""The tiny CLIP that the demo starts from: CLIP4Clip's mean head and the softmax loss, from zero, on clips of one event.
+"""The tiny CLIP that the demo starts from: CLIP4Clip's mean head, from zero, on MovingShapes' clips of one event.
 
 Command: python -m eaglenet_jax.train --config=configs/pretraining/moving_shapes_clip.py
 Shipped: python -m eaglenet_jax.search export --workdir=runs/moving_shapes_clip --out=moving_shapes_clip --dtype=float16

@@ -56,6 +56,9 @@ class Events:
         return f"_events{self.count}_distractors{self.distractors:g}_{told}"
 
 
+ONE_EVENT = Events()
+
+
 @dataclasses.dataclass(frozen=True)
 class EventClip:
     """Scenes of a clip in their order. first: index of the scene that the first caption tells of."""
@@ -91,7 +94,7 @@ def draw_event_clips(split: str, count: int, seed: int, events: Events) -> list[
     rng = np.random.default_rng([seed, list(SPLIT_SHARE).index(split) if split in SPLIT_SHARE else 0, events.count])
     drawn = SceneDraw(split, count * events.count, seed, rng)
     waiting: list[Scene] = []  # twins of events of clips before, one of which begins each next clip
-    clips = []
+    clips: list[EventClip] = []
     while len(clips) < count:
         told = waiting.pop(0) if waiting else drawn.next()
         twin = told.twin()
@@ -135,7 +138,7 @@ def event_captions(scenes: Sequence[Scene], first: int, events: Events, rng: np.
     turns = [first, *(int(i) for i in rng.permutation(len(scenes)) if i != first)]
     result: list[EventCaption] = []
     for number in range(CAPTIONS_PER_CLIP):
-        told = (turns[number % len(turns)],)
+        told: tuple[int, ...] = (turns[number % len(turns)],)
         if events.paragraph:
             told = tuple(range(len(scenes)))
         elif number and rng.random() < events.pairs:

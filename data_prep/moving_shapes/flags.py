@@ -13,7 +13,11 @@ def add_events_arguments(parser: argparse.ArgumentParser) -> None:
         "--events", type=int, default=1, metavar="N", help=f"events of a clip, 1 to {MOST_EVENTS} (default: 1)"
     )
     parser.add_argument(
-        "--distractors", type=float, default=0.0, metavar="P", help="chance of every other event to look like the told one"
+        "--distractors",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="chance of every other event to look like the told one",
     )
     parser.add_argument(
         "--pairs", type=float, default=0.0, metavar="P", help="chance of a caption to tell of two events in their order"

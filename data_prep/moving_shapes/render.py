@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from data_prep.moving_shapes.drawing import Clip, draw_clip, draw_frames, draw_shots
-from data_prep.moving_shapes.events import Events, draw_event_clips, event_captions
+from data_prep.moving_shapes.events import ONE_EVENT, Events, draw_event_clips, event_captions
 from data_prep.moving_shapes.scenes import Scene
 from data_prep.parallel import map_in_processes
 from eaglenet_jax.atomic import write_atomically
@@ -54,12 +54,12 @@ def clip_of(video_id: str, seed: int) -> tuple[Clip, np.random.Generator]:
 
     They depend only on the seed and the id.
     """
-    filming, wording = _generators(video_id, seed, Events())
+    filming, wording = _generators(video_id, seed, ONE_EVENT)
     return draw_clip(filming), wording
 
 
 def describe(
-    splits: Mapping[str, int], seed: int, events: Events = Events()
+    splits: Mapping[str, int], seed: int, events: Events = ONE_EVENT
 ) -> tuple[dict[str, Any], dict[str, tuple[Shot, ...]]]:
     """Return the content of the annotation file, and the shots of every video id.
 
@@ -127,7 +127,7 @@ def render(
     *,
     seed: int = 0,
     splits: Mapping[str, int] | None = None,
-    events: Events = Events(),
+    events: Events = ONE_EVENT,
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:

@@ -128,9 +128,7 @@ def encode_split(
         videos = stored.video_features
         if reduces_videos(system.head):
             reduce, draws = make_reduce_video(system.head), evaluation_draws(experiment, seed)
-            videos = reduce_all(
-                lambda part: reduce(params["head"], part, draws), videos, config.evaluation.batch_size
-            )
+            videos = reduce_all(lambda part: reduce(params["head"], part, draws), videos, config.evaluation.batch_size)
         return EncodedSplit(stored.split, stored.captions, stored.text_features, videos)
     split = experiment.dataset.split(name)
     captions = split.queries(config.queries)
@@ -195,7 +193,7 @@ def score_split(
     metrics = placement_metrics(placement, config.evaluation.ties)
     placed = params["head"], draws
     placed = placed if mesh is None else to_all_devices(placed, mesh)
-    metrics["t2v"] |= _pointing(experiment.system.head, *placed, encoded)
+    metrics["t2v"] |= _pointing(experiment.system.head, placed[0], placed[1], encoded)
     return Evaluation(encoded, *scores, metrics, missing)
 
 

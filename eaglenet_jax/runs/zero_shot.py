@@ -25,9 +25,10 @@ CLIP_PROGRAMS = ("openai", "hf", "open_clip")  # sources of `convert` that hold 
 def zero_shot_clip(experiment: Experiment, converted_from: str, trained: Any) -> tuple[str, Experiment, Any]:
     """Build CLIP as it was before any training → (name of the row, experiment, parameters).
 
-    As published: without token shift, padding frames left out; an exported model as it was exported. A run that started from random parameters has no
-    pre-trained CLIP; the row then shows those and says so. converted_from: the program whose checkpoint `trained` is,
-    or empty. Raises UserError where the CLIP that training started from is not to be had.
+    As published: without token shift, padding frames left out; an exported model as it was exported. A run that
+    started from random parameters has no pre-trained CLIP; the row then shows those and says so. converted_from: the
+    program whose checkpoint `trained` is, or empty. Raises UserError where the CLIP that training started from is not
+    to be had.
     """
     clip = dataclasses.replace(experiment.system.clip.config, shift_blocks=(), mask_padding=True)
     system = System(Clip(clip), Clip4Clip(clip.embed_dim), experiment.system.max_words, experiment.system.max_frames)

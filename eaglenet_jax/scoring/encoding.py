@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -102,8 +103,10 @@ def reduce_all(reduce: Callable[[VideoFeatures], VideoFeatures], videos: VideoFe
         videos: In host memory, memory-mapped or not.
         rows: Videos that are on the device at a time.
     """
-    starts = range(0, len(videos.id), rows)
-    parts = [jax.device_get(reduce(jax.tree.map(lambda leaf: leaf[i : i + rows], videos))) for i in starts]
+    parts = []
+    for start in range(0, len(videos.id), rows):
+        part = slice(start, start + rows)
+        parts.append(jax.device_get(reduce(jax.tree.map(operator.itemgetter(part), videos))))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 

@@ -73,7 +73,8 @@ def make_frame_weights(head: Head) -> Any:
 
     def pair(params: Any, text: TextFeatures, video: VideoFeatures, draws: Draws) -> Any:
         one = jax.tree.map(lambda leaf: leaf[None], (text, video))
-        weights = head.apply({"params": params}, *one, draws, method="explain").get("frame_weights")
+        explained: Any = head.apply({"params": params}, *one, draws, method="explain")
+        weights = explained.get("frame_weights")
         return None if weights is None else weights[0, 0]
 
     return jax.jit(jax.vmap(pair, in_axes=(None, 0, 0, None)))

@@ -21,7 +21,8 @@ from benchmarks.train_step_ours import (
     random_batch,
     random_features,
 )
-from eaglenet_jax.config.moving_shapes import SMALLEST_CLIP, CLIP as TINY_CLIP
+from eaglenet_jax.config.moving_shapes import CLIP as TINY_CLIP
+from eaglenet_jax.config.moving_shapes import SMALLEST_CLIP
 from eaglenet_jax.draws import RecordedDraws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import whole

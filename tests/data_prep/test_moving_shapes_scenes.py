@@ -106,7 +106,9 @@ def test_first_captions_are_distinct_and_fit_only_their_own_clip(scenes: dict[st
         ids = [video["video_id"] for video in content["videos"] if video["split"] == split]
         assert len({first[video_id] for video_id in ids}) == len(ids)
     for split in ("validate", "test"):
-        shown = {name: dataclasses.asdict(shot.scene) for name, (shot,) in shots.items() if name.startswith(f"{split}_0")}
+        shown = {
+            name: dataclasses.asdict(shot.scene) for name, (shot,) in shots.items() if name.startswith(f"{split}_0")
+        }
         assert len(shown) == COUNTS[split]
         for video_id in shown:
             found = attributes(first[video_id])

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from eaglenet_jax.config.moving_shapes import SMALLEST_CLIP, CLIP as TINY_CLIP
 from data_prep import build, doctor
 from data_prep.datasets import DATASETS, SEVERAL
 from data_prep.fake import fake
 from eaglenet_jax.config.loading import load_config
+from eaglenet_jax.config.moving_shapes import CLIP as TINY_CLIP
+from eaglenet_jax.config.moving_shapes import SMALLEST_CLIP
 from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.reports.stage_results import print_results
 from eaglenet_jax.runs.train import train_run

@@ -16,7 +16,6 @@ import pytest
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO_MODEL
-from eaglenet_jax.search import indexing
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.store import Store
 from eaglenet_jax.search.windows import WindowRule

@@ -1,0 +1,33 @@
+"""MovingShapes-1k, the benchmark of docs/results.md: every system on 1,000 test clips of three events.
+
+Command: python -m eaglenet_jax.train --config=configs/moving_shapes.py
+Arguments: a system, a preset, `frozen` to train the head alone on features that are computed once, as in :xpool,frozen
+Trained: as configs/demo.py, 200 steps of 32 clips from the shipped CLIP; with `frozen` 600 steps
+Expected: the tables of docs/results.md
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import demo
+from eaglenet_jax.config.arguments import split_argument
+from eaglenet_jax.config.presets import PRESETS
+from eaglenet_jax.config.systems import SYSTEMS
+
+SPLITS = {"train": 2000, "validate": 200, "test_1k": 1000}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """The config that an argument asks for."""
+    words = split_argument(argument, (*PRESETS, *SYSTEMS, "frozen"))
+    config = demo.get_config(",".join(words - {"frozen"}))
+    stage = config
+    while stage:
+        stage.name = stage.name.replace("demo", "moving_shapes")
+        stage.data.splits = ConfigDict(SPLITS)
+        stage = stage.first_stage
+    if "frozen" in words:
+        config.cached_features = True
+        config.steps, config.evaluation.every = 600, 100
+    return config

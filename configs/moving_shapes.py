@@ -2,7 +2,7 @@
 
 Command: python -m eaglenet_jax.train --config=configs/moving_shapes.py
 Arguments: a system, a preset, `frozen` to train the head alone on features that are computed once, as in :xpool,frozen
-Trained: as configs/demo.py, 200 steps of 32 clips from the shipped CLIP; with `frozen` 600 steps
+Trained: as configs/demo.py, 200 steps of 32 clips from the shipped CLIP; with `frozen` 300 steps
 Expected: the tables of docs/results.md
 """
 
@@ -29,5 +29,5 @@ def get_config(argument: str = "") -> ConfigDict:
         stage = stage.first_stage
     if "frozen" in words:
         config.cached_features = True
-        config.steps, config.evaluation.every = 600, 100
+        config.steps, config.evaluation.every = 300, 50
     return config

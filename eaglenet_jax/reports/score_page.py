@@ -26,7 +26,7 @@ from eaglenet_jax.reports.notable_queries import (
     rank_name,
     spread,
 )
-from eaglenet_jax.reports.score_text import ARROWS, extra_rows, temperature_lines
+from eaglenet_jax.reports.score_text import ARROWS, extra_rows, ranking_lines, temperature_lines
 from eaglenet_jax.reports.template import render
 
 COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
@@ -110,7 +110,9 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         context=context,
         summary=summary,
         arrows=ARROWS,
-        temperatures=temperature_lines(summary),
+        headline=_headline(summary),
+        notes=[*context.notes, *summary["notes"], *(f"Warning: {warning}" for warning in summary["warnings"])],
+        temperatures=[*ranking_lines(summary), *temperature_lines(summary)],
         columns=COLUMNS,
         rows=_rows(summary, context),
         charts=[_charts(side, arrow, runs, ties) for side, arrow in ARROWS.items()],
@@ -133,6 +135,14 @@ def scores_hash(scores: np.ndarray) -> str:
     for start in range(0, len(scores), 256):  # never a second copy of a large matrix
         digest.update(scores[start : start + 256].tobytes())
     return digest.hexdigest()
+
+
+def _headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, number, interval) of what stands largest on the page."""
+    metrics, intervals = summary["metrics"], summary["intervals"]
+    items = [(f"R@1 {arrow}", metrics[side]["R@1"], intervals[side]["R@1"]) for side, arrow in ARROWS.items()]
+    items.append(("Rsum, of 600", metrics["Rsum"], intervals["Rsum"]))
+    return [(name, _number(value, "R@1"), _interval(bounds, "R@1")) for name, value, bounds in items]
 
 
 def _rows(summary: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
@@ -165,7 +175,9 @@ def _number(value: float | None, column: str) -> str:
     return f"{value:.2f}" if column == "MnR" and value < 100 else f"{value:.1f}"
 
 
-def _interval(interval: Sequence[float], column: str) -> str:
+def _interval(interval: Sequence[float] | None, column: str) -> str:
+    if interval is None:
+        return ""
     return f"{_number(interval[0], column)} – {_number(interval[1], column)}"
 
 

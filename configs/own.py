@@ -24,5 +24,6 @@ def get_config(argument: str = "") -> ConfigDict:
     stage = config
     while stage:
         stage.claim = ""  # nothing is published about it
+        stage.data.prepared = ""
         stage = stage.first_stage
     return config

@@ -28,7 +28,7 @@ def text_cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         raise BadCell("no value")
     if not isinstance(value, str):
-        raise BadCell(f"a {type(value).__name__}, {str(value)[:30]}")
+        raise BadCell(f"{str(value)[:30]}, no text but {type(value).__name__}")
     if not value.split():
         raise BadCell("no word")
     if value.strip().lower() in NO_VALUE:
@@ -42,7 +42,7 @@ def text_cells(value: Any) -> list[str]:
     Raises:
         BadCell: As `text_cell`, or the list is empty.
     """
-    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+    if isinstance(value, str) and value.strip().startswith(("['", '["')) and value.strip().endswith("]"):
         try:
             value = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError) as error:

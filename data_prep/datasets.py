@@ -100,22 +100,23 @@ def is_held_out(video_id: str) -> bool:
 
 
 def held_out_parts(video_ids: Sequence[str], parts: Sequence[str]) -> dict[str, list[str]]:
-    """Choose videos of a table for parts that it does not have: about one in ten for each, by their ids, at least one.
+    """Choose videos of a table for parts that it does not have: those whose ids have the smallest hashes.
 
     Args:
         video_ids: Of the training videos.
         parts: Of "val" and "test".
 
     Returns:
-        Part → its ids, in the order of `video_ids`; none where nothing would be left to train on.
+        Part → its ids, in the order of `video_ids`: a tenth of all, or five where that is less and no more than a
+        fifth; at least one.
     """
     left, found = list(video_ids), dict[str, list[str]]()
+    count = max(round(len(left) * TABLE_SHARE), min(TABLE_LEAST, len(left) // 5), 1)
     for part, purpose in (("val", "validation"), ("test", "test")):
-        if part in parts and len(left) > 1:
-            shares = {video_id: _share(purpose, video_id) for video_id in left}
-            smallest = min(left, key=lambda video_id: (shares[video_id], video_id))
-            found[part] = [each for each in left if shares[each] < TABLE_SHARE or each == smallest][: len(left) - 1]
-            left = [each for each in left if each not in set(found[part])]
+        if part in parts and len(left) > count:
+            chosen = set(sorted(left, key=lambda video_id: (_share(purpose, video_id), video_id))[:count])
+            found[part] = [video_id for video_id in left if video_id in chosen]
+            left = [video_id for video_id in left if video_id not in chosen]
     return found
 
 
@@ -213,7 +214,7 @@ DATASETS: Mapping[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
 
 # Videos of one's own, in any number; the config `own` trains on them.
 TABLE = DatasetSpec("table", "A table of videos", read_table, {"rows": Variant("all", {}, SEVERAL)}, is_table=True)
-TABLE_SHARE = 0.1  # of its videos that are held out for validation, and as many for test
+TABLE_SHARE, TABLE_LEAST = 0.1, 5  # of its videos for validation, and as many for test
 
 
 def dataset_spec(name: str) -> DatasetSpec:

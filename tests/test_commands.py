@@ -68,7 +68,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "data_prep.build": {
         "tests/data_prep/test_fake_doctor_build.py": "dataset videos out no-hold-out fps size workers strict",
         "tests/data_prep/test_damaged_input.py": "annotations",
-        "data_prep/build.py": "variant timestamps beam",
+        "data_prep/build.py": "variant timestamps beam columns",
     },
     "data_prep.demo": {
         "data_prep/demo.py": "root splits seed fps size syntax",
@@ -77,7 +77,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "data_prep.doctor": {
         "tests/data_prep/test_fake_doctor_build.py": "dataset videos out no-hold-out fps size workers json",
         "tests/runs/test_datasets_end_to_end.py": "annotations",
-        "data_prep/doctor.py": "variant timestamps",
+        "data_prep/doctor.py": "variant timestamps columns",
     },
     "data_prep.fake": {
         "tests/data_prep/test_fake_doctor_build.py": "dataset videos out workers",

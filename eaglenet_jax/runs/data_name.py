@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.runs.initial_parameters import source_clip
 
 DEMO_DATA = "moving_shapes"  # the dataset of the demo's config; without `data.prepared` it is rendered
 OWN_DATA = "own"  # of the config `own`, which is for any data
@@ -50,6 +49,8 @@ def _named(config: Any, folder: Path) -> Any:
 
 def _fitted(config: Any) -> Any:
     """The config with the sizes of its CLIP, and with batches that its data can fill."""
+    from eaglenet_jax.runs.initial_parameters import source_clip  # late: what reads work directories needs this module
+
     first = config
     while first.first_stage:
         first = first.first_stage

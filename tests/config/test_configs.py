@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from data_prep.datasets import DATASETS
+from data_prep.datasets import DATASETS, TABLE
 from eaglenet_jax.clip.config import NAMED_SIZES
 from eaglenet_jax.config.ablation import dataset_names
 from eaglenet_jax.config.loading import as_plain, config_folder, config_names, load_config, resolve
@@ -153,8 +153,10 @@ def test_a_dataset_is_a_reader_a_line_and_a_config():
         *(spec.read.__module__ for spec in DATASETS.values()),
         "data_prep.readers.__init__",
         "data_prep.readers.files",
+        "data_prep.readers.rows",
+        TABLE.read.__module__,
     }
-    assert set(DATASETS) | {"demo"} == set(dataset_names())
+    assert set(DATASETS) | {"demo", "own"} == set(dataset_names())
     for name in dataset_names():
         assert load_config(f"ablations/graph:gat,{name}").name == f"{name}_graph_gat"
 

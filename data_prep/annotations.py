@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError
@@ -20,10 +20,15 @@ class CaptionedVideo:
     Attributes:
         video_id: Id in the dataset.
         captions: (caption id, text); empty if the files have none.
+        file: Name of its file, perhaps with folders and ending; "" for the id.
+        clip: (start, end) in seconds of the part of the file that is this video, end None for the file's end.
+            None: all.
     """
 
     video_id: str
     captions: tuple[tuple[str, str], ...]
+    file: str = ""
+    clip: tuple[float, float | None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +63,8 @@ class VideoEntry:
         captions: (caption id, text) in the dataset's order.
         intervals: Caption id → (start, end) in seconds of the file, the part of the video that the caption describes.
             Captions whose interval is not known are not in it.
+        clip: (start, end) in seconds of the part of the file that is this video, end None for the file's end.
+            None: all.
     """
 
     video_id: str
@@ -65,6 +72,7 @@ class VideoEntry:
     split: str
     captions: tuple[tuple[str, str], ...]
     intervals: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict, hash=False)
+    clip: tuple[float, float | None] | None = None
 
 
 def first_few(items: Sequence[str]) -> str:
@@ -86,42 +94,46 @@ def require_folder(path: Path, what: str) -> None:
 
 
 def check_entries(entries: Sequence[VideoEntry]) -> None:
-    """Raise UserError for entries that cannot be prepared.
+    """Raise UserError for the first of `entry_faults`."""
+    for fault in entry_faults(entries):
+        raise UserError(fault)
 
-    They are: no videos, repeated ids, a video without a caption, a caption without words, and an interval that belongs
-    to no caption of its video or is not 0 ≤ start < end.
+
+def entry_faults(entries: Sequence[VideoEntry]) -> Iterator[str]:
+    """Say why entries cannot be prepared; doctor and build ask this alike.
+
+    The reasons are: no videos, repeated ids, a video without a caption, a caption without words, and an interval that
+    belongs to no caption of its video or is not 0 ≤ start < end.
     """
     if not entries:
-        raise UserError("The annotations name no video; check the annotation files.")
-    _refuse_repeated("video", (entry.video_id for entry in entries))
-    _refuse_repeated("caption", (caption_id for entry in entries for caption_id, _ in entry.captions))
+        yield "The annotations name no video; check the annotation files."
+    yield from _repeated("video", (entry.video_id for entry in entries))
+    yield from _repeated("caption", (caption_id for entry in entries for caption_id, _ in entry.captions))
     uncaptioned = [entry.video_id for entry in entries if not entry.captions]
     if uncaptioned:
-        raise UserError(
-            f"{len(uncaptioned)} videos have no caption: {first_few(uncaptioned)}. Remove them from the annotations."
-        )
+        yield f"{len(uncaptioned)} videos have no caption: {first_few(uncaptioned)}. Remove them from the annotations."
     empty = [f"{cid} (video {entry.video_id})" for entry in entries for cid, text in entry.captions if not text.split()]
     if empty:
-        raise UserError(f"{len(empty)} captions have no words: {first_few(empty)}. Remove them or write them.")
+        yield f"{len(empty)} captions have no words: {first_few(empty)}. Remove them or write them."
     for entry in entries:
-        _check_intervals(entry)
+        yield from _interval_faults(entry)
 
 
-def _check_intervals(entry: VideoEntry) -> None:
+def _interval_faults(entry: VideoEntry) -> Iterator[str]:
     unknown = sorted(entry.intervals.keys() - {caption_id for caption_id, _ in entry.captions})
     if unknown:
-        raise UserError(
+        yield (
             f"video {entry.video_id} has intervals of captions that it has not: {first_few(unknown)}. Correct the ids."
         )
     for caption_id, (start, end) in entry.intervals.items():
         if not 0 <= start < end < math.inf:
-            raise UserError(
+            yield (
                 f"the interval of caption {caption_id} (video {entry.video_id}) is {start} to {end} s; give a start of"
                 " 0 or more and a later end."
             )
 
 
-def _refuse_repeated(kind: str, ids: Iterable[str]) -> None:
+def _repeated(kind: str, ids: Iterable[str]) -> Iterator[str]:
     repeated = [name for name, count in collections.Counter(ids).items() if count > 1]
     if repeated:
-        raise UserError(f"{len(repeated)} {kind} ids occur more than once: {first_few(repeated)}. Ids must be unique.")
+        yield f"{len(repeated)} {kind} ids occur more than once: {first_few(repeated)}. Ids must be unique."

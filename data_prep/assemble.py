@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from data_prep.annotations import Annotations, CaptionedVideo, VideoEntry
-from data_prep.datasets import DATASETS, DatasetSpec, Variant, dataset_spec, is_held_out
-from eaglenet_jax.data.video_files import VideoFolder
+from data_prep.datasets import DATASETS, TABLE, DatasetSpec, Variant, dataset_spec, held_out_parts, is_held_out
+from eaglenet_jax.data.video_files import VideoFolder, stem
+from eaglenet_jax.errors import UserError
 
 FAKE_MARK = "made_by_data_prep_fake.txt"
 
@@ -28,6 +30,7 @@ class Assembly:
         several_files: Video id → all its files, for videos with more than one.
         files_here: Number of video files in the folder.
         is_fake: Whether `data_prep.fake` wrote the annotations.
+        held_out: Splits that were taken from the training videos, by the hash of their ids.
     """
 
     spec: DatasetSpec
@@ -39,6 +42,7 @@ class Assembly:
     several_files: Mapping[str, tuple[Path, ...]]
     files_here: int
     is_fake: bool
+    held_out: tuple[str, ...] = ()
 
     @property
     def uncaptioned(self) -> dict[str, tuple[str, ...]]:
@@ -48,41 +52,51 @@ class Assembly:
 
 
 def assemble(
-    dataset: str, annotations_dir: Path, videos_dir: Path, variant: str = "", hold_out: bool = True
+    dataset: str,
+    annotations_dir: Path,
+    videos_dir: Path,
+    variant: str = "",
+    hold_out: bool = True,
+    columns: Mapping[str, str] | None = None,
 ) -> Assembly:
     """Read the annotations and match them with the video files.
 
     Args:
         dataset: Name of the dataset.
-        annotations_dir: Folder of the annotation files.
+        annotations_dir: Folder of the annotation files; the file of a table.
         videos_dir: Folder of the video files.
         variant: Name of the variant, "" for the default.
-        hold_out: Take validation videos from the training videos if the variant has none.
+        hold_out: Take validation videos from the training videos if there are none, of a table test videos, too.
+        columns: Of a table: role → name of its column.
 
     Raises:
-        UserError: The reader refuses the annotations.
+        UserError: The reader refuses the annotations, or columns are named of something that is no table.
     """
     spec = dataset_spec(dataset)
     variant_name, chosen = spec.variant(variant)
-    annotations = spec.read(annotations_dir, variant_name)
-    splits = dict(annotations.splits)
+    if columns and not spec.is_table:
+        raise UserError(f"--columns names columns of a table, and {spec.name} is none: use --dataset=table")
+    annotations = spec.read(annotations_dir, (columns or {}) if spec.is_table else variant_name)
+    splits, held_out = dict(annotations.splits), dict[str, list[str]]()
     if chosen.holds_out and hold_out and "train" in splits:
-        train = splits.pop("train")
-        parts = {
-            "train": tuple(video for video in train if not is_held_out(video.video_id)),
-            "val": tuple(video for video in train if is_held_out(video.video_id)),
-        }
-        splits = {name: videos for name, videos in parts.items() if videos} | splits
+        ids = [video.video_id for video in splits["train"]]
+        if spec.is_table:
+            # Who has a validation split and no test split wants it so.
+            wanted = [part for part in ("val", "test") if part not in splits and "val" not in splits]
+            held_out = held_out_parts(ids, wanted)
+        else:
+            held_out = {"val": [video_id for video_id in ids if is_held_out(video_id)]}
+        splits = _with_held_out(splits, held_out)
     folder = VideoFolder(videos_dir)
     entries, several = [], {}
     for split, videos in splits.items():
         for video in videos:
-            files = folder.find(spec.file_stems(video.video_id))
+            files = _files(folder, spec, video)
             if len(files) > 1:
                 several[video.video_id] = files
             if video.captions:
-                path = files[0] if files else videos_dir / f"{video.video_id}.mp4"
-                entries.append(VideoEntry(video.video_id, path, split, video.captions))
+                path = files[0] if files else videos_dir / (video.file or f"{video.video_id}.mp4")
+                entries.append(VideoEntry(video.video_id, path, split, video.captions, clip=video.clip))
     return Assembly(
         spec,
         variant_name,
@@ -93,13 +107,55 @@ def assemble(
         several,
         len(folder),
         (annotations_dir / FAKE_MARK).is_file(),
+        tuple(split for split in held_out if split in splits),
     )
+
+
+def _with_held_out(
+    splits: Mapping[str, tuple[CaptionedVideo, ...]], held_out: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[CaptionedVideo, ...]]:
+    """Splits of which videos of "train" are moved to others."""
+    part_of = {video_id: part for part, ids in held_out.items() for video_id in ids}
+    parts: dict[str, list[CaptionedVideo]] = {"train": [], **{part: [] for part in held_out}}
+    for video in splits["train"]:
+        parts[part_of.get(video.video_id, "train")].append(video)
+    others = {name: videos for name, videos in splits.items() if name != "train"}
+    return {name: tuple(videos) for name, videos in parts.items() if videos} | others
+
+
+def _files(folder: VideoFolder, spec: DatasetSpec, video: CaptionedVideo) -> tuple[Path, ...]:
+    """All files of a video; where a table names one with folders or ending, that which fits it best comes first."""
+    if not video.file:
+        return folder.find(spec.file_stems(video.video_id))
+    place = PurePosixPath(video.file.replace("\\", "/"))
+    if place.is_absolute() and Path(place).is_file():
+        return (Path(place),)
+    wanted = [unicodedata.normalize("NFC", part) for part in place.parent.parts]
+
+    def parents(path: Path) -> list[str]:
+        return [unicodedata.normalize("NFC", part) for part in path.relative_to(folder.folder).parent.parts]
+
+    found = folder.find((stem(place.name), place.name))
+    within = [path for path in found if not wanted or parents(path)[-len(wanted) :] == wanted]
+    exact = [path for path in within if unicodedata.normalize("NFC", path.name) == place.name]
+    if place.is_absolute():
+        return tuple(exact or found)
+    return tuple(exact or within)
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that build and doctor share."""
-    parser.add_argument("--dataset", required=True, help=", ".join(DATASETS))
-    parser.add_argument("--annotations", required=True, type=Path, help="folder of the annotation files")
+    parser.add_argument("--dataset", required=True, help=", ".join((*DATASETS, f"or {TABLE.name}, videos of your own")))
+    parser.add_argument(
+        "--annotations", required=True, type=Path, help="folder of the annotation files; of a table, its file"
+    )
+    parser.add_argument(
+        "--columns",
+        default={},
+        type=_columns,
+        metavar="ROLE=NAME,…",
+        help="of a table: names of columns, as video=file,caption=text (roles: video, caption, split, start, end, id)",
+    )
     parser.add_argument("--videos", required=True, type=Path, help="folder of the video files, subfolders included")
     parser.add_argument("--out", required=True, type=Path, help="folder to prepare")
     variants = "; ".join(f"{spec.name}: {', '.join(spec.variants)}" for spec in DATASETS.values())
@@ -119,6 +175,14 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
         help="sample by the frames' own times and not by the file's frame rate; for files of variable frame rate",
     )
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+
+
+def _columns(text: str) -> dict[str, str]:
+    """Roles and names of columns of the flag."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(role.strip() and name.strip() for role, _, name in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROLE=NAME,ROLE=NAME")
+    return {role.strip(): name.strip() for role, _, name in pairs}
 
 
 def check_numbers(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

@@ -59,7 +59,7 @@ def build(assembly: Assembly, out: Path, settings: FrameSettings, decoding: Deco
         "dataset": assembly.spec.name,
         "variant": assembly.variant_name,
         "protocol": assembly.variant.test_protocol,
-        "held_out": assembly.variant.holds_out and "val" in assembly.splits,
+        "held_out": bool(assembly.held_out),
         "is_fake": assembly.is_fake,
         "listed": listed,
     }
@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     )
     flags = parser.parse_args(argv)
     check_numbers(flags, parser)
-    assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out)
+    assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out, flags.columns)
     fill = functools.partial(fill_cache_on_beam, options=flags.beam) if flags.beam else fill_cache
     decoding = Decoding(workers=flags.workers, allow_missing=not flags.strict, fill=fill)
     settings = FrameSettings(flags.fps, flags.size, timestamps=flags.timestamps)
@@ -95,7 +95,10 @@ def main(argv: Sequence[str]) -> int:
         print(f"{split}: {counts['videos']} videos, {counts['captions']} captions")
     for split, counts in manifest["left_out"].items():
         print(f"{split}: {counts['videos']} videos with {counts['captions']} captions are LEFT OUT (see report.md)")
-    print(f"prepared in {flags.out}; train with --config.data.prepared={flags.out}")
+    if assembly.held_out:
+        print(f"{' and '.join(assembly.held_out)} held out of the training videos by the hash of their ids")
+    config = " --config=own" if assembly.spec.is_table else ""
+    print(f"prepared in {flags.out}; train with{config} --config.data.prepared={flags.out}")
     return 0
 
 

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -49,6 +50,7 @@ def record_path(cache_dir: Path, entry: VideoEntry, settings: FrameSettings) -> 
     """Return the file of the video's record. The key covers id, settings, and the source file's size and time."""
     status = entry.path.stat()
     key = [CACHE_VERSION, entry.video_id, settings.as_dict(), status.st_size, status.st_mtime_ns]
+    key += [] if entry.clip is None else [entry.clip]
     name = hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
     return cache_dir / name[:2] / f"{name}.frames"
 
@@ -78,18 +80,33 @@ def read_record(path: Path) -> DecodedVideo:
 
 def decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> tuple[str, str | None]:
     """Decode one video into its record; return (video id, reason of failure or None)."""
+    start, end = entry.clip or (0.0, None)
     try:
         video = decode(
             entry.path,
             fps=settings.fps,
             size=settings.size,
-            first_seconds=settings.first_seconds,
+            first_seconds=min((limit for limit in (settings.first_seconds, end) if limit), default=None),
             timestamps=settings.timestamps,
         )
+        video = _from(video, start, settings.fps)
     except DecodeError as error:
         return entry.video_id, str(error)
     write_record(record_path(cache_dir, entry, settings), video)
     return entry.video_id, None
+
+
+def _from(video: DecodedVideo, start: float, fps: float) -> DecodedVideo:
+    """The frames from `start` on, in seconds; the last one before it where the part holds none of its own.
+
+    Raises:
+        DecodeError: The file ends before.
+    """
+    seconds = video.provenance["seconds"]
+    if start and isinstance(seconds, int | float) and seconds <= start:
+        raise DecodeError(f"its part begins at {start:g} s, and the file has {seconds:g} s")
+    first = min(math.ceil(start * fps - 1e-9), len(video.frames) - 1)
+    return dataclasses.replace(video, frames=video.frames[first:])
 
 
 class FillCache(Protocol):

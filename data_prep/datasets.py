@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from data_prep.annotations import Annotations
 from data_prep.readers.activitynet import read_activitynet
@@ -18,6 +19,7 @@ from data_prep.readers.didemo import read_didemo
 from data_prep.readers.lsmdc import read_lsmdc
 from data_prep.readers.msrvtt import read_msrvtt
 from data_prep.readers.msvd import read_msvd
+from data_prep.readers.table import read_table
 from data_prep.readers.vatex import read_vatex
 from eaglenet_jax.errors import UserError
 
@@ -52,18 +54,20 @@ class DatasetSpec:
     Attributes:
         name: Name on the command line.
         title: Published name.
-        read: Reader of its annotation files.
+        read: Reader of its annotation files, of a folder and a variant; of a table, of its file and its columns.
         variants: Variants by name, the default first.
         first_seconds: Part of every video that is used, None for all.
         id_prefix: Beginning of the ids that names of video files may leave out.
+        is_table: Whether its annotations are one table, whose columns can be named.
     """
 
     name: str
     title: str
-    read: Callable[[Path, str], Annotations]
+    read: Callable[[Path, Any], Annotations]
     variants: Mapping[str, Variant]
     first_seconds: float | None = None
     id_prefix: str = ""
+    is_table: bool = False
 
     @property
     def default_variant(self) -> str:
@@ -92,8 +96,34 @@ def is_held_out(video_id: str) -> bool:
 
     The first 32 bits of BLAKE2b of "validation " and the id, as a share of 2^32, are below 0.05.
     """
-    digest = hashlib.blake2b(f"validation {video_id}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "little") < HELD_OUT_SHARE * 2**32
+    return _share("validation", video_id) < HELD_OUT_SHARE
+
+
+def held_out_parts(video_ids: Sequence[str], parts: Sequence[str]) -> dict[str, list[str]]:
+    """Choose videos of a table for parts that it does not have: those whose ids have the smallest hashes.
+
+    Args:
+        video_ids: Of the training videos.
+        parts: Of "val" and "test".
+
+    Returns:
+        Part → its ids, in the order of `video_ids`: a tenth of all, or five where that is less and no more than a
+        fifth; at least one.
+    """
+    left, found = list(video_ids), dict[str, list[str]]()
+    count = max(round(len(left) * TABLE_SHARE), min(TABLE_LEAST, len(left) // 5), 1)
+    for part, purpose in (("val", "validation"), ("test", "test")):
+        if part in parts and len(left) > count:
+            chosen = set(sorted(left, key=lambda video_id: (_share(purpose, video_id), video_id))[:count])
+            found[part] = [video_id for video_id in left if video_id in chosen]
+            left = [video_id for video_id in left if video_id not in chosen]
+    return found
+
+
+def _share(purpose: str, video_id: str) -> float:
+    """A number from 0 to 1 that belongs to the id and the purpose."""
+    digest = hashlib.blake2b(f"{purpose} {video_id}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") / 2**32
 
 
 _JSFUSION = {"test": (1000, 1000)}
@@ -182,14 +212,21 @@ _SPECS = (
 DATASETS: Mapping[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
 
 
+# Videos of one's own, in any number; the config `own` trains on them.
+TABLE = DatasetSpec("table", "A table of videos", read_table, {"rows": Variant("all", {}, SEVERAL)}, is_table=True)
+TABLE_SHARE, TABLE_LEAST = 0.1, 5  # of its videos for validation, and as many for test
+
+
 def dataset_spec(name: str) -> DatasetSpec:
     """Return the dataset of that name.
 
     Raises:
         UserError: There is none; suggests the nearest name.
     """
+    if name == TABLE.name:
+        return TABLE
     if name in DATASETS:
         return DATASETS[name]
     close = difflib.get_close_matches(name, DATASETS, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(DATASETS)}"
+    hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join((*DATASETS, TABLE.name))}"
     raise UserError(f"--dataset: {name!r} is unknown; {hint}")

@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="everything as JSON, with all ids")
     flags = parser.parse_args(argv)
     check_numbers(flags, parser)
-    assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out)
+    assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out, flags.columns)
     settings = FrameSettings(flags.fps, flags.size, assembly.spec.first_seconds, flags.timestamps)
     workers = flags.workers or len(os.sched_getaffinity(0))
     found = examine(assembly, settings, flags.out, workers=workers, progress=not flags.json)

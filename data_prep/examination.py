@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from data_prep.annotations import VideoEntry
+from data_prep.annotations import VideoEntry, entry_faults
 from data_prep.assemble import Assembly
 from data_prep.cache import FrameSettings
 from data_prep.parallel import map_in_processes
@@ -182,9 +182,14 @@ def annotation_findings(assembly: Assembly) -> Iterator[Finding]:
     if shared:
         text = f"{len(shared)} captions belong to two or more videos, which no system can distinguish"
         yield Finding(text, False, "test", tuple(shared))
-    held = len(assembly.splits.get("val", ())) if assembly.variant.holds_out else 0
-    if held:
-        yield Finding(f"{held} training videos are held out as val, by the hash of their ids", False, "val")
+    for split in assembly.held_out:
+        held = len(assembly.splits[split])
+        yield Finding(f"{held} training videos are held out as {split}, by the hash of their ids", False, split)
+    for split in ("train", "val") if assembly.spec.is_table else ():
+        if split not in assembly.splits:
+            yield Finding(f"there is no {split}, which training needs", True, split)
+    for fault in entry_faults(assembly.entries):
+        yield Finding(f"build refuses this: {fault}", True)
 
 
 def _shared_captions(assembly: Assembly) -> list[str]:

@@ -25,8 +25,14 @@ FORMAT = 1
 
 def fingerprint(entries: Sequence[VideoEntry], settings: FrameSettings) -> str:
     """Hash all ids, splits, captions, intervals and settings."""
-    content = [FORMAT, settings.as_dict(), [[e.split, e.video_id, e.captions, *_intervals(e)] for e in entries]]
+    videos = [[e.split, e.video_id, e.captions, *_intervals(e), *_clip(e)] for e in entries]
+    content = [FORMAT, settings.as_dict(), videos]
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+
+def _clip(entry: VideoEntry) -> list[list[float | None]]:
+    """The part of the file, once; nothing for a whole file, so that older folders stay valid."""
+    return [] if entry.clip is None else [list(entry.clip)]
 
 
 def _intervals(entry: VideoEntry) -> list[list[tuple[str, float, float]]]:

@@ -20,13 +20,21 @@ POSTPROCESSING = ("dual_softmax", "sinkhorn", "qb_norm")
 # Flags of one kind of evaluation only, by their names here.
 OPTIONS = ("split", "shuffle_frames", "step", "noise_seeds")  # of an evaluation of checkpoints
 OF_RUNS = (*OPTIONS, "save", "check_leak", "source", "config")
+FORM = ("padded", "mask", "transpose", "distances")
 OF_MATRICES = (
     "captions_per_video",
     "text_ids",
     "video_ids",
     "captions",
+    "relevance",
+    "share_captions",
+    *FORM,
     "query_bank",
+    "query_bank_v2t",
     "validation",
+    "validation_captions_per_video",
+    "validation_text_ids",
+    "validation_video_ids",
     "ties",
     "v2t_among",
 )
@@ -48,7 +56,8 @@ def _parser() -> Parser:
         "--similarity",
         type=Path,
         metavar="FILE",
-        help=".npy of any program, texts × videos, or a folder that --save wrote; needs no config and no checkpoint",
+        help="scores of any program, texts × videos: .npy, .npz, .pt, .mat, .csv, .tsv or .parquet (FILE:NAME names an "
+        "array), or a folder that --save wrote; needs no config and no checkpoint",
     )
     parser.add_argument("--baseline", type=Path, metavar="PATH", help="scores, or a run, to compare with by query")
     parser.add_argument(
@@ -90,14 +99,41 @@ def _parser() -> Parser:
         "--captions-per-video", metavar="N", help='captions of each video, rows in their order: "20", "1,4,3" or a file'
     )
     matrices.add_argument(
-        "--text-ids", type=Path, metavar="FILE", help="per row the id of its video; lines, JSON, .npy"
+        "--text-ids",
+        type=Path,
+        metavar="FILE",
+        help="per row the id of its video, or with --relevance its own; lines, JSON, .npy, or FILE:COLUMN of a table",
     )
     matrices.add_argument("--video-ids", type=Path, metavar="FILE", help="per column its id")
+    matrices.add_argument(
+        "--relevance",
+        type=Path,
+        metavar="FILE",
+        help="pairs of a text and a right video, or TREC qrels, where a text has several right videos",
+    )
     matrices.add_argument("--captions", type=Path, metavar="FILE", help="per row its caption, for the report")
+    matrices.add_argument(
+        "--share-captions",
+        action="store_true",
+        help="a caption that several videos have is right for each of them; needs --captions",
+    )
+    matrices.add_argument(
+        "--padded",
+        action="store_true",
+        help="-inf is padding: rows of it are no texts. Also reads [videos, captions, videos]",
+    )
+    matrices.add_argument("--mask", type=Path, metavar="FILE", help="which rows are texts: booleans for each row")
+    matrices.add_argument("--transpose", action="store_true", help="the matrix is videos × texts")
+    matrices.add_argument("--distances", action="store_true", help="the matrix holds distances: lower is better")
     matrices.add_argument("--query-bank", type=Path, metavar="FILE", help="for qb_norm: training texts × the videos")
+    matrices.add_argument(
+        "--query-bank-v2t", type=Path, metavar="FILE", help="for qb_norm of video → text: the texts × training videos"
+    )
     matrices.add_argument(
         "--validation", type=Path, metavar="FILE", help="scores of a validation split, to choose the temperature on"
     )
+    for name, words in (("captions-per-video", "N"), ("text-ids", "FILE"), ("video-ids", "FILE")):
+        matrices.add_argument(f"--validation-{name}", metavar=words, help=f"as --{name}, of the validation scores")
     matrices.add_argument("--ties", choices=("mean", "optimistic", "pessimistic"), help="how ties count (default mean)")
     matrices.add_argument(
         "--v2t-among",
@@ -130,30 +166,60 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _matrix(given: dict[str, Any]) -> int:
-    from eaglenet_jax.metrics.score_files import read_list
-    from eaglenet_jax.metrics.score_report import RelevanceFiles, measure_files
+    from eaglenet_jax.metrics.id_files import CAPTION_COLUMNS, ID_COLUMNS, read_list
+    from eaglenet_jax.metrics.measured_files import measure_files
     from eaglenet_jax.reports.score_text import format_report  # late: --help answers at once
 
     as_json, page = given.pop("json", False), given.pop("report", None)
-    captions, videos = given.pop("captions", None), given.get("video_ids")
-    if captions is not None and page is None:
-        raise UserError("--captions are for the report: give --report=FILE as well")
-    path = given.pop("similarity")
-    relevance = RelevanceFiles(*(given.pop(name, None) for name in ("captions_per_video", "text_ids", "video_ids")))
-    files = {name: given.pop(name, None) for name in ("baseline", "query_bank", "validation")}
-    found = measure_files(path, relevance=relevance, **files, options=_measure_options(given))
+    captions, videos = given.get("captions"), given.get("video_ids")
+    if captions is not None and page is None and not given.get("share_captions"):
+        raise UserError("--captions are for the report and --share-captions: give --report=FILE or that as well")
+    path = given["similarity"]
+    found = measure_files(path, **_files_beside(given), options=_measure_options(given))
     print(json.dumps(found.summary, indent=1) if as_json else format_report(found.summary))
     if page is not None:
         from eaglenet_jax.reports.notable_queries import Gallery
         from eaglenet_jax.reports.score_page import Context, scores_hash, write_score_page
 
-        named = (None if file is None else list(map(str, read_list(file))) for file in (captions, videos))
+        named = [
+            None if file is None else list(map(str, read_list(file, count, columns)))
+            for file, count, columns in (
+                (captions, found.scores.shape[0], CAPTION_COLUMNS),
+                (videos, found.scores.shape[1], ID_COLUMNS),
+            )
+        ]
         gallery = Gallery.numbered(found.scores.shape, *named)
         facts = [("scores", str(path.absolute())), ("BLAKE2b", scores_hash(found.scores))]
         written = write_score_page(page, found, Context(found.summary["name"], facts=facts), gallery)
         if not as_json:
             print(f"\n  {written}")
     return 0
+
+
+def _files_beside(given: dict[str, Any]) -> dict[str, Any]:
+    """What `measure_files` takes besides the scores, from the flags."""
+    from eaglenet_jax.metrics.measured_files import QueryBankFiles, RelevanceFiles, ValidationFiles
+    from eaglenet_jax.metrics.score_files import MatrixForm
+
+    if given.get("share_captions") and "captions" not in given:
+        raise UserError("--share-captions needs the captions of the rows: give --captions=FILE")
+    relevance = RelevanceFiles(
+        *(given.get(name) for name in ("captions_per_video", "text_ids", "video_ids", "relevance")),
+        captions=given.get("captions") if given.get("share_captions") else None,
+    )
+    banks = given.get("query_bank"), given.get("query_bank_v2t")
+    names = ("validation_captions_per_video", "validation_text_ids", "validation_video_ids")
+    of_validation = [given.get(name) for name in names]
+    if "validation" not in given and any(of_validation):
+        raise UserError("there are ids or counts of validation scores without these: give --validation=FILE")
+    validation = ValidationFiles(given["validation"], RelevanceFiles(*of_validation)) if "validation" in given else None
+    return {
+        "relevance": relevance,
+        "form": MatrixForm(**{name: given[name] for name in FORM if name in given}),
+        "baseline": given.get("baseline"),
+        "query_bank": None if banks == (None, None) else QueryBankFiles(*banks),
+        "validation": validation,
+    }
 
 
 def _measure_options(given: dict[str, Any]) -> Any:

@@ -71,7 +71,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "data_prep.build": {
         "tests/data_prep/test_fake_doctor_build.py": "dataset videos out no-hold-out fps size workers strict",
         "tests/data_prep/test_damaged_input.py": "annotations",
-        "data_prep/build.py": "variant timestamps beam",
+        "data_prep/build.py": "variant timestamps beam columns",
     },
     "data_prep.demo": {
         "data_prep/demo.py": "root splits seed fps size syntax",
@@ -80,7 +80,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "data_prep.doctor": {
         "tests/data_prep/test_fake_doctor_build.py": "dataset videos out no-hold-out fps size workers json",
         "tests/runs/test_datasets_end_to_end.py": "annotations",
-        "data_prep/doctor.py": "variant timestamps",
+        "data_prep/doctor.py": "variant timestamps columns",
     },
     "data_prep.fake": {
         "tests/data_prep/test_fake_doctor_build.py": "dataset videos out workers",
@@ -100,7 +100,9 @@ FLAGS: dict[str, dict[str, str]] = {
     "eaglenet_jax.evaluate": {
         "tests/runs/test_evaluate_command.py": "workdir checkpoint similarity baseline postprocess report json config "
         "from split save noise-seeds check-leak captions-per-video text-ids video-ids captions query-bank",
-        "tests/test_commands.py": "temperature qb-temperature validation ties v2t-among",
+        "tests/test_commands.py": "temperature qb-temperature validation ties v2t-among validation-captions-per-video "
+        "validation-text-ids validation-video-ids relevance share-captions padded mask transpose distances "
+        "query-bank-v2t",
         "eaglenet_jax/evaluate.py": "shuffle-frames step",
     },
     "eaglenet_jax.report": {
@@ -281,6 +283,50 @@ def test_the_flags_of_a_matrix_change_its_numbers(tmp_path, capsys):
     assert measured(*bank)["postprocessed"] != measured(*bank, "--qb-temperature=0.1")["postprocessed"]
     chosen = measured(f"--validation={tmp_path / 'held_out.npy'}")["temperatures"]["dual_softmax"]
     assert chosen != plain["temperatures"]["dual_softmax"]
+
+
+def test_the_flags_of_other_forms_of_a_matrix_change_its_numbers(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(12, 12)) + np.eye(12)
+    for name, array in {
+        "plain": scores,
+        "turned": -scores.T,
+        "padded": np.concatenate([scores, np.full((12, 12), -np.inf)], axis=1).reshape(24, 12),
+        "stack": np.stack([scores, scores * 0], axis=1),
+        "mask": np.tile([True, False], (12, 1)),
+        "bank": rng.normal(size=(12, 20)),
+        "val": np.repeat(scores, 2, axis=0)[:, ::-1] / 9,
+    }.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "pairs.txt").write_text("".join(f"{i} {i}\n{i} {(i + 1) % 12}\n" for i in range(12)))
+    (tmp_path / "captions.txt").write_text("a dog\n" * 6 + "".join(f"cat {i}\n" for i in range(6)))
+    (tmp_path / "rows.txt").write_text("".join(f"v{11 - i // 2}\n" for i in range(24)))
+    (tmp_path / "columns.txt").write_text("".join(f"v{i}\n" for i in range(12)))
+
+    def measured(matrix: str, *flags: str) -> dict:
+        assert evaluate.main([f"--similarity={tmp_path / matrix}.npy", "--json", *flags]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    plain = measured("plain")["metrics"]
+    assert measured("turned", "--transpose", "--distances")["metrics"] == plain
+    assert measured("padded", "--padded")["metrics"] == plain
+    assert measured("stack", f"--mask={tmp_path / 'mask.npy'}")["metrics"] == plain
+    assert measured("plain", f"--relevance={tmp_path / 'pairs.txt'}")["metrics"]["t2v"]["R@1"] >= plain["t2v"]["R@1"]
+    shared = measured("plain", f"--captions={tmp_path / 'captions.txt'}", "--share-captions")
+    assert shared["metrics"]["t2v"]["MnR"] < plain["t2v"]["MnR"] and "MAP" in shared["ranking"]["v2t"]
+    turned = measured("plain", "--postprocess=qb_norm", f"--query-bank-v2t={tmp_path / 'bank.npy'}")
+    assert list(turned["postprocessed"]["qb_norm"]) == ["v2t"]
+    validation = ("--postprocess=dual_softmax", f"--validation={tmp_path / 'val.npy'}")
+    ids = [f"--validation-text-ids={tmp_path / 'rows.txt'}", f"--validation-video-ids={tmp_path / 'columns.txt'}"]
+    chosen = measured("plain", *validation, *ids)["temperatures"]["dual_softmax"]
+    assert chosen != measured("plain", *validation, "--validation-captions-per-video=2")["temperatures"]["dual_softmax"]
+    for flags, message in {
+        ("--share-captions",): "give --captions=FILE",
+        (ids[0],): "give --validation=FILE",
+        validation: "validation scores: .* give --validation-captions-per-video, or --validation-text-ids",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            measured("plain", *flags)
 
 
 def test_a_reader_that_stops_reading_is_no_error() -> None:

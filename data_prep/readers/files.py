@@ -6,6 +6,7 @@ import collections
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,13 @@ def find(folder: Path, *names: str) -> Path | None:
 
 
 def read_text(path: Path) -> str:
-    """Read a file as UTF-8, without a byte order mark.
+    """Read a file as UTF-8, without a byte order mark, with composed characters (NFC), so that ids meet each other.
 
     Raises:
         UserError: It is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); download it again"
@@ -63,12 +64,25 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
     Raises:
         UserError: A column or one of its cells is missing.
     """
-    rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    rows = list(reader)
+    check_width(path, rows, reader.fieldnames or ())
     for number, row in enumerate(rows or [{}], 1):
         for name in columns:
             if row.get(name) is None:
                 raise wrong_form(path, f"a CSV table with {', '.join(columns)}", KeyError(f"{name} in row {number}"))
     return rows
+
+
+def check_width(path: Path, rows: Sequence[Mapping[Any, Any]], header: Sequence[str]) -> None:
+    """Raise UserError for a row of another length than the header, as a comma without quotes makes it."""
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            length = len(header) + len(row[None]) if None in row else sum(cell is not None for cell in row.values())
+            raise UserError(
+                f"{path}: row {number} has {length} cells, the header {len(header)}: put text that holds the delimiter "
+                "in quotes, or complete the row"
+            )
 
 
 def wrong_form(path: Path, expected: str, error: Exception) -> UserError:

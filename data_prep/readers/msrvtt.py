@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data_prep.annotations import Annotations, VideoEntry, first_few, require_file, require_folder
-from data_prep.readers.files import Gathering, read_table
+from data_prep.cells import BadCell, CellFaults, text_cell
+from data_prep.readers.files import Gathering, read_json, read_table
 from eaglenet_jax.errors import UserError
 
 SPLIT_NAMES = {"validate": "val"}
@@ -92,11 +92,12 @@ def _content(
     path: Path,
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str, str, tuple[float, float] | None]]]:
     """Read (video id, split) and (video id, caption id, text, interval), both in the file's order."""
+    faults = CellFaults(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         videos = [(str(video["video_id"]), str(video["split"])) for video in content["videos"]]
         sentences = [
-            (str(s["video_id"]), f"sen{s['sen_id']}", str(s["caption"]), _interval(s)) for s in content["sentences"]
+            (str(s["video_id"]), f"sen{s['sen_id']}", _caption(s, faults), _interval(s)) for s in content["sentences"]
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -104,11 +105,22 @@ def _content(
             ' {"videos": [{"video_id", "split"}], "sentences": [{"video_id", "caption", "sen_id"}]}; a sentence may'
             ' have "interval": [start, end] in seconds.'
         ) from error
+    faults.check()
     listed = {video_id for video_id, _ in videos}
     unknown = sorted({video_id for video_id, *_ in sentences if video_id not in listed})
     if unknown:
         raise UserError(f"{path}: sentences about videos that it does not list: {first_few(unknown)}.")
     return [(video_id, SPLIT_NAMES.get(split, split)) for video_id, split in videos], sentences
+
+
+def _caption(sentence: Mapping[str, Any], faults: CellFaults) -> str:
+    try:
+        return text_cell(sentence["caption"])
+    except BadCell as error:
+        if isinstance(sentence["caption"], str) and not sentence["caption"].split():
+            return ""  # left out and counted, as in every dataset
+        faults.add(f"sentence {sentence['sen_id']}", "caption", error)
+        return ""
 
 
 def _interval(sentence: Mapping[str, Any]) -> tuple[float, float] | None:

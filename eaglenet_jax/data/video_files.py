@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -61,11 +62,12 @@ class VideoFolder:
         self.folder = folder
         self._by_stem: dict[str, list[Path]] = {}
         for path in _files(folder):
-            self._by_stem.setdefault(stem(path.name), []).append(path)
+            # Some file systems take names apart into letters and accents (NFD); annotations compose them (NFC).
+            self._by_stem.setdefault(stem(unicodedata.normalize("NFC", path.name)), []).append(path)
 
     def find(self, names: Sequence[str]) -> tuple[Path, ...]:
         """Return the files of the first of `names` that has any, sorted; of several, the first should be used."""
-        for name in names:
+        for name in (unicodedata.normalize("NFC", name) for name in names):
             if name in self._by_stem:
                 return tuple(sorted(self._by_stem[name]))
         return ()

@@ -21,7 +21,8 @@ def dual_softmax(scores: np.ndarray, temperature: float = 100.0, direction: str 
     """Compute the dual softmax, s · softmax(temperature · s) over the queries. Transductive.
 
     The inference form of Cheng et al. 2021 (CAMoE). The softmax runs over the texts for "t2v" and over the videos for
-    "v2t".
+    "v2t". It is made for cosines of right pairs above 0: scores with a logit scale in them underflow into ties
+    (`dual_softmax_order` ranks without), and the order of negative scores is reversed by the product.
 
     Args:
         scores: [Nt, Nv].
@@ -47,6 +48,34 @@ def dual_softmax(scores: np.ndarray, temperature: float = 100.0, direction: str 
     return weight
 
 
+def dual_softmax_order(scores: np.ndarray, temperature: float = 100.0, direction: str = "t2v") -> np.ndarray:
+    """Compute numbers in the order of `dual_softmax`, from logarithms, so that nothing underflows into ties.
+
+    Args:
+        scores: [Nt, Nv].
+        temperature: Factor of the scores in the softmax.
+        direction: "t2v" or "v2t".
+
+    Returns:
+        [Nt, Nv] float64: sign(v) · (log|v| − m), where v is the dual softmax and m so small that the bracket is 1 or
+        more.
+
+    Raises:
+        UserError: If the direction is unknown.
+    """
+    if direction == "v2t":
+        return dual_softmax_order(scores.T, temperature).T
+    _check_direction(direction)
+    scores = np.asarray(scores, np.float64)
+    size = temperature * scores
+    size -= _log_sum_exp(size, axis=0)
+    sign = np.sign(scores)
+    size += np.log(np.abs(scores), where=sign != 0, out=np.zeros_like(scores))
+    size -= size.min(where=sign != 0, initial=np.inf) - 1 if sign.any() else 0.0
+    size *= sign
+    return size
+
+
 def choose_temperature(
     scores: np.ndarray,
     text_video: np.ndarray | None = None,
@@ -70,7 +99,7 @@ def choose_temperature(
     _check_direction(direction)
 
     def quality(temperature: float) -> tuple[float, float]:
-        placement = place(dual_softmax(scores, temperature, direction), text_video)
+        placement = place(dual_softmax_order(scores, temperature, direction), text_video)
         metrics = rank_metrics(getattr(placement, direction).ranks())
         return metrics["R@1"], -metrics["MnR"]
 

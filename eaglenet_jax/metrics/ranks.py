@@ -6,7 +6,7 @@ share a video. Ranks are counted chunk by chunk (how many items score higher, ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -74,6 +74,23 @@ class RetrievalPlacement:
     videos: np.ndarray
 
 
+@dataclass(frozen=True)
+class Relevance:
+    """All pairs of a text with a right video, where a text can have several.
+
+    Attributes:
+        rows: [P] int64, the text of each pair, ascending.
+        columns: [P] int64, its video.
+        grades: [P] float64 above 0, how right it is.
+        text_video: [Nt] int64, the video that each text counts to where videos are drawn or grouped.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    grades: np.ndarray
+    text_video: np.ndarray
+
+
 class RetrievalScores(NamedTuple):
     """Scores of a gallery, and which text belongs to which video.
 
@@ -82,11 +99,13 @@ class RetrievalScores(NamedTuple):
         text_video: [Nt] integers, the column of each text's video. None: unknown, or the diagonal.
         v2t_scores: [Nt, Nv] to rank texts by for each video, where a system that reranks has other scores there. None:
             the same scores.
+        relevance: All right pairs, where a text can have several right videos. None: one each, `text_video`.
     """
 
     scores: np.ndarray
     text_video: np.ndarray | None = None
     v2t_scores: np.ndarray | None = None
+    relevance: Relevance | None = None
 
 
 def check_relevance(shape: tuple[int, ...], text_video: np.ndarray | None) -> np.ndarray:
@@ -303,6 +322,36 @@ def retrieval_metrics(
         UserError: If a score is not a finite real number, or if the relevance or an option does not fit.
     """
     return placement_metrics(place(scores, text_video, v2t_among=v2t_among), ties)
+
+
+def without_trivial(metrics: Metrics, galleries: Mapping[str, int]) -> Metrics:
+    """Replace recalls that are 100 whatever the scores by None, and Rsum with them.
+
+    Args:
+        metrics: As `placement_metrics`, or intervals laid out as these.
+        galleries: How many items each direction ranks; with K or fewer, every R@K is 100.
+
+    Returns:
+        The metrics of the same directions.
+    """
+    trivial = {side: [f"R@{k}" for k in RECALL_DEPTHS if k >= size] for side, size in galleries.items()}
+    result: Metrics = {
+        name: value | dict.fromkeys(trivial[name]) if name in trivial else value for name, value in metrics.items()
+    }
+    if "Rsum" in result and any(f"R@{k}" in names for names in trivial.values() for k in (1, 5, 10)):
+        result["Rsum"] = None
+    return result
+
+
+def trivial_notes(galleries: Mapping[str, int]) -> Iterator[str]:
+    """Say which recalls `without_trivial` leaves out, for galleries that are smaller than 10."""
+    smallest = min(galleries.values())
+    depths = [f"R@{k}" for k in RECALL_DEPTHS if k >= smallest]
+    if smallest <= 10:
+        yield (
+            f"the gallery has {smallest} {'item' if smallest == 1 else 'items'}: {', '.join(depths)} would be 100 "
+            "whatever the scores, and are left out"
+        )
 
 
 def metrics_by_tie_rule(placement: RetrievalPlacement) -> dict[str, Metrics]:

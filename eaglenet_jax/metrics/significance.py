@@ -1,5 +1,8 @@
 """Statistical significance of metrics: bootstrap intervals, and a paired test of two runs on the same queries.
 
+Of a few queries, or where nearly all are hits or misses, a bootstrap sees no variation: the interval of 0 of 5 would be
+0 to 0. There the interval of a recall is the exact one (Clopper and Pearson 1934), 0 to 52.2 %.
+
 The unit that is drawn is the video with its captions: results of captions of one video depend on each other, so drawing
 them one by one would make the intervals too narrow. With one caption a video this is the ordinary bootstrap over
 queries.
@@ -16,12 +19,16 @@ from eaglenet_jax.metrics.ranks import RECALL_DEPTHS, Metrics, RetrievalPlacemen
 
 MEANS = (*(f"R@{k}" for k in RECALL_DEPTHS), "MnR", "MRR")
 RSUM_PARTS = ("R@1", "R@5", "R@10")
+FEW = 5  # hits or misses below which the bootstrap is not to be trusted
 
 
 def metric_intervals(
     placement: RetrievalPlacement, ties: str = "mean", *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Metrics:
     """Compute percentile bootstrap intervals of all metrics; both directions are drawn together.
+
+    A recall with fewer than five videos' worth of hits or misses has the exact binomial interval instead, with the
+    videos as the trials; then Rsum's has the sums of its parts' bounds.
 
     Args:
         placement: Of all queries.
@@ -55,7 +62,38 @@ def metric_intervals(
         return float(low), float(high)
 
     result: Metrics = {side: {name: interval(values) for name, values in by.items()} for side, by in drawn.items()}
-    return result | {"Rsum": interval(rsum)}
+    result["Rsum"] = interval(rsum)
+    exact = {
+        (side, name): binomial_interval(hits, units, level)
+        for side, (_, contributions, _) in queries.items()
+        for name, values in zip(MEANS, contributions, strict=True)
+        if name.startswith("R@") and min(hits := values.mean() / 100 * units, units - hits) < FEW
+    }
+    for (side, name), bounds in exact.items():
+        result[side][name] = bounds
+    if any(name in RSUM_PARTS for _, name in exact):
+        parts = np.sum([result[side][name] for side in drawn for name in RSUM_PARTS], axis=0)
+        result["Rsum"] = float(parts[0]), float(parts[1])
+    return result
+
+
+def binomial_interval(hits: float, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Compute the exact interval of a share (Clopper and Pearson 1934), in percent.
+
+    Args:
+        hits: Successes, not necessarily whole.
+        trials: Of which they are.
+        level: Of confidence, between 0 and 1.
+
+    Returns:
+        (low, high).
+    """
+    from scipy.special import betaincinv
+
+    tail = (1 - level) / 2
+    low = betaincinv(hits, trials - hits + 1, tail) if hits > 0 else 0.0
+    high = betaincinv(hits + 1, trials - hits, 1 - tail) if hits < trials else 1.0
+    return 100 * float(low), 100 * float(high)
 
 
 def paired_test(

@@ -26,7 +26,14 @@ from eaglenet_jax.reports.notable_queries import (
     rank_name,
     spread,
 )
-from eaglenet_jax.reports.score_text import ARROWS, POINTING, extra_rows, shows_pointing, temperature_lines
+from eaglenet_jax.reports.score_text import (
+    ARROWS,
+    POINTING,
+    extra_rows,
+    ranking_lines,
+    shows_pointing,
+    temperature_lines,
+)
 from eaglenet_jax.reports.template import render
 
 COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
@@ -112,7 +119,9 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         context=context,
         summary=summary,
         arrows=ARROWS,
-        temperatures=temperature_lines(summary),
+        headline=_headline(summary),
+        notes=[*context.notes, *summary["notes"], *(f"Warning: {warning}" for warning in summary["warnings"])],
+        temperatures=[*ranking_lines(summary), *temperature_lines(summary)],
         columns=columns,
         rows=[_row(summary, columns, *row) for row in rows],
         pointing_captions=summary["metrics"]["t2v"].get("pointing_captions", 0) if POINTING in columns["t2v"] else 0,
@@ -136,6 +145,14 @@ def scores_hash(scores: np.ndarray) -> str:
     for start in range(0, len(scores), 256):  # never a second copy of a large matrix
         digest.update(scores[start : start + 256].tobytes())
     return digest.hexdigest()
+
+
+def _headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, number, interval) of what stands largest on the page."""
+    metrics, intervals = summary["metrics"], summary["intervals"]
+    items = [(f"R@1 {arrow}", metrics[side]["R@1"], intervals[side]["R@1"]) for side, arrow in ARROWS.items()]
+    items.append(("Rsum, of 600", metrics["Rsum"], intervals["Rsum"]))
+    return [(name, _number(value, "R@1"), _interval(bounds, "R@1")) for name, value, bounds in items]
 
 
 def _named_rows(summary: Mapping[str, Any], context: Context) -> list[tuple[str, Mapping[str, Any]]]:

@@ -40,7 +40,9 @@ def results_table(
         f"{'':{NAME_WIDTH}}{titles}{POINTING if further else '':>{further}}  {titles}{'Rsum':>7}",
     ]
     lines.append("─" * len(lines[1]))
+    chance = dict(rows).get("chance", {})
     for name, metrics in rows:
+        metrics = _telling(metrics, chance)
         *above, last = textwrap.wrap(name, NAME_WIDTH - 1, subsequent_indent="  ") or [""]
         t2v, v2t = (_cells({c: _short(metrics.get(side, {}).get(c), c) for c in COLUMNS}) for side in ("t2v", "v2t"))
         pointing = _short(metrics.get("t2v", {}).get(POINTING), POINTING) if further else ""
@@ -54,6 +56,15 @@ def shows_pointing(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
     return any(POINTING in metrics.get("t2v", {}) for name, metrics in rows if name != "chance")
 
 
+def _telling(metrics: Metrics, chance: Metrics) -> Metrics:
+    """Metrics without the recalls that chance has at 100: the gallery is no larger."""
+    sure = {side: [name for name in COLUMNS if chance.get(side, {}).get(name) == 100.0] for side in ARROWS}
+    if not any(sure.values()):
+        return metrics
+    shown = {side: metrics[side] | dict.fromkeys(sure[side]) for side in ARROWS if side in metrics}
+    return {**metrics, **shown, "Rsum": None}
+
+
 def format_report(summary: Mapping[str, Any]) -> str:
     """Format `ScoreReport.summary` as plain text: the table, intervals, temperatures, ties, the comparison."""
     rows: list[tuple[str, Metrics]] = [("chance", summary["chance"])]
@@ -61,6 +72,8 @@ def format_report(summary: Mapping[str, Any]) -> str:
         rows.append((summary["baseline"]["name"], summary["baseline"]["metrics"]))
     rows += [(summary["name"], summary["metrics"]), *extra_rows(summary)]
     lines = [f"{summary['texts']} texts × {summary['videos']} videos", "", results_table(rows), ""]
+    for note in summary["notes"]:
+        lines += textwrap.wrap(f"note: {note}", 95, subsequent_indent="  ")
     return "\n".join(lines + detail_lines(summary))
 
 
@@ -78,7 +91,9 @@ def extra_rows(summary: Mapping[str, Any]) -> list[tuple[str, Metrics]]:
 
 def detail_lines(summary: Mapping[str, Any]) -> list[str]:
     """List the lines below the table: intervals, temperatures, ties, the comparison with the baseline."""
-    lines = [*_interval_lines(summary["intervals"]), *temperature_lines(summary)]
+    lines = [*_interval_lines(summary["intervals"]), *ranking_lines(summary), *temperature_lines(summary)]
+    for warning in summary["warnings"]:
+        lines += textwrap.wrap(f"WARNING: {warning}", 95, subsequent_indent="  ")
     tied = summary["tied_queries"]
     if any(tied.values()):
         lines.append("")
@@ -92,12 +107,22 @@ def detail_lines(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def ranking_lines(summary: Mapping[str, Any]) -> list[str]:
+    """List MAP and nDCG, which are there where a text can have several right videos."""
+    return [
+        f"{ARROWS[side]}: MAP {found['MAP']:.1f}, nDCG {found['nDCG']:.1f}; ranks are those of the best right item"
+        for side, found in summary.get("ranking", {}).items()
+    ]
+
+
 def temperature_lines(summary: Mapping[str, Any]) -> list[str]:
     """List the temperature of each post-processing method, and where it is from."""
     lines = []
     for method, found in summary.get("temperatures", {}).items():
-        differ = found.get("v2t", found["t2v"]) != found["t2v"]
-        numbers = f"{found['t2v']:g}" + (f" (t2v) and {found['v2t']:g} (v2t)" if differ else "")
+        used = {side: found[side] for side in ARROWS if side in found}
+        differ = len(set(used.values())) > 1
+        numbers = " and ".join(f"{value:g} ({side})" for side, value in used.items())
+        numbers = numbers if differ else f"{next(iter(used.values())):g}"
         lines.append(f"{method}: temperature {numbers}, {found['from']}")
     return lines
 
@@ -106,7 +131,8 @@ def _interval_lines(intervals: Metrics) -> list[str]:
     names = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR")
     lines = ["95 % intervals" + "".join(f"{name:>14}" for name in names)]
     for side, arrow in ARROWS.items():
-        cells = (f"{low:.1f} – {high:.1f}" for low, high in (intervals[side][name] for name in names))
+        bounds = (intervals[side][name] for name in names)
+        cells = ("–" if each is None else f"{each[0]:.1f} – {each[1]:.1f}" for each in bounds)
         lines.append(f"{arrow:14}" + "".join(f"{cell:>14}" for cell in cells))
     return lines
 

@@ -1,4 +1,4 @@
-"""The name of a run whose data are not those of its config."""
+"""Configs that adapt to the data that they are given: the name of the run, and what follows from data of one's own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,36 @@ import json
 from pathlib import Path
 from typing import Any
 
+from eaglenet_jax.errors import UserError
+
 DEMO_DATA = "moving_shapes"  # the dataset of the demo's config; without `data.prepared` it is rendered
+OWN_DATA = "own"  # of the config `own`, which is for any data
+OWN_COMMAND = "python -m data_prep.build --dataset=table --annotations=mine.csv --videos=DIR --out=datasets/mine"
 
 
 def named_after_data(config: Any) -> Any:
-    """The demo's config on other prepared data, with all its stages named after these; any other config as it is.
+    """The demo's config on other prepared data, or `own`, with all its stages named after these; others as they are.
 
-    The folder gives the name, or the one around it where it is called "prepared…".
+    The folder gives the name, or the one around it where it is called "prepared…". `own` also takes the sizes of the
+    CLIP that it starts from, and a batch no larger than the training split.
+
+    Raises:
+        UserError: `own` has no data, or its CLIP cannot be read.
     """
     folder = Path(config.data.prepared)
-    if config.data.dataset != DEMO_DATA or not config.data.prepared or _dataset_of(folder) == DEMO_DATA:
+    if config.data.dataset == OWN_DATA:
+        return _fitted(_named(config, folder))
+    if config.data.dataset != DEMO_DATA or not config.data.prepared or _manifest(folder, DEMO_DATA) == DEMO_DATA:
         return config
+    return _named(config, folder)
+
+
+def _named(config: Any, folder: Path) -> Any:
+    if not config.data.prepared:
+        raise UserError(
+            f"--config=own is for data of your own: prepare them with {OWN_COMMAND}, and give "
+            "--config.data.prepared=datasets/mine"
+        )
     folder = folder.absolute()
     name = (folder.parent if folder.name.startswith("prepared") else folder).name
     config = config.copy_and_resolve_references()
@@ -28,9 +47,36 @@ def named_after_data(config: Any) -> Any:
     return config
 
 
-def _dataset_of(folder: Path) -> str:
-    """The dataset that a prepared folder says it is; the demo's where there is none, which is refused elsewhere."""
+def _fitted(config: Any) -> Any:
+    """The config with the sizes of its CLIP, and with batches that its data can fill."""
+    from eaglenet_jax.runs.initial_parameters import source_clip  # late: what reads work directories needs this module
+
+    first = config
+    while first.first_stage:
+        first = first.first_stage
+    clip = source_clip(first.init_from)
+    captions = _manifest(Path(config.data.prepared), None, "splits", "train", "captions")
+    stage = config
+    while stage:
+        if clip is not None:
+            kept = {name: stage.clip[name] for name in ("shift_blocks", "mask_padding", "dtype", "remat")}
+            sizes = {name: getattr(clip, name) for name in clip.__dataclass_fields__ if name not in kept}
+            kept["shift_blocks"] = tuple(block for block in kept["shift_blocks"] if block < clip.vision_layers)
+            with stage.unlocked():
+                stage.clip = type(stage.clip)({"name": "", **sizes, **kept})
+        if captions:
+            while stage.batch_size > captions:
+                stage.batch_size //= 2
+        stage = stage.first_stage
+    return config
+
+
+def _manifest(folder: Path, absent: Any, *path: str) -> Any:
+    """An entry of the manifest of a prepared folder, its dataset by default; `absent` where it has none."""
     try:
-        return str(json.loads((folder / "manifest.json").read_text()).get("dataset", ""))
-    except (OSError, ValueError, AttributeError):
-        return DEMO_DATA
+        found = json.loads((folder / "manifest.json").read_text())
+        for name in path or ("dataset",):
+            found = found[name]
+        return found
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return absent

@@ -15,7 +15,7 @@ from eaglenet_jax.data.pipeline import Batch, batches, batches_per_pass, train_d
 from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.runs.data_name import DEMO_DATA
+from eaglenet_jax.runs.data_name import DEMO_DATA, OWN_COMMAND, OWN_DATA
 from eaglenet_jax.system import System, build_system
 
 if TYPE_CHECKING:
@@ -184,9 +184,12 @@ def prepared_folder(data: Any, syntax: bool = False, prepare: bool = False) -> P
             raise UserError(f"the demo's data are not in {wanted.folder}; make them with {wanted.command}")
         return wanted.folder
     if not data.prepared or not Path(data.prepared).is_dir():
+        command = (
+            f"python -m data_prep.build --dataset={data.dataset} --videos=DIR --annotations=DIR --out={data.prepared}"
+        )
         raise UserError(
-            f"config.data.prepared: no folder {data.prepared!r}; make it with python -m data_prep.build "
-            f"--dataset={data.dataset} --videos=DIR --annotations=DIR --out={data.prepared}, or give another folder"
-            " with --config.data.prepared=DIR"
+            f"config.data.prepared: no folder {data.prepared!r}; make it with "
+            f"{OWN_COMMAND if data.dataset == OWN_DATA else command}, or give another folder with "
+            "--config.data.prepared=DIR"
         )
     return Path(data.prepared)

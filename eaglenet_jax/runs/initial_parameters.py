@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.blip2 import start_from_blip2
 from eaglenet_jax.port.hf_clip import config_from_hf
@@ -69,6 +70,23 @@ def check_source(system: System, shapes: Any, source: str) -> None:
             check_shapes(shapes["head"], started, f"init_from={source}")
     elif folder.is_dir() or not HUB_NAME.fullmatch(source):
         _check_clip(system, config_from_hf(clip_files(source)[0]), source)
+
+
+def source_clip(source: str) -> ClipConfig | None:
+    """Read the sizes of the CLIP that a run starts from; None for random parameters and for a name on the hub.
+
+    source: as for `initial_parameters`. Raises UserError for a folder that holds none.
+    """
+    if not source:
+        return None
+    if has_checkpoints(Path(source)):
+        return build_clip_config(checkpoint_record(Path(source)).config["clip"])
+    exported = exported_folder(source)
+    if exported is not None:
+        return build_clip_config(read_export(exported)[0]["clip"])
+    if Path(source).is_dir() or not HUB_NAME.fullmatch(source):
+        return config_from_hf(clip_files(source)[0])
+    return None
 
 
 def _trained_model(source: str) -> tuple[Any, Any] | None:

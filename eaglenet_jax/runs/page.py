@@ -93,7 +93,7 @@ def baseline_scores(path: Path, stage: EvaluatedStage, progress: Progress = no_p
     if Path(path).is_dir():
         saved = load_scores(path)
         _check_same(path, ours, (list(saved.text_ids), list(saved.video_ids)))
-    return Baseline(read_scores(path), Path(path).stem)
+    return Baseline(read_scores(path).scores, Path(path).stem)
 
 
 def _check_same(path: Path, ours: tuple[list[str], list[str]], theirs: tuple[list[str], list[str]]) -> None:

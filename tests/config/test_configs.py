@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from data_prep.datasets import DATASETS
+from data_prep.datasets import DATASETS, TABLE
 from eaglenet_jax.clip import Clip
 from eaglenet_jax.clip.config import NAMED_SIZES
 from eaglenet_jax.config.ablation import dataset_names
@@ -166,8 +166,10 @@ def test_a_dataset_is_a_reader_a_line_and_a_config():
         *(spec.read.__module__ for spec in DATASETS.values()),
         "data_prep.readers.__init__",
         "data_prep.readers.files",
+        "data_prep.readers.rows",
+        TABLE.read.__module__,
     }
-    assert set(DATASETS) | {"demo", "moving_shapes"} == set(dataset_names())
+    assert set(DATASETS) | {"demo", "moving_shapes", "own"} == set(dataset_names())
     for name in dataset_names():
         assert load_config(f"ablations/graph:gat,{name}").name == f"{name}_graph_gat"
 

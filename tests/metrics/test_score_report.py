@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.id_files import read_list, relevance_from_captions, relevance_from_ids
+from eaglenet_jax.metrics.measured_files import RelevanceFiles, measure_files
 from eaglenet_jax.metrics.postprocess import choose_temperature, dual_softmax, qb_norm
 from eaglenet_jax.metrics.ranks import RetrievalScores, retrieval_metrics
 from eaglenet_jax.metrics.saved_scores import SavedScores, save_scores
-from eaglenet_jax.metrics.score_files import load_similarity, read_list, relevance_from_captions, relevance_from_ids
-from eaglenet_jax.metrics.score_report import MeasureOptions, RelevanceFiles, measure_files, measure_scores
+from eaglenet_jax.metrics.score_files import load_similarity
+from eaglenet_jax.metrics.score_report import MeasureOptions, measure_scores
 from eaglenet_jax.reports.score_text import format_report
+from tests.metrics.agreement import agrees
 
 COUNTS = [2, 1, 3, 1]
 TEXT_VIDEO = np.repeat(np.arange(4), COUNTS)
@@ -41,10 +44,10 @@ def test_relevance_given_in_every_way_is_the_same(tmp_path, matrix) -> None:
     save_scores(tmp_path / "saved", SavedScores(SCORES, [str(i) for i in range(7)], list("abcd"), TEXT_VIDEO))
     for captions in ("2,1,3,1", str(tmp_path / "counts.json"), str(tmp_path / "counts.npy")):
         found = measure_files(matrix, relevance=RelevanceFiles(captions), options=FAST)
-        assert found.summary["metrics"] == expected
+        assert agrees(found.summary["metrics"], expected)
     ids = RelevanceFiles(text_ids=tmp_path / "texts.txt", video_ids=tmp_path / "videos.json")
-    assert measure_files(matrix, relevance=ids, options=FAST).summary["metrics"] == expected
-    assert measure_files(tmp_path / "saved", options=FAST).summary["metrics"] == expected
+    assert agrees(measure_files(matrix, relevance=ids, options=FAST).summary["metrics"], expected)
+    assert agrees(measure_files(tmp_path / "saved", options=FAST).summary["metrics"], expected)
 
 
 def test_ids_in_any_order_and_ids_with_a_hash_in_them() -> None:
@@ -65,13 +68,13 @@ def test_report_is_json_and_its_text_shows_what_matters(tmp_path) -> None:
         options=fast("dual_softmax", "sinkhorn", "qb_norm", temperature=5.0),
     ).summary
     assert json.loads(json.dumps(report))["name"] == "ours"
-    assert report["metrics"] == retrieval_metrics(scores)
+    assert agrees(report["metrics"], retrieval_metrics(scores))
     dual = report["postprocessed"]["dual_softmax"]
-    assert dual["t2v"] == retrieval_metrics(dual_softmax(scores, 5.0))["t2v"]
-    assert dual["v2t"] == retrieval_metrics(dual_softmax(scores, 5.0, "v2t"))["v2t"]
-    assert report["postprocessed"]["qb_norm"] == {
-        "t2v": retrieval_metrics(qb_norm(scores, np.load(tmp_path / "bank.npy")))["t2v"]
-    }
+    assert agrees(dual["t2v"], retrieval_metrics(dual_softmax(scores, 5.0))["t2v"])
+    assert agrees(dual["v2t"], retrieval_metrics(dual_softmax(scores, 5.0, "v2t"))["v2t"])
+    normalised = report["postprocessed"]["qb_norm"]
+    assert list(normalised) == ["t2v"]
+    assert agrees(normalised["t2v"], retrieval_metrics(qb_norm(scores, np.load(tmp_path / "bank.npy")))["t2v"])
     text = format_report(report)
     assert max(map(len, text.splitlines())) <= 100
     for expected in ("chance", "theirs", "ours", "ties pessimistic", "(transductive)", "95 %", "paired by query", "–"):
@@ -88,7 +91,7 @@ def test_the_temperature_is_chosen_on_validation_scores(tmp_path) -> None:
     for side in ("t2v", "v2t"):
         assert found[side] == choose_temperature(np.load(tmp_path / "val.npy"), None, side)
         expected = retrieval_metrics(dual_softmax(np.load(tmp_path / "test.npy"), found[side], side))[side]
-        assert chosen["postprocessed"]["dual_softmax"][side] == expected
+        assert agrees(chosen["postprocessed"]["dual_softmax"][side], expected)
     assert "chosen on the validation scores" in format_report(chosen)
     default = measure_files(tmp_path / "test.npy", options=fast("dual_softmax")).summary
     assert default["temperatures"]["dual_softmax"]["t2v"] == 100.0
@@ -146,7 +149,7 @@ def test_a_truncated_file_is_one_line(tmp_path, matrix, length) -> None:
 )
 def test_other_arrays_are_refused(tmp_path, array) -> None:
     np.save(tmp_path / "a.npy", array)
-    with pytest.raises(UserError, match="expected a matrix of numbers"):
+    with pytest.raises(UserError, match="expected a matrix"):
         load_similarity(tmp_path / "a.npy")
 
 
@@ -230,7 +233,7 @@ def test_the_temperature_of_qb_norm(methods, given, used, origin) -> None:
     assert f"qb_norm: temperature {used:g}, " in format_report(summary) and origin in format_report(summary)
     if "dual_softmax" in methods:
         expected = retrieval_metrics(dual_softmax(scores, given["temperature"]))["t2v"]
-        assert summary["postprocessed"]["dual_softmax"]["t2v"] == expected
+        assert agrees(summary["postprocessed"]["dual_softmax"]["t2v"], expected)
 
 
 def test_bad_files_of_ids_and_baselines_are_refused(tmp_path, matrix) -> None:
@@ -262,16 +265,16 @@ def test_a_reranked_system_has_scores_of_its_own_for_each_direction(tmp_path) ->
     summary = measure_scores(
         RetrievalScores(t2v, v2t_scores=v2t), options=fast("dual_softmax", temperature=5.0)
     ).summary
-    assert summary["metrics"]["t2v"] == retrieval_metrics(t2v)["t2v"]
-    assert summary["metrics"]["v2t"] == retrieval_metrics(v2t)["v2t"]
+    assert agrees(summary["metrics"]["t2v"], retrieval_metrics(t2v)["t2v"])
+    assert agrees(summary["metrics"]["v2t"], retrieval_metrics(v2t)["v2t"])
     ids = [str(row) for row in range(12)]
     save_scores(tmp_path / "both", SavedScores(t2v, ids, ids, np.arange(12), v2t))
     np.save(tmp_path / "plain.npy", t2v)
     found = measure_files(tmp_path / "both", baseline=tmp_path / "plain.npy", options=FAST).summary
-    assert found["metrics"] == summary["metrics"] and found["baseline"]["metrics"] == retrieval_metrics(t2v)
+    assert found["metrics"] == summary["metrics"] and agrees(found["baseline"]["metrics"], retrieval_metrics(t2v))
     turned = measure_files(tmp_path / "plain.npy", baseline=tmp_path / "both", options=FAST).summary
     assert turned["baseline"]["metrics"] == summary["metrics"]
     save_scores(tmp_path / "both", SavedScores(t2v, ids, ids, np.arange(12)))
-    assert measure_files(tmp_path / "both", options=FAST).summary["metrics"] == retrieval_metrics(t2v)
+    assert agrees(measure_files(tmp_path / "both", options=FAST).summary["metrics"], retrieval_metrics(t2v))
     dual = summary["postprocessed"]["dual_softmax"]["v2t"]
-    assert dual == retrieval_metrics(dual_softmax(v2t, 5.0, "v2t"))["v2t"]
+    assert agrees(dual, retrieval_metrics(dual_softmax(v2t, 5.0, "v2t"))["v2t"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -32,12 +34,12 @@ def test_weighted_median_is_the_median_of_the_repeated_values() -> None:
 
 
 def test_intervals_equal_plain_resampling_of_queries() -> None:
-    placement = place(np.random.default_rng(0).normal(size=(40, 40)) + 2 * np.eye(40))
+    placement = place(np.random.default_rng(0).normal(size=(90, 90)) + 1.2 * np.eye(90))
     result = metric_intervals(placement, resamples=300, seed=5)
     rng = np.random.default_rng(5)
     samples = []
     for _ in range(300):
-        rows = rng.integers(0, 40, 40)
+        rows = rng.integers(0, 90, 90)
         t2v, v2t = (Placement(p.greater[rows], p.tied[rows]) for p in (placement.t2v, placement.v2t))
         samples.append(RetrievalPlacement(t2v, v2t, rows, rows))
     metrics = [placement_metrics(sample) for sample in samples]
@@ -46,6 +48,25 @@ def test_intervals_equal_plain_resampling_of_queries() -> None:
             expected = np.percentile([m[side][name] for m in metrics], [2.5, 97.5])
             assert result[side][name] == pytest.approx(tuple(expected))
     assert result["Rsum"] == pytest.approx(tuple(np.percentile([m["Rsum"] for m in metrics], [2.5, 97.5])))
+
+
+def tail(hits: int, trials: int, share: float) -> float:
+    """The probability of `hits` or more of `trials`, each a hit with probability `share`."""
+    return sum(math.comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(hits, trials + 1))
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 5), (5, 5), (1, 30), (28, 30)])
+def test_a_recall_of_few_hits_or_misses_has_the_exact_interval(hits, trials) -> None:
+    """Each bound is the share at which as few or as many hits have a probability of 2.5 %."""
+    greater = np.where(np.arange(trials) < hits, 0, 50)
+    side = Placement(greater, np.zeros(trials, int))
+    result = metric_intervals(RetrievalPlacement(side, side, np.arange(trials), np.arange(trials)), resamples=20)
+    low, high = (bound / 100 for bound in result["t2v"]["R@1"])
+    assert (low == 0) if hits == 0 else tail(hits, trials, low) == pytest.approx(0.025)
+    assert (high == 1) if hits == trials else 1 - tail(hits + 1, trials, high) == pytest.approx(0.025)
+    if (hits, trials) == (0, 5):
+        assert (low, round(high, 3)) == (0, 0.522)
+    assert result["Rsum"] == pytest.approx((600 * low, 600 * high))
 
 
 @pytest.mark.parametrize("captions", [1, 8])

@@ -1,0 +1,104 @@
+"""Reading of the rows of any table: CSV, TSV, JSON, JSON lines and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data_prep.readers.files import check_width, read_json, read_text, wrong_form
+from eaglenet_jax.errors import UserError
+
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
+JSON_FORM = 'a list of rows {"video": …, "caption": …}, columns of equal length, or video → captions'
+
+Row = Mapping[str, Any]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a table.
+
+    Args:
+        path: Of the file; its suffix says what it is.
+
+    Returns:
+        Its rows as mappings of column → value. CSV and TSV have texts only, "" for an empty cell.
+
+    Raises:
+        UserError: There is no such file, or it is damaged, or of another form.
+    """
+    if not path.is_file():
+        raise UserError(f"No table at {path}; give the file of videos and captions with --annotations.")
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv", ".txt"):
+        rows = _of_csv(path, "\t" if suffix == ".tsv" else "")
+    elif suffix in (".jsonl", ".ndjson"):
+        lines = enumerate(read_text(path).split("\n"), 1)
+        rows = [_object(path, number, line) for number, line in lines if line.strip()]
+    elif suffix == ".json":
+        rows = _of_json(path, read_json(path))
+    elif suffix == ".parquet":
+        rows = _of_parquet(path)
+    else:
+        raise UserError(f"{path}: files ending in {suffix!r} are not read; give one of {', '.join(SUFFIXES)}")
+    if not rows:
+        raise UserError(f"{path} has no row; expected a row for each caption, with a video and a caption")
+    return rows
+
+
+def _of_csv(path: Path, delimiter: str) -> list[Row]:
+    text = read_text(path)
+    first = text.partition("\n")[0]
+    delimiter = delimiter or max(",;\t", key=first.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise UserError(f"{path} cannot be read as a table ({error}); write it again") from error
+    check_width(path, rows, reader.fieldnames or ())
+    return rows
+
+
+def _object(path: Path, number: int, line: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{path}: line {number} is not JSON ({error}); write a row {{…}} on each line") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{path}: line {number} is a JSON {type(row).__name__}; write a row {{…}} on each line")
+    return row
+
+
+def _of_json(path: Path, content: Any) -> list[Row]:
+    if isinstance(content, list):
+        if not all(isinstance(row, dict) for row in content):
+            raise wrong_form(path, JSON_FORM, TypeError("a row is no object"))
+        return content
+    if not isinstance(content, dict) or not content:
+        raise wrong_form(path, JSON_FORM, TypeError(f"it is a {type(content).__name__}"))
+    values = list(content.values())
+    inner = [value for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if len(inner) == 1:  # {"annotations": [rows]}
+        return _of_json(path, inner[0])
+    if all(isinstance(value, dict) for value in values):  # pandas: column → index → value
+        keys = list(values[0])
+        if all(list(value) == keys for value in values):
+            return [{name: column[key] for name, column in content.items()} for key in keys]
+    if len(values) > 1 and all(isinstance(value, list) for value in values) and {"video", "caption"} & set(content):
+        if len(set(map(len, values))) != 1:
+            raise wrong_form(path, JSON_FORM, ValueError("its columns have different lengths"))
+        return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
+    return [{"video": video, "caption": captions} for video, captions in content.items()]
+
+
+def _of_parquet(path: Path) -> list[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path} is damaged or no Parquet file ({str(error).splitlines()[0]})") from error

@@ -22,7 +22,7 @@ from tests.test_conventions import (
 # The renderer of the demo's clips, and nothing else of data_prep.
 LATE_IMPORTS = {
     "eaglenet_jax.runs.experiment": {"data_prep.demo", "data_prep.moving_shapes.events"},
-    "eaglenet_jax.search.commands.demo": {"data_prep.moving_shapes.render"},
+    "eaglenet_jax.search.commands.demo": {"data_prep.moving_shapes.events", "data_prep.moving_shapes.render"},
 }
 # The registry imports heads by their names, and CrossTVR asks it for its first head: they stand on one level.
 ONE_ROOM = {"eaglenet_jax.registry": "eaglenet_jax.heads"}

@@ -1,4 +1,4 @@
-"""`search demo`: render clips, index them with the model that ships with the package, and answer three queries."""
+"""`search demo`: render clips of three events, index them with the shipped model, and find three of the events."""
 
 from __future__ import annotations
 
@@ -7,35 +7,44 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
+
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO_MODEL
 from eaglenet_jax.search.commands.query import as_text
 from eaglenet_jax.search.html import results_page
 from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.query import Moment
 
 SPLIT = "test"  # the model was trained on none of these clips
+EVENTS = 3  # of a clip; a query describes one of them
 QUERIES = 3
 
 
 def run(given: argparse.Namespace) -> int:
-    """Render, index and find clips under --out."""
+    """Render, index and find events under --out."""
     if given.clips < QUERIES:
         raise UserError(f"--clips={given.clips}: give {QUERIES} or more")
-    from data_prep.moving_shapes.render import render  # late: nothing else of search needs the renderer
+    from data_prep.moving_shapes.events import Events  # late: nothing else of search needs the renderer
+    from data_prep.moving_shapes.render import render
 
     started = time.monotonic()
     out = Path(given.out)
-    clips = out / f"clips_{given.clips}"
-    annotations = json.loads(render(clips, splits={SPLIT: given.clips}).read_text())
-    index = SearchIndex.create(out / f"index_{given.clips}", DEMO_MODEL)
+    clips = out / f"clips_{given.clips}_of_{EVENTS}_events"
+    annotations = json.loads(render(clips, splits={SPLIT: given.clips}, events=Events(EVENTS)).read_text())
+    index = SearchIndex.create(out / f"index_{given.clips}_of_{EVENTS}_events", DEMO_MODEL)
     index.add(clips / "videos", progress=True)
     sentences = annotations["sentences"][:: len(annotations["sentences"]) // QUERIES][:QUERIES]
     answers = []
     for sentence in sentences:
         moments = index.query(sentence["caption"], top=5, rerank=100)
-        ranks = [moment.rank for moment in moments if Path(moment.path).stem == sentence["video_id"]]
-        place = f"at rank {ranks[0]}" if ranks else "not among the first 5"
+        own = [moment for moment in moments if Path(moment.path).stem == sentence["video_id"]]
+        place = "not among the first 5"
+        if own:
+            seen, true = focus(own[0]), sentence["interval"]
+            place = f"at rank {own[0].rank}; seen from {seen[0]:.1f} to {seen[1]:.1f} s, "
+            place += f"described is {true[0]:.1f} to {true[1]:.1f} s"
         print(f"\n{sentence['caption']}\n{as_text(moments)}\n  its own clip, {sentence['video_id']}, is {place}")
         answers.append((sentence["caption"], moments))
     page = out / "results.html"
@@ -45,3 +54,22 @@ def run(given: argparse.Namespace) -> int:
     print(f"the model: {DEMO_MODEL / 'README.md'}")
     print(f'next: python -m eaglenet_jax.search query "a red circle moves left" --index={index.store.uri}')
     return 0
+
+
+def focus(moment: Moment) -> tuple[float, float]:
+    """Return start and end in seconds of the frames around the heaviest one that weigh more than half the average.
+
+    The whole moment where the head gives no weights.
+    """
+    if moment.weights is None or len(moment.times) < 2:
+        return moment.start, moment.end
+    weights, times = np.asarray(moment.weights), np.asarray(moment.times)
+    heavy = weights > weights.mean() / 2
+    first = last = int(weights.argmax())
+    while first > 0 and heavy[first - 1]:
+        first -= 1
+    while last + 1 < len(heavy) and heavy[last + 1]:
+        last += 1
+    # A frame stands until the next one.
+    end = times[last + 1] if last + 1 < len(times) else moment.end
+    return float(times[first]), float(end)

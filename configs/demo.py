@@ -4,6 +4,7 @@ Command: python -m eaglenet_jax.train --config=configs/demo.py
 Arguments: a system, a preset, `tiny` for a run of seconds that learns nothing, as in :xpool,tiny
 Trained: 200 steps of 32 clips with 12 frames, from the CLIP that ships with the package, which
     configs/pretraining/moving_shapes_clip.py trained
+Expected: t2v R@1 near 66 on the 200 test clips (measured once, seed 0); 15.5 before training, 11.5 with :clip4clip
 """
 
 from __future__ import annotations

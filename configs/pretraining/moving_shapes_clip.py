@@ -3,6 +3,7 @@
 Command: python -m eaglenet_jax.train --config=configs/pretraining/moving_shapes_clip.py
 Shipped: python -m eaglenet_jax.search export --workdir=runs/moving_shapes_clip --out=moving_shapes_clip --dtype=float16
     --own-words
+Expected: t2v R@1 near 67 on 1,000 test clips (measured once, seed 0)
 Trained: 3,000 steps of 96 clips with 4 frames, of 12,000 clips with five captions each
 """
 

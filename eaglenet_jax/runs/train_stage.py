@@ -21,6 +21,7 @@ from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.initial_parameters import initial_parameters
 from eaglenet_jax.runs.plan import StagePlan
 from eaglenet_jax.runs.workdir import CHECKPOINTS, EVENTS, PROFILE
+from eaglenet_jax.scoring.encoding import reduces_videos
 from eaglenet_jax.system import OnFeatures, parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.ema import averaged_params, with_average
@@ -150,6 +151,8 @@ def _input(experiment: Experiment, params: Any, devices: Devices) -> _Input:
         return _Input(experiment.training_batches(), config.data.workers)
     with ProgressBars() as progress:
         stored = cached_split(experiment, params, "train", mesh=devices.mesh, progress=progress)
-        encoded = encode_split(experiment, params, experiment.selection_split, mesh=devices.mesh, progress=progress)
+        encoded = None
+        if not reduces_videos(experiment.system.head):  # otherwise they depend on the head, which is trained
+            encoded = encode_split(experiment, params, experiment.selection_split, mesh=devices.mesh, progress=progress)
     # Stored features are only copied, which threads do faster than processes hand them over.
     return _Input(stored.training_batches(config.batch_size, config.seed), 0, encoded)

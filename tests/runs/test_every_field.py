@@ -292,7 +292,7 @@ def stage(config, monkeypatch) -> dict:
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), planned.shapes)
         patched.setattr(one_stage, "initial_parameters", note("initial_parameters", zeros))
         patched.setattr(one_stage, "with_average", note("with_average"))
-        patched.setattr(one_stage, "initial_state", lambda *_: SimpleNamespace(step=0))
+        patched.setattr(one_stage, "initial_state", lambda *_: SimpleNamespace(step=0, params=None))
         patched.setattr(one_stage, "make_train_step", note("make_train_step"))
         patched.setattr(opening, "train_dataset", note("train_dataset"))
         patched.setattr(

@@ -46,8 +46,10 @@ setup(
         "optax>=0.2.5,<0.3",
         "orbax-checkpoint>=0.12,<1",
         "pillow>=11,<14",
+        "pyarrow>=18,<27",  # tables: Parquet and CSV
         "rich>=13.9,<16",
         "safetensors>=0.5,<1",
+        "scipy>=1.14,<2",
         "simplejpeg>=1.9,<2",
         "tensorboardX>=2.6.2,<3",
         "tensorflow-datasets>=4.9.8,<5",

@@ -203,10 +203,9 @@ def _files_beside(given: dict[str, Any]) -> dict[str, Any]:
 
     if given.get("share_captions") and "captions" not in given:
         raise UserError("--share-captions needs the captions of the rows: give --captions=FILE")
-    relevance = RelevanceFiles(
-        *(given.get(name) for name in ("captions_per_video", "text_ids", "video_ids", "relevance")),
-        captions=given.get("captions") if given.get("share_captions") else None,
-    )
+    ids = given.get("captions_per_video"), given.get("text_ids"), given.get("video_ids")
+    shared = given.get("captions") if given.get("share_captions") else None
+    relevance = RelevanceFiles(*ids, pairs=given.get("relevance"), captions=shared)
     banks = given.get("query_bank"), given.get("query_bank_v2t")
     names = ("validation_captions_per_video", "validation_text_ids", "validation_video_ids")
     of_validation = [given.get(name) for name in names]

@@ -55,7 +55,7 @@ def _of_csv(path: Path, delimiter: str) -> list[Row]:
     delimiter = delimiter or max(",;\t", key=first.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        rows = list(reader)
+        rows: list[Row] = list(reader)
     except csv.Error as error:
         raise UserError(f"{path} cannot be read as a table ({error}); write it again") from error
     check_width(path, rows, reader.fieldnames or ())

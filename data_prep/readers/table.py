@@ -118,9 +118,11 @@ def _add_row(videos: dict[str, _Video], row: Row, names: Mapping[str, str], wher
     video = videos.setdefault(video_id, _Video(file, clip))
     video.splits[split] = None
     for position, text in enumerate(texts):
-        own = f"{video_id}#{len(video.captions)}"
-        named = caption_id if len(texts) == 1 else f"{caption_id}#{position}"
-        video.captions.append((own if caption_id is None else named, text))
+        if caption_id is None:
+            name = f"{video_id}#{len(video.captions)}"
+        else:
+            name = str(caption_id) if len(texts) == 1 else f"{caption_id}#{position}"
+        video.captions.append((name, text))
 
 
 def _split(value: Any) -> str:

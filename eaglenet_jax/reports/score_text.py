@@ -65,6 +65,13 @@ def _telling(metrics: Metrics, chance: Metrics) -> Metrics:
     return {**metrics, **shown, "Rsum": None}
 
 
+def small_gallery_line(rows: Sequence[tuple[str, Metrics]]) -> str:
+    """Say why `results_table` leaves out recalls of these rows, "" where it does not."""
+    chance = dict(rows).get("chance", {})
+    sure = [name for name in COLUMNS if any(chance.get(side, {}).get(name) == 100.0 for side in ARROWS)]
+    return f"{', '.join(sure)} would be 100 whatever the scores in a gallery of this size" if sure else ""
+
+
 def format_report(summary: Mapping[str, Any]) -> str:
     """Format `ScoreReport.summary` as plain text: the table, intervals, temperatures, ties, the comparison."""
     rows: list[tuple[str, Metrics]] = [("chance", summary["chance"])]

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from eaglenet_jax.reports.score_text import results_table
+from eaglenet_jax.reports.score_text import results_table, small_gallery_line
 
 
 class Selection(enum.StrEnum):
@@ -134,7 +134,10 @@ def print_results(
     split = split if split in last.metrics else next(iter(last.metrics))  # data without a test split
     texts, videos = last.gallery[split]
     print(f"\n{split} split: {texts} texts, {videos} videos, percent; {chosen_on(last)}")
-    print(results_table([*result_rows(results, split), *noise_rows(last, split), *more]))
+    rows = [*result_rows(results, split), *noise_rows(last, split), *more]
+    print(results_table(rows))
+    if line := small_gallery_line(rows):
+        print(line)
     for line in below or ():
         print(line)
     texts, videos = last.missing.get(split, [0, 0])

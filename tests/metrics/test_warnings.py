@@ -9,9 +9,9 @@ import pytest
 
 from eaglenet_jax.metrics.measured_files import QueryBankFiles, RelevanceFiles, ValidationFiles, measure_files
 from eaglenet_jax.metrics.postprocess import choose_temperature, dual_softmax_order
-from eaglenet_jax.metrics.ranks import RetrievalScores, place
+from eaglenet_jax.metrics.ranks import RetrievalScores, chance_metrics, place
 from eaglenet_jax.metrics.score_report import MeasureOptions, measure_scores
-from eaglenet_jax.reports.score_text import format_report
+from eaglenet_jax.reports.score_text import format_report, small_gallery_line
 
 
 def cosines(size: int = 40, seed: int = 0) -> np.ndarray:
@@ -152,3 +152,5 @@ def test_a_gallery_that_is_smaller_than_k_says_so() -> None:
     row = next(line for line in text.splitlines() if line.startswith("scores"))
     assert row.split()[2:4] == ["–", "–"] and row.split()[-1] == "–"
     assert "gallery" not in format_report(measured(cosines(11)))
+    rows = [("chance", chance_metrics((4, 12), np.arange(4)))]
+    assert small_gallery_line(rows).startswith("R@5, R@10 would be 100") and not small_gallery_line([])

@@ -80,16 +80,24 @@ def load_config(name: str, overrides: Sequence[str] = (), *, shared: bool = Fals
             check_used(overrides, [config])
     except UserError:
         raise
-    except AttributeError as error:
+    except (AttributeError, KeyError) as error:
+        _refuse_missing_stage(name, overrides)
         raise UserError(_unknown_field(error) or f"--config={name}: {str(error).splitlines()[0]}") from error
-    except (flags.Error, ValueError, TypeError, KeyError, SyntaxError, ImportError) as error:
+    except (flags.Error, ValueError, TypeError, SyntaxError, ImportError) as error:
         raise UserError(
             f"--config={name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     return config
 
 
-def _unknown_field(error: AttributeError) -> str:
+def _refuse_missing_stage(name: str, overrides: Sequence[str]) -> None:
+    """Raise UserError for an override of a first stage that the config does not have."""
+    of_first = [override for override in overrides if _field(override).startswith("first_stage.")]
+    if of_first and not load_config(name, [each for each in overrides if each not in of_first], shared=True).first_stage:
+        raise UserError(f"{of_first[0]}: {name} trains one stage; leave this out, or drop first_stage from it")
+
+
+def _unknown_field(error: AttributeError | KeyError) -> str:
     """What to say of a field that a config does not have; "" for an error that is not ml_collections' own."""
     (cause,) = error.args if len(error.args) == 1 else ("",)
     if not isinstance(cause, KeyError):  # ml_collections wraps one, Python's errors hold a text

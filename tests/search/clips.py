@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.moving_shapes.render import clip_of, describe, write_video
+from data_prep.moving_shapes.render import describe, write_video
 
 COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30), (30, 200, 200), (200, 30, 200)]
 
@@ -37,10 +37,10 @@ def nearest_colour(picture: np.ndarray) -> int:
 def write_shapes(folder: Path, count: int, split: str = "test") -> dict[str, str]:
     """`count` MovingShapes clips in a folder → the complete caption of each, by file name."""
     folder.mkdir(parents=True, exist_ok=True)
-    content, scenes = describe({split: count}, 0)
+    content, shots = describe({split: count}, 0)
     captions: dict[str, str] = {}
     for sentence in content["sentences"]:
         captions.setdefault(f"{sentence['video_id']}.mp4", sentence["caption"])
-    for video_id, scene in scenes.items():
-        write_video(folder / f"{video_id}.mp4", scene, clip_of(video_id, 0)[0])
+    for video_id, filmed in shots.items():
+        write_video(folder / f"{video_id}.mp4", filmed)
     return captions

@@ -39,8 +39,8 @@ def model():
 @pytest.fixture(scope="module")
 def features(model):
     rng = np.random.default_rng(0)
-    frames = rng.normal(size=(40, 6, model.width)).astype(np.float16).astype(np.float32)
-    mask = np.arange(6) < rng.integers(1, 7, 40)[:, None]
+    frames = rng.normal(size=(40, 12, model.width)).astype(np.float16).astype(np.float32)
+    mask = np.arange(12) < rng.integers(1, 13, 40)[:, None]
     return VideoFeatures(rng.integers(0, 2**32, 40, dtype=np.uint32), frames * mask[..., None], None, mask)
 
 
@@ -51,7 +51,7 @@ class FakeStore:
         self.settings = StoreSettings("", "", features.frames.shape[2], features.frames.shape[1], WindowRule())
         self.pooled = models.mean_of_frames(features.frames, features.mask)
         self.rows = [
-            StoredWindow(f"{row}", f"/v/{row}.mp4", 0.0, 2.0, tuple(np.arange(6.0)[mask]), b"", frames=frames)
+            StoredWindow(f"{row}", f"/v/{row}.mp4", 0.0, 2.0, tuple(np.arange(12.0)[mask]), b"", frames=frames)
             for row, (frames, mask) in enumerate(zip(features.frames, features.mask, strict=True))
         ]
 
@@ -102,7 +102,7 @@ def test_queries_without_words_are_refused(model, text, message):
 
 
 def test_words_that_are_not_read_are_counted(model):
-    assert model.words_cut("red " * 30) == 12 and model.words_cut("red") == 0
+    assert model.words_cut("red " * 46) == 12 and model.words_cut("red") == 0
 
 
 def test_numbers_that_make_no_sense_are_refused(model, features):

@@ -242,7 +242,7 @@ def test_a_visit_with_the_keyboard(index, address, tmp_path):
         assert page.title() == "Search your videos" and page.locator(".what img").count() == 0
 
         first = page.locator(".moment", has_text="test_0000.mp4")
-        assert first.locator(".frames li").count() == 6
+        assert 6 <= first.locator(".frames li").count() <= 12  # three a second
         shares = [float(text.strip("%")) for text in first.locator(".share").all_inner_texts()]
         assert sum(shares) == pytest.approx(100, abs=4)
         assert first.locator(".frames img").first.evaluate("image => image.complete && image.naturalWidth > 0")

@@ -63,6 +63,8 @@ def build(assembly: Assembly, out: Path, settings: FrameSettings, decoding: Deco
         "is_fake": assembly.is_fake,
         "listed": listed,
     }
+    if assembly.spec.is_table:
+        about["held_out_splits"] = list(assembly.held_out)
     settings = dataclasses.replace(settings, first_seconds=assembly.spec.first_seconds)
     manifest = prepare(assembly.entries, out, about, settings, decoding)
     text = report(manifest, out).encode()

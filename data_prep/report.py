@@ -25,8 +25,8 @@ def report(manifest: Mapping[str, Any], out: Path) -> str:
     if "first_seconds" in settings:
         lines.append(f"Of every video only the first {settings['first_seconds']:g} s.")
     if manifest["held_out"]:
-        both = "`val` and `test` are" if manifest["dataset"] == "table" else "`val` is"
-        lines.append(f"The annotations have no such split: {both} held out of `train` by the ids' hash.")
+        splits = " and ".join(f"`{split}`" for split in manifest.get("held_out_splits", ["val"]))
+        lines.append(f"The annotations have no such split: {splits} held out of `train` by the ids' hash.")
     if manifest["is_fake"]:
         lines.append("**Drawn clips under the dataset's ids, made by `data_prep.fake`. Not the dataset.**")
     lines += [

@@ -27,7 +27,6 @@ OF_MATRICES = (
     "video_ids",
     "captions",
     "relevance",
-    "share_captions",
     *FORM,
     "query_bank",
     "query_bank_v2t",
@@ -73,6 +72,11 @@ def _parser() -> Parser:
         "on validation for dual_softmax, else 100",
     )
     parser.add_argument("--qb-temperature", type=float, help="temperature of qb_norm (default 20, as published)")
+    parser.add_argument(
+        "--share-captions",
+        action="store_true",
+        help="a caption that several videos have is right for each of them; of a matrix, needs --captions",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a page with everything, as report.html")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     runs = parser.add_argument_group("with --workdir or --checkpoint")
@@ -112,11 +116,6 @@ def _parser() -> Parser:
         help="pairs of a text and a right video, or TREC qrels, where a text has several right videos",
     )
     matrices.add_argument("--captions", type=Path, metavar="FILE", help="per row its caption, for the report")
-    matrices.add_argument(
-        "--share-captions",
-        action="store_true",
-        help="a caption that several videos have is right for each of them; needs --captions",
-    )
     matrices.add_argument(
         "--padded",
         action="store_true",
@@ -251,6 +250,7 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
 
     as_json, page, save = given.pop("json", False), given.pop("report", None), given.pop("save", None)
     baseline, measuring = given.pop("baseline", None), _measure_options(given)
+    share_captions = given.pop("share_captions", False)
     if baseline is not None:
         check_baseline(baseline)
     options = EvaluationOptions(**{name: given[name] for name in OPTIONS if name in given})
@@ -264,7 +264,7 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
             stages = evaluate_run(given["workdir"], options, progress=progress)
         last = stages[-1]
         other = None if baseline is None else baseline_scores(baseline, last, progress)
-        found = measure_stage(last, baseline=other, options=measuring, progress=progress)
+        found = measure_stage(last, baseline=other, options=measuring, progress=progress, share_captions=share_captions)
     results = [stage.result for stage in stages]
     split = last.evaluation.encoded.split.name
     if save is not None:
@@ -275,6 +275,8 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
         print(json.dumps({"split": split, "stages": stage_values, "scores": found.summary}, indent=1))
     else:
         rows = [] if other is None else [(other.name, found.summary["baseline"]["metrics"])]
+        if share_captions:
+            rows.append(("shared captions right", found.summary["metrics"]))
         notes = run_notes(results[-1], split, last)
         print_results(
             results, split, [*rows, *extra_rows(found.summary)], ["", *detail_lines(found.summary), "", *notes]

@@ -129,6 +129,11 @@ class Gathering:
             if video_id in kept:
                 repeated[video_id] += 1
                 continue
+            for name, text in captions:
+                if not isinstance(text, str):
+                    raise UserError(
+                        f"{self.folder}: caption {name} of video {video_id} is {text!r}, which is no text; correct it"
+                    )
             self._wordless += [caption_id for caption_id, text in captions if not text.split()]
             kept[video_id] = CaptionedVideo(video_id, tuple((name, text) for name, text in captions if text.split()))
         self._splits[split] = tuple(kept.values())

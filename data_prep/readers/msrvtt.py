@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data_prep.annotations import Annotations, VideoEntry, first_few, require_file, require_folder
 from data_prep.cells import BadCell, CellFaults, text_cell
-from data_prep.readers.files import Gathering, read_json, read_table
+from data_prep.readers.files import Gathering, read_table, read_text
 from eaglenet_jax.errors import UserError
 
 SPLIT_NAMES = {"validate": "val"}
@@ -94,7 +95,7 @@ def _content(
     """Read (video id, split) and (video id, caption id, text, interval), both in the file's order."""
     faults = CellFaults(path)
     try:
-        content = read_json(path)
+        content = json.loads(read_text(path))
         videos = [(str(video["video_id"]), str(video["split"])) for video in content["videos"]]
         sentences = [
             (str(s["video_id"]), f"sen{s['sen_id']}", _caption(s, faults), _interval(s)) for s in content["sentences"]

@@ -12,6 +12,7 @@ import numpy as np
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.pointing import with_pointing_chance
 from eaglenet_jax.metrics.ranks import RetrievalScores
+from eaglenet_jax.metrics.relevance import shared_captions
 from eaglenet_jax.metrics.saved_scores import load_scores
 from eaglenet_jax.metrics.score_files import read_scores
 from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreReport, measure_scores
@@ -35,19 +36,23 @@ def measure_stage(
     baseline: Baseline | None = None,
     options: MeasureOptions | None = None,
     progress: Progress = no_progress,
+    share_captions: bool = False,
 ) -> ScoreReport:
     """Measure the scores of a stage.
 
     The temperature is chosen on its validation split; the query bank is made of training captions. options: all but the
-    tie rule, which is the config's. Raises UserError as `measure_scores`.
+    tie rule, which is the config's. share_captions: a caption that several videos have is right for each of them.
+    Raises UserError as `measure_scores`.
     """
     options = options or MeasureOptions()
     evaluation, settings = stage.evaluation, stage.experiment.config.evaluation
     validation = None
     if "dual_softmax" in options.postprocess and options.temperature is None:
         validation = validation_scores(stage, progress)
+    encoded = evaluation.encoded
+    relevance = shared_captions(encoded.captions.texts, encoded.text_video) if share_captions else None
     report = measure_scores(
-        RetrievalScores(evaluation.scores, evaluation.encoded.text_video, evaluation.v2t_scores),
+        RetrievalScores(evaluation.scores, encoded.text_video, evaluation.v2t_scores, relevance),
         name=stage_name(stage.result),
         missing=evaluation.missing,
         baseline=baseline,

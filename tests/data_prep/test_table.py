@@ -20,6 +20,7 @@ from data_prep import doctor as doctor_command
 from data_prep.assemble import assemble
 from data_prep.cells import BadCell, seconds_cell, text_cells
 from data_prep.datasets import held_out_parts
+from data_prep.readers.files import Gathering
 from data_prep.readers.msrvtt import read_msrvtt_json
 from data_prep.readers.table import read_table
 from eaglenet_jax.config.loading import load_config
@@ -160,6 +161,11 @@ def test_captions_of_other_readers_are_checked_as_well(tmp_path) -> None:
     assert read_msrvtt_json(file, tmp_path / "videos")[0].captions == (("sen0", "a dog"),)
 
 
+def test_a_caption_that_is_no_text_is_refused_whichever_reader_found_it(tmp_path) -> None:
+    with pytest.raises(UserError, match="caption v#0 of video v is None, which is no text"):
+        Gathering(tmp_path).add("train", [("v", [("v#0", None)])])
+
+
 def test_times_and_lists_in_cells() -> None:
     assert [seconds_cell(value) for value in ("1:02.5", "1:00:01", 3, "", None, math.nan)] == [
         62.5,
@@ -212,9 +218,9 @@ def test_a_table_is_prepared_and_its_run_is_named_after_it(folder, capsys) -> No
     assert "1 training videos are held out as val" in said and "as test" in said
     assert build_command.main([*places(folder, "t.csv"), "--strict"]) == 0
     printed = capsys.readouterr().out
-    assert (
-        "held out of the training videos by the hash of their ids" in printed and "train with --config=own" in printed
-    )
+    assert "held out of the training videos by the hash of their ids" in printed
+    assert "train with --config=own" in printed
+    assert "`val` and `test` held out of `train`" in (folder / "prepared/report.md").read_text()
     prepared = PreparedDataset.open(folder / "prepared")
     ids = [video for split in ("train", "val", "test") for video in prepared.split(split).video_ids]
     assert sorted(ids) == ["b", "c", "sub/d", "é"]

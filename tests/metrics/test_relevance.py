@@ -66,6 +66,14 @@ def test_ranks_map_and_ndcg_are_those_of_a_list(seed) -> None:
         assert quality[side]["nDCG"] == pytest.approx(100 * np.mean([each[2] for each in expected]))
 
 
+def test_a_run_that_trec_eval_has_measured() -> None:
+    """map and ndcg of pytrec_eval-terrier 0.5.11 on the scores and grades of `made(0)`."""
+    scores, _, relevance = made(0)
+    quality = ranking_quality(scores, relevance)["t2v"]
+    assert quality["MAP"] == pytest.approx(42.46913580246913)
+    assert quality["nDCG"] == pytest.approx(57.4301719747012)
+
+
 def test_among_videos_a_rival_is_the_best_wrong_caption_of_another_video() -> None:
     scores, grades, relevance = made(5)
     ranks = place_relevant(scores, relevance).v2t.ranks().tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from eaglenet_jax import evaluate
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import retrieval_metrics
+from eaglenet_jax.runs.page import measure_stage
 from tests.metrics.agreement import agrees
 
 
@@ -41,6 +43,20 @@ def test_a_matrix_is_measured_with_everything_beside_it(files, capsys):
     ids = [f"--text-ids={files / 'texts.txt'}", f"--video-ids={files / 'videos.txt'}"]
     assert evaluate.main([arguments[0], *ids, "--json"]) == 0
     assert agrees(json.loads(capsys.readouterr().out)["metrics"], expected)
+
+
+def test_captions_that_videos_of_a_run_share_are_right_for_each() -> None:
+    scores = np.array([[1.0, 3.0, 2.0], [0.0, 5.0, 1.0], [4.0, 1.0, 0.0]])
+    captions = SimpleNamespace(texts=["a man sings", "a dog", "a  Man sings"])
+    encoded = SimpleNamespace(captions=captions, text_video=np.arange(3))
+    found = {"scores": scores, "encoded": encoded, "v2t_scores": None, "missing": (0, 0)}
+    evaluation = SimpleNamespace(**found, metrics={"t2v": {}, "v2t": {}})
+    settings = SimpleNamespace(config=SimpleNamespace(evaluation=SimpleNamespace(ties="mean")))
+    result = SimpleNamespace(name="run", system="xpool")
+    stage = SimpleNamespace(evaluation=evaluation, experiment=settings, result=result)
+    ranks = [measure_stage(stage, share_captions=shared).placement.t2v.ranks().tolist() for shared in (False, True)]
+    # Texts 0 and 2 are right for videos 0 and 2: text 0 finds video 2 behind video 1, text 2 finds video 0 first.
+    assert ranks == [[3.0, 1.0, 3.0], [2.0, 1.0, 1.0]]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from eaglenet_jax.metrics.ranks import Metrics, chance_metrics
 ARROWS = {"t2v": "text → video", "v2t": "video → text"}
 COLUMNS = {"R@1": 6, "R@5": 6, "R@10": 6, "MdR": 7, "MnR": 7}  # and their widths
 NAME_WIDTH = 22  # a line then has 95 characters
+NARROW_NAME_WIDTH = 16  # with the pointing accuracy: 99 characters
 POINTING = "pointing"  # a further column of text → video, where a row has it
 POINTING_WIDTH = 10
 
@@ -28,26 +29,27 @@ def results_table(
         text_video: [Nt], the video of each text, for that row. None: the diagonal.
 
     Returns:
-        Lines of at most 95 characters; of 105, with a column for the pointing accuracy, where a system has one.
+        Lines of at most 95 characters; of 99, with a column for the pointing accuracy, where a system has one.
     """
     if shape is not None:
         rows = [("chance", chance_metrics(shape, text_video)), *rows]
     width = sum(COLUMNS.values())
     titles = _cells({column: column for column in COLUMNS})
     further = POINTING_WIDTH if shows_pointing(rows) else 0
+    names = NARROW_NAME_WIDTH if further else NAME_WIDTH
     lines = [
-        f"{'':{NAME_WIDTH}}{'text → video':^{width + further}}  {'video → text':^{width}}",
-        f"{'':{NAME_WIDTH}}{titles}{POINTING if further else '':>{further}}  {titles}{'Rsum':>7}",
+        f"{'':{names}}{'text → video':^{width + further}}  {'video → text':^{width}}",
+        f"{'':{names}}{titles}{POINTING if further else '':>{further}}  {titles}{'Rsum':>7}",
     ]
     lines.append("─" * len(lines[1]))
     chance = dict(rows).get("chance", {})
     for name, metrics in rows:
         metrics = _telling(metrics, chance)
-        *above, last = textwrap.wrap(name, NAME_WIDTH - 1, subsequent_indent="  ") or [""]
+        *above, last = textwrap.wrap(name, names - 1, subsequent_indent="  ") or [""]
         t2v, v2t = (_cells({c: _short(metrics.get(side, {}).get(c), c) for c in COLUMNS}) for side in ("t2v", "v2t"))
         pointing = _short(metrics.get("t2v", {}).get(POINTING), POINTING) if further else ""
         rsum = _short(metrics.get("Rsum"), "Rsum")
-        lines += [*above, f"{last:{NAME_WIDTH}}{t2v}{pointing:>{further}}  {v2t}{rsum:>7}"]
+        lines += [*above, f"{last:{names}}{t2v}{pointing:>{further}}  {v2t}{rsum:>7}"]
     return "\n".join(line.rstrip() for line in lines)
 
 

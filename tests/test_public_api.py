@@ -122,13 +122,13 @@ def test_files_and_arrays_give_the_same_features_in_any_company(model, clips):
     from eaglenet_jax.data.single_video import FrameRule, read_video
 
     together = model.encode_video([str(clips[0]), clips[1], clips[2]])
-    assert together.frames.shape == (3, 6, model.width)
+    assert together.frames.shape == (3, 12, model.width)
     same(model.encode_video(clips[1]), together, rows=slice(1, 2))
     # The frames of a file are those that data preparation stores of it, at most M of them.
     stored = decode(clips[1], fps=model.fps, size=model.size).frames
-    picked = pick_frames(len(stored), 6)
-    read = read_video(clips[1], FrameRule(model.size, 6, Sampling(model.fps)))
-    assert len(stored) > 6 and read.frames.shape == (6, 48, 48, 3)
+    picked = pick_frames(len(stored), 12)
+    read = read_video(clips[1], FrameRule(model.size, 12, Sampling(model.fps)))
+    assert len(read.frames) == min(len(stored), 12) and read.frames.shape[1:] == (48, 48, 3)
     import io
 
     from PIL import Image
@@ -137,12 +137,14 @@ def test_files_and_arrays_give_the_same_features_in_any_company(model, clips):
     assert np.abs(first - read.frames[1]).max() <= 3  # two JPEG decoders
     array = model.encode_video(read.frames)
     np.testing.assert_allclose(array.frames[0], together.frames[1], atol=1e-5)
+    few = read_video(clips[1], FrameRule(model.size, 4, Sampling(model.fps))).frames
+    assert len(few) == 4 < len(read.frames)  # at most M
 
 
 def test_padding_is_masked_and_changes_nothing(model):
     frames = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8)
-    short, long = model.encode_video([frames, np.concatenate([frames] * 4)]).mask
-    assert short.tolist() == [True, True, False, False, False, False] and long.all()
+    short, long = model.encode_video([frames, np.concatenate([frames] * 7)]).mask
+    assert short.tolist() == [True] * 2 + [False] * 10 and long.all()
     text, few = model.encode_text(SENTENCE), model.encode_video(frames)
     other = dataclasses.replace(few, frames=np.where(few.mask[..., None], few.frames, 100.0))
     np.testing.assert_allclose(model.score(text, few), model.score(text, other), atol=1e-5)
@@ -205,8 +207,8 @@ def test_bad_input_is_one_line(model, clips, call, message):
 
 def test_what_is_cut_or_breaks_off_is_said(model, clips, tmp_path):
     with pytest.warns(UserWarning, match="1 of 2 texts have more than the 18 token codes"):
-        long = model.encode_text(["red " * 18 + "circle", SENTENCE])
-    same(model.encode_text("red " * 18), long, rows=slice(0, 1))
+        long = model.encode_text(["red " * 34 + "circle", SENTENCE])
+    same(model.encode_text("red " * 34), long, rows=slice(0, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.encode_text("red " * 18)
@@ -264,7 +266,7 @@ def test_a_head_that_reads_syntax_is_given_it(model):
 
 def test_only_the_first_seconds_are_read_of_videos_whose_data_were_cut_so(model, clips):
     cut = dataclasses.replace(model, settings={**model.settings, "first_seconds": 0.4})
-    assert cut.encode_video(clips[0]).mask.sum() == 2 and model.encode_video(clips[0]).mask.sum() == 6
+    assert cut.encode_video(clips[0]).mask.sum() == 2 and model.encode_video(clips[0]).mask.sum() > 5
 
 
 def test_a_hugging_face_clip_scores_by_the_mean_of_frames(tmp_path, clips):

@@ -98,13 +98,15 @@ def test_about_half_of_the_clips_have_a_twin_that_runs_backwards(scenes: dict[st
 
 
 def test_first_captions_are_distinct_and_fit_only_their_own_clip(scenes: dict[str, list[Scene]]) -> None:
-    content, shots = describe(COUNTS, seed=0)
+    content, shots = describe(DEFAULT_SPLITS, seed=0)
     first: dict[str, str] = {}
-    for sentence in content["sentences"]:
+    for sentence in content["sentences"] + describe({"test_1k": 1000}, seed=0)[0]["sentences"]:
         first.setdefault(sentence["video_id"], sentence["caption"])
     for split in COUNTS:
-        ids = [video["video_id"] for video in content["videos"] if video["split"] == split]
-        assert len({first[video_id] for video_id in ids}) == len(ids)
+        told = [text for video_id, text in first.items() if video_id.rpartition("_")[0] == split]
+        assert len(set(told)) == len(told) == COUNTS[split]
+    with pytest.raises(UserError, match="test_1k and test are both called test"):
+        describe(COUNTS, seed=0)
     for split in ("validate", "test"):
         shown = {
             name: dataclasses.asdict(shot.scene) for name, (shot,) in shots.items() if name.startswith(f"{split}_0")

@@ -93,7 +93,7 @@ def test_what_cannot_run_is_said_before_the_first_run(tmp_path, monkeypatch):
     for arguments, message in (
         (["--config=demo", "--config=demo", f"--workdir={tmp_path}"], "give every --config once"),
         ([*tables, "--config.head.energy=mpl"], "energy 'mpl' is none of"),
-        (["--config=demo", "--config.first_stage.data.seed=1", f"--workdir={tmp_path}"], "the two stages differ"),
+        (["--config=demo:tiny", "--config.first_stage.data.seed=1", f"--workdir={tmp_path}"], "the two stages differ"),
         (["--config=ablations/edges:all,demo,didemo"], "demo and didemo exclude each other"),
     ):
         with pytest.raises(UserError, match=message):

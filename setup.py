@@ -30,7 +30,7 @@ setup(
     install_requires=[
         "absl-py>=2.1,<3",
         "array_record>=0.8.1,<0.9",
-        "av>=15,<19",
+        "av>=18,<19",
         "filelock>=3.20,<5",
         "flax>=0.12,<0.13",
         "ftfy>=6.2,<7",

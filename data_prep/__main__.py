@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         read_msrvtt_json(flags.annotations, flags.videos),
         flags.out,
         {"dataset": flags.annotations.stem},
-        FrameSettings(flags.fps, flags.size),
+        FrameSettings(flags.fps, flags.size, timestamps=True, as_shown=True),
         Decoding(workers=flags.workers, allow_missing=flags.allow_missing),
     )
     for split, counts in manifest["splits"].items():

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from data_prep.annotations import Annotations, CaptionedVideo, VideoEntry
 from data_prep.datasets import DATASETS, TABLE, DatasetSpec, Variant, dataset_spec, held_out_parts, is_held_out
+from data_prep.probe import probe
 from eaglenet_jax.data.video_files import VideoFolder, stem
 from eaglenet_jax.errors import UserError
 
@@ -27,10 +28,11 @@ class Assembly:
         annotations: As read from the files.
         splits: Splits as used, with validation held out.
         entries: The captioned videos of all splits; the path of a missing one is where it is expected.
-        several_files: Video id → all its files, for videos with more than one.
+        several_files: Video id → all its files, the one that is used first, for videos with more than one.
         files_here: Number of video files in the folder.
         is_fake: Whether `data_prep.fake` wrote the annotations.
         held_out: Splits that were taken from the training videos, by the hash of their ids.
+        unreadable: Folders that cannot be listed, and why.
     """
 
     spec: DatasetSpec
@@ -43,6 +45,7 @@ class Assembly:
     files_here: int
     is_fake: bool
     held_out: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def uncaptioned(self) -> dict[str, tuple[str, ...]]:
@@ -93,7 +96,7 @@ def assemble(
         for video in videos:
             files = _files(folder, spec, video)
             if len(files) > 1:
-                several[video.video_id] = files
+                files = several[video.video_id] = _readable_first(files)
             if video.captions:
                 path = files[0] if files else videos_dir / (video.file or f"{video.video_id}.mp4")
                 entries.append(VideoEntry(video.video_id, path, split, video.captions, clip=video.clip))
@@ -108,7 +111,14 @@ def assemble(
         len(folder),
         (annotations_dir / FAKE_MARK).is_file(),
         tuple(split for split in held_out if split in splits),
+        folder.unreadable,
     )
+
+
+def _readable_first(files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Put the first file that can be decoded in front."""
+    good = next((file for file in files if probe(file).reason is None), files[0])
+    return (good, *(file for file in files if file != good))
 
 
 def _with_held_out(
@@ -143,11 +153,13 @@ def _files(folder: VideoFolder, spec: DatasetSpec, video: CaptionedVideo) -> tup
     return tuple(exact or within)
 
 
-def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that build and doctor share."""
-    parser.add_argument("--dataset", required=True, help=", ".join((*DATASETS, f"or {TABLE.name}, videos of your own")))
+def add_dataset_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add the flags that build and doctor share; `required`: the dataset and its places have to be given."""
     parser.add_argument(
-        "--annotations", required=True, type=Path, help="folder of the annotation files; of a table, its file"
+        "--dataset", required=required, help=", ".join((*DATASETS, f"or {TABLE.name}, videos of your own"))
+    )
+    parser.add_argument(
+        "--annotations", required=required, type=Path, help="folder of the annotation files; of a table, its file"
     )
     parser.add_argument(
         "--columns",
@@ -156,8 +168,8 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROLE=NAME,…",
         help="of a table: names of columns, as video=file,caption=text (roles: video, caption, split, start, end, id)",
     )
-    parser.add_argument("--videos", required=True, type=Path, help="folder of the video files, subfolders included")
-    parser.add_argument("--out", required=True, type=Path, help="folder to prepare")
+    parser.add_argument("--videos", required=required, type=Path, help="folder of the video files, subfolders included")
+    parser.add_argument("--out", required=required, type=Path, help="folder to prepare")
     variants = "; ".join(f"{spec.name}: {', '.join(spec.variants)}" for spec in DATASETS.values())
     parser.add_argument("--variant", default="", help=f"protocol, default the first ({variants})")
     parser.add_argument(
@@ -170,9 +182,10 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", type=float, default=1.0, help="frames to store a second (default 1)")
     parser.add_argument("--size", type=int, default=224, help="side of the stored frames in pixels (default 224)")
     parser.add_argument(
-        "--timestamps",
+        "--released-frames",
         action="store_true",
-        help="sample by the frames' own times and not by the file's frame rate; for files of variable frame rate",
+        help="the frames of the released programs: counted by the file's integer frame rate, not taken by their times,"
+        " and without the correction of pixels that are not square",
     )
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
 

@@ -91,10 +91,14 @@ def main(argv: Sequence[str]) -> int:
     assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out, flags.columns)
     fill = functools.partial(fill_cache_on_beam, options=flags.beam) if flags.beam else fill_cache
     decoding = Decoding(workers=flags.workers, allow_missing=not flags.strict, fill=fill)
-    settings = FrameSettings(flags.fps, flags.size, timestamps=flags.timestamps)
+    settings = FrameSettings(
+        flags.fps, flags.size, timestamps=not flags.released_frames, as_shown=not flags.released_frames
+    )
     manifest = build(assembly, flags.out, settings, decoding)
     for split, counts in manifest["splits"].items():
         print(f"{split}: {counts['videos']} videos, {counts['captions']} captions")
+    for folder, reason in assembly.unreadable.items():
+        print(f"{folder} cannot be read and is passed over: {reason}")
     for split, counts in manifest["left_out"].items():
         print(f"{split}: {counts['videos']} videos with {counts['captions']} captions are LEFT OUT (see report.md)")
     if assembly.held_out:

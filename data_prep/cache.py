@@ -20,28 +20,30 @@ from eaglenet_jax.data.decode import JPEG_QUALITY, DecodedVideo, DecodeError, de
 from eaglenet_jax.errors import UserError
 
 # Part of every key: increase it when the same settings no longer give the same frames.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameSettings:
-    """Settings of the stored frames of a video; the last two as in `decode`.
+    """Settings of the stored frames of a video; the last three as in `decode`.
 
     Attributes:
         fps: Frames a second.
         size: Side of a frame in pixels.
         first_seconds: Part of the video that is used, None for all.
         timestamps: Sample by the frames' own times.
+        as_shown: Store pictures as a player shows them.
     """
 
     fps: float
     size: int
     first_seconds: float | None = None
     timestamps: bool = False
+    as_shown: bool = False
 
     def as_dict(self) -> dict[str, float | int]:
         """Return the settings for the manifest and for keys, without unset ones, so that old records keep keys."""
-        more = {"first_seconds": self.first_seconds, "timestamps": self.timestamps}
+        more = {"first_seconds": self.first_seconds, "timestamps": self.timestamps, "as_shown": self.as_shown}
         always = {"fps": self.fps, "size": self.size, "jpeg_quality": JPEG_QUALITY}
         return always | {name: value for name, value in more.items() if value}
 
@@ -88,11 +90,15 @@ def decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> 
             size=settings.size,
             first_seconds=min((limit for limit in (settings.first_seconds, end) if limit), default=None),
             timestamps=settings.timestamps,
+            as_shown=settings.as_shown,
         )
         video = _from(video, start, settings.fps)
+        path = record_path(cache_dir, entry, settings)
     except DecodeError as error:
         return entry.video_id, str(error)
-    write_record(record_path(cache_dir, entry, settings), video)
+    except FileNotFoundError:
+        return entry.video_id, "the file vanished while it was read"
+    write_record(path, video)
     return entry.video_id, None
 
 

@@ -2,6 +2,10 @@
 
 Exits with 1 if something would change results: missing or damaged files, counts that differ from the dataset's, splits
 that overlap, too little disk space. It reads headers and first frames; damage further on appears only when building.
+
+`python -m data_prep.doctor --video FILE…` reads single files to their end: streams, clock, geometry, rate, damage. A
+contact sheet of what would be indexed is written as FILE.png into --out (the current folder). Exits with 1 if one of
+the files gives no picture or only a part.
 """
 
 from __future__ import annotations
@@ -10,11 +14,14 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from data_prep.annotations import first_few
 from data_prep.assemble import Assembly, add_dataset_arguments, assemble, check_numbers
 from data_prep.cache import FrameSettings
+from data_prep.contact_sheet import write_contact_sheet
 from data_prep.examination import Examination, examine
+from data_prep.video_facts import examine_video
 from eaglenet_jax.command import Parser, run_command
 
 COLUMNS = ("expected", "captions", "present", "missing", "undecodable", "too_short")
@@ -57,6 +64,27 @@ def as_text(assembly: Assembly, found: Examination) -> Iterator[str]:
     yield "sound" if found.is_sound else "not sound: see what changes results"
 
 
+def _videos(files: Sequence[Path], out: Path, fps: float, as_json: bool) -> int:
+    """Report on single files; return 1 if one gives no picture or only a part."""
+    found = []
+    for file in files:
+        facts = examine_video(file, fps)
+        found.append(facts)
+        sheet = out / f"{file.name}.png"
+        if facts.shots:
+            write_contact_sheet(sheet, facts.shots)
+        if not as_json:
+            print(facts.path)
+            for line in facts.lines:
+                print(f"  {line}")
+            for line in facts.warnings:
+                print(f"  note: {line}")
+            print(f"  NO PICTURE: {facts.error}" if facts.error else f"  contact sheet: {sheet}")
+    if as_json:
+        print(json.dumps([facts.as_dict() for facts in found], indent=1, ensure_ascii=False))
+    return int(any(facts.error or facts.is_incomplete for facts in found))
+
+
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -65,13 +93,19 @@ def _duration(seconds: float) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Print the report; return 1 if something would change results."""
+    single = any(word.split("=")[0] == "--video" for word in argv)
     parser = Parser("python -m data_prep.doctor", description=__doc__)
-    add_dataset_arguments(parser)
+    add_dataset_arguments(parser, required=not single)
+    parser.add_argument("--video", nargs="+", type=Path, default=[], metavar="FILE", help="report on single files")
     parser.add_argument("--json", action="store_true", help="everything as JSON, with all ids")
     flags = parser.parse_args(argv)
     check_numbers(flags, parser)
+    if single:
+        return _videos(flags.video, flags.out or Path(), flags.fps, flags.json)
     assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out, flags.columns)
-    settings = FrameSettings(flags.fps, flags.size, assembly.spec.first_seconds, flags.timestamps)
+    settings = FrameSettings(
+        flags.fps, flags.size, assembly.spec.first_seconds, not flags.released_frames, not flags.released_frames
+    )
     workers = flags.workers or len(os.sched_getaffinity(0))
     found = examine(assembly, settings, flags.out, workers=workers, progress=not flags.json)
     print(as_json(assembly, found) if flags.json else "\n".join(as_text(assembly, found)))

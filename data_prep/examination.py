@@ -134,11 +134,16 @@ def examine(
         if short:
             findings.append(Finding(f"{len(short)} videos give one frame only", False, split, tuple(short)))
         if fast:
-            text = f"{len(fast)} videos state a rate above {HIGHEST_RATE} frames a second: use --timestamps"
-            findings.append(Finding(text, True, split, tuple(fast)))
+            text = f"{len(fast)} videos state a rate above {HIGHEST_RATE} frames a second"
+            if not settings.timestamps:
+                findings.append(Finding(f"{text}: leave out --released-frames", True, split, tuple(fast)))
     if assembly.several_files:
-        text = f"{len(assembly.several_files)} videos have several files; the first by name is taken"
-        findings.append(Finding(text, False, "", tuple(assembly.several_files)))
+        text = f"{len(assembly.several_files)} videos have several files; the first by name that can be read is taken"
+        taken = tuple(f"{name} ({files[0]})" for name, files in assembly.several_files.items())
+        findings.append(Finding(text, False, "", taken))
+    if assembly.unreadable:
+        text = f"{len(assembly.unreadable)} folders cannot be read and are passed over"
+        findings.append(Finding(text, True, "", tuple(f"{n} ({why})" for n, why in assembly.unreadable.items())))
     unused = assembly.files_here - len(present) - sum(len(files) - 1 for files in assembly.several_files.values())
     if unused > 0:
         findings.append(Finding(f"{unused} files belong to no video of this variant", False))
@@ -233,6 +238,7 @@ def _trial_frames(entry: VideoEntry, settings: FrameSettings) -> Iterable[bytes]
             size=settings.size,
             first_seconds=settings.first_seconds,
             timestamps=settings.timestamps,
+            as_shown=settings.as_shown,
         ).frames
     except DecodeError:
         return ()

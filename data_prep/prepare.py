@@ -85,7 +85,8 @@ def prepare(
 
     It resumes where a killed run stopped, and does nothing when `out` already holds these entries at these settings. A
     second process waits for the first one. Videos that are left out are listed under "failed" with the reason, and
-    tried again by the next call. Files that broke off are listed under "incomplete".
+    tried again by the next call. Files of which a part is lost are listed under "incomplete", those whose times were
+    put right under "notes".
 
     Args:
         entries: Captioned videos.
@@ -129,6 +130,8 @@ def _prepare(
         # Said before hours of decoding, not after.
         _refuse({entry.video_id: "no such file" for entry in entries if not entry.path.is_file()}, entries)
     failed = decoding(entries, cache_dir, settings)
+    gone = (entry for entry in entries if entry.video_id not in failed and not entry.path.is_file())
+    failed |= {entry.video_id: "the file vanished during the build" for entry in gone}
     if not decoding.allow_missing or len(failed) == len(entries):
         _refuse(failed, entries)
     splits: dict[str, list[VideoEntry]] = {}
@@ -140,7 +143,7 @@ def _prepare(
 
     (out / "manifest.json").unlink(missing_ok=True)
     pack(splits, cache_dir, settings, out / "shards")
-    incomplete = _write_captions(splits, out / "captions", cache_dir, settings)
+    incomplete, notes = _write_captions(splits, out / "captions", cache_dir, settings)
     manifest = {
         "format": FORMAT,
         **about,
@@ -152,6 +155,7 @@ def _prepare(
         "left_out": _left_out(entries, failed),
         "failed": failed,
         "incomplete": incomplete,
+        "notes": notes,
         "states": _states(entries, failed, incomplete),
         "split_hashes": {split: split_hash(videos) for split, videos in splits.items()},
         "decoder": DECODER,
@@ -214,17 +218,23 @@ def _refuse(failed: Mapping[str, str], entries: Sequence[VideoEntry]) -> None:
 
 def _write_captions(
     splits: Mapping[str, Sequence[VideoEntry]], folder: Path, cache_dir: Path, settings: FrameSettings
-) -> dict[str, str]:
-    """Write one JSON file a split, rows in the order of the records; return video id → note for broken files."""
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Write one JSON file a split, rows in the order of the records.
+
+    Returns:
+        Video id → what is missing of broken files, and video id → what was wrong with the times of others.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    incomplete = {}
+    incomplete, notes = {}, {}
     for split, entries in splits.items():
         rows = []
         for entry in entries:
             video = read_record(record_path(cache_dir, entry, settings))
             if video.provenance["incomplete"] is not None:
                 incomplete[entry.video_id] = str(video.provenance["incomplete"])
+            if video.provenance.get("notes") is not None:
+                notes[entry.video_id] = str(video.provenance["notes"])
             captions: list[dict[str, Any]] = [{"id": caption_id, "text": text} for caption_id, text in entry.captions]
             row: dict[str, Any] = {"video_id": entry.video_id, "frames": len(video.frames), "captions": captions}
             for caption in captions:
@@ -234,4 +244,4 @@ def _write_captions(
                 row["source_fps"] = video.provenance["source_fps"]  # the times of the frames depend on it
             rows.append(row)
         write_atomically(folder / f"{split}.json", json.dumps(rows, indent=1).encode())
-    return incomplete
+    return incomplete, notes

@@ -31,7 +31,7 @@ def probe(path: Path) -> Probe:
     try:
         with VideoWalk(path, Sampling()) as walk:
             if next(walk.pictures(), None) is None:
-                return Probe(reason=walk.broken or "it has no frames")
-            return Probe(walk.announced_seconds, walk.rate)
+                return Probe(reason=walk.source.incomplete() or "it has no frames")
+            return Probe(walk.source.announced, walk.source.rate)
     except (av.error.FFmpegError, UserError, DecodeError) as error:
         return Probe(reason=getattr(error, "strerror", None) or str(error))

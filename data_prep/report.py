@@ -20,6 +20,7 @@ def report(manifest: Mapping[str, Any], out: Path) -> str:
         "",
         f"Protocol: {manifest['protocol']}. {settings['fps']:g} frames a second by"
         f" {'their own times' if settings.get('timestamps') else 'the frame rate'}, {settings['size']} pixels square,"
+        f" {'as players show them' if settings.get('as_shown') else 'as the released programs read them'},"
         f" JPEG quality {settings['jpeg_quality']}. Decoder: {manifest['decoder']}.",
     ]
     if "first_seconds" in settings:
@@ -53,6 +54,7 @@ def report(manifest: Mapping[str, Any], out: Path) -> str:
         ]
     for split, states in manifest["states"].items():
         lines += [f"- {split} {video_id}: {state}" for video_id, state in states.items() if state != "complete"]
+    lines += [f"- {video_id}: {what}" for video_id, what in manifest.get("notes", {}).items()]
     for split, listed in manifest["listed"].items():
         lines += [f"- {split} {video_id}: left out: no caption" for video_id in listed["uncaptioned"]]
     return "\n".join(lines) + "\n"

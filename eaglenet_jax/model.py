@@ -158,7 +158,8 @@ class Model:
         """Encode videos.
 
         Files are sampled as the model's training data were: `fps` frames a second, resized and cropped to CLIP's
-        input, at most max_frames spread over the video. Warns of a file that breaks off: what comes before is encoded.
+        input, at most max_frames spread over the video. Warns of a damaged file: what can be
+        decoded is encoded.
 
         Args:
             videos: A video file, an array of frames [M, H, W, 3] uint8 RGB, or a sequence of B files and arrays (each
@@ -221,14 +222,16 @@ class Model:
         return both.t2v if direction == "t2v" else both.v2t
 
     def _read(self, video: Video) -> VideoFrames:
-        more = {name: self.settings[name] for name in ("first_seconds", "timestamps") if name in self.settings}
+        more = {
+            name: self.settings[name] for name in ("first_seconds", "timestamps", "as_shown") if name in self.settings
+        }
         return read_video(video, FrameRule(self.size, self.system.max_frames, Sampling(self.fps, **more)))
 
     def _video_batch(self, read: Sequence[VideoFrames], where: np.ndarray, valid: np.ndarray) -> dict[str, Any]:
         """A batch of the videos that were read; the last one fills it up."""
         for reason in (video.incomplete for video in read):
             if reason is not None:
-                warnings.warn(f"{reason}; what comes before is encoded", stacklevel=5)
+                warnings.warn(f"{reason}; what can be decoded is encoded", stacklevel=5)
         frames = np.zeros((len(where), self.system.max_frames, self.size, self.size, 3), np.uint8)
         mask = np.zeros(frames.shape[:2], bool)
         filled = [*read, *[read[-1]] * (len(where) - len(read))]

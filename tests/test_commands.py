@@ -71,7 +71,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "data_prep.build": {
         "tests/data_prep/test_fake_doctor_build.py": "dataset videos out no-hold-out fps size workers strict",
         "tests/data_prep/test_damaged_input.py": "annotations",
-        "data_prep/build.py": "variant timestamps beam columns",
+        "data_prep/build.py": "variant released-frames beam columns",
     },
     "data_prep.demo": {
         "data_prep/demo.py": "root splits seed fps size syntax",
@@ -80,7 +80,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "data_prep.doctor": {
         "tests/data_prep/test_fake_doctor_build.py": "dataset videos out no-hold-out fps size workers json",
         "tests/runs/test_datasets_end_to_end.py": "annotations",
-        "data_prep/doctor.py": "variant timestamps columns",
+        "data_prep/doctor.py": "variant released-frames video columns",
     },
     "data_prep.fake": {
         "tests/data_prep/test_fake_doctor_build.py": "dataset videos out workers",
@@ -111,7 +111,7 @@ FLAGS: dict[str, dict[str, str]] = {
     },
     "eaglenet_jax.search": {
         "tests/search/test_index.py": "index window rerank html clips",
-        "eaglenet_jax/search/commands/index.py": "checkpoint overlap shots",
+        "eaglenet_jax/search/commands/index.py": "checkpoint overlap shots prune",
         "eaglenet_jax/search/commands/query.py": "video image top merge",
         "tests/runs/test_demo_run.py": "json workdir",
         "tests/search/test_page.py": "host port",

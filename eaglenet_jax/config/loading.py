@@ -93,7 +93,10 @@ def load_config(name: str, overrides: Sequence[str] = (), *, shared: bool = Fals
 def _refuse_missing_stage(name: str, overrides: Sequence[str]) -> None:
     """Raise UserError for an override of a first stage that the config does not have."""
     of_first = [override for override in overrides if _field(override).startswith("first_stage.")]
-    if of_first and not load_config(name, [each for each in overrides if each not in of_first], shared=True).first_stage:
+    if (
+        of_first
+        and not load_config(name, [each for each in overrides if each not in of_first], shared=True).first_stage
+    ):
         raise UserError(f"{of_first[0]}: {name} trains one stage; leave this out, or drop first_stage from it")
 
 

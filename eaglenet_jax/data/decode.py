@@ -6,29 +6,25 @@ import dataclasses
 import io
 import math
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
 import numpy as np
-from av.stream import Disposition
 from PIL import Image
 
 from eaglenet_jax.data.frame_sampling import sampled_frames
 from eaglenet_jax.data.transforms import resize_and_crop
+from eaglenet_jax.data.video_clock import TICK_SECONDS
+from eaglenet_jax.data.video_picture import as_released, pixel_aspect, shown
+from eaglenet_jax.data.video_source import DecodeError, VideoSource
 from eaglenet_jax.errors import UserError
 
 JPEG_QUALITY = 95
-# Matroska and WebM round times to milliseconds: they may store 1 s as 0.999.
-CLOCK_TICK = Fraction(1, 1000)
-DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+# The number is that of our own reading: increase it when the same file gives other frames.
+DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}, reading 2"
 
 Provenance = dict[str, str | float | int | None]
-
-
-class DecodeError(Exception):
-    """Error for a file that gives no frame; the message is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +33,11 @@ class DecodedVideo:
 
     Attributes:
         frames: JPEG files of `size` × `size` pixels, in order.
-        provenance: decoder, source_fps, source_width and source_height (as shown, after rotation), source_frames (all
-            that were decoded), seconds (source_frames / source_fps), rotation (degrees, counterclockwise, already
-            applied) and incomplete (why the file ended early, or None).
+        provenance: decoder, source_fps, source_width and source_height (of the pictures that were sampled),
+            source_frames (all that were decoded), seconds (the end of the last picture by its time, or source_frames /
+            source_fps where frames are counted), rotation (degrees, counterclockwise, already applied), pixel_aspect
+            (width to height of a sample as the file states it), incomplete (what of the file is missing, or None) and
+            notes (what was wrong with its times and may be missing unseen, or None).
     """
 
     frames: tuple[bytes, ...]
@@ -47,32 +45,40 @@ class DecodedVideo:
 
 
 def decode(
-    path: Path, *, fps: float = 1, size: int = 224, first_seconds: float | None = None, timestamps: bool = False
+    path: Path,
+    *,
+    fps: float = 1,
+    size: int = 224,
+    first_seconds: float | None = None,
+    timestamps: bool = False,
+    as_shown: bool = False,
 ) -> DecodedVideo:
     """Decode a video once from its start and keep `fps` frames a second, resized and centre-cropped to `size`.
 
-    A file that breaks off gives the frames before the break and records it in the provenance; a clip shorter than a
-    sampling step gives its first frame.
+    A file that is damaged gives the frames that can be decoded and records what is missing in the provenance; a clip
+    shorter than a sampling step gives its first frame.
 
     Args:
         path: The video file.
         fps: Frames to keep a second.
         size: Side of a frame in pixels.
         first_seconds: Nothing at or after this time is read.
-        timestamps: Keep the first frame at or after every k / fps seconds by the frames' own times, for files of
-            variable frame rate; otherwise the frames of `sampled_frames`, counted by the file's frame rate.
+        timestamps: Keep the first frame at or after every k / fps seconds by the frames' own times; otherwise the
+            frames of `sampled_frames`, counted by the file's frame rate.
+        as_shown: Pictures as a player shows them, see `video_picture.shown`; otherwise as the released programs read
+            them, which obey rotation alone.
 
     Raises:
         DecodeError: Nothing can be decoded.
     """
-    sampling = Sampling(fps, first_seconds, timestamps)
+    sampling = Sampling(fps, first_seconds, timestamps, as_shown)
     try:
         with VideoWalk(path, sampling) as walk:
             kept = tuple(_jpeg(resize_and_crop(picture, size)) for picture in walk.pictures())
     except (av.error.FFmpegError, UserError) as error:
         raise DecodeError(getattr(error, "strerror", None) or str(error)) from error
     if not kept:
-        raise DecodeError(walk.broken or "it has no frames")
+        raise DecodeError(walk.source.incomplete() or "it has no frames")
     return DecodedVideo(kept, walk.provenance())
 
 
@@ -83,111 +89,81 @@ class Sampling:
     fps: float = 1
     first_seconds: float | None = None
     timestamps: bool = False
+    as_shown: bool = False
 
 
 class VideoWalk:
-    """An opened video file that is read once. Raises PyAV's errors, and UserError for a file without a frame rate."""
+    """An opened video file that is read once, sampled.
+
+    Raises DecodeError for a file without pictures, and UserError for one without a frame rate whose frames are counted.
+    """
 
     def __init__(self, path: Path, sampling: Sampling) -> None:
         self._sampling = sampling
-        self._container = av.open(str(path))
-        self._decoded, self._rotation, self._shown = 0, 0, (0, 0)
+        self.source = VideoSource(path)
+        self._read, self._rotation, self._shown = 0, 0, (0, 0)
+        self._aspect = 1.0
         self._cut = False
-        self.broken: str | None = None
-        """Why decoding stopped before the end of the file, None if it did not."""
 
     def __enter__(self) -> VideoWalk:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        self._container.close()
+        self.source.__exit__(*unused)
 
     def pictures(self) -> Iterator[np.ndarray]:
-        """Generate the sampled frames as a player shows them, each [H, W, 3] uint8 RGB."""
-        stream = self._video_stream()
-        # Videos are decoded in parallel, one process each; threads inside one would only compete.
-        stream.codec_context.thread_count = 1
-        self._rate = stream.average_rate or stream.guessed_rate
-        self._announced = stream.frames
-        self._duration = stream.duration and stream.time_base and stream.duration * stream.time_base
-        frames = self._timed(stream) if self._sampling.timestamps else self._counted(stream)
-        try:
-            for frame in frames:
-                picture = _upright(frame)
-                self._rotation, self._shown = frame.rotation, picture.shape[:2]
-                yield picture
-        except av.error.FFmpegError as error:
-            self.broken = f"decoding stopped at frame {self._decoded}: {error.strerror}"
+        """Generate the sampled frames, each [H, W, 3] uint8 RGB."""
+        stream = self.source.stream
+        for frame in self._timed() if self._sampling.timestamps else self._counted():
+            picture = shown(frame, stream) if self._sampling.as_shown else as_released(frame)
+            self._rotation, self._shown = frame.rotation, picture.shape[:2]
+            self._aspect = float(pixel_aspect(frame, stream))
+            yield picture
 
-    def _video_stream(self) -> av.video.stream.VideoStream:
-        # The cover of a music file is a video stream of one picture.
-        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            raise DecodeError("it has no video stream")
-        return streams[0]
-
-    def _counted(self, stream: av.video.stream.VideoStream) -> Iterator[av.VideoFrame]:
-        wanted = sampled_frames(self._rate, self._sampling.fps)
-        end = (self._sampling.first_seconds or math.inf) * max(1, int(self._rate or 0))
+    def _counted(self) -> Iterator[av.VideoFrame]:
+        rate = self.source.rate
+        wanted = sampled_frames(rate, self._sampling.fps)
+        end = (self._sampling.first_seconds or math.inf) * max(1, int(rate))
         next_wanted = next(wanted)
-        for frame in self._container.decode(stream):
-            if self._decoded >= end:
+        for _, frame in self.source.frames():
+            if self._read >= end:
                 self._cut = True
                 return
-            if self._decoded == next_wanted:
+            if self._read == next_wanted:
                 yield frame
                 next_wanted = next(wanted)
-            self._decoded += 1
+            self._read += 1
 
-    def _timed(self, stream: av.video.stream.VideoStream) -> Iterator[av.VideoFrame]:
-        step = 1 / Fraction(str(self._sampling.fps))
-        start, due = None, Fraction(0)
-        for frame in self._container.decode(stream):
-            if frame.pts is None or frame.time_base is None:
-                raise UserError("its frames have no times; sample it by its frame rate")
-            start = frame.pts if start is None else start
-            time = (frame.pts - start) * frame.time_base
-            if time >= (self._sampling.first_seconds or math.inf):
+    def _timed(self) -> Iterator[av.VideoFrame]:
+        fps, due = self._sampling.fps, 0.0
+        end = self._sampling.first_seconds or math.inf
+        for time, frame in self.source.frames():
+            if time >= end:
                 self._cut = True
                 return
-            if time + CLOCK_TICK >= due:
+            if time + TICK_SECONDS >= due:
                 yield frame
-                due = ((time + CLOCK_TICK) // step + 1) * step
-            self._decoded += 1
-
-    @property
-    def rate(self) -> float:
-        """Frames a second stated by the file, once the first picture is read; 0 if it states none."""
-        return float(self._rate or 0)
-
-    @property
-    def announced_seconds(self) -> float:
-        """Length stated by the file, once the first picture is read; 0 if it states none."""
-        of_container = (self._container.duration or 0) / av.time_base
-        of_frames = self._announced / self.rate if self.rate else 0.0
-        return float(self._duration or of_container or of_frames)
+                due = (math.floor((time + TICK_SECONDS) * fps) + 1) / fps
+            self._read += 1
 
     def provenance(self) -> Provenance:
         """Return the provenance as in `DecodedVideo`, once the pictures are read."""
-        incomplete = self.broken
-        if incomplete is None and not self._cut and self._decoded < self._announced:
-            incomplete = f"the file announces {self._announced} frames and gives {self._decoded}"
-        rate = self.rate
+        rate = self.source.rate
+        counted = self._read / rate if rate else None
+        timed = min(self.source.clock.end, self._sampling.first_seconds or math.inf)
+        seconds = timed if self._sampling.timestamps else counted
         return {
             "decoder": DECODER,
             "source_fps": rate,
             "source_width": self._shown[1],
             "source_height": self._shown[0],
-            "source_frames": self._decoded,
-            "seconds": round(self._decoded / rate, 6) if rate else None,
+            "source_frames": self._read,
+            "seconds": None if seconds is None else round(seconds, 6),
             "rotation": self._rotation,
-            "incomplete": incomplete,
+            "pixel_aspect": self._aspect,
+            "incomplete": self.source.incomplete(self._cut),
+            "notes": "; ".join(self.source.notes()) or None,
         }
-
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """Return [H, W, 3] uint8 RGB as players show it: phones store a rotation in steps of 90 degrees."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

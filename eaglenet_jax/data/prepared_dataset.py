@@ -259,7 +259,7 @@ class PreparedDataset:
     def sampling(self) -> dict[str, Any]:
         """Fields of `Sampling` besides the frame rate that differ from their defaults."""
         settings = self.manifest["settings"]
-        return {name: settings[name] for name in ("first_seconds", "timestamps") if settings.get(name)}
+        return {name: settings[name] for name in ("first_seconds", "timestamps", "as_shown") if settings.get(name)}
 
     def left_out(self, name: str, queries: str = "all") -> tuple[int, int]:
         """Count the captions and videos that a split lacks because their video was missing or could not be decoded.

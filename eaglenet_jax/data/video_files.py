@@ -48,22 +48,31 @@ def stem(name: str) -> str:
 
 
 class VideoFolder:
-    """Video files below a folder, by stem. Hidden files and files with other suffixes are ignored."""
+    """Video files below a folder, by stem. Hidden files and folders are passed over.
+
+    Attributes:
+        folder: The folder.
+        unreadable: Folders below it that cannot be listed, and why.
+    """
 
     def __init__(self, folder: Path) -> None:
         """List the files.
 
         Raises:
-            UserError: There is no such folder.
-            OSError: A part of it cannot be read.
+            UserError: There is no such folder, or it cannot be read itself.
         """
         if not folder.is_dir():
             raise UserError(f"No video folder at {folder}; give the folder that holds the video files.")
         self.folder = folder
+        self.unreadable: dict[str, str] = {}
         self._by_stem: dict[str, list[Path]] = {}
-        for path in _files(folder):
+        for path in _files(folder, self.unreadable):
             # Some file systems take names apart into letters and accents (NFD); annotations compose them (NFC).
             self._by_stem.setdefault(stem(unicodedata.normalize("NFC", path.name)), []).append(path)
+        if str(folder) in self.unreadable:
+            raise UserError(
+                f"the folder {folder} cannot be read: {self.unreadable[str(folder)]}; change its permissions"
+            )
 
     def find(self, names: Sequence[str]) -> tuple[Path, ...]:
         """Return the files of the first of `names` that has any, sorted; of several, the first should be used."""
@@ -81,12 +90,12 @@ class VideoFolder:
         return self._by_stem
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise error
+def _files(folder: Path, unreadable: dict[str, str]) -> Iterator[Path]:
+    def note(error: OSError) -> None:
+        unreadable[str(error.filename)] = error.strerror or str(error)
 
     visited: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=note):
         real = os.path.realpath(parent)
         if real in visited:  # a link to a folder above
             folders.clear()

@@ -95,7 +95,8 @@ def model_settings(config: Any, fps: float = 1.0, sampling: Mapping[str, Any] | 
     Args:
         config: A resolved config, or its saved form.
         fps: Frames a second of the data that it was trained on.
-        sampling: "first_seconds" and "timestamps" of those data (data/decode.py: `Sampling`), where they were set.
+        sampling: "first_seconds", "timestamps" and "as_shown" of those data (data/decode.py: `Sampling`), where they
+            were set.
 
     Returns:
         What JSON can hold: the fields of `SETTINGS`, noise and seed of evaluation, and how frames are sampled.
@@ -125,5 +126,7 @@ def _clip_alone(source: str) -> tuple[dict[str, Any], Any]:
         "max_frames": CLIP_FRAMES,
         "evaluation": {"noise": "per_text", "seed": 0},
         "fps": 1.0,
+        "timestamps": True,
+        "as_shown": True,
     }
     return settings, {"clip": params["clip"], "head": {"matching_loss": {"logit_scale": np.reshape(logit_scale, ())}}}

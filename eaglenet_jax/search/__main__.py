@@ -38,11 +38,12 @@ def _parser() -> Parser:
 
 
 def _index_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("videos", nargs="+", metavar="VIDEOS", help="folders, searched whole, or files")
+    parser.add_argument("videos", nargs="*", metavar="VIDEOS", help="folders, searched whole, or files")
     parser.add_argument("--index", required=True, metavar="URI", help=INDEX)
     parser.add_argument("--checkpoint", help=CHECKPOINT)
     parser.add_argument("--window", type=float, metavar="SECONDS", help="length of a window (12)")
     parser.add_argument("--overlap", type=float, metavar="SECONDS", help="shared with the previous window (4)")
+    parser.add_argument("--prune", action="store_true", help="drop the rows of all files that are gone, of any place")
     parser.add_argument("--shots", action="store_true", help="also end a window at the end of a shot")
 
 

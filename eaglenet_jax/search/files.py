@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import os
@@ -33,17 +34,35 @@ class Plan:
     replaced: Mapping[str, str]
 
 
-def find_videos(place: Path) -> list[Path]:
-    """List a file itself, or all files below a folder with the suffix of a video; as `named`, sorted.
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Files of a place.
+
+    Attributes:
+        files: Its videos, as `named`, sorted.
+        passed: Number of other files, by suffix ("" for none).
+        unreadable: Folders that cannot be listed, and why.
+    """
+
+    files: tuple[Path, ...]
+    passed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def find_videos(place: Path) -> Listing:
+    """List a file itself, or all files below a folder with the suffix of a video.
 
     Raises:
-        UserError: The place does not exist.
+        UserError: The place does not exist, or is a folder that cannot be read.
     """
     place = named(place)
     if place.is_file():
-        return [place]
-    files = [file for files in VideoFolder(place).by_stem.values() for file in files]
-    return sorted(file for file in files if file.suffix[1:].lower() in SUFFIXES)
+        return Listing((place,))
+    folder = VideoFolder(place)
+    files = [file for files in folder.by_stem.values() for file in files]
+    videos = tuple(sorted(file for file in files if file.suffix[1:].lower() in SUFFIXES))
+    passed = collections.Counter(file.suffix.lower() for file in files if file.suffix[1:].lower() not in SUFFIXES)
+    return Listing(videos, dict(sorted(passed.items())), folder.unreadable)
 
 
 def named(place: Path) -> Path:
@@ -51,7 +70,12 @@ def named(place: Path) -> Path:
     return Path(os.path.abspath(place))
 
 
-def make_plan(place: Path, files: Sequence[Path], indexed: Mapping[str, Sequence[FileState]]) -> Plan:
+def make_plan(
+    place: Path,
+    files: Sequence[Path],
+    indexed: Mapping[str, Sequence[FileState]],
+    unreadable: Mapping[str, str] | None = None,
+) -> Plan:
     """Compare the files of a place with the indexed files of it.
 
     A file of the same size and modification time counts as unchanged without being read; else the hash of its content
@@ -59,19 +83,25 @@ def make_plan(place: Path, files: Sequence[Path], indexed: Mapping[str, Sequence
 
     Args:
         place: File or folder.
-        files: Its videos, from `find_videos`.
+        files: Its videos.
         indexed: States of the indexed files, by path.
+        unreadable: Folders of the place that cannot be listed: what is indexed of them is left alone.
 
     Raises:
         UserError: A folder contains no videos while the index has some of it: a disk may not be mounted.
     """
     present = {str(file) for file in files}
     # A file given by name is indexed whatever its suffix; a listing of its folder may leave it out.
-    gone = tuple(sorted(path for path in indexed if path not in present and not Path(path).is_file()))
+    hidden = tuple(f"{folder.rstrip('/')}/" for folder in unreadable or ())
+    gone = tuple(
+        sorted(
+            path for path in indexed if path not in present and not path.startswith(hidden) and not Path(path).is_file()
+        )
+    )
     if not files and gone and len(gone) == len(indexed):
         raise UserError(
-            f"{place} holds no videos now, the index has {len(indexed)} files of it; is a disk missing? To drop them "
-            "make a new index"
+            f"{place} holds no videos now, the index has {len(indexed)} files of it; is a disk missing? To drop "
+            "them: search index --prune"
         )
     new: list[Path] = []
     changed: list[Path] = []

@@ -11,6 +11,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO, DEMO_MODEL
 from eaglenet_jax.search.indexing import Added, add_videos
 from eaglenet_jax.search.model import SearchModel, open_model
+from eaglenet_jax.search.presence import PresentRows, prune
 from eaglenet_jax.search.query import Moment, find, image_query, text_query, video_query
 from eaglenet_jax.search.store import Store, StoreSettings
 from eaglenet_jax.search.windows import WindowRule
@@ -24,6 +25,8 @@ class SearchIndex:
     def __init__(self, store: Store, checkpoint: str) -> None:
         self.store = store
         self._checkpoint = checkpoint
+        self.gone: set[str] = set()
+        """Paths of files that are gone, whose moments queries have left out."""
 
     @classmethod
     def open(cls, uri: Place, checkpoint: Place | None = None) -> SearchIndex:
@@ -88,6 +91,10 @@ class SearchIndex:
         """Return the number of windows in the index."""
         return len(self.store)
 
+    def prune(self) -> int:
+        """Delete the rows of all files that are no longer at their paths; return the number of these files."""
+        return prune(self.store)
+
     def add(self, videos: Place | Sequence[Place], progress: bool = False) -> Added:
         """Bring files and folders up to date, see `indexing.add_videos`."""
         places = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
@@ -103,7 +110,7 @@ class SearchIndex:
         rerank: int = 0,
         merge: bool = False,
     ) -> list[Moment]:
-        """Find the best moments for one sentence, video or picture, best first.
+        """Find the best moments for one sentence, video or picture, best first, of files that are there.
 
         Args:
             text: A sentence.
@@ -122,4 +129,7 @@ class SearchIndex:
             query = text_query(self.model, text)
         else:
             query = video_query(self.model, Path(video)) if video is not None else image_query(self.model, Path(image))  # type: ignore[arg-type]
-        return find(self.store, self.model, query, top=top, rerank=rerank, merge=merge)
+        rows = PresentRows(self.store)
+        moments = find(rows, self.model, query, top=top, rerank=rerank, merge=merge)
+        self.gone |= rows.gone
+        return moments

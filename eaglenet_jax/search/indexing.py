@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from eaglenet_jax.scoring.host import to_host
 from eaglenet_jax.search.files import Plan, find_videos, is_current, make_plan, named
 from eaglenet_jax.search.model import SearchModel, mean_of_frames
+from eaglenet_jax.search.presence import follow_moved
 from eaglenet_jax.search.progress import IndexingLine
 from eaglenet_jax.search.reading import FileEnd, ReadWindow, read_files
 from eaglenet_jax.search.store import FileState, Store, StoredWindow
@@ -36,7 +38,10 @@ class Added:
             too.
         windows: Rows that were written.
         elsewhere: Files that another process indexed in the meantime.
+        moved: Files that were moved or renamed: their rows have their new paths.
         failed: By path, why a file could not be read.
+        unreadable: By path, folders that could not be listed, and why.
+        passed: Number of files that go by no name of videos, by suffix.
         warnings: By path, what is wrong with a file that was indexed nevertheless.
         seconds: Duration.
     """
@@ -47,7 +52,10 @@ class Added:
     dropped: int
     windows: int
     elsewhere: int
+    moved: int
     failed: Mapping[str, str]
+    unreadable: Mapping[str, str]
+    passed: Mapping[str, int]
     warnings: Mapping[str, str]
     seconds: float
 
@@ -55,7 +63,8 @@ class Added:
 def add_videos(store: Store, model: SearchModel, places: Sequence[Path], progress: bool = True) -> Added:
     """Bring the index up to date with files and folders.
 
-    New and changed files are indexed, and those that no longer exist are dropped. Files of other places are left alone.
+    New and changed files are indexed, moved ones keep their rows, and those that no longer exist are dropped. Files of
+    other places are left alone. What cannot be read is passed over and named.
     A file's rows are committed together, so a killed process leaves whole files, and the next call indexes the rest.
     Several processes may index the same places at once.
 
@@ -70,7 +79,12 @@ def add_videos(store: Store, model: SearchModel, places: Sequence[Path], progres
     """
     started = time.monotonic()
     places = list(dict.fromkeys(map(named, places)))
-    plans = [make_plan(place, find_videos(place), store.files(str(place))) for place in places]
+    listings = [find_videos(place) for place in places]
+    plans = [
+        make_plan(place, listing.files, store.files(str(place)), listing.unreadable)
+        for place, listing in zip(places, listings, strict=True)
+    ]
+    plans, moved = follow_moved(store, plans)
     changed = {str(file) for plan in plans for file in plan.changed}
     todo = list(dict.fromkeys(file for plan in plans for file in (*plan.new, *plan.changed)))
     dropped = _drop(store, plans)
@@ -97,6 +111,9 @@ def add_videos(store: Store, model: SearchModel, places: Sequence[Path], progres
         dropped=dropped + writing.dropped,
         windows=writing.written,
         elsewhere=writing.elsewhere,
+        moved=moved,
+        unreadable={folder: why for listing in listings for folder, why in listing.unreadable.items()},
+        passed=sum((Counter(listing.passed) for listing in listings), Counter()),
         failed=writing.failed,
         warnings=writing.warnings,
         seconds=time.monotonic() - started,

@@ -1,4 +1,4 @@
-"""Playback of parts of videos in a browser: the files themselves if it can play them, else a small copy."""
+"""Playback of parts of videos in a browser: the files themselves if it plays them as they are, else a small copy."""
 
 from __future__ import annotations
 
@@ -12,28 +12,35 @@ from pathlib import Path
 
 import av
 import av.error
-from av.stream import Disposition
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from eaglenet_jax.data.decode import DecodeError
+from eaglenet_jax.data.video_picture import display_matrix, is_turned_only
+from eaglenet_jax.data.video_source import DecodeError, VideoSource, picture_streams
 from eaglenet_jax.search.video_reader import THUMBNAIL, VideoReader, as_jpeg
 
-# Codecs that Chromium, Firefox and Safari all play, by container.
+# Codecs that Chromium, Firefox and Safari all play, by container; of H.264 only 8 bits and 4:2:0.
 PLAYABLE = {
     **dict.fromkeys((".mp4", ".m4v", ".mov"), ("h264",)),
     ".webm": ("vp8", "vp9", "av1"),
 }
+PLAYABLE_PIXELS = ("yuv420p", "yuvj420p")
+BROWSERS_START = 0.1  # browsers do not all begin at the container's start: it has to be within so many seconds of 0
 MOST_HEIGHT = 360  # of a copy, pixels
 MOST_SECONDS = 60.0
+COPY_RATE = 30
+STANDING_STEP = 1.0  # a picture that stands is repeated after so many seconds, so that players can seek
+BT709 = 1  # in the tables of ITU-T H.273, for primaries, transfer and matrix
 Version = tuple[int, int]
 """Modification time of a file in nanoseconds, and its size in bytes: the key of what is cached about it."""
 
 
 def plays_in_browsers(path: str) -> bool:
-    """Return whether a file needs no copy. False also for one that cannot be opened."""
+    """Return whether browsers show a file as it is indexed, without a copy. False also if it cannot be opened."""
     codecs = PLAYABLE.get(Path(path).suffix.lower(), ())
     try:
-        return bool(codecs) and _has_codec(path, codecs, _version(path))
+        return bool(codecs) and _plays(path, codecs, _version(path))
     except OSError:
         return False
 
@@ -78,12 +85,17 @@ def _reported(path: str) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _has_codec(path: str, codecs: tuple[str, ...], version: Version) -> bool:
+def _plays(path: str, codecs: tuple[str, ...], version: Version) -> bool:
     try:
-        with av.open(path) as container:
-            streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-            return bool(streams) and streams[0].codec_context.name in codecs
-    except (av.error.FFmpegError, OSError):
+        with VideoSource(Path(path)) as source:
+            context, start = source.stream.codec_context, source.container.start_time or 0
+            if context.name not in codecs or (context.name == "h264" and context.pix_fmt not in PLAYABLE_PIXELS):
+                return False
+            if source.stream is not picture_streams(source.container)[0] or abs(start / av.time_base) > BROWSERS_START:
+                return False
+            first = next(source.frames(), None)
+            return first is not None and is_turned_only(display_matrix(first[1]))
+    except (DecodeError, av.error.FFmpegError, OSError):
         return False
 
 
@@ -91,20 +103,60 @@ def _has_codec(path: str, codecs: tuple[str, ...], version: Version) -> bool:
 def _copied(path: str, start: float, end: float, version: Version) -> bytes:
     content = io.BytesIO()
     with VideoReader(Path(path)) as video, av.open(content, "w", format="mp4") as copy:
-        stream = None
-        for time, frame in video.between(start, end):
-            if stream is None:
-                # H.264 needs even sizes.
-                height = min(MOST_HEIGHT, frame.height) // 2 * 2
-                width = max(2, round(frame.width * height / frame.height / 2) * 2)
-                stream = copy.add_stream("libx264", rate=30)
-                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                stream.codec_context.time_base = Fraction(1, 1000)
-                stream.options = {"preset": "ultrafast", "crf": "23"}
-            shown = frame.reformat(stream.width, stream.height, "yuv420p")
-            shown.pts, shown.time_base = max(0, round((time - start) * 1000)), Fraction(1, 1000)
-            copy.mux(stream.encode(shown))
-        if stream is None:
+        encoder: _Encoder | None = None
+        for time, picture in video.between(start, end):
+            encoder = encoder or _Encoder(copy, *picture.shape[:2])
+            encoder.add(time - start, picture)
+        if encoder is None:
             raise DecodeError(f"{path} has nothing to show between {start:.1f} and {end:.1f} s")
-        copy.mux(stream.encode())
+        encoder.end(min(end, max(video.length, start)) - start)
     return content.getvalue()
+
+
+class _Encoder:
+    """H.264 with the colours of BT.709, in the limited range, which every player understands."""
+
+    def __init__(self, copy: av.container.OutputContainer, height: int, width: int) -> None:
+        self._copy = copy
+        self._height = max(2, min(MOST_HEIGHT, height) // 2 * 2)  # H.264 needs even sizes
+        self._width = max(2, round(width * self._height / height / 2) * 2)
+        stream = copy.add_stream("libx264", rate=COPY_RATE)
+        stream.width, stream.height, stream.pix_fmt = self._width, self._height, "yuv420p"
+        context = stream.codec_context
+        context.time_base = Fraction(1, 1000)
+        context.color_primaries = context.color_trc = context.colorspace = BT709
+        context.color_range = int(ColorRange.MPEG)
+        stream.options = {"preset": "ultrafast", "crf": "23"}
+        self._stream, self._last = stream, -1.0
+        self._picture: np.ndarray | None = None
+
+    def add(self, time: float, picture: np.ndarray) -> None:
+        """Show a picture from `time` in seconds on."""
+        self._stand(time)
+        self._put(max(0.0, time), picture)
+
+    def end(self, time: float) -> None:
+        """Let the last picture stand until `time` in seconds, and finish."""
+        self._stand(time - 1 / COPY_RATE)
+        if self._picture is not None and time - 1 / COPY_RATE > self._last + 1 / COPY_RATE:
+            self._put(time - 1 / COPY_RATE, self._picture)
+        self._copy.mux(self._stream.encode())
+
+    def _stand(self, until: float) -> None:
+        while self._picture is not None and self._last + STANDING_STEP < until:
+            self._put(self._last + STANDING_STEP, self._picture)
+
+    def _put(self, time: float, picture: np.ndarray) -> None:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        small = frame.reformat(
+            self._width,
+            self._height,
+            "yuv420p",
+            dst_colorspace=int(Colorspace.ITU709),
+            dst_color_range=int(ColorRange.MPEG),
+        )
+        tick = round(time * 1000)
+        if tick > round(self._last * 1000):
+            small.pts, small.time_base = tick, Fraction(1, 1000)
+            self._copy.mux(self._stream.encode(small))
+            self._last, self._picture = tick / 1000, picture

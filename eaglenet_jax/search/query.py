@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -18,7 +18,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.scoring.host import to_host
 from eaglenet_jax.search.model import SearchModel, mean_of_frames, unit
-from eaglenet_jax.search.store import Store, StoredWindow
+from eaglenet_jax.search.store import StoredWindow, StoreSettings
 from eaglenet_jax.search.video_reader import VideoReader
 
 MOST_PICTURES = 256  # that are encoded of a video given as a query
@@ -121,13 +121,23 @@ def _of_pictures(model: SearchModel, pictures: Sequence[np.ndarray]) -> Query:
     return Query(mean_of_frames(features.frames, features.mask)[0])
 
 
+class Rows(Protocol):
+    """Rows that a query is compared with: those of a `Store`, or the part of them whose files are there."""
+
+    settings: StoreSettings
+
+    def nearest(self, vector: np.ndarray, limit: int, frames: bool = False) -> list[StoredWindow]:
+        """Return the nearest rows, best first."""
+        ...
+
+
 def find(
-    store: Store, model: SearchModel, query: Query, *, top: int, rerank: int = 0, merge: bool = False
+    store: Rows, model: SearchModel, query: Query, *, top: int, rerank: int = 0, merge: bool = False
 ) -> list[Moment]:
     """Find the best moments for a query.
 
     Args:
-        store: The index.
+        store: Rows of the index.
         model: Its model.
         query: The encoded query.
         top: Most moments to return.

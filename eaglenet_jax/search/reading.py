@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eaglenet_jax.data.decode import DecodeError
+from eaglenet_jax.data.video_source import DecodeError
 from eaglenet_jax.search.files import file_state
 from eaglenet_jax.search.model import SearchModel
 from eaglenet_jax.search.store import FileState, StoredWindow, window_id
@@ -131,7 +131,7 @@ def read_file(file: Path, model: SearchModel, rule: WindowRule) -> Iterator[Read
             for window in cut_windows(pictures, rule, lambda: video.length, cut):
                 windows += 1
                 yield _ready(file, state, window, model, video.announced)
-            warning = None if video.broken is None else f"{video.broken}; the part before is indexed"
+            warning = video.trouble()
         yield FileEnd(file, windows, warning=warning)
     except OSError as error:
         yield FileEnd(file, windows, reason=error.strerror or str(error))

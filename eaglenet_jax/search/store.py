@@ -257,6 +257,12 @@ class Store:
             rows = rows.to_arrow()
         return next((self._window(row) for row in _rows(rows)), None)
 
+    def rows(self, path: str) -> list[StoredWindow]:
+        """Return all rows of a file, complete."""
+        with _reported(self.uri):
+            rows = self._table.search().where(f"path = {_quoted(path)}").limit(None).to_arrow()
+        return [dataclasses.replace(self._window(row), pooled=np.asarray(row["pooled"])) for row in _rows(rows)]
+
     def tidy(self, exact_rows: int = EXACT_ROWS) -> None:
         """Create the vector index of a large table, and compact a fragmented one.
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import av
-import av.error
 import numpy as np
-from av.stream import Disposition
 from PIL import Image
 
-from eaglenet_jax.data.decode import CLOCK_TICK, DecodeError
 from eaglenet_jax.data.transforms import resize_and_crop
+from eaglenet_jax.data.video_clock import TICK_SECONDS
+from eaglenet_jax.data.video_picture import shown
+from eaglenet_jax.data.video_source import DecodeError, VideoSource
 
 THUMBNAIL = (256, 144)  # largest width and height in pixels
 THUMBNAIL_QUALITY = 80
+# A picture that begins so long after a time is not that of the time: the one before stands there.
+STANDS_SECONDS = 0.1
+MOST_STANDING = 3600.0  # seconds; a damaged file may state that its next picture is shown in a million years
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,117 +52,112 @@ def as_jpeg(image: Image.Image) -> bytes:
 
 
 class VideoReader:
-    """An opened video file.
+    """An opened video file. Times are those of `VideoSource`, pictures those of `video_picture.shown`.
 
     Raises:
         DecodeError: The file cannot be opened or has no video stream.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._container = av.open(str(path))
-        except av.error.FFmpegError as error:
-            raise DecodeError(error.strerror) from error
-        # The cover of a music file is a video stream of one picture.
-        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            self._container.close()
-            raise DecodeError("it has no video stream")
-        self._stream = streams[0]
-        self._stream.codec_context.thread_count = 1  # several files are read at a time
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        self._frame = 1 / Fraction(rate) if rate else Fraction(0)
-        self._first: Fraction | None = None
-        self._decoded = 0
-        self.length = 0.0
-        """End of the last decoded picture in seconds."""
-        self.broken: str | None = None
-        """Why decoding stopped before the end of the file, None if it did not."""
+        self.source = VideoSource(path)
 
     def __enter__(self) -> VideoReader:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._container.close()
+    def __exit__(self, *unused: object) -> None:
+        self.source.__exit__(*unused)
+
+    @property
+    def length(self) -> float:
+        """Seconds at which the last decoded picture ends: it stands while the sound goes on."""
+        clock = self.source.clock
+        return clock.end if clock.jumps else max(clock.end, min(clock.reached, clock.end + MOST_STANDING))
 
     @property
     def announced(self) -> float:
         """Duration in seconds stated by the file, 0 if it states none."""
-        of_stream = self._stream.duration and self._stream.time_base and self._stream.duration * self._stream.time_base
-        return float(of_stream or (self._container.duration or 0) / av.time_base)
+        return self.source.announced
+
+    def trouble(self) -> str | None:
+        """Return what is missing of a file that was read to its end, and what was wrong with its times, in one line."""
+        missing = self.source.incomplete()
+        told = ([f"{missing}; the rest is indexed"] if missing else []) + list(self.source.notes())
+        return "; ".join(told) or None
 
     def sampled(self, fps: float) -> Iterator[tuple[float, np.ndarray]]:
         """Generate (seconds, [H, W, 3] uint8 RGB) of the first picture at or after every k / fps seconds.
 
-        Uses the pictures' own times; in a file without times, their number and its frame rate. A file that breaks off
-        gives the pictures before that, and sets `broken`.
+        Where there is none for longer than that, the picture that stands is generated again, for an hour at most.
 
         Raises:
             DecodeError: There is no picture.
         """
-        step, due, any_picture = 1 / Fraction(str(fps)), Fraction(0), False
-        for time, frame in self._timed():
-            if time + CLOCK_TICK >= due:
-                due = ((time + CLOCK_TICK) // step + 1) * step
-                any_picture = True
-                yield float(time), _upright(frame)
-        if not any_picture:
-            raise DecodeError(self.broken or "it has no frames")
+        due, standing = 0.0, None
+        for time, frame in self.source.frames():
+            if time + TICK_SECONDS < due:
+                standing = frame
+                continue
+            if standing is not None:
+                yield from self._standing(standing, due, min(time, due + MOST_STANDING) - 1 / fps, fps)
+            due = (math.floor((time + TICK_SECONDS) * fps) + 1) / fps
+            standing = frame
+            yield time, shown(frame, self.source.stream)
+        if standing is None:
+            raise DecodeError(self.source.incomplete() or "it has no frames")
+        yield from self._standing(standing, due, self.length - 1 / fps, fps)
+
+    def _standing(
+        self, frame: av.VideoFrame, due: float, until: float, fps: float
+    ) -> Iterator[tuple[float, np.ndarray]]:
+        """Generate a picture again at every k / fps seconds from `due` to `until`."""
+        if due > until + TICK_SECONDS:
+            return
+        picture = shown(frame, self.source.stream)
+        first = round(due * fps)
+        for number in range(first, math.floor((until + TICK_SECONDS) * fps) + 1):
+            yield number / fps, picture
 
     def at(self, times: Sequence[float]) -> list[np.ndarray]:
-        """Return the pictures [H, W, 3] uint8 RGB shown at `times` in seconds, ascending, as many as can be decoded."""
+        """Return the pictures [H, W, 3] uint8 RGB that are shown at `times` in seconds, ascending.
+
+        A picture that begins at or just after a time is that of the time, as for FFmpeg; else the one that stands
+        there. Before the first picture there is the first; after the end there is none.
+        """
         wanted, pictures = list(times), []
-        self._seek(times[0] if times else 0.0)
-        for time, frame in self._timed():
-            while wanted and time + CLOCK_TICK >= wanted[0]:
-                pictures.append(_upright(frame))
-                wanted.pop(0)
+        if not wanted:
+            return []
+        self.source.seek(wanted[0])
+        standing = None
+        for time, frame in self.source.frames():
+            while wanted and time + TICK_SECONDS >= wanted[0]:
+                begins = time <= wanted.pop(0) + STANDS_SECONDS
+                here = frame if begins or standing is None else standing
+                pictures.append(shown(here, self.source.stream))
+            standing = frame
             if not wanted:
                 break
+        if standing is not None:
+            end = self.length + TICK_SECONDS
+            pictures += [shown(standing, self.source.stream) for time in wanted if time <= end]
         return pictures
 
-    def between(self, start: float, end: float) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Generate (seconds, frame) of every frame shown from `start` to `end`."""
-        self._seek(start)
-        for time, frame in self._timed():
-            if time + CLOCK_TICK >= end:
+    def between(self, start: float, end: float) -> Iterator[tuple[float, np.ndarray]]:
+        """Generate (seconds, [H, W, 3] uint8 RGB) of every picture from `start` to `end`.
+
+        If no picture begins just after `start`, the first one is that which stands there, at `start`.
+        """
+        self.source.seek(start)
+        standing, any_picture = None, False
+        stream = self.source.stream
+        for time, frame in self.source.frames():
+            if time + TICK_SECONDS < start:
+                standing = frame
+                continue
+            if not any_picture and standing is not None and time > start + STANDS_SECONDS:
+                yield start, shown(standing, stream)
+            any_picture, standing = True, None
+            if time + TICK_SECONDS >= end:
                 return
-            if time + CLOCK_TICK >= start:
-                yield float(time), frame
-
-    def _seek(self, time: float) -> None:
-        """Seek to the key frame before `time`, if the file can; decoding starts there."""
-        start = self._stream.start_time
-        if time > 1 and start is not None and self._stream.time_base:
-            self._first = start * Fraction(self._stream.time_base)
-            try:
-                self._container.seek(int(start + Fraction(time) / self._stream.time_base), stream=self._stream)
-            except av.error.FFmpegError as error:
-                raise DecodeError(f"it cannot be read at {time:.1f} s: {error.strerror}") from error
-
-    def _timed(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-        try:
-            for frame in self._container.decode(self._stream):
-                time = self._time(frame)
-                self._decoded += 1
-                self.length = max(self.length, float(time + self._frame))
-                yield time, frame
-        except av.error.FFmpegError as error:
-            self.broken = f"decoding stopped at {self.length:.1f} s: {error.strerror}"
-
-    def _time(self, frame: av.VideoFrame) -> Fraction:
-        if frame.pts is None or frame.time_base is None:
-            if not self._frame:
-                raise DecodeError("it states neither times of its pictures nor a frame rate")
-            return self._decoded * self._frame
-        time = frame.pts * Fraction(frame.time_base)
-        if self._first is None:
-            self._first = time
-        return max(time - self._first, Fraction(0))
-
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """Return [H, W, 3] uint8 RGB as players show it: phones store a rotation in steps of 90 degrees."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
+            yield time, shown(frame, stream)
+        if standing is not None and start <= self.length:
+            yield start, shown(standing, stream)

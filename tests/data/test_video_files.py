@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,21 @@ def test_files_are_found_in_subfolders_and_under_any_suffix(tmp_path: Path) -> N
     assert folder.find(["c"]) == folder.find(["d"]) == folder.find(["e"]) == ()
     with pytest.raises(UserError, match="No video folder"):
         VideoFolder(tmp_path / "absent")
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lost+found/a.mp4", "b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    scan = os.scandir
+
+    def refuse(place: str) -> object:
+        if str(place).endswith("lost+found"):  # the tests may run as root, who can read everything
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    folder = VideoFolder(tmp_path)
+    assert folder.unreadable == {str(tmp_path / "lost+found"): "Permission denied"} and len(folder) == 1
+    with pytest.raises(UserError, match="cannot be read: Permission denied"):
+        VideoFolder(tmp_path / "lost+found")

@@ -9,6 +9,7 @@ NEEDS = {
     "test_index.py": ("lancedb",),
     "test_notebooks.py": ("lancedb", "nbclient", "nbformat"),
     "test_object_store.py": ("lancedb", "moto"),
+    "test_presence.py": ("lancedb",),
     "test_page.py": ("lancedb", "gradio", "playwright"),
 }
 collect_ignore = [file for file, packages in NEEDS.items() if not all(map(find_spec, packages))]

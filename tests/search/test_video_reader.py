@@ -19,7 +19,7 @@ def test_pictures_are_sampled_by_their_times(colours):
     with VideoReader(colours) as video:
         found = [(time, nearest_colour(picture)) for time, picture in video.sampled(2)]
         assert found == [(k / 2, k // 2) for k in range(12)]
-        assert video.length == pytest.approx(6) and video.announced == pytest.approx(6) and video.broken is None
+        assert video.length == pytest.approx(6) and video.announced == pytest.approx(6) and video.trouble() is None
 
 
 def test_pictures_at_times_are_those_of_the_pass(colours):

@@ -16,24 +16,44 @@ DEFAULT_CHECKPOINT = "openai/clip-vit-base-patch32"
 
 
 def run(given: argparse.Namespace) -> int:
-    """Index the videos and print a summary. Exit code 1 if there were files and none could be read."""
+    """Index the videos and print a summary.
+
+    Exit code 1 if there were files and none could be read, 2 if a folder could not be read or a file vanished.
+    """
+    if not given.videos and not given.prune:
+        raise UserError("nothing to index; give folders or files, or --prune to drop files that are gone")
     for place in given.videos:
         if not Path(place).exists():  # checked before an index is created
-            raise UserError(f"there is no file or folder {place}; give the place of the videos")
+            raise UserError(
+                f"there is no file or folder {place}; give the place of the videos (--prune drops what is gone)"
+            )
     index = _open(given)
+    if not given.videos:
+        print(f"files: {index.prune()} pruned; {len(index)} windows in {given.index}")
+        return 0
     if index.model.is_demo:
         print(DEMO_ONLY, file=sys.stderr)
     added = index.add(given.videos, progress=True)
+    for suffix, count in added.passed.items():
+        print(f"passed over: {count} {suffix or 'files without a suffix'}", file=sys.stderr)
+    for folder, reason in added.unreadable.items():
+        print(f"passed over: {folder}: {reason}", file=sys.stderr)
     parts = [
+        *([f"{added.moved} moved"] if added.moved else []),
         f"{added.new} new",
         f"{added.changed} changed",
         f"{added.unchanged} unchanged",
         f"{added.dropped} dropped",
         *([f"{added.elsewhere} by another process"] if added.elsewhere else []),
+        *([f"{index.prune()} pruned"] if given.prune else []),
         *([f"{len(added.failed)} could not be read"] if added.failed else []),
+        *([f"{len(added.unreadable)} folders could not be read"] if added.unreadable else []),
     ]
     print(f"files: {', '.join(parts)}; {added.windows} windows in {added.seconds:.1f} s, {len(index)} in {given.index}")
-    return int(bool(added.failed) and not (added.new or added.changed or added.unchanged or added.elsewhere))
+    if added.unreadable or any(not Path(path).exists() for path in added.failed):
+        return 2
+    read = added.new or added.changed or added.unchanged or added.elsewhere or added.moved
+    return int(bool(added.failed) and not read)
 
 
 def _open(given: argparse.Namespace) -> SearchIndex:
@@ -41,6 +61,8 @@ def _open(given: argparse.Namespace) -> SearchIndex:
     rule = {name: value for name, value in options.items() if value is not None}
     store = Store.open_existing(given.index)
     if store is None:
+        if not given.videos:
+            raise UserError(f"there is no index at {given.index}; give the --index that is to be pruned")
         return SearchIndex.create(given.index, given.checkpoint or DEFAULT_CHECKPOINT, WindowRule(**rule))
     for name, value in rule.items():
         if getattr(store.settings.rule, name) != value:

@@ -35,6 +35,8 @@ def run(given: argparse.Namespace) -> int:
         started = time.perf_counter()
         moments = index.query(**query, top=given.top, rerank=given.rerank, merge=given.merge)
         answers.append((content, moments, time.perf_counter() - started))
+    if index.gone:
+        print(f"{len(index.gone)} files are gone, their moments are left out: search index --prune", file=sys.stderr)
     if given.html:
         write_atomically(Path(given.html), results_page([(query, moments) for query, moments, _ in answers]).encode())
     if given.json:

@@ -1,0 +1,174 @@
+"""Time of the pictures of a video file: one clock that only moves forward and starts where players start.
+
+Time zero is the container's start, the earliest time of any of its streams, so pictures that begin 5 s after the sound
+have the times that a player shows. What is wrong with the times of a file is mended here and counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+# Matroska and WebM round times to milliseconds: they may store 1 s as 0.999.
+TICK_SECONDS = 0.001
+# FFmpeg's limits: what a time may be behind the one before, and how far ahead it is a break in the clock, for formats
+# whose clock may be reset (transport streams) and for all others.
+SECONDS_BACK = 0.1
+SECONDS_AHEAD = 10.0
+SECONDS_AHEAD_ELSEWHERE = 30 * 3600.0
+# Presentation times are stored in the order of decoding: they go back by as many pictures as decoders reorder.
+PICTURES_REORDERED = 17
+TS_DISCONT = 0x200  # AVFMT_TS_DISCONT
+# These store one time a picture, that of presentation; FFmpeg makes up the decoding times.
+PRESENTATION_ONLY = ("matroska", "webm", "ogg")
+
+
+@dataclasses.dataclass(frozen=True)
+class Jump:
+    """A break in a file's clock that was closed.
+
+    Attributes:
+        time: Seconds on our clock at which it is.
+        by: Seconds by which the file's clock jumps; negative for a jump back.
+    """
+
+    time: float
+    by: float
+
+
+class VideoClock:
+    """Clock of one video stream. All times inside are ticks of the stream's time base.
+
+    `mend` corrects a packet before it is decoded, `time` gives the time of a decoded frame. After a seek, `restart`.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        base = stream.time_base
+        if base is None:
+            raise ValueError("the stream has no time base")
+        self._num, self._den = base.numerator, base.denominator
+        rate = stream.average_rate or stream.guessed_rate
+        self.frame = max(1, round(self._den / (self._num * rate))) if rate else 0
+        """Ticks of a picture at the stated rate; 0 if there is none."""
+        name = container.format.name
+        self._discontinuous = bool(container.format.flags & TS_DISCONT)
+        self._by_pts = any(part in name for part in PRESENTATION_ONLY)
+        # An AVI file has no presentation times, and those that FFmpeg makes up are not in order.
+        self._sorts = name == "avi"
+        start = container.start_time
+        self.origin: int | None = None if start is None else self.ticks(start / av.time_base)
+        """Tick of time zero; None until the first picture of a file that states none."""
+        self.jumps: list[Jump] = []
+        self.disordered = 0
+        """Pictures whose times were not after the one before."""
+        self.untimed = 0
+        """Pictures without a time, which were counted by the rate."""
+        self.gaps: list[float] = []
+        """Seconds at which more than one picture's time passed without a picture."""
+        self.offset = 0
+        """Ticks that are added to the file's times since the last break."""
+        self.end = 0.0
+        """Seconds at which the last picture ends."""
+        self.reached = 0.0
+        """Seconds at which the last packet of any stream ends."""
+        self.restart(0)
+
+    def ticks(self, seconds: float) -> int:
+        """Convert seconds to ticks."""
+        return round(seconds * self._den / self._num)
+
+    def seconds(self, ticks: int) -> float:
+        """Convert ticks to seconds on our clock."""
+        return (ticks - (self.origin or 0)) * self._num / self._den
+
+    def restart(self, offset: int) -> None:
+        """Forget what came before, after a seek to a place where `offset` is added to the file's times."""
+        self.offset = offset
+        self._before: int | None = None  # of packets: decoding time, or the largest presentation time
+        self._expected: int | None = None
+        self._anywhere: float | None = None  # seconds of the latest packet of any stream
+        self._last: int | None = None  # of frames
+        self._sent: list[int] = []
+
+    def mend(self, packet: av.Packet) -> None:
+        """Correct the times of a packet of the stream where the file's clock breaks."""
+        stamp = packet.pts if self._by_pts or packet.dts is None else packet.dts
+        if stamp is not None:
+            duration = packet.duration or self.frame
+            stamp += self.offset
+            if self._before is not None and self._expected is not None:
+                by = stamp - self._expected
+                if self._is_break(stamp, packet.dts is None):
+                    self.jumps.append(Jump(self.seconds(self._expected), by * self._num / self._den))
+                    self.offset -= by
+                    stamp -= by
+                    self._before = stamp
+            self._before = stamp if self._before is None or not self._by_pts else max(self._before, stamp)
+            self._expected = self._before + duration
+            end = self.seconds(self._expected)
+            self._anywhere = end if self._anywhere is None else max(end, self._anywhere)
+            self.reached = max(self.reached, end)
+        if self.offset:
+            packet.pts = None if packet.pts is None else packet.pts + self.offset
+            packet.dts = None if packet.dts is None else packet.dts + self.offset
+        apart = 0 if packet.pts is None or packet.dts is None or self._by_pts else abs(packet.pts - packet.dts)
+        if apart * self._num > SECONDS_AHEAD * self._den:
+            packet.pts = None  # at a break FFmpeg's parser gives a picture the time of the one after the break
+        if self._sorts and packet.dts is not None:
+            heapq.heappush(self._sent, packet.dts)
+
+    def pass_by(self, packet: av.Packet) -> None:
+        """Note the time of a packet of another stream."""
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        if stamp is not None and packet.time_base:
+            offset = self.offset * self._num / self._den - (self.origin or 0) * self._num / self._den
+            end = float((stamp + (packet.duration or 0)) * packet.time_base) + offset
+            # A packet far off says that its own clock breaks.
+            if self._anywhere is None or abs(end - self._anywhere) < SECONDS_AHEAD:
+                self._anywhere = end if self._anywhere is None else max(end, self._anywhere)
+                self.reached = max(self.reached, self._anywhere)
+
+    def forget(self, packet: av.Packet) -> None:
+        """Take back a packet that gives no picture."""
+        if self._sorts and packet.dts in self._sent:
+            self._sent.remove(packet.dts)
+            heapq.heapify(self._sent)
+
+    def time(self, frame: av.VideoFrame) -> float:
+        """Return the seconds at which a player shows a decoded frame, more than those of the frame before."""
+        duration = frame.duration or self.frame
+        ticks = frame.pts
+        if self._sorts and self._sent:
+            while len(self._sent) > PICTURES_REORDERED:
+                heapq.heappop(self._sent)
+            ticks = heapq.heappop(self._sent)
+        if ticks is None:
+            self.untimed += 1
+            ticks = (self.origin or 0) if self._last is None else self._last + max(1, self.frame)
+        if self.origin is None:
+            self.origin = ticks
+        if self._last is not None and ticks <= self._last:
+            self.disordered += 1
+            ticks = self._last + max(1, duration // 2)
+        time = self.seconds(ticks)
+        if self._last is not None and self.frame and 2 * (ticks - self._last) > 3 * self.frame:
+            self.gaps.append(time)
+        self._last = ticks
+        self.end = max(self.end, time + duration * self._num / self._den)
+        return time
+
+    def _is_break(self, stamp: int, is_presentation: bool) -> bool:
+        assert self._before is not None and self._expected is not None
+        reordered = PICTURES_REORDERED * self.frame if self._by_pts or is_presentation else 0
+        if stamp < self._before - max(self.ticks(SECONDS_BACK), reordered):
+            return True
+        ahead = (stamp - self._expected) * self._num / self._den
+        if ahead > SECONDS_AHEAD_ELSEWHERE:
+            return True
+        # While the sound goes on, a gap between pictures is a picture that stands.
+        alone = self._anywhere is None or self.seconds(stamp) > self._anywhere + SECONDS_AHEAD
+        return self._discontinuous and ahead > SECONDS_AHEAD and alone

@@ -1,0 +1,106 @@
+"""Moved, renamed, vanished and unreadable files of an index: nothing twice, no dead result, nothing left out unsaid."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+
+import pytest
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.commands.index import run
+from eaglenet_jax.search.index import SearchIndex
+from tests.search.clips import write_shapes
+
+pytestmark = pytest.mark.search
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """Three clips and their index, not to be changed."""
+    folder = tmp_path_factory.mktemp("library")
+    write_shapes(folder / "videos", 3)
+    assert SearchIndex.create(folder / "index", "demo").add(folder / "videos").new == 3
+    return folder
+
+
+@pytest.fixture
+def place(library, tmp_path):
+    """A copy of them: its index is of paths that are not there, until `videos` is moved to its old name."""
+    shutil.copytree(library, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def paths_of(index):
+    return sorted(index.store.files("/"))
+
+
+def index_command(index, *videos, **more):
+    options = {"checkpoint": None, "window": None, "overlap": None, "shots": False, "prune": False}
+    return run(argparse.Namespace(index=str(index), videos=[str(video) for video in videos], **{**options, **more}))
+
+
+def test_a_moved_library_keeps_its_rows_under_its_new_paths(library, place):
+    index = SearchIndex.open(place / "index")
+    hidden = library.with_name("away")
+    library.rename(hidden)
+    try:
+        assert index.query("a star", top=9) == [] and len(index.gone) == 3  # nothing points at what is gone
+        added = index.add(place / "videos")
+        assert (added.moved, added.new, added.windows, len(index)) == (3, 0, 0, 3)
+        assert paths_of(index) == sorted(map(str, (place / "videos").iterdir()))
+        assert len(index.query("a star", top=9)) == 3
+        assert index.add(place / "videos").unchanged == 3
+    finally:
+        hidden.rename(library)
+
+
+def test_a_renamed_file_is_moved_and_a_copy_is_new(place):
+    index = SearchIndex.create(place / "own", "demo")
+    index.add(place / "videos")
+    first, second, _ = sorted((place / "videos").iterdir())
+    before = index.store.rows(str(first))[0]
+    first.rename(first.with_name("renamed.mp4"))
+    shutil.copy(second, second.with_name("copied.mp4"))
+    added = index.add(place / "videos")
+    assert (added.moved, added.new, added.dropped, len(index)) == (1, 1, 0, 4)
+    (row,) = index.store.rows(str(first.with_name("renamed.mp4")))
+    assert row.id != before.id and row.thumbnail == before.thumbnail
+    assert (row.pooled == before.pooled).all() and (row.frames == before.frames).all()
+
+
+def test_prune_drops_what_is_gone_and_nothing_else(library, place, capsys):
+    index = SearchIndex.open(place / "index")
+    hidden = library.with_name("away")
+    library.rename(hidden)
+    try:
+        shutil.copy(next((place / "videos").iterdir()), place / "one.mp4")
+        assert index_command(place / "index", place / "one.mp4", prune=True) == 0
+        assert paths_of(index) == [str(place / "one.mp4")]
+    finally:
+        hidden.rename(library)
+    (place / "one.mp4").unlink()
+    assert index_command(place / "index", prune=True) == 0 and len(index) == 0
+    assert "1 pruned; 0 windows" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--prune"):
+        index_command(place / "index")
+
+
+def test_what_is_passed_over_is_said(place, capsys, monkeypatch):
+    for name in ("a.gif", "b.gif", "notes.txt", "lost+found/c.mp4"):
+        (place / "videos" / name).parent.mkdir(exist_ok=True)
+        (place / "videos" / name).write_text("x")
+    assert index_command(place / "own", place / "videos" / "a.gif", checkpoint="demo") == 1
+    scan = os.scandir
+
+    def refuse(folder="."):
+        if str(folder).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert index_command(place / "own", place / "videos") == 2
+    said = capsys.readouterr()
+    assert "passed over: 2 .gif" in said.err and "1 .txt" in said.err and "lost+found: Permission denied" in said.err
+    assert "3 new" in said.out and "1 folders could not be read" in said.out

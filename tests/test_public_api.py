@@ -206,12 +206,12 @@ def test_bad_input_is_one_line(model, clips, call, message):
 
 
 def test_what_is_cut_or_breaks_off_is_said(model, clips, tmp_path):
-    with pytest.warns(UserWarning, match="1 of 2 texts have more than the 18 token codes"):
+    with pytest.warns(UserWarning, match="1 of 2 texts have more than the 34 token codes"):
         long = model.encode_text(["red " * 34 + "circle", SENTENCE])
     same(model.encode_text("red " * 34), long, rows=slice(0, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.encode_text("red " * 18)
+        model.encode_text("red " * 34)
     import av
 
     broken = tmp_path / "broken.mp4"  # with its index at the front, so that what is not cut off can be read

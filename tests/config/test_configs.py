@@ -28,7 +28,7 @@ from eaglenet_jax.training.optimizer import describe_groups
 
 REPOSITORY = Path(__file__).parents[2]
 SHAPES: dict = {}  # of the parameters, by what they depend on
-SHAPING = ("radius_bias", "energy", "frame_positions", "loss_kind", "temporal")
+SHAPING = ("radius_kind", "radius_bias", "energy", "frame_positions", "loss_kind", "temporal")
 SHAPING_GRAPH = ("kind", "layers", "heads", "shared_residual")
 
 

@@ -54,6 +54,7 @@ HEADS = {
         candidate_noise="normal",
         radius_bias=False,
         pooling_input_norm=False,
+        pooling_bias=False,
         support="own",
         energy="cosine",
         energy_pooling="min",

@@ -138,6 +138,7 @@ HEADS = {
         **SUPPORT,
         **POOLING,
         **dict.fromkeys(("radius_bias", "frame_positions", "pooling_input_norm", "eam_negatives"), False),
+        **dict.fromkeys(("pooling_bias", "energy_bias"), False),
         "loss_kind": "softmax",
         "initial_logit_scale": "refused: loss starts, and loss_kind is",
         "initial_log_scale": 2.0,

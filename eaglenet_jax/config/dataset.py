@@ -28,6 +28,7 @@ class Dataset:
         words: L, token ids a caption.
         frames: M, frames a video.
         head: By system, then by CLIP size ("any" for sizes that are not named): options of the head.
+        paper_head: By system: options of the head where the paper's own numbers on this dataset are not its preset's.
         training: By system, then by preset ("any" for presets that are not named): other fields of the config.
     """
 
@@ -37,6 +38,7 @@ class Dataset:
     words: int = 32
     frames: int = 12
     head: Mapping[str, Mapping[str, Changes]] = dataclasses.field(default_factory=dict)
+    paper_head: Mapping[str, Changes] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Mapping[str, Changes]] = dataclasses.field(default_factory=dict)
 
     def config(self, argument: str = "") -> ConfigDict:
@@ -62,6 +64,8 @@ class Dataset:
         for changes in (recipe.training, _or_any(self.training.get(asked, {}), preset)):
             change(config, changes)
         set_system(config, asked, preset, _or_any(self.head.get(asked, {}), size))
+        if preset == "paper":
+            change(config, {"head": self.paper_head.get(asked, {})})
         set_clip(config, size, token_shift=preset in recipe.token_shift)
         if recipe.first_stage:
             set_first_stage(config, self.config(",".join([recipe.first_stage, size, preset])))

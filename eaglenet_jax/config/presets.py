@@ -43,15 +43,15 @@ def preset_options(head: str, preset: str, changes: Mapping[str, Any]) -> dict[s
     return merged(merged(cls.options(), changes), cls.presets.get(preset, {}))
 
 
-def apply_preset(config: ConfigDict, preset: str, released: Mapping[str, Any]) -> None:
+def apply_preset(config: ConfigDict, preset: str, of_system: Mapping[str, Mapping[str, Any]]) -> None:
     """Change what a preset changes besides the head.
 
     Args:
         config: Changed in place.
         preset: One of `PRESETS`.
-        released: What the system's own released program does differently.
+        of_system: By preset, what only this system changes.
     """
     config.preset = preset
     if preset == "released":
         change(config, RELEASED)
-        change(config, released)
+    change(config, of_system.get(preset, {}))

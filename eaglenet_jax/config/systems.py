@@ -21,6 +21,7 @@ class SystemRecipe:
         options: Options of the head that make this system of it.
         training: Fields of the config where it is not trained as EagleNet is.
         released: Fields that its released program changes besides `presets.RELEASED`.
+        paper: Fields that its paper changes.
         first_stage: The system that is trained before it and chooses its candidates, "" for `Head.first_system`.
         token_shift: Presets in which tokens are shifted along time inside CLIP.
     """
@@ -29,6 +30,7 @@ class SystemRecipe:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     released: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    paper: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     first_stage: str = ""
     token_shift: tuple[str, ...] = ()
 
@@ -59,7 +61,7 @@ SYSTEMS: dict[str, SystemRecipe] = {
         token_shift=PRESETS,
     ),
     "xpool": SystemRecipe("xpool", training=_POOLING),
-    "tmass": SystemRecipe("tmass", training=_POOLING),
+    "tmass": SystemRecipe("tmass", training=_POOLING, paper={"max_frames": 12}),  # on every dataset
     "shenet": SystemRecipe("shenet", training={"batch_size": 96}),
     "crosstvr": SystemRecipe("crosstvr", first_stage="clip4clip", **_CROSSTVR),
     "crosstvr_ts2net": SystemRecipe("crosstvr", first_stage="ts2net", **_CROSSTVR),
@@ -88,7 +90,7 @@ def set_system(config: ConfigDict, word: str, preset: str, changes: Mapping[str,
     recipe = system_recipe(word)
     config.system = recipe.head
     config.head = ConfigDict(preset_options(recipe.head, preset, {**recipe.options, **(changes or {})}))
-    apply_preset(config, preset, recipe.released)
+    apply_preset(config, preset, {"released": recipe.released, "paper": recipe.paper})
 
 
 def set_first_stage(config: ConfigDict, first: ConfigDict) -> None:

@@ -15,22 +15,23 @@ class Energy(nn.Module):
     Attributes:
         width: d.
         kind: "cosine" −cos(t, f); "bilinear" −(A t̂ + b) · f̂ on unit vectors; "mlp" on [f ; t], 2d → d → ReLU → 1.
-        pooling: "avg", "max" or "min" over frames, or "fused": the energy of the mean frame, E(t, v) of the paper's
-            table 5.
+        pooling: "avg", "max" or "min" over frames, or "mean_frame": the energy of the mean frame.
+        bias: b of the bilinear energy; the paper's eq. 13 has none.
     """
 
     width: int
     kind: str = "mlp"
     pooling: str = "avg"
+    bias: bool = True
 
     def setup(self) -> None:
         """Build the layers of the chosen kind."""
         if self.kind not in ("cosine", "bilinear", "mlp"):
             raise ValueError(f"energy {self.kind!r} is none of cosine, bilinear, mlp")
-        if self.pooling not in ("avg", "max", "min", "fused"):
-            raise ValueError(f"energy pooling {self.pooling!r} is none of avg, max, min, fused")
+        if self.pooling not in ("avg", "max", "min", "mean_frame"):
+            raise ValueError(f"energy pooling {self.pooling!r} is none of avg, max, min, fused, mean_frame")
         if self.kind == "bilinear":
-            self.text_map = nn.Dense(self.width)
+            self.text_map = nn.Dense(self.width, use_bias=self.bias)
         elif self.kind == "mlp":
             # One 2d → d layer on [f ; t], split so that all pairs need only two products and a sum.
             self.hidden_frame = nn.Dense(self.width)
@@ -48,7 +49,7 @@ class Energy(nn.Module):
             mask: True at valid frames. The energy of a video without any is 0.
         """
         text, frames = at_least_float32(text)[..., None, :], at_least_float32(frames)
-        if self.pooling == "fused":
+        if self.pooling == "mean_frame":
             frames = masked_mean(jnp.moveaxis(frames, -1, -2), mask[..., None, :])[..., None, :]
             mask = jnp.any(mask, axis=-1, keepdims=True)
         if self.kind == "cosine":
@@ -58,7 +59,7 @@ class Energy(nn.Module):
         else:
             hidden = nn.relu(self.hidden_frame(frames) + self.hidden_text(text))
             by_frame = self.output(hidden)[..., 0]
-        if self.pooling in ("avg", "fused"):
+        if self.pooling in ("avg", "mean_frame"):
             return masked_mean(by_frame, mask)
         limits = jnp.finfo(by_frame.dtype)
         if self.pooling == "max":

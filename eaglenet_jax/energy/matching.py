@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from eaglenet_jax.draws import Draws
-from eaglenet_jax.energy.functions import Energy
 from eaglenet_jax.energy.langevin import langevin_samples
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer, push, start_chains
+
+# text [B, d], frames [B, M, d], mask [B, M] → energies [B]: a bound flax module or a method of one.
+PairEnergy = Callable[[Array, Array, Array], Array] | Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +40,12 @@ class SamplerSettings:
 
 
 def draw_samples(
-    energy: Energy, buffer: ReplayBuffer, count: int, draws: Draws, settings: SamplerSettings
+    energy: PairEnergy, buffer: ReplayBuffer, count: int, draws: Draws, settings: SamplerSettings
 ) -> tuple[Float[Array, "B d"], Float[Array, "B M d"], ReplayBuffer]:
     """Sample the energy-based model.
 
     Args:
-        energy: A bound module.
+        energy: As in `energy_loss`.
         buffer: The replay buffer.
         count: B, the number of samples.
         draws: Source of the noise.
@@ -51,13 +54,15 @@ def draw_samples(
     Returns:
         Samples (text, video), and the buffer with the samples in front.
     """
-    module, variables = energy.unbind()
+    owner: Any = getattr(energy, "__self__", energy)
+    module, variables = owner.unbind()
+    method = getattr(energy, "__name__", None)
     # The samples are constants of the loss, so the sampler's passes through the weights need no gradient either.
     variables = jax.lax.stop_gradient(variables)
     every_frame = jnp.ones((buffer.video.shape[1],), bool)
     text, video = start_chains(buffer, count, draws, rule=settings.start, probability=settings.buffer_probability)
     text, video = langevin_samples(
-        lambda text, video: cast(Array, module.apply(variables, text, video, every_frame)),
+        lambda text, video: cast(Array, module.apply(variables, text, video, every_frame, method=method)),
         text,
         video,
         draws,
@@ -100,7 +105,7 @@ class MatchingPairs(NamedTuple):
 
 
 def energy_loss(
-    energy: Energy,
+    energy: PairEnergy,
     pairs: MatchingPairs,
     mismatched: tuple[Float[Array, "B B"], Bool[Array, "B B"]] | None,
     buffer: ReplayBuffer,
@@ -110,7 +115,7 @@ def energy_loss(
     """Compute L_eam and the replay buffer after it.
 
     Args:
-        energy: A bound module.
+        energy: A bound module, or a method of one.
         pairs: Features of B matching pairs.
         mismatched: Energies of all pairs of the batch and which of them are negatives; then L_eam is the mean of the
             difference to them and the difference to the samples (released). None: only the samples (paper).

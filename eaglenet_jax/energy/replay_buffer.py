@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float
@@ -118,4 +117,4 @@ def _independent_rows(
     """Return whether each chain takes a row, and which, drawn independently."""
     take = draws.uniform(f"take_{part}", (chain,), ()) < probability
     row = jnp.floor(draws.uniform(f"row_{part}", (chain,), ()) * buffer.valid_rows).astype(jnp.int32)
-    return take & (buffer.valid_rows > 0), jax.lax.clamp(0, row, buffer.text.shape[0] - 1)
+    return take & (buffer.valid_rows > 0), jnp.clip(row, 0, buffer.text.shape[0] - 1)

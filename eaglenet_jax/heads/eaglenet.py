@@ -67,13 +67,16 @@ class EagleNet(Head):
         pooling_heads: Attention heads of the frame pooling.
         pooling_dropout: Dropout of the frame pooling.
         pooling_input_norm: Normalise the inputs of the frame pooling.
+        pooling_bias: Biases of the projections of the frame pooling; the paper's appendix A has none.
         support: Target of the support text: "mean" over texts of the pooled videos (released), or the pair's "own"
             (paper).
         support_weight: Weight of the support loss.
         support_unit_length: The second energy call gets the support text at unit length (released), which only the MLP
             energy can see; else as it is (paper).
         energy: Kind of the energy, see `Energy`.
-        energy_pooling: Pooling of the energy, see `Energy`.
+        energy_pooling: Pooling of the energy, see `Energy`; or "fused": the energy of t and v = π(F | t), the frames
+            pooled for t itself (paper, table 5).
+        energy_bias: Bias of the bilinear energy; the paper's eq. 13 has none.
         eam_weight: λ_eam, weight of energy-aware matching; 0 switches it off.
         eam_support_weight: λ_eam_sup, the same for the support text.
         eam_negatives: Add the mismatched pairs of the batch to energy-aware matching (released).
@@ -93,12 +96,14 @@ class EagleNet(Head):
     pooling_heads: int = 1
     pooling_dropout: float = 0.3
     pooling_input_norm: bool = True
+    pooling_bias: bool = True
     support: str = "mean"
     support_weight: float = 0.8
     support_unit_length: bool = True
     loss_kind: str = dataclasses.field(default="sigmoid", kw_only=True)
     energy: str = "mlp"
     energy_pooling: str = "avg"
+    energy_bias: bool = True
     eam_weight: float = 1.0
     eam_support_weight: float = 1.0
     eam_negatives: bool = True
@@ -111,10 +116,12 @@ class EagleNet(Head):
             "radius_bias": False,
             "frame_positions": True,
             "pooling_input_norm": False,
+            "pooling_bias": False,
             "pooling_dropout": 0.3,
             "support": "own",
             "support_unit_length": False,
             "energy": "bilinear",
+            "energy_bias": False,
             "eam_support_weight": 0.0,
             "eam_negatives": False,
             "graph": {"dropout_rate": 0.3, "shared_residual": False, "readout": "paper"},
@@ -144,7 +151,9 @@ class EagleNet(Head):
         unread = super().unread_options(options)
         if not options.get("eam_weight") and not options.get("eam_support_weight"):
             reason = "eam_weight and eam_support_weight are 0, so no energy is trained"
-            unread |= dict.fromkeys(("energy", "energy_pooling", "eam_negatives", "sampler"), reason)
+            unread |= dict.fromkeys(("energy", "energy_pooling", "energy_bias", "eam_negatives", "sampler"), reason)
+        elif options.get("energy") != "bilinear":
+            unread["energy_bias"] = f"energy is {options.get('energy')!r}, not bilinear"
         if not options.get("eam_support_weight"):
             unread["support_unit_length"] = "eam_support_weight is 0, so the support text has no energy"
         if options.get("candidate_choice") == "best":
@@ -162,9 +171,16 @@ class EagleNet(Head):
         self.radius = Radius(self.width, self.radius_bias)
         self.relations = GraphParameters(self.graph)
         self.pooling = FramePooling(
-            self.width, self.pooling_heads, self.pooling_dropout, self.pooling_input_norm, self.dtype
+            self.width,
+            self.pooling_heads,
+            self.pooling_dropout,
+            self.pooling_input_norm,
+            self.pooling_bias,
+            self.dtype,
         )
-        self.energy_function = Energy(self.width, self.energy, self.energy_pooling)
+        # Of the one vector that `fused` energies are of, the mean is that vector.
+        over_frames = "avg" if self.energy_pooling == "fused" else self.energy_pooling
+        self.energy_function = Energy(self.width, self.energy, over_frames, self.energy_bias)
         self.matching_loss = self.make_matching_loss()
         if self.frame_positions:
             self.positions = self.param("frame_positions", nn.initializers.normal(1.0), (self.frames, self.width))
@@ -269,7 +285,16 @@ class EagleNet(Head):
 
     def pair_energies(self, text: Array, video: VideoFeatures) -> Float[Array, "Bt Bv"]:
         """Compute the energies of all pairs of texts [Bt, d] and videos."""
+        if self.energy_pooling == "fused":
+            no_dropout = Draws(jax.random.key(0))
+            pooled = self.pooling(text[:, None], self.pooling.prepare(video.frames, video.mask), no_dropout, ())
+            return self.energy_function(text[:, None], pooled[:, :, None], jnp.any(video.mask, -1)[None, :, None])
         return self.energy_function(text[:, None], video.frames[None], video.mask[None])
+
+    def fused_energies(self, text: Array, frames: Array, mask: Array) -> Float[Array, " B"]:
+        """Compute the energies of texts [B, d] and π(F | t) of the video of each, frames [B, M, d] and mask [B, M]."""
+        pooled = self.pooling.matched(text, self.pooling.prepare(frames, jnp.broadcast_to(mask, frames.shape[:-1])))
+        return self.energy_function(text, pooled[:, None], jnp.any(mask, -1, keepdims=True))
 
     def loss(
         self, text: TextFeatures, video: VideoFeatures, head_state: ReplayBuffer, draws: Draws, pairwise: Pairwise
@@ -294,7 +319,8 @@ class EagleNet(Head):
         def eam(text: Array, buffer: ReplayBuffer, call: int) -> tuple[Array, ReplayBuffer]:
             mismatched = (pairwise(self.pair_energies, text, masked_video), negatives) if self.eam_negatives else None
             pairs = MatchingPairs(text, video.frames, prepared_video.mask)
-            return energy_loss(self.energy_function, pairs, mismatched, buffer, draws.fold(call), self.sampler)
+            energy = self.fused_energies if self.energy_pooling == "fused" else self.energy_function
+            return energy_loss(energy, pairs, mismatched, buffer, draws.fold(call), self.sampler)
 
         loss = match_loss + self.support_weight * support_loss
         parts = {"match_loss": match_loss, "support_loss": support_loss}

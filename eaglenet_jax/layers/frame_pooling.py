@@ -47,15 +47,18 @@ class Projection(nn.Module):
 
     Attributes:
         width: d.
+        bias: Whether the bias is a parameter; else it is zero.
     """
 
     width: int
+    bias: bool = True
 
     @nn.compact
     def __call__(self) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
         """Return kernel and bias."""
         kernel = self.param("kernel", _identity, (self.width, self.width))
-        return kernel, self.param("bias", nn.initializers.zeros, (self.width,))
+        zeros = nn.initializers.zeros
+        return kernel, self.param("bias", zeros, (self.width,)) if self.bias else jnp.zeros(self.width)
 
 
 class FramePooling(nn.Module):
@@ -66,6 +69,7 @@ class FramePooling(nn.Module):
         heads: Attention heads; must divide the width.
         dropout_rate: Dropout after the last linear layer, in training.
         input_norm: Normalise text and frames by ln1 (released); the paper's form does not.
+        bias: Biases of the four projections (released); the paper's appendix A has none.
         dtype: Compute type.
     """
 
@@ -73,6 +77,7 @@ class FramePooling(nn.Module):
     heads: int = 1
     dropout_rate: float = 0.3
     input_norm: bool = True
+    bias: bool = True
     dtype: DTypeLike | None = None
 
     def setup(self) -> None:
@@ -81,10 +86,10 @@ class FramePooling(nn.Module):
             raise ValueError(f"pooling_heads is {self.heads}; choose a divisor of the width {self.width}")
         if not 0 <= self.dropout_rate < 1:
             raise ValueError(f"pooling_dropout is {self.dropout_rate}; give 0 or more, below 1")
-        self.query = Projection(self.width)
-        self.key = Projection(self.width)
-        self.value = Projection(self.width)
-        self.output = Projection(self.width)
+        self.query = Projection(self.width, self.bias)
+        self.key = Projection(self.width, self.bias)
+        self.value = Projection(self.width, self.bias)
+        self.output = Projection(self.width, self.bias)
         self.linear = nn.Dense(self.width, kernel_init=_identity, dtype=self.dtype)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(epsilon=1e-5) for _ in range(3))
 
@@ -125,6 +130,9 @@ class FramePooling(nn.Module):
             logits = jnp.einsum("td,vmhd->tvhm", text[:, 0], video.keys)
         else:
             logits = jnp.einsum("tvd,vmhd->tvhm", text, video.keys)
+        return self._weights(logits, video)
+
+    def _weights(self, logits: Float[Array, "*#pairs heads M"], video: PooledFrames) -> Float[Array, "*pairs heads M"]:
         logits = at_least_float32(logits) + jnp.swapaxes(video.key_offsets, 1, 2)
         return masked_softmax(logits / (self.width / self.heads) ** 0.5, video.mask[:, None, :])
 
@@ -144,3 +152,10 @@ class FramePooling(nn.Module):
         pooled = self.norm2(at_least_float32(pooled) + self.output()[1])
         residual = draws.dropout("pooling_dropout", ids, self.linear(pooled), self.dropout_rate)
         return self.norm3(pooled + at_least_float32(residual))
+
+    def matched(self, text: Float[Array, "B d"], video: PooledFrames) -> Float[Array, "B d"]:
+        """Pool each video for the text of its row alone, without dropout."""
+        weights = self._weights(jnp.einsum("bd,bmhd->bhm", self._normalised(text), video.keys), video)
+        pooled = jnp.einsum("bhm,bmhd->bd", weights.astype(video.values.dtype), video.values)
+        pooled = self.norm2(at_least_float32(pooled) + self.output()[1])
+        return self.norm3(pooled + at_least_float32(self.linear(pooled)))

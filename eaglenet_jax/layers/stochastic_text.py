@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from eaglenet_jax.layers.similarity import at_least_float32, unit
+from eaglenet_jax.layers.similarity import at_least_float32, masked_mean, unit
 
 
 def frame_similarities(
@@ -24,23 +24,48 @@ def _eye(key: Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32) -> 
     return jnp.eye(*shape, dtype=dtype)
 
 
+RADIUS_KINDS = ("mean", "scalar", "linear")
+
+
 class Radius(nn.Module):
-    """R = exp(W s + b), the radius of the cloud per feature.
+    """The radius R of the cloud per feature, from the cosines s of a text with the frames of a video.
 
     Attributes:
         width: d.
-        bias: Add b, and start W as the identity (released). Without it, the paper's exp(sᵀW) with random W.
+        bias: With "linear": add b, and start W as the identity (released). Without it, the paper's exp(sᵀW) with
+            random W.
+        kind: "linear" exp(W s + b); "scalar" exp(θ · mean s), with θ = 0 at the start; "mean" exp(mean s), where
+            nothing is learned.
     """
 
     width: int
     bias: bool = True
+    kind: str = "linear"
 
     @nn.compact
-    def __call__(self, similarities: Float[Array, "*pairs M"]) -> Float[Array, "*pairs d"]:
-        """Compute the radius, at least float32, from the cosines of a text with the frames of a video."""
-        start = _eye if self.bias else nn.initializers.lecun_normal()
-        linear = nn.Dense(self.width, use_bias=self.bias, kernel_init=start, name="linear")
-        return jnp.exp(linear(at_least_float32(similarities)))
+    def __call__(
+        self, similarities: Float[Array, "*pairs M"], mask: Bool[Array, "*#pairs M"] | None = None
+    ) -> Float[Array, "*pairs d"]:
+        """Compute the radius, at least float32.
+
+        Args:
+            similarities: s, 0 at padding frames.
+            mask: True at the frames that the mean of s is over, by default all; "linear" reads none.
+
+        Raises:
+            ValueError: The kind is unknown.
+        """
+        if self.kind not in RADIUS_KINDS:
+            raise ValueError(f"radius kind {self.kind!r} is none of {', '.join(RADIUS_KINDS)}")
+        similarities = at_least_float32(similarities)
+        if self.kind == "linear":
+            start = _eye if self.bias else nn.initializers.lecun_normal()
+            return jnp.exp(nn.Dense(self.width, use_bias=self.bias, kernel_init=start, name="linear")(similarities))
+        mask = jnp.ones_like(similarities, bool) if mask is None else mask
+        logarithm = masked_mean(similarities, mask)[..., None]
+        if self.kind == "scalar":
+            logarithm = self.param("scalar", nn.initializers.zeros, ()) * logarithm
+        return jnp.broadcast_to(jnp.exp(logarithm), (*logarithm.shape[:-1], self.width))
 
 
 def toward(

@@ -28,7 +28,8 @@ from eaglenet_jax.training.optimizer import describe_groups
 
 REPOSITORY = Path(__file__).parents[2]
 SHAPES: dict = {}  # of the parameters, by what they depend on
-SHAPING = ("radius_bias", "energy", "frame_positions", "loss_kind", "temporal")
+BIASES = ("radius_bias", "pooling_bias", "energy_bias")
+SHAPING = (*BIASES, "radius_kind", "energy", "frame_positions", "loss_kind", "temporal")
 SHAPING_GRAPH = ("kind", "layers", "heads", "shared_residual")
 
 
@@ -111,6 +112,11 @@ def test_presets_differ_where_they_should():
     for name in ("evaluation_noise", "tiled_mask"):
         assert [each.head[name] for each in (ours, released, paper)] == [False, True, False]
     assert released.optimizer.freeze.count("embedding") == 4 and not ours.optimizer.freeze
+    assert not any(load_config("msvd:paper").head[name] for name in BIASES)
+    # DiDeMo's headline is table 4's MLP row.
+    energies = [load_config(f"{name}:paper").head.energy for name in ("didemo", "msvd", "vatex")]
+    assert energies == ["mlp", "bilinear", "bilinear"]
+    assert load_config("didemo:crosstvr_eaglenet,paper").first_stage.head.energy == "mlp"
     assert load_config("msrvtt:b16").head.energy == "bilinear" and load_config("msrvtt:b32").head.energy == "mlp"
 
 

@@ -30,7 +30,7 @@ def _pairs(count, seed=0):
 def _by_loops(kind, pooling, params, text, frames, mask):
     unit = lambda x: x / np.linalg.norm(x)  # noqa: E731
     text, frames, mask = np.asarray(text), np.asarray(frames), np.asarray(mask)
-    if pooling == "fused":  # one frame, the mean of the valid ones
+    if pooling == "mean_frame":  # one frame, the mean of the valid ones
         frames = np.stack([each[valid].mean(axis=0)[None] for each, valid in zip(frames, mask, strict=True)])
         mask, pooling = np.ones((len(text), 1), bool), "avg"
     result = np.zeros(len(text))
@@ -54,7 +54,7 @@ def _by_loops(kind, pooling, params, text, frames, mask):
 
 
 @pytest.mark.parametrize("kind", ["cosine", "bilinear", "mlp"])
-@pytest.mark.parametrize("pooling", ["avg", "max", "min", "fused"])
+@pytest.mark.parametrize("pooling", ["avg", "max", "min", "mean_frame"])
 def test_energies_equal_their_definition(kind, pooling):
     text, frames, mask = _pairs(5)
     energy = Energy(WIDTH, kind, pooling)
@@ -156,6 +156,14 @@ def test_paper_starts_are_independent_for_text_and_video():
     assert (from_text & from_video).mean() == pytest.approx(0.64, abs=0.04)
     fresh, _ = start_chains(_filled(0), 20, DRAWS, rule="paper")
     assert fresh.min() >= 0
+
+
+@pytest.mark.parametrize("rule", ["ours", "released", "paper"])
+def test_chains_start_in_double_precision_too(rule):
+    with jax.enable_x64(True):
+        buffer = push(empty_buffer(6, FRAMES, WIDTH), jnp.full((6, WIDTH), -5.0), jnp.full((6, FRAMES, WIDTH), -5.0))
+        text, video = start_chains(buffer, 5, DRAWS, rule=rule, probability=1.0)
+        assert text.dtype == video.dtype == jnp.float64 and text.max() == video.max() == -5
 
 
 def test_an_unknown_rule_is_refused():

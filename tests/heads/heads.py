@@ -31,6 +31,7 @@ HEADS = {
     "clip4clip_transformer": Clip4Clip(WIDTH, "transformer", temporal_positions=6, temporal_layers=2, temporal_heads=2),
     "xpool": XPool(WIDTH),
     "tmass": TMass(WIDTH, samples=3),
+    "tmass_paper": TMass(WIDTH, samples=3, radius_bias=False, support="own", text_weight=0.5),
     "eaglenet": EagleNet(WIDTH, FRAMES, GraphShape(WIDTH, heads=2), candidates=3, sampler=SMALL),
     "eaglenet_no_graph": EagleNet(
         WIDTH, FRAMES, GraphShape(WIDTH, heads=2), candidates=3, sampler=SMALL, candidate_choice="best"
@@ -53,6 +54,7 @@ HEADS = {
         candidate_noise="normal",
         radius_bias=False,
         pooling_input_norm=False,
+        pooling_bias=False,
         support="own",
         energy="cosine",
         energy_pooling="min",

@@ -142,6 +142,27 @@ def test_radius_and_candidates(bias):
     )
 
 
+@pytest.mark.parametrize("kind", ["mean", "scalar"])
+def test_radius_of_the_mean_similarity_of_the_real_frames(kind):
+    similarities, mask = (
+        _random(2, 3, 4),
+        jnp.asarray([[True] * 4, [True, False, False, False], [True, True, True, False]]),
+    )
+    radius = Radius(5, kind=kind)
+    variables = radius.init(jax.random.key(0), similarities, mask)
+    if kind == "scalar":
+        assert variables["params"]["scalar"] == 0
+        variables = {"params": {"scalar": jnp.asarray(2.5)}}
+    factor = 2.5 if kind == "scalar" else 1.0
+    found = radius.apply(variables, similarities, mask)
+    for i in range(2):
+        for v in range(3):
+            expected = np.exp(factor * np.asarray(similarities)[i, v][np.asarray(mask)[v]].mean())
+            np.testing.assert_allclose(found[i, v], np.full(5, expected), rtol=1e-5)
+    with pytest.raises(ValueError, match="none of mean, scalar, linear"):
+        Radius(5, kind="cubic").init(jax.random.key(0), similarities)
+
+
 def test_support_text_moves_by_the_radius_toward_its_target():
     text, target, radius = _random(3, 5), _random(3, 5, seed=1), jnp.full((3, 5), 0.5)
     moved = toward(text, target, radius)

@@ -99,12 +99,15 @@ LOSS = {
     "initial_log_scale": "refused: loss starts, and loss_kind is",
     "initial_bias": "refused: loss starts, and loss_kind is",
 }
+RADIUS = {"radius_kind": "scalar", "radius_bias": False}
+SUPPORT = {"support": "own", "support_weight": 0.3}
+POOLING = {"pooling_heads": 2, "pooling_dropout": 0.5}
 # System → field of its head → another value, which changes the system, or "refused: …".
 HEADS = {
     "clip4clip": {**MASKS, **LOSS, "temporal": "transformer", "temporal_layers": "refused: use the system seqtransf"},
     "seqtransf": {**MASKS, **LOSS, "temporal": "mean", "temporal_layers": 2},
-    "xpool": {**MASKS, **LOSS, "pooling_heads": 2, "pooling_dropout": 0.5},
-    "tmass": {**MASKS, **LOSS, "samples": 7, "support_weight": 0.3, "pooling_heads": 2, "pooling_dropout": 0.5},
+    "xpool": {**MASKS, **LOSS, **POOLING},
+    "tmass": {**MASKS, **LOSS, **RADIUS, **SUPPORT, **POOLING, "samples": 7, "text_weight": 0.5},
     "ts2net": {
         **MASKS,
         **LOSS,
@@ -131,6 +134,10 @@ HEADS = {
     },
     "eaglenet": {
         **MASKS,
+        **SUPPORT,
+        **POOLING,
+        **dict.fromkeys(("radius_bias", "frame_positions", "pooling_input_norm", "eam_negatives"), False),
+        **dict.fromkeys(("pooling_bias", "energy_bias"), False),
         "loss_kind": "softmax",
         "initial_logit_scale": "refused: loss starts, and loss_kind is",
         "initial_log_scale": 2.0,
@@ -138,19 +145,11 @@ HEADS = {
         "candidates": 5,
         "candidate_choice": "best",
         "candidate_noise": "normal",
-        "radius_bias": False,
-        "frame_positions": False,
-        "pooling_heads": 2,
-        "pooling_dropout": 0.5,
-        "pooling_input_norm": False,
-        "support": "own",
-        "support_weight": 0.3,
         "support_unit_length": "refused: the support text has no energy",
         "energy": "mlp",
         "energy_pooling": "max",
         "eam_weight": 0.5,
         "eam_support_weight": 0.5,
-        "eam_negatives": False,
         "graph.kind": "gat",
         "graph.layers": 1,
         "graph.heads": 2,

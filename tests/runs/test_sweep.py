@@ -61,7 +61,7 @@ def test_every_row_of_every_table_is_a_config_and_they_differ(table):
     assert len(rows) >= 3
     configs = [load_config(config) for _, config in rows]
     assert len({config.name for config in configs}) == len(rows)
-    assert len({str(config.head) for config in configs}) == len(rows)
+    assert len({f"{config.head} {config.max_frames}" for config in configs}) == len(rows)
     assert load_config(f"{table}:{rows[0][0]},didemo,released").data.dataset == "didemo"
 
 

@@ -69,12 +69,13 @@ class VideoClock:
         """Pictures without a time, which were counted by the rate."""
         self.gaps: list[float] = []
         """Seconds at which more than one picture's time passed without a picture."""
+        self._factors: dict[int, float] = {}  # ticks of this stream to one of another, by its index
+        self._ahead = self.ticks(SECONDS_AHEAD)
         self.offset = 0
         """Ticks that are added to the file's times since the last break."""
         self.end = 0.0
         """Seconds at which the last picture ends."""
-        self.reached = 0.0
-        """Seconds at which the last packet of any stream ends."""
+        self._reached: float | None = None
         self.restart(0)
 
     def ticks(self, seconds: float) -> int:
@@ -90,7 +91,7 @@ class VideoClock:
         self.offset = offset
         self._before: int | None = None  # of packets: decoding time, or the largest presentation time
         self._expected: int | None = None
-        self._anywhere: float | None = None  # seconds of the latest packet of any stream
+        self._anywhere: float | None = None  # ticks at which the latest packet of any stream ends
         self._last: int | None = None  # of frames
         self._sent: list[int] = []
 
@@ -109,9 +110,7 @@ class VideoClock:
                     self._before = stamp
             self._before = stamp if self._before is None or not self._by_pts else max(self._before, stamp)
             self._expected = self._before + duration
-            end = self.seconds(self._expected)
-            self._anywhere = end if self._anywhere is None else max(end, self._anywhere)
-            self.reached = max(self.reached, end)
+            self._note_end(self._expected)
         if self.offset:
             packet.pts = None if packet.pts is None else packet.pts + self.offset
             packet.dts = None if packet.dts is None else packet.dts + self.offset
@@ -124,13 +123,26 @@ class VideoClock:
     def pass_by(self, packet: av.Packet) -> None:
         """Note the time of a packet of another stream."""
         stamp = packet.dts if packet.dts is not None else packet.pts
-        if stamp is not None and packet.time_base:
-            offset = self.offset * self._num / self._den - (self.origin or 0) * self._num / self._den
-            end = float((stamp + (packet.duration or 0)) * packet.time_base) + offset
-            # A packet far off says that its own clock breaks.
-            if self._anywhere is None or abs(end - self._anywhere) < SECONDS_AHEAD:
-                self._anywhere = end if self._anywhere is None else max(end, self._anywhere)
-                self.reached = max(self.reached, self._anywhere)
+        if stamp is None:
+            return
+        factor = self._factors.get(packet.stream_index)  # fractions are slow, and there are many packets of sound
+        if factor is None:
+            factor = self._factors[packet.stream_index] = float(packet.time_base or 0) * self._den / self._num
+        end = (stamp + (packet.duration or 0)) * factor + self.offset
+        # A packet far off says that its own clock breaks.
+        if self._anywhere is None or -self._ahead < end - self._anywhere < self._ahead:
+            self._note_end(end)
+
+    def _note_end(self, ticks: float) -> None:
+        if self._anywhere is None or ticks > self._anywhere:
+            self._anywhere = ticks
+            if self._reached is None or ticks > self._reached:
+                self._reached = ticks
+
+    @property
+    def reached(self) -> float:
+        """Seconds at which the last packet of any stream ends."""
+        return 0.0 if self._reached is None else (self._reached - (self.origin or 0)) * self._num / self._den
 
     def forget(self, packet: av.Packet) -> None:
         """Take back a packet that gives no picture."""
@@ -170,5 +182,5 @@ class VideoClock:
         if ahead > SECONDS_AHEAD_ELSEWHERE:
             return True
         # While the sound goes on, a gap between pictures is a picture that stands.
-        alone = self._anywhere is None or self.seconds(stamp) > self._anywhere + SECONDS_AHEAD
+        alone = self._anywhere is None or stamp > self._anywhere + self._ahead
         return self._discontinuous and ahead > SECONDS_AHEAD and alone

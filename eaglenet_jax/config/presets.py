@@ -17,7 +17,7 @@ PRESETS = ("ours", "released", "paper")
 
 # What `released` changes for every system, besides its head.
 RELEASED = {"clip": {"mask_padding": False}, "evaluation": {"noise": "per_pair", "count_missing": False}}
-# Also for EagleNet and CLIP4Clip, whose programs count tied queries twice and store CLIP as float16.
+# Also for CLIP4Clip, EagleNet and TS2-Net, whose programs count tied queries twice and store CLIP as float16.
 RELEASED_WITH_FLOAT16 = {"evaluation": {"ties": "released"}, "optimizer": {"clip_storage": "float16"}}
 
 # What `freeze_layer_num 0` of CLIP4Clip's program and those built on it leaves as it is.
@@ -25,7 +25,7 @@ FROZEN_EMBEDDINGS = (
     "clip/text/token_embedding,clip/(text|vision)/position_embedding,clip/vision/class_embedding,"
     "clip/vision/patch_embedding/.*,clip/vision/norm_pre/.*"
 )
-RELEASED_TS2NET = {
+RELEASED_WITH_FREEZING = {
     "evaluation": {"ties": "released"},
     "optimizer": {"clip_storage": "float16", "freeze": FROZEN_EMBEDDINGS},
 }

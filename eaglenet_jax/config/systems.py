@@ -8,7 +8,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from eaglenet_jax.config.presets import PRESETS, RELEASED_TS2NET, RELEASED_WITH_FLOAT16, apply_preset, preset_options
+from eaglenet_jax.config.presets import (
+    PRESETS,
+    RELEASED_WITH_FLOAT16,
+    RELEASED_WITH_FREEZING,
+    apply_preset,
+    preset_options,
+)
 from eaglenet_jax.registry import HEADS, head_class
 
 
@@ -51,13 +57,13 @@ _CROSSTVR: dict[str, Any] = {"training": {"batch_size": 128, "pairwise_block": 1
 
 SYSTEMS: dict[str, SystemRecipe] = {
     # The paper of EagleNet does not mention the shift; that of TS2-Net is about it.
-    "eaglenet": SystemRecipe("eaglenet", released=RELEASED_WITH_FLOAT16, token_shift=("ours", "released")),
+    "eaglenet": SystemRecipe("eaglenet", released=RELEASED_WITH_FREEZING, token_shift=("ours", "released")),
     "clip4clip": SystemRecipe("clip4clip", **_CLIP4CLIP),
     "seqtransf": SystemRecipe("clip4clip", {"temporal": "transformer"}, **_CLIP4CLIP),
     "ts2net": SystemRecipe(
         "ts2net",
         training={"batch_size": 128},
-        released=RELEASED_TS2NET,
+        released=RELEASED_WITH_FREEZING,
         token_shift=PRESETS,
     ),
     "xpool": SystemRecipe("xpool", training=_POOLING),

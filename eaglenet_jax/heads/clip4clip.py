@@ -29,6 +29,7 @@ class Clip4Clip(Head):
         temporal_positions: Learned frame positions of the transformer.
         temporal_layers: Blocks of the transformer.
         temporal_heads: Attention heads of the transformer.
+        temporal_epsilon: ε of the transformer's layer normalisations (1e-12 in the released program).
 
     Other attributes as in `Head`.
     """
@@ -38,10 +39,11 @@ class Clip4Clip(Head):
     temporal_positions: int = 77
     temporal_layers: int = 4
     temporal_heads: int = 8
+    temporal_epsilon: float = 1e-5
 
     # The released CLIP4Clip leaves padding frames out.
-    presets: ClassVar = {"released": {"mask_repeated_videos": False}}
-    bounds: ClassVar = {**Head.bounds, "temporal_layers": (1, math.inf)}
+    presets: ClassVar = {"released": {"mask_repeated_videos": False, "temporal_epsilon": 1e-12}}
+    bounds: ClassVar = {**Head.bounds, "temporal_layers": (1, math.inf), "temporal_epsilon": (0, math.inf)}
 
     @classmethod
     def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
@@ -57,7 +59,8 @@ class Clip4Clip(Head):
     def unread_options(cls, options: Mapping[str, Any]) -> dict[str, str]:
         unread = super().unread_options(options)
         if options.get("temporal") == "mean":
-            unread["temporal_layers"] = "temporal is 'mean', which has no layers; use the system seqtransf"
+            reason = "temporal is 'mean', which has no layers; use the system seqtransf"
+            unread |= dict.fromkeys(("temporal_layers", "temporal_epsilon"), reason)
         return unread
 
     def setup(self) -> None:
@@ -65,7 +68,11 @@ class Clip4Clip(Head):
         check_choices(self, temporal=("mean", "transformer"))
         if self.temporal == "transformer":
             self.transformer = TemporalTransformer(
-                self.width, self.temporal_positions, self.temporal_layers, self.temporal_heads
+                self.width,
+                self.temporal_positions,
+                self.temporal_layers,
+                self.temporal_heads,
+                self.temporal_epsilon,
             )
         self.matching_loss = self.make_matching_loss()
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from data_prep.datasets import DATASETS, TABLE
@@ -24,7 +25,7 @@ from eaglenet_jax.registry import HEADS, head_class
 from eaglenet_jax.runs.plan import optimizer_settings
 from eaglenet_jax.runs.saved_config import save_config, saved_config
 from eaglenet_jax.system import build_system, parameter_count
-from eaglenet_jax.training.optimizer import describe_groups
+from eaglenet_jax.training.optimizer import describe_groups, make_optimizer
 
 REPOSITORY = Path(__file__).parents[2]
 SHAPES: dict = {}  # of the parameters, by what they depend on
@@ -94,6 +95,34 @@ def test_the_heads_options_are_their_fields_and_their_defaults():
                 assert getattr(head, option) == default
 
 
+def test_released_freezing_holds_the_embeddings_conv1_and_ln_pre():
+    """Of the CLIP of EagleNet under `released` exactly these are not trained, and all of it under `ours`."""
+    found = {}
+    for preset in ("ours", "released"):
+        config = load_config(f"demo:tiny,{preset}")
+        system = build_system(config)
+        shapes = jax.eval_shape(system.init, jax.random.key(0))
+        optimizer = make_optimizer(optimizer_settings(config, system.head.unused_parameters()), shapes, 10)
+        ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+
+        @jax.jit
+        def two_steps(ones, optimizer=optimizer):
+            _, state = optimizer.update(ones, optimizer.init(ones), ones)  # of length zero: the warm-up
+            return optimizer.update(ones, state, ones)[0]
+
+        updates = jax.tree_util.tree_leaves_with_path(two_steps(ones)["clip"])
+        names = {"/".join(key.key for key in path): float(abs(leaf).max()) for path, leaf in updates}
+        found[preset] = {name for name, most in names.items() if most == 0}
+    embeddings = {"text/token_embedding", "text/position_embedding", "vision/position_embedding"}
+    inputs = {
+        "vision/class_embedding",
+        "vision/patch_embedding/kernel",
+        "vision/norm_pre/scale",
+        "vision/norm_pre/bias",
+    }
+    assert found == {"ours": set(), "released": embeddings | inputs}
+
+
 def test_presets_differ_where_they_should():
     ours, released, paper = (load_config(f"msrvtt:b16,{preset}") for preset in PRESETS)
     assert ours.head.mask_padding and not released.head.mask_padding and not released.clip.mask_padding
@@ -117,6 +146,13 @@ def test_presets_differ_where_they_should():
     energies = [load_config(f"{name}:paper").head.energy for name in ("didemo", "msvd", "vatex")]
     assert energies == ["mlp", "bilinear", "bilinear"]
     assert load_config("didemo:crosstvr_eaglenet,paper").first_stage.head.energy == "mlp"
+    frozen = load_config("msrvtt:b32,released").optimizer.freeze
+    assert frozen == released.optimizer.freeze and not load_config("msrvtt:b32").optimizer.freeze
+    assert [load_config(f"msrvtt:seqtransf,{preset}").head.temporal_epsilon for preset in PRESETS] == [
+        1e-5,
+        1e-12,
+        1e-5,
+    ]
     assert load_config("msrvtt:b16").head.energy == "bilinear" and load_config("msrvtt:b32").head.energy == "mlp"
 
 

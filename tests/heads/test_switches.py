@@ -304,10 +304,12 @@ def test_without_energy_aware_matching_nothing_of_it_is_made():
     assert set(parts) == {"match_loss", "support_loss"} and int(state.calls) == 0
 
 
-def test_the_temporal_transformer_is_added_before_the_mean():
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-12, 0.5])
+def test_the_temporal_transformer_is_added_before_the_mean(epsilon):
     """One block and one head, written out: pre-norm attention among valid frames, then the MLP, added to the frames."""
     _, video = features(4)
     head = Clip4Clip(WIDTH, "transformer", temporal_positions=FRAMES, temporal_layers=1, temporal_heads=1)
+    head = head.clone(temporal_epsilon=epsilon)
     params = jax.tree.map(lambda leaf: leaf + 0.1, head_params(head))
     found = np.asarray(applied(head, params, video, method="prepare_video"))
     plain = np.asarray(applied(Clip4Clip(WIDTH), {}, video, method="prepare_video"))
@@ -315,7 +317,9 @@ def test_the_temporal_transformer_is_added_before_the_mean():
     block = weights["block_0"]
 
     def norm(x, part):
-        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * part["scale"] + part["bias"]
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon) * part["scale"] + part[
+            "bias"
+        ]
 
     for row in range(4):
         frames = np.asarray(video.frames)[row, np.asarray(video.mask)[row]]

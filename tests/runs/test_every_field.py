@@ -101,11 +101,12 @@ LOSS = {
 }
 RADIUS = {"radius_kind": "scalar", "radius_bias": False}
 SUPPORT = {"support": "own", "support_weight": 0.3}
+SEQTRANSF = dict.fromkeys(("temporal_layers", "temporal_epsilon"), "refused: use the system seqtransf")
 POOLING = {"pooling_heads": 2, "pooling_dropout": 0.5}
 # System → field of its head → another value, which changes the system, or "refused: …".
 HEADS = {
-    "clip4clip": {**MASKS, **LOSS, "temporal": "transformer", "temporal_layers": "refused: use the system seqtransf"},
-    "seqtransf": {**MASKS, **LOSS, "temporal": "mean", "temporal_layers": 2},
+    "clip4clip": {**MASKS, **LOSS, "temporal": "transformer", **SEQTRANSF},
+    "seqtransf": {**MASKS, **LOSS, "temporal": "mean", "temporal_layers": 2, "temporal_epsilon": 1e-12},
     "xpool": {**MASKS, **LOSS, **POOLING},
     "tmass": {**MASKS, **LOSS, **RADIUS, **SUPPORT, **POOLING, "samples": 7, "text_weight": 0.5},
     "ts2net": {
@@ -137,7 +138,7 @@ HEADS = {
         **SUPPORT,
         **POOLING,
         **dict.fromkeys(("radius_bias", "frame_positions", "pooling_input_norm", "eam_negatives"), False),
-        **dict.fromkeys(("pooling_bias", "energy_bias"), False),
+        **dict.fromkeys(("pooling_bias", "energy_bias", "graph.shared_residual", "graph.frame_frame_edges"), False),
         "loss_kind": "softmax",
         "initial_logit_scale": "refused: loss starts, and loss_kind is",
         "initial_log_scale": 2.0,
@@ -154,8 +155,6 @@ HEADS = {
         "graph.layers": 1,
         "graph.heads": 2,
         "graph.dropout_rate": 0.4,
-        "graph.shared_residual": False,
-        "graph.frame_frame_edges": False,
         "graph.readout": "paper",
         "sampler.steps": 3,
         "sampler.step_size": 0.5,

@@ -320,7 +320,7 @@ def test_the_doctor_reports_on_single_files(tmp_path: Path, capsys: pytest.Captu
     assert "shown as 128 × 48 (64 × 48 coded, pixels 2:1)" in said and "3 pictures" in said
     with Image.open(tmp_path / "good.mp4.png") as sheet:
         assert sheet.width > 400
-    assert doctor(["--video", str(bad), str(good), "--json"]) == 1
+    assert doctor(["--video", str(bad), str(good), "--json", f"--out={tmp_path}"]) == 1
     assert "1 packet cannot be decoded" in capsys.readouterr().out
     (tmp_path / "text.mp4").write_text("no video")
     assert doctor(["--video", str(tmp_path / "text.mp4"), f"--out={tmp_path}"]) == 1

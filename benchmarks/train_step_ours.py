@@ -57,11 +57,11 @@ class Measured:
 def measured_system(sizes: StepSizes) -> Measured:
     """Build EagleNet with the released MSR-VTT settings of the CLIP size (the tiny one's are B/32's), at random.
 
-    Two things are left out on both sides of a comparison: token shift, which transformers' CLIPModel does not have, and
-    the rounding of CLIP's parameters to float16.
+    Three things are left out on both sides of a comparison: token shift, which transformers' CLIPModel does not have,
+    the rounding of CLIP's parameters to float16, and the parameters of CLIP that stay as they are.
     """
     config = load_config(f"msrvtt:{'b16' if sizes.clip == 'b16' else 'b32'},released")
-    config.optimizer.clip_storage = "float32"
+    config.optimizer.clip_storage, config.optimizer.freeze = "float32", ""
     plain = as_plain(config)
     clip = {**CLIPS[sizes.clip], "dtype": sizes.dtype, "shift_blocks": (), "mask_padding": False}
     system = build_system({**plain, "clip": clip, "max_frames": sizes.frames})

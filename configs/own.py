@@ -2,7 +2,7 @@
 
 Command: python -m eaglenet_jax.train --config=configs/own.py --config.data.prepared=datasets/mine
 Arguments: a CLIP size (b32, b16, l14), a preset (ours, released, paper), a system, as in :b16,xpool
-Trained: EagleNet in batches of 64, or as many captions as there are, for 5 epochs, head at 1e-4, CLIP at 1e-7
+Trained: EagleNet in batches of 64, fewer where there are fewer captions, for 5 epochs, head at 1e-4, CLIP at 1e-7
 Expected: nothing that is known before; the table has the level of chance and CLIP before training.
 
 The run bears the name of the folder. `--config.init_from=FOLDER` takes any CLIP, whose sizes are read from it. See

@@ -163,10 +163,17 @@ def _named_rows(summary: Mapping[str, Any], context: Context) -> list[tuple[str,
     return [*rows, (summary["name"], summary["metrics"]), *context.after, *extra_rows(summary)]
 
 
+def _left_out(metrics: Mapping[str, Any]) -> dict[str, None]:
+    return dict.fromkeys(name for name, value in metrics.items() if value is None)
+
+
 def _row(
     summary: Mapping[str, Any], columns: Mapping[str, Sequence[str]], name: str, metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
     own = metrics is summary["metrics"]
+    # What a small gallery leaves out of the scores' own row says nothing in any other row either.
+    metrics = {**metrics, **{side: metrics.get(side, {}) | _left_out(summary["metrics"][side]) for side in ARROWS}}
+    metrics |= _left_out(summary["metrics"])
     return {
         "name": name,
         "own": own,

@@ -132,7 +132,13 @@ def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rate
             f"optimizer.groups: no pattern matches {len(unmatched)} of {len(names)} parameters: "
             f"{', '.join(unmatched)}; add a pattern for them, or end the groups with ('.*', {{}})"
         )
-    unused = sorted({group.pattern.pattern for group in groups} - {rate.pattern for rate in rates.values()})
+    # What one pattern freezes, another may freeze as well: `freeze` names a union, and its groups come first.
+    twice = {
+        group.pattern.pattern
+        for group in groups
+        if group.rule.get("frozen") and any(group.pattern.fullmatch(name) and rates[name].frozen for name in names)
+    }
+    unused = sorted({group.pattern.pattern for group in groups} - {rate.pattern for rate in rates.values()} - twice)
     if unused:
         raise UserError(
             f"optimizer.groups: {', '.join(map(repr, unused))} decides no parameter; a pattern must match whole "

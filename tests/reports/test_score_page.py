@@ -44,6 +44,13 @@ def test_a_matrix_alone_gives_a_page() -> None:
         )
 
 
+def test_a_gallery_of_four_has_no_fifth_in_any_row() -> None:
+    other = {side: {"R@1": 25.0, "R@5": 100.0, "MnR": 2.5} for side in ("t2v", "v2t")} | {"Rsum": 475.0}
+    page = score_page(_measured(np.eye(4)), Context("sims", before=[("zero-shot CLIP", other)]))
+    (row, *_) = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*zero-shot CLIP(?:(?!</tr>).)*</tr>", page, re.DOTALL)
+    assert "25.0" in row and "100.0" not in row and "475.0" not in page
+
+
 def test_the_page_names_the_temperature_of_every_method() -> None:
     report = _measured(np.eye(5), postprocess=["sinkhorn", "qb_norm"], qb_temperature=7.0)
     page = score_page(report, Context("sims"))

@@ -231,3 +231,12 @@ def test_float16_storage_loses_small_updates_of_clip_alone() -> None:
     assert (np.asarray(moved["float16", 1e-4]["clip"]["kernel"]) != start).all()
     with pytest.raises(UserError, match="clip_storage='half' is none of"):
         make_optimizer(RELEASED | {"clip_storage": "half"}, params, 10)
+
+
+def test_patterns_may_freeze_the_same_parameters():
+    config = {"head_lr": 0.1, "clip_lr": 0.1, "weight_decay": 0.0, "groups": ((".*", {}),)}
+    params = {"clip": {"w": np.zeros(1)}, "head": {"first": {"w": np.zeros(1)}, "w": np.zeros(1)}}
+    rates = parameter_rates({**config, "freeze": "clip/.*,(clip|head/first)/.*,clip/w"}, params)
+    assert {name for name, rate in rates.items() if rate.frozen} == {"clip/w", "head/first/w"}
+    with pytest.raises(UserError, match="'clip/x' decides no parameter"):
+        parameter_rates({**config, "freeze": "clip/.*,clip/x"}, params)

@@ -50,6 +50,7 @@ def run(given: argparse.Namespace) -> int:
     page = out / "results.html"
     write_atomically(page, results_page(answers).encode())
     print(f"\n{len(index)} windows indexed and {QUERIES} queries answered in {time.monotonic() - started:.0f} s")
+    print("this small model tells direction poorly: a clip of the same event backwards may come before the right one")
     print(f"the results with pictures: {page}")
     print(f"the model: {DEMO_MODEL / 'README.md'}")
     print(f'next: python -m eaglenet_jax.search query "a red circle moves left" --index={index.store.uri}')

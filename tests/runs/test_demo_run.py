@@ -55,7 +55,13 @@ def finished(root) -> tuple[Path, str]:
 def _table(printed: str) -> list[str]:
     lines = printed.splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("chance"))
-    return lines[start : start + 4]
+    rows: list[str] = []
+    for line in lines[start : start + 5]:  # a long name goes on, indented, in the line of its numbers
+        if line.startswith("  "):
+            rows[-1] = f"{rows[-1]} {line.strip()}"
+        else:
+            rows.append(line)
+    return rows[:4]
 
 
 def _metrics(workdir: Path) -> dict:

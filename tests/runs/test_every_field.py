@@ -170,6 +170,7 @@ HEADS = {
         "first.head.mask_repeated_videos": "refused: there mask_repeated_videos is True, not False",
         "first.head.temporal": "refused: there temporal is mean, not transformer",
         "first.head.temporal_layers": "refused: temporal is 'mean', which has no layers",
+        "first.head.temporal_epsilon": "refused: temporal is 'mean', which has no layers",
         "first.head.loss_kind": "refused: there loss_kind is softmax, not sigmoid",
         "first.head.initial_logit_scale": "refused: initial_logit_scale is ",
         "first.head.initial_log_scale": "refused: loss starts, and loss_kind is",

@@ -63,7 +63,7 @@ WRONG = {
     "accumulate=3": "batch_size 8 is no multiple of config.accumulate 3",
 }
 OF_OTHER_SYSTEMS = {
-    "tmass": {"head.samples=0": "samples is 0; give 1 or more"},
+    "tmass": {"head.samples=-1": "samples is -1; give 0 or more"},
     "crosstvr": {
         "head.blip2=nowhere": "config.head.blip2: no folder 'nowhere'",
         "head.first.head.temporal=transformer": "is not that of the run that it starts from: there temporal is",

@@ -157,6 +157,9 @@ def _examined(path: Path, source: VideoSource, fps: float) -> VideoFacts:
         f"indexed at {fps:g} a second: {len(kept_times)} pictures",
     ]
     warnings = [*_rate_warnings(rate, times), *source.notes()]
+    if source.clock.reordered:
+        ordered = f"{source.clock.reordered} of {len(times)} times that FFmpeg makes up are not after the one before"
+        warnings.append(f"AVI stores no times of pictures: {ordered}; those of decoding are used, in order")
     missing = source.incomplete()
     if missing:
         warnings.append(f"{missing}; {len(times)} pictures came through")
@@ -170,7 +173,8 @@ def _examined(path: Path, source: VideoSource, fps: float) -> VideoFacts:
         )
         warnings.append(f"{interlaced} of {len(times)} pictures are interlaced; {what}")
     if source.clock.reached > source.clock.end + 1 and not source.clock.jumps:
-        warnings.append(f"the sound goes on until {source.clock.reached:.1f} s: the last picture stands")
+        until = f"until {source.clock.reached:.1f} s"
+        warnings.append(f"the sound goes on {until}: the last picture stands, which a search index shows every second")
     return VideoFacts(
         str(path), tuple(lines), tuple(warnings), None, bool(missing), rate, tuple(kept_times), tuple(shots)
     )

@@ -65,12 +65,15 @@ class VideoClock:
         self.jumps: list[Jump] = []
         self.disordered = 0
         """Pictures whose times were not after the one before."""
+        self.reordered = 0
+        """Pictures of an AVI file whose made-up times are not after the one before; they take others, in order."""
         self.untimed = 0
         """Pictures without a time, which were counted by the rate."""
         self.gaps: list[float] = []
         """Seconds at which more than one picture's time passed without a picture."""
         self._factors: dict[int, float] = {}  # ticks of this stream to one of another, by its index
         self._ahead = self.ticks(SECONDS_AHEAD)
+        self._back = self.ticks(SECONDS_BACK)
         self.offset = 0
         """Ticks that are added to the file's times since the last break."""
         self.end = 0.0
@@ -93,32 +96,36 @@ class VideoClock:
         self._expected: int | None = None
         self._anywhere: float | None = None  # ticks at which the latest packet of any stream ends
         self._last: int | None = None  # of frames
+        self._stated: int | None = None  # of the frame before, as FFmpeg gives it
         self._sent: list[int] = []
 
     def mend(self, packet: av.Packet) -> None:
         """Correct the times of a packet of the stream where the file's clock breaks."""
-        stamp = packet.pts if self._by_pts or packet.dts is None else packet.dts
+        pts, dts, by_pts = packet.pts, packet.dts, self._by_pts
+        stamp = pts if by_pts or dts is None else dts
         if stamp is not None:
-            duration = packet.duration or self.frame
             stamp += self.offset
-            if self._before is not None and self._expected is not None:
-                by = stamp - self._expected
-                if self._is_break(stamp, packet.dts is None):
-                    self.jumps.append(Jump(self.seconds(self._expected), by * self._num / self._den))
+            before, expected = self._before, self._expected
+            if before is not None and expected is not None:
+                by = stamp - expected
+                is_odd = stamp < before - self._back or by > self._ahead  # of nearly no packet
+                if is_odd and self._is_break(stamp, dts is None):
+                    self.jumps.append(Jump(self.seconds(expected), by * self._num / self._den))
                     self.offset -= by
                     stamp -= by
-                    self._before = stamp
-            self._before = stamp if self._before is None or not self._by_pts else max(self._before, stamp)
-            self._expected = self._before + duration
-            self._note_end(self._expected)
+                    before = stamp
+            if before is not None and by_pts and before > stamp:
+                stamp = before
+            self._before = stamp
+            self._expected = expected = stamp + (packet.duration or self.frame)
+            self._note_end(expected)
         if self.offset:
-            packet.pts = None if packet.pts is None else packet.pts + self.offset
-            packet.dts = None if packet.dts is None else packet.dts + self.offset
-        apart = 0 if packet.pts is None or packet.dts is None or self._by_pts else abs(packet.pts - packet.dts)
-        if apart * self._num > SECONDS_AHEAD * self._den:
+            pts = packet.pts = None if pts is None else pts + self.offset
+            dts = packet.dts = None if dts is None else dts + self.offset
+        if pts is not None and dts is not None and not by_pts and abs(pts - dts) > self._ahead:
             packet.pts = None  # at a break FFmpeg's parser gives a picture the time of the one after the break
-        if self._sorts and packet.dts is not None:
-            heapq.heappush(self._sent, packet.dts)
+        if self._sorts and dts is not None:
+            heapq.heappush(self._sent, dts)
 
     def pass_by(self, packet: av.Packet) -> None:
         """Note the time of a packet of another stream."""
@@ -155,6 +162,8 @@ class VideoClock:
         duration = frame.duration or self.frame
         ticks = frame.pts
         if self._sorts and self._sent:
+            self.reordered += ticks is not None and self._stated is not None and ticks <= self._stated
+            self._stated = ticks
             while len(self._sent) > PICTURES_REORDERED:
                 heapq.heappop(self._sent)
             ticks = heapq.heappop(self._sent)
@@ -176,7 +185,7 @@ class VideoClock:
     def _is_break(self, stamp: int, is_presentation: bool) -> bool:
         assert self._before is not None and self._expected is not None
         reordered = PICTURES_REORDERED * self.frame if self._by_pts or is_presentation else 0
-        if stamp < self._before - max(self.ticks(SECONDS_BACK), reordered):
+        if stamp < self._before - max(self._back, reordered):
             return True
         ahead = (stamp - self._expected) * self._num / self._den
         if ahead > SECONDS_AHEAD_ELSEWHERE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections import deque
@@ -17,6 +18,7 @@ from av.video.stream import VideoStream
 
 from eaglenet_jax.data.video_clock import TICK_SECONDS, VideoClock
 from eaglenet_jax.data.video_map import KeyPicture, may_break, read_map
+from eaglenet_jax.data.video_tail import end_of_file
 
 NO_STREAM = "it has no video stream"
 # A file is cut off if it ends before its stated length by more than rounding and reordering explain: seconds at least,
@@ -148,7 +150,6 @@ class VideoSource:
         self.stream.codec_context.thread_count = 1
         stream, stated = self.stream, self.container.duration
         self._size = self.container.size
-        self._names_its_parts = "mov" in self.container.format.name  # its table may stand behind the pictures
         self.rate = float(stream.average_rate or stream.guessed_rate or 0)
         """Frames a second stated by the file; 0 if it states none."""
         self.announced = stated / av.time_base if stated else 0.0
@@ -205,15 +206,19 @@ class VideoSource:
         while errors < READ_ERRORS:
             try:
                 for packet in self.container.demux():
-                    self._read_to = max(self._read_to, (packet.pos or 0) + packet.size)
+                    size, end = packet.size, packet.pos
+                    if end is not None and (end := end + size) > self._read_to:
+                        self._read_to = end
                     if packet.stream_index != own:
                         clock.pass_by(packet)
-                    elif packet.size:
+                    elif size:
                         errors = 0
                         clock.mend(packet)
                         self.losses.marked += packet.is_corrupt
                         yield packet
                 self._at_end = True
+                with contextlib.suppress(OSError):  # the file may be gone meanwhile
+                    self._read_to = end_of_file(self.path, self._read_to, self.container.format.name)
                 break
             except av.error.FFmpegError as error:
                 errors += 1
@@ -249,9 +254,10 @@ class VideoSource:
         if self.clock.untimed:
             lines.append(f"{self.clock.untimed} pictures have no time; counted by the frame rate")
         if self.losses.marked:
-            lines.append(f"the container marks {self.losses.marked} packets as damaged")
+            marked = f"{self.losses.marked} packet{'s' * (self.losses.marked > 1)}"
+            lines.append(f"the container marks {marked} as damaged")
         unread = self._size - self._read_to
-        if self._at_end and not self._names_its_parts and unread > max(UNREAD_BYTES, UNREAD_SHARE * self._size):
+        if self._at_end and unread > max(UNREAD_BYTES, UNREAD_SHARE * self._size):
             lines.append(f"the last {unread} bytes hold no video of this file: does another follow?")
         silent = self.sent - self.decoded - self.losses.packets
         if self.stream.codec_context.name in ONE_FOR_ONE and 0 < silent < FIELDS_SHARE * self.sent:

@@ -66,7 +66,8 @@ def test_times_that_are_not_in_order_are_put_in_order(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.avi", Clip(60, 10, between=2, key_every=30))
     times, numbers, source = all_of(path)
     assert numbers == list(range(60)) and np.allclose(times, np.arange(60) / 10)
-    assert source.incomplete() is None
+    assert source.incomplete() is None and not source.notes() and 15 < source.clock.reordered < 60
+    assert any("AVI stores no times of pictures" in line for line in examine_video(path).warnings)
     shots = played(copy_of_moment(str(path), 4.0, 5.0))
     assert np.abs([number_of(shot) - 40 - k for k, (_, shot) in enumerate(shots[:10])]).max() <= 1
 
@@ -82,6 +83,15 @@ def test_a_seek_is_checked_where_there_is_no_index(tmp_path: Path, time: float) 
     assert number_of(np.asarray(Image.open(io.BytesIO(picture_of(str(path), time + first))))) == np.ceil(
         time * 10 - 0.01
     )
+
+
+def test_a_whole_second_shows_the_picture_that_begins_just_after_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.ts", Clip(75, 10, key_every=30, sound=8))  # the sound begins 32 ms before
+    for second in (0, 2, 4, 7):
+        assert number_of(np.asarray(Image.open(io.BytesIO(picture_of(str(path), second))))) == 10 * second
+        shots = played(copy_of_moment(str(path), second, second + 0.4))
+        assert shots[0][0] == pytest.approx(0.032, abs=0.002)  # nothing stands before it
+        assert all(abs(number_of(shot) - 10 * second - k) <= 1 for k, (_, shot) in enumerate(shots[:4]))
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
@@ -143,6 +153,25 @@ def test_a_damaged_packet_is_not_the_end(tmp_path: Path, name: str, codec: str, 
     assert "1 packet cannot be decoded (at 2." in str(source.incomplete())
     record = decode(path, fps=5, size=16, timestamps=True)
     assert "1 packet" in str(record.provenance["incomplete"]) and len(record.frames) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "both"), [("clip.avi", True), ("clip.mkv", True), ("clip.mp4", False), ("clip.wmv", False)]
+)
+def test_a_file_that_follows_is_read_or_named_and_an_index_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, both: bool
+) -> None:
+    monkeypatch.setattr("eaglenet_jax.data.video_source.UNREAD_BYTES", 100)
+    monkeypatch.setattr("eaglenet_jax.data.video_source.UNREAD_SHARE", 0.01)
+    codec = "mpeg4" if name.endswith("wmv") else "libx264"
+    path = write(tmp_path / name, Clip(40, 10, codec, key_every=1))  # an entry a picture, of small pictures
+    *_, source = all_of(path)
+    assert not source.notes()
+    one = path.read_bytes()
+    path.write_bytes(one + one)
+    _, numbers, source = all_of(path)
+    assert len(numbers) == (80 if both else 40)
+    assert (f"the last {len(one)} bytes hold no video of this file" in " ".join(source.notes())) is not both
 
 
 def test_a_file_of_which_nothing_comes_is_an_error(tmp_path: Path) -> None:

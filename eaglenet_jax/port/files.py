@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import codecs
-import datetime
 import os
-import pathlib
 import re
 import tempfile
-import types
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -20,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.plain_pickles import plain_globals
 from eaglenet_jax.port.shards import INDEX, check_whole, shard_files, weight_map
 from eaglenet_jax.port.wrappings import strip, unwrap
 
@@ -132,7 +128,7 @@ def _read_pytorch(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list
     try:
         held = _opened(torch, file)
     except Exception as error:  # torch raises errors of many types on a damaged file
-        blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        blocked = re.search(r"(?:GLOBAL |got <class ')([\w.]+)", str(error))
         if blocked:
             raise UserError(
                 f"{file} needs {blocked[1]}, and only tensors can be read without running its code; if you trust it, "
@@ -152,7 +148,7 @@ def _read_pytorch(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list
 
 def _opened(torch: ModuleType, file: Path) -> Any:
     if not _is_torchscript(file):
-        with torch.serialization.safe_globals(_harmless()):
+        with torch.serialization.safe_globals(plain_globals()):
             return torch.load(file, map_location="cpu", weights_only=True)
     with warnings.catch_warnings():
         # TorchScript has its own reader, in C++, that runs no Python pickle; newer versions call it deprecated.
@@ -160,25 +156,9 @@ def _opened(torch: ModuleType, file: Path) -> Any:
         return torch.jit.load(str(file), map_location="cpu").state_dict()
 
 
-def _harmless() -> list[Any]:
-    """List types and functions that only build plain values: NumPy's, paths, dates, and what argparse returns."""
-    from numpy._core import multiarray
-
-    dtypes = [each for each in vars(np.dtypes).values() if isinstance(each, type) and issubclass(each, np.dtype)]
-    named = [
-        (function, f"numpy.{module}.multiarray.{name}")
-        for module in ("core", "_core")  # of NumPy 1 and 2
-        for name, function in (("scalar", multiarray.scalar), ("_reconstruct", multiarray._reconstruct))
-    ]
-    path = pathlib.PosixPath if os.name == "posix" else pathlib.PurePosixPath
-    paths = [(path, "pathlib.PosixPath"), (path, "pathlib._local.PosixPath")]
-    plain = [argparse.Namespace, types.SimpleNamespace, datetime.datetime, datetime.date, datetime.timedelta]
-    return [np.dtype, np.ndarray, codecs.encode, *dtypes, *named, *paths, *plain]
-
-
 def _as_numpy(torch: ModuleType, tensor: Any) -> np.ndarray:
     if isinstance(tensor, np.ndarray):
-        return tensor
+        return np.asarray(tensor)
     tensor = tensor.detach()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()
 

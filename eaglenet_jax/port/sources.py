@@ -72,12 +72,8 @@ class Source:
 INDEX_FILES = tuple(name for name in WEIGHT_FILES if name.endswith(INDEX))
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # Of hub repositories, of newer ones, of older ones, and split.
-OPEN_CLIP_WEIGHTS = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-)
-OPEN_CLIP_WEIGHTS += tuple(f"{name}{INDEX}" for name in OPEN_CLIP_WEIGHTS) + WEIGHT_FILES
+_OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+OPEN_CLIP_WEIGHTS = (*_OPEN_CLIP, *(f"{name}{INDEX}" for name in _OPEN_CLIP), *WEIGHT_FILES)
 BY_OPENAI = "as OpenAI's weights have; the file does not tell"
 
 

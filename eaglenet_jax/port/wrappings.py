@@ -13,8 +13,24 @@ import numpy as np
 from eaglenet_jax.errors import UserError
 
 # Keys under which programs keep a model's tensors; the first that is there is taken.
-CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "student")
-CONTAINERS += ("ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema", "model_ema_state_dict", "teacher")
+CONTAINERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "net",
+    "network",
+    "weights",
+    "params",
+    "student",
+    "ema",
+    "model_ema",
+    "ema_model",
+    "ema_state_dict",
+    "state_dict_ema",
+    "model_ema_state_dict",
+    "teacher",
+)
 # Prefixes of whole models; where a file holds several, the first is taken.
 PREFIXES = ("module.", "model.", "student.", "net.", "network.", "online_model.", "ema_model.", "ema.", "teacher.")
 # Parts of a name that torch.compile, FSDP and checkpointing put in, at any depth.

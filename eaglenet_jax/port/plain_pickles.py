@@ -69,11 +69,11 @@ def plain_globals() -> list[Any]:
         for name, function in (("scalar", _number), ("_reconstruct", _empty_array))
     ]
     numpy += [(PlainType, "numpy.dtype"), (PlainArray, "numpy.ndarray")]
-    # Bytes are pickled as text to encode.
     path = pathlib.PosixPath if os.name == "posix" else pathlib.PurePosixPath
     paths = [(path, f"pathlib.{module}PosixPath") for module in ("", "_local.")]
     plain = [argparse.Namespace, types.SimpleNamespace, datetime.datetime, datetime.date, datetime.timedelta]
     # PyTorch fills dicts and lists only, not what is derived from them.
     numpy += [(_dict, "collections.defaultdict"), (_list, "collections.deque")]
-    builtin = [list, dict, tuple, int, float, complex, bool, str]
+    builtin = [list, dict, tuple, int, float, complex, bool, str, bytes]
+    # Bytes are pickled as text to encode; without any, as a call of bytes.
     return [codecs.encode, PlainType, PlainArray, *numpy, *paths, *plain, *builtin]

@@ -182,6 +182,8 @@ def test_open_clip_without_a_config_asks_for_the_architecture(golden, tmp_path, 
     for flag in ("--weights=ema", "--architecture=ViT-B-32"):
         with pytest.raises(UserError, match="not given with --to=hf"):
             convert.main([f"--input={run}", f"--output={tmp_path}/hf", "--to=hf", flag])
+    convert.main([f"--input={run}", f"--output={tmp_path}/hf", "--to=hf"])
+    assert load_clip(tmp_path / "hf")[0].activation == "gelu"
 
 
 def test_a_key_that_is_not_there_is_refused(golden, tmp_path):

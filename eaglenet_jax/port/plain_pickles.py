@@ -61,6 +61,10 @@ def _list(*_: Any) -> list[Any]:
     return []
 
 
+def _no_bytes() -> bytes:
+    return b""
+
+
 def plain_globals() -> list[Any]:
     """List what the names in a pickle may stand for, as `torch.serialization.safe_globals` takes it."""
     numpy: list[Any] = [
@@ -74,6 +78,7 @@ def plain_globals() -> list[Any]:
     plain = [argparse.Namespace, types.SimpleNamespace, datetime.datetime, datetime.date, datetime.timedelta]
     # PyTorch fills dicts and lists only, not what is derived from them.
     numpy += [(_dict, "collections.defaultdict"), (_list, "collections.deque")]
-    builtin = [list, dict, tuple, int, float, complex, bool, str, bytes]
-    # Bytes are pickled as text to encode; without any, as a call of bytes.
+    builtin = [list, dict, tuple, int, float, complex, bool, str]
+    # Bytes are pickled as text to encode; if there are none, as a call of bytes.
+    numpy += [(_no_bytes, f"{module}.bytes") for module in ("builtins", "__builtin__")]
     return [codecs.encode, PlainType, PlainArray, *numpy, *paths, *plain, *builtin]

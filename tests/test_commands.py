@@ -96,6 +96,7 @@ FLAGS: dict[str, dict[str, str]] = {
     },
     "eaglenet_jax.convert": {
         "tests/runs/test_convert.py": "from input output to config",
+        "tests/port/test_wrapped_checkpoints.py": "weights architecture",
     },
     "eaglenet_jax.evaluate": {
         "tests/runs/test_evaluate_command.py": "workdir checkpoint similarity baseline postprocess report json config "

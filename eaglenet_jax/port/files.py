@@ -15,27 +15,77 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.plain_pickles import plain_globals
+from eaglenet_jax.port.shards import INDEX, check_whole, shard_files, weight_map
+from eaglenet_jax.port.wrappings import strip, unwrap
 
 PYTORCH_SUFFIXES = (".pt", ".pth", ".bin")
+CHECKPOINT_SUFFIXES = (*PYTORCH_SUFFIXES, ".ckpt", ".pt.tar", ".pth.tar")  # read, not written
 
 
 def read_tensors(file: Path) -> dict[str, np.ndarray]:
-    """Read the tensors of a .safetensors or PyTorch file (.pt, .pth, .bin), by name, in their stored type.
+    """Read the tensors of a .safetensors or PyTorch file (.pt, .pth, .bin, .ckpt), by name, in their stored type.
 
-    A PyTorch file may be a state dict, a dict with one under "state_dict", or a TorchScript archive. Pickles are read
-    with weights_only=True, so a file cannot run code.
+    A PyTorch file may be a state dict, dicts around one (see `wrappings`), or a TorchScript archive. Pickles are read
+    with weights_only=True and a list of harmless types, so a file cannot run code.
 
     Raises:
         UserError: The file is missing, truncated or of another format.
     """
+    return _held_tensors(file, "")[0]
+
+
+def read_checkpoint(file: Path, weights: str = "") -> tuple[dict[str, np.ndarray], list[str]]:
+    """Read the tensors of a model, without the prefixes of wrappers, from one file or from all files of an index.
+
+    Args:
+        file: As for `read_tensors`, or an index of several files (*.index.json).
+        weights: Key of the model to take where the file holds several, such as "ema".
+
+    Returns:
+        (tensors by name, what was done: sentences without a subject, such as "stripped `module.`").
+
+    Raises:
+        UserError: As for `read_tensors`; or a file of the index is missing or does not hold what the index says.
+    """
+    if file.name.endswith(INDEX):
+        tensors, notes = _read_shards(file), [f"read the files of {file.name}"]
+    else:
+        check_whole(file)
+        tensors, notes = _held_tensors(file, weights)
+    # A choice is a key of the file, or where nothing is nested the first part of the names.
+    flat = bool(weights) and any(name.startswith(f"{weights}.") for name in tensors)
+    try:
+        if weights and not flat and not any(note.startswith("took") for note in notes):
+            raise UserError(f"has nothing called {weights!r}; leave out --weights")
+        found, stripped = strip(tensors, weights if flat else "")
+    except UserError as error:
+        raise UserError(f"{file} {error}") from error
+    return found, stripped + notes
+
+
+def _read_shards(index: Path) -> dict[str, np.ndarray]:
+    tensors: dict[str, np.ndarray] = {}
+    for file in shard_files(index):
+        tensors |= read_tensors(file)
+    places = weight_map(index)
+    wrong = sorted(places.keys() ^ tensors.keys())
+    if wrong:
+        raise UserError(
+            f"{index} and its files differ in {len(wrong)} names, first {wrong[0]}; copy all files of one model again"
+        )
+    return tensors
+
+
+def _held_tensors(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list[str]]:
     if not file.is_file():
         raise UserError(f"{file} is a folder; give the file in it" if file.is_dir() else f"{file}: no such file")
     if file.suffix == ".safetensors":
-        return _read_safetensors(file)
+        return _read_safetensors(file), []
     # CLIP4Clip and EagleNet append the epoch: pytorch_model.bin.4.
-    if re.sub(r"\.\d+$", "", file.name).endswith(PYTORCH_SUFFIXES):
-        return _read_pytorch(file)
-    known = ", ".join((".safetensors", *PYTORCH_SUFFIXES))
+    if re.sub(r"\.\d+$", "", file.name).endswith(CHECKPOINT_SUFFIXES):
+        return _read_pytorch(file, weights)
+    known = ", ".join((".safetensors", *CHECKPOINT_SUFFIXES))
     raise UserError(f"{file}: files ending in {file.suffix!r} are not read; give one of {known}")
 
 
@@ -73,30 +123,33 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
         return {name: np.asarray(array) for name, array in load_file_as_jax(file).items()}
 
 
-def _read_pytorch(file: Path) -> dict[str, np.ndarray]:
+def _read_pytorch(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list[str]]:
     torch = _torch(file)
     try:
         held = _opened(torch, file)
     except Exception as error:  # torch raises errors of many types on a damaged file
-        blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        blocked = re.search(r"(?:GLOBAL |got <class ')([\w.]+)", str(error))
         if blocked:
             raise UserError(
-                f"{file} needs {blocked[1]}, and only tensors can be read without running its code; save its state dict"
+                f"{file} needs {blocked[1]}, and only tensors can be read without running its code; if you trust it, "
+                f'write them where that code is installed: held = torch.load("{file.name}", map_location="cpu", '
+                f'weights_only=False) and then torch.save(held.state_dict(), "{file.stem}_weights.pt") '
+                '(with held["state_dict"] if held is a dict)'
             ) from error
         raise UserError(f"{file} is truncated or no PyTorch file ({type(error).__name__}); copy it again") from error
-    if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
-        held = held["state_dict"]
-    tensors = dict(held) if isinstance(held, Mapping) else {}
-    foreign = [str(name) for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
-    if not tensors or foreign:
-        what = f"{', '.join(foreign[:5])} are no tensors" if foreign else f"it holds a {type(held).__name__}"
-        raise UserError(f"{file} is no state dict: {what}; give the file of the model's weights")
-    return {str(name): _as_numpy(torch, value) for name, value in tensors.items()}
+    # A choice may also be a prefix of the names in the one model that there is.
+    flat = isinstance(held, Mapping) and any(str(name).startswith(f"{weights}.") for name in held)
+    try:
+        tensors, notes = unwrap(held, "" if flat else weights)
+    except UserError as error:
+        raise UserError(f"{file} {error}") from error
+    return {name: _as_numpy(torch, value) for name, value in tensors.items()}, notes
 
 
 def _opened(torch: ModuleType, file: Path) -> Any:
     if not _is_torchscript(file):
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(plain_globals()):
+            return torch.load(file, map_location="cpu", weights_only=True)
     with warnings.catch_warnings():
         # TorchScript has its own reader, in C++, that runs no Python pickle; newer versions call it deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -104,6 +157,8 @@ def _opened(torch: ModuleType, file: Path) -> Any:
 
 
 def _as_numpy(torch: ModuleType, tensor: Any) -> np.ndarray:
+    if isinstance(tensor, np.ndarray):
+        return np.asarray(tensor)
     tensor = tensor.detach()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()
 

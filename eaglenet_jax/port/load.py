@@ -15,12 +15,14 @@ from flax import traverse_util
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.port.files import read_tensors, write_tensors
+from eaglenet_jax.port.files import read_checkpoint, write_tensors
 from eaglenet_jax.port.hf_clip import HF_CLIP, config_from_hf, config_to_hf
+from eaglenet_jax.port.shards import INDEX, weight_map
 from eaglenet_jax.port.table import LOGIT_SCALE, Table, Tensors, Tree, to_flax, to_pytorch
 
 CONFIG_FILE = "config.json"
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # the second only where there is no first: it needs PyTorch
+# A later one only where there is no earlier one: .bin needs PyTorch.
+WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -39,7 +41,7 @@ def load_clip(source: str | Path) -> tuple[ClipConfig, Tree, np.ndarray]:
     config_file, weight_file = clip_files(str(source))
     config = config_from_hf(config_file)
     try:
-        params, logit_scale = clip_from_tensors(HF_CLIP, read_tensors(weight_file), config)
+        params, logit_scale = clip_from_tensors(HF_CLIP, read_checkpoint(weight_file)[0], config)
     except UserError as error:
         raise UserError(f"{weight_file}: {error}") from error
     return config, params, logit_scale
@@ -96,7 +98,11 @@ def clip_files(source: str) -> tuple[Path, Path]:
         )
     if not HUB_NAME.fullmatch(source):
         raise UserError(f"{source}: no such folder; give a Hugging Face CLIP's folder or a hub name like openai/clip-…")
-    return _from_hub(source, CONFIG_FILE), _from_hub(source, *WEIGHT_FILES)
+    weights = _from_hub(source, *WEIGHT_FILES)
+    if weights.name.endswith(INDEX):
+        for name in sorted(set(weight_map(weights).values())):
+            _from_hub(source, name)
+    return _from_hub(source, CONFIG_FILE), weights
 
 
 def _from_hub(source: str, *names: str) -> Path:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
+
+import numpy as np
 
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.errors import UserError
@@ -85,6 +88,69 @@ SIZE_NAMES = SizeNames(
 )
 
 
+# open_clip's architectures that compute as OpenAI's CLIP does: widths and blocks of both towers, patch, and the heads
+# that no shape says. "-quickgelu" at the end of a name changes the activation, "-336" and others the size of the image.
+ARCHITECTURES = {
+    # name: (vision width, blocks, patch, width of a head, text width, blocks)
+    "ViT-S-32": (384, 12, 32, 64, 384, 12),
+    "ViT-S-16": (384, 12, 16, 64, 384, 12),
+    "ViT-M-32": (512, 12, 32, 64, 512, 12),
+    "ViT-M-16": (512, 12, 16, 64, 512, 12),
+    "ViT-B-32": (768, 12, 32, 64, 512, 12),
+    "ViT-B-16": (768, 12, 16, 64, 512, 12),
+    "ViT-B-16-plus": (896, 12, 16, 64, 640, 12),
+    "ViT-L-16": (1024, 24, 16, 64, 768, 12),
+    "ViT-L-14": (1024, 24, 14, 64, 768, 12),
+    "ViT-H-16": (1280, 32, 16, 80, 1024, 24),
+    "ViT-H-14": (1280, 32, 14, 80, 1024, 24),
+}
+QUICK = "-quickgelu"
+
+
+def open_clip_names(tensors: Tensors) -> dict[str, np.ndarray]:
+    """Return the tensors of an open_clip model with the text tower's names at the top, where older models have them."""
+    if "text.token_embedding.weight" not in tensors:
+        return dict(tensors)
+    return {name.removeprefix("text."): value for name, value in tensors.items()}
+
+
+def config_of_architecture(name: str, tensors: Tensors) -> ClipConfig:
+    """Infer the sizes of an open_clip model from its shapes and the name of its architecture.
+
+    Args:
+        name: open_clip's name, such as ViT-B-32 or ViT-L-14-336-quickgelu, or a file of its folder model_configs.
+        tensors: The model's.
+
+    Raises:
+        UserError: The name is not known, or the shapes are those of another architecture.
+    """
+    if name.endswith(".json"):
+        return config_from_open_clip(Path(name), tensors)
+    sizes = sizes_from_shapes(tensors, SIZE_NAMES)
+    found = (sizes.vision_width, sizes.vision_layers, sizes.patch_size, sizes.text_width, sizes.text_layers)
+    fitting = [known for known, (*shape, _, width, layers) in ARCHITECTURES.items() if (*shape, width, layers) == found]
+    hint = f"; the shapes are those of {fitting[0]} or {fitting[0]}{QUICK}" if fitting else ""
+    family = re.sub(r"-\d{3}$", "", name.removesuffix(QUICK))
+    if family not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise UserError(
+            f"--architecture: {name!r} is none of {known}, with {QUICK} or not, nor a .json of open_clip's "
+            f"model_configs{hint}"
+        )
+    if family not in fitting:
+        widths = "vision width {}, {} blocks, patch {}, text width {}, {} blocks".format(*found)
+        raise UserError(f"--architecture={name} does not fit the file: {widths}{hint}")
+    image = re.search(r"-(\d{3})$", name.removesuffix(QUICK))
+    if image and int(image[1]) != sizes.image_size:
+        raise UserError(f"--architecture={name} does not fit the file: its images have {sizes.image_size} pixels")
+    head_width = ARCHITECTURES[family][3]
+    return dataclasses.replace(
+        sizes,
+        vision_heads=sizes.vision_width // head_width,
+        activation="quick_gelu" if name.endswith(QUICK) else "gelu",
+    )
+
+
 def config_from_open_clip(file: Path, tensors: Tensors) -> ClipConfig:
     """Infer the sizes of an open_clip model from its shapes and its open_clip_config.json.
 
@@ -92,11 +158,13 @@ def config_from_open_clip(file: Path, tensors: Tensors) -> ClipConfig:
         UserError: The file does not exist or describes a model that differs from ours in its computation.
     """
     try:
-        model = json.loads(file.read_text())["model_cfg"]
+        written = json.loads(file.read_text())
+        model = written.get("model_cfg", written)  # files of open_clip's model_configs are the inner part alone
         vision, text = dict(model["vision_cfg"]), dict(model["text_cfg"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{file} is no readable open_clip_config.json ({error}); copy it next to the weights"
+            f"{file} is no readable open_clip_config.json ({error}); copy it next to the weights, or give "
+            f"--architecture, such as ViT-B-32 or ViT-B-32{QUICK}"
         ) from error
     # Values of absent fields, which are the only ones that our CLIP computes.
     plain: dict[str, object] = {"timm_model_name": None, "hf_model_name": None, "mlp_ratio": 4.0, "ls_init_value": None}

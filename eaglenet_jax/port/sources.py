@@ -13,9 +13,10 @@ from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port import heads, hf_clip, openai_clip
 from eaglenet_jax.port.clip_sizes import SizeNames, sizes_from_shapes
-from eaglenet_jax.port.files import read_tensors
-from eaglenet_jax.port.load import clip_files
-from eaglenet_jax.port.table import Rule, Table, Tensors
+from eaglenet_jax.port.files import read_checkpoint
+from eaglenet_jax.port.load import CONFIG_FILE, WEIGHT_FILES, clip_files
+from eaglenet_jax.port.shards import INDEX
+from eaglenet_jax.port.table import Rule, Table, Tensors, share_known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Source:
         name: Value of `--from`.
         system: Name of the system that it becomes.
         table: The table, from the head's options.
-        sizes: The CLIP's sizes, from the file and its tensors.
+        sizes: The CLIP's sizes, from the file, its tensors and the name of an architecture, and why the activation is
+            the one that it is, empty if the file says so itself.
         settings: Other config values that the tensors determine.
         unused: From the tensors that are used, those that the program contains in addition.
         released: Whether it is one of the released retrieval programs, whose behaviour the preset `released` repeats.
@@ -35,13 +37,20 @@ class Source:
     name: str
     system: str
     table: Callable[[Mapping[str, Any]], Table]
-    sizes: Callable[[Path, Tensors], ClipConfig]
+    sizes: Callable[[Path, Tensors, str], tuple[ClipConfig, str]]
     settings: Callable[[Tensors], dict[str, Any]] = lambda tensors: {}
     unused: Callable[[Tensors], dict[str, np.ndarray]] = lambda tensors: {}
     released: bool = True
 
-    def read(self, given: str) -> tuple[Path, dict[str, Any]]:
+    def read(self, given: str, weights: str = "") -> tuple[Path, dict[str, Any], list[str]]:
         """Find the file that a user means by `given` and read its tensors.
+
+        Args:
+            given: File, folder or hub name.
+            weights: Key of the model in the file if it holds several.
+
+        Returns:
+            (file, tensors by name, what was done to find them).
 
         Raises:
             UserError: It cannot be read.
@@ -49,20 +58,58 @@ class Source:
         file = Path(given)
         if self.name == "hf" and not file.is_file():
             file = clip_files(given)[1]
-        elif self.name == "open_clip" and file.is_dir():
-            file = file / OPEN_CLIP_WEIGHTS
-        return file, read_tensors(file)
+        elif file.is_dir():
+            names = OPEN_CLIP_WEIGHTS if self.name == "open_clip" else INDEX_FILES
+            file = next((file / name for name in names if (file / name).is_file()), file)
+        tensors, notes = read_checkpoint(file, weights)
+        if self.name == "open_clip":
+            named = openai_clip.open_clip_names(tensors)
+            notes += ["took `text.` off the text tower"] if named.keys() != tensors.keys() else []
+            tensors = named
+        return file, tensors, notes
 
 
-OPEN_CLIP_WEIGHTS, OPEN_CLIP_CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
+INDEX_FILES = tuple(name for name in WEIGHT_FILES if name.endswith(INDEX))
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+# Of hub repositories, of newer ones, of older ones, and split.
+_OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+OPEN_CLIP_WEIGHTS = (*_OPEN_CLIP, *(f"{name}{INDEX}" for name in _OPEN_CLIP), *WEIGHT_FILES)
+BY_OPENAI = "as OpenAI's weights have; the file does not tell"
 
 
 def _prefixed(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     return tuple(rule.prefixed(source="clip.") for rule in rules)
 
 
-def _from_shapes(names: SizeNames, prefix: str = "") -> Callable[[Path, Tensors], ClipConfig]:
-    return lambda file, tensors: sizes_from_shapes(tensors, names, prefix)
+def _from_shapes(names: SizeNames, prefix: str = "") -> Callable[[Path, Tensors, str], tuple[ClipConfig, str]]:
+    def sizes(file: Path, tensors: Tensors, architecture: str) -> tuple[ClipConfig, str]:
+        _no_architecture(architecture)
+        return sizes_from_shapes(tensors, names, prefix), BY_OPENAI
+
+    return sizes
+
+
+def _hf_sizes(file: Path, tensors: Tensors, architecture: str) -> tuple[ClipConfig, str]:
+    _no_architecture(architecture)
+    config_file = file.with_name(CONFIG_FILE)
+    config = hf_clip.config_from_hf(config_file)
+    said = "hidden_act" in config_file.read_text()
+    return config, "" if said else f"transformers' default; {CONFIG_FILE} does not tell"
+
+
+def _open_clip_sizes(file: Path, tensors: Tensors, architecture: str) -> tuple[ClipConfig, str]:
+    """Read sizes from the config file next to the weights, or from a name where there is none."""
+    config_file = file.with_name(OPEN_CLIP_CONFIG)
+    if architecture:
+        return openai_clip.config_of_architecture(architecture, tensors), f"by --architecture={architecture}"
+    config = openai_clip.config_from_open_clip(config_file, tensors)
+    said = "quick_gelu" in config_file.read_text()
+    return config, "" if said else f"open_clip's default; {OPEN_CLIP_CONFIG} does not tell"
+
+
+def _no_architecture(architecture: str) -> None:
+    if architecture:
+        raise UserError("--architecture belongs to --from=open_clip; the sizes of other sources are read; leave it out")
 
 
 def _eaglenet(head: Mapping[str, Any]) -> Table:
@@ -114,14 +161,14 @@ SOURCES = {
             "hf",
             "clip4clip",
             lambda head: hf_clip.HF_CLIP,
-            lambda file, tensors: hf_clip.config_from_hf(file.with_name("config.json")),
+            _hf_sizes,
             released=False,
         ),
         Source(
             "open_clip",
             "clip4clip",
             lambda head: openai_clip.OPEN_CLIP,
-            lambda file, tensors: openai_clip.config_from_open_clip(file.with_name(OPEN_CLIP_CONFIG), tensors),
+            _open_clip_sizes,
             released=False,
         ),
         Source(
@@ -157,6 +204,21 @@ SOURCES = {
         ),
     )
 }
+
+
+def fitting_sources(tensors: Tensors, asked: Source) -> list[str]:
+    """Return the names of the sources that the names of the tensors fit better than the source that was asked for."""
+
+    def share(source: Source) -> float:
+        try:
+            options = source.settings(tensors).get("head", {})
+            return share_known(source.table({"loss_kind": "sigmoid", **options}), tensors)
+        except (UserError, LookupError, ValueError, TypeError, AttributeError):  # tensors of something else
+            return 0.0
+
+    shares = {name: share(source) for name, source in SOURCES.items()}
+    best = max(shares.values())
+    return [name for name, found in shares.items() if found == best] if best > max(shares[asked.name], 0.5) else []
 
 
 def source_called(name: str) -> Source:

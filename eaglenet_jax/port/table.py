@@ -24,6 +24,11 @@ Tree = dict[str, Any]  # nested dicts of arrays, ours
 LOGIT_SCALE = "head/matching_loss/logit_scale"  # where every head with a softmax loss keeps CLIP's logit scale
 
 
+# Buffers that any program may have stored: the causal mask, numbers of positions, counts of a profiler, the bias of a
+# sigmoid loss (it is the same for all pairs, so no ranking changes).
+EXTRA = ("attn_mask", "position_ids", "total_ops", "total_params", "num_batches_tracked", "logit_bias")
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """Pairing of names of the source with paths of our tree.
@@ -95,7 +100,7 @@ def to_flax(table: Table, tensors: Tensors, expected: Tree) -> Tree:
         if fits:
             arrays = instance.transform.to_flax([_float32(tensors[name]) for name in instance.sources], targets)
             filled.update(zip(instance.targets, arrays, strict=True))
-    unused = [_pattern(name) for name in table.unused]
+    unused = _unused(table)
     left = [name for name in tensors if name not in used and not any(pattern.fullmatch(name) for pattern in unused)]
     wrong += [f"not known here: {name}" for name in left]
     if wrong:
@@ -119,8 +124,22 @@ def to_pytorch(table: Table, tree: Tree) -> dict[str, np.ndarray]:
 
 def unused_tensors(table: Table, tensors: Tensors) -> dict[str, np.ndarray]:
     """Return the tensors of a source that its table names as unused."""
-    patterns = [_pattern(name) for name in table.unused]
+    patterns = _unused(table)
     return {name: value for name, value in tensors.items() if any(pattern.fullmatch(name) for pattern in patterns)}
+
+
+def _unused(table: Table) -> list[re.Pattern[str]]:
+    return [_pattern(name) for name in (*table.unused, *EXTRA, *(f"*.{name}" for name in EXTRA))]
+
+
+def share_known(table: Table, tensors: Tensors) -> float:
+    """Return which share of a table's unnumbered names the tensors have; 0 if they have names that it does not know."""
+    names = [name for rule in table.rules for name in rule.sources]
+    patterns = [*(_pattern(name) for name in names), *_unused(table)]
+    if not all(any(pattern.fullmatch(name) for pattern in patterns) for name in tensors):
+        return 0.0
+    fixed = [name for name in names if "{" not in name]
+    return sum(name in tensors for name in fixed) / len(fixed)
 
 
 def _instances(table: Table, paths: Iterable[str]) -> list[Rule]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from eaglenet_jax.config.loading import as_plain, load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head
 from eaglenet_jax.port.files import read_tensors, write_tensors
-from eaglenet_jax.port.sources import SOURCES, Source, source_called
+from eaglenet_jax.port.load import save_clip
+from eaglenet_jax.port.sources import SOURCES, Source, fitting_sources, source_called
 from eaglenet_jax.port.table import to_flax, to_pytorch, unused_tensors
 from eaglenet_jax.runs.saved_config import save_config, saved_config
 from eaglenet_jax.runs.workdir import CHECKPOINTS, load_checkpoint
@@ -38,19 +40,26 @@ SIZES = tuple(
 
 
 def to_workdir(
-    name: str, given: str, output: Path, config_name: str | None = None, overrides: Sequence[str] = ()
+    name: str,
+    given: str,
+    output: Path,
+    config_name: str | None = None,
+    overrides: Sequence[str] = (),
+    weights: str = "",
+    architecture: str = "",
 ) -> str:
     """Convert a checkpoint into a new work directory → a line that says what was done.
 
     name: of a source. given: its file, folder or hub name. config_name, overrides: config of the work directory;
     without a name the MSR-VTT config with the released behaviour, fitted to what the file holds; an override of that is
-    refused. UserError if the file cannot be read or does not fit the config, or if `output` exists.
+    refused. weights: key of the model in a file that holds several. architecture: open_clip's name of it, for a file
+    without a config. UserError if the file cannot be read or does not fit the config, or if `output` exists.
     """
     source = source_called(name)
-    if output.exists() and any(output.iterdir() if output.is_dir() else [output]):
-        raise UserError(f"{output} is there already; give another --output, or delete it")
-    file, tensors = source.read(given)
-    sizes = source.sizes(file, tensors)
+    _check_new(output)
+    file, tensors, notes = source.read(given, weights)
+    with _naming_another_source(source, tensors):
+        sizes, activation_by = source.sizes(file, tensors, architecture)
     if config_name is None:
         config = load_config(f"{DEFAULT_CONFIG}:{source.system}" + (",released" if source.released else ""), overrides)
         asked = as_plain(config)
@@ -63,7 +72,8 @@ def to_workdir(
         raise UserError("--config.init_from would change nothing: all parameters come from --input; leave it out")
     config.init_from = ""
     system = build_system(config)
-    params, head_state = _converted(source, system, as_plain(config.head), tensors)
+    with _naming_another_source(source, tensors):
+        params, head_state = _converted(source, system, as_plain(config.head), tensors)
     save_config(config, output)
     state = TrainState(np.zeros((), np.int32), params, (), head_state)
     with Checkpoints(output / CHECKPOINTS) as checkpoints:
@@ -72,7 +82,10 @@ def to_workdir(
     if unused:
         write_tensors(output / UNUSED_FILE, unused)
     return (
-        f"{given}: {len(tensors)} tensors of {name} as {config.system} in {output}"
+        f"{given}: "
+        + "".join(f"{note}; " for note in notes)
+        + (f"activation {sizes.activation}, {activation_by}; " if activation_by else "")
+        + f"{len(tensors)} tensors of {name} as {config.system} in {output}"
         + (f" ({len(unused)} that nothing is computed from in {UNUSED_FILE})" if unused else "")
         + f"; evaluate it with: python -m eaglenet_jax.evaluate --workdir={output}"
     )
@@ -93,8 +106,7 @@ def to_pytorch_file(workdir: Path, output: Path, name: str | None = None) -> str
         raise UserError(f"{workdir} holds a {config.system}, not a {source.system}; give another --from")
     tree = _saved(workdir, build_system(config).head)
     if not source.released:
-        scale = build_system(config).head.clip_logit_scale(tree["head"])
-        scale = np.float32(math.log(1 / 0.07)) if scale is None else scale
+        scale = _logit_scale(build_system(config).head, tree)
         tree = {"clip": tree["clip"], "head": {"matching_loss": {"logit_scale": scale}}}
     table = source.table(config.head)
     tensors = to_pytorch(table, tree)
@@ -108,10 +120,51 @@ def to_pytorch_file(workdir: Path, output: Path, name: str | None = None) -> str
 def converted_parameters(name: str, given: str, config: Any) -> Any:
     """Convert a checkpoint of another program into the parameters of a config's system, as `to_workdir` does."""
     source = source_called(name)
-    file, tensors = source.read(given)
-    _check(config, source, source.sizes(file, tensors), given)
-    params, _ = _converted(source, build_system(config), as_plain(config.head), tensors)
+    file, tensors, _ = source.read(given)
+    with _naming_another_source(source, tensors):
+        _check(config, source, source.sizes(file, tensors, "")[0], given)
+        params, _ = _converted(source, build_system(config), as_plain(config.head), tensors)
     return params
+
+
+def to_hf_folder(workdir: Path, output: Path) -> str:
+    """Write the CLIP of a work directory's best checkpoint as a Hugging Face folder → a line that says what was done.
+
+    UserError for a work directory that is not there, or if `output` exists.
+    """
+    _check_new(output)
+    system = build_system(saved_config(workdir))
+    tree = _saved(workdir, system.head)
+    save_clip(output, system.clip.config, {"clip": tree["clip"]}, _logit_scale(system.head, tree))
+    shift = system.clip.config.shift_blocks
+    return f"{workdir}: CLIP in {output}, for transformers.CLIPModel.from_pretrained" + (
+        f"; it has no token shift there (blocks {', '.join(map(str, shift))}), so features of frames differ"
+        if shift
+        else ""
+    )
+
+
+def _logit_scale(head: Head, tree: Mapping[str, Any]) -> np.ndarray:
+    """Return the logit scale that a head has, or CLIP's start."""
+    scale = head.clip_logit_scale(tree["head"])
+    return np.asarray(math.log(1 / 0.07) if scale is None else scale, np.float32)
+
+
+def _check_new(output: Path) -> None:
+    if output.exists() and any(output.iterdir() if output.is_dir() else [output]):
+        raise UserError(f"{output} is there already; give another --output, or delete it")
+
+
+@contextlib.contextmanager
+def _naming_another_source(source: Source, tensors: Mapping[str, Any]) -> Iterator[None]:
+    """Add to an error the sources that the tensors' names fit better."""
+    try:
+        yield
+    except UserError as error:
+        others = fitting_sources(tensors, source)
+        if not others:
+            raise
+        raise UserError(f"{' or '.join(f'--from={other}' for other in others)} fits this file; {error}") from error
 
 
 def _fit(config: ConfigDict, sizes: ClipConfig, settings: Mapping[str, Any]) -> None:

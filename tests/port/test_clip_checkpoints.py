@@ -134,9 +134,9 @@ def test_damaged_and_foreign_files_get_one_line(folder, tmp_path):
         load_clip(folder)
     with pytest.raises(UserError, match="no such folder"):
         load_clip(tmp_path / "nowhere")
-    (tmp_path / "clip.ckpt").write_bytes(whole)
-    with pytest.raises(UserError, match=r"'\.ckpt' are not read"):
-        read_tensors(tmp_path / "clip.ckpt")
+    (tmp_path / "clip.h5").write_bytes(whole)
+    with pytest.raises(UserError, match=r"'\.h5' are not read"):
+        read_tensors(tmp_path / "clip.h5")
 
 
 def test_a_hub_name_without_a_connection_gets_one_line():

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from eaglenet_jax.waiting_lock import waiting_lock
 
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, after waiting for another process that builds it.
-
-    The system releases the lock of a killed process.
-    """
+    """Hold the lock of a folder, after waiting for another process that builds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another process that prepares {folder}", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
+    with waiting_lock(folder / ".lock", f"prepares {folder}"):
         yield
-    finally:
-        lock.release()

@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,7 +22,6 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from filelock import FileLock, Timeout
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.data.cached_features import (
@@ -46,6 +44,7 @@ from eaglenet_jax.scoring.encoding import encoded_batches, make_encode_text, mak
 from eaglenet_jax.scoring.host import to_all_devices, to_host
 from eaglenet_jax.system import System
 from eaglenet_jax.training.sharding import Devices
+from eaglenet_jax.waiting_lock import waiting_lock
 
 DONE_FILE = "done.json"  # rows of an unfinished table that are on the disk
 SECONDS_BETWEEN_NOTES = 20.0
@@ -283,18 +282,10 @@ def _make(table: FeatureTable, folder: Path, encode: Encode, batch_size: int, pr
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         file = folder.with_name(f".{folder.name}.lock")
-        lock = FileLock(file)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"waiting for another process that encodes {table.split} {table.side}", file=sys.stderr, flush=True)
-            lock.acquire()
-        try:
+        with waiting_lock(file, f"encodes {table.split} {table.side}"):
             if not folder.is_dir():
                 _write(table, folder, encode, batch_size, progress)
                 file.unlink(missing_ok=True)  # whoever waits for it finds the folder
-        finally:
-            lock.release()
     except OSError as error:
         raise UserError(
             f"cannot write the features of {table.split} {table.side} ({megabytes(table.bytes)}) into "

@@ -10,6 +10,7 @@ import jax
 from eaglenet_jax.data.cached_features import FEATURES_FOLDER
 from eaglenet_jax.runs.cached_features import cached_bytes, megabytes
 from eaglenet_jax.runs.plan import RunPlan, StagePlan
+from eaglenet_jax.runs.time_estimate import training_seconds
 from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints
 from eaglenet_jax.system import parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints
@@ -100,16 +101,22 @@ def _state(plan: RunPlan) -> str:
 
 
 def _time(plan: RunPlan) -> str:
-    """What is left of the stages that were timed before; of the others, that it is estimated later."""
-    later = "estimated after the first steps"
-    timed, untimed = [], []
-    for number, stage in enumerate(plan.stages, start=1):
+    """What is left of the run: by its own rate where it was timed before, else by a rough estimate."""
+    rough, timed = [], []
+    for stage in plan.stages:
+        if stage.finished is not None:
+            continue
         step, seconds = _latest(stage)
-        if stage.finished is None and not (step and seconds):
-            untimed.append(number)
-        elif stage.finished is None:
+        if step and seconds:
             timed.append((stage.steps - step) * seconds / step)
-    if not timed:
-        return later
-    left = f"about {spoken_time(sum(timed))}, by the rate until now"
-    return f"{left}; stage {' and '.join(map(str, untimed))} {later}" if untimed else left
+        else:
+            rough.append(training_seconds(stage, stage.steps - step))
+    if not rough and not timed:
+        return "nothing is left to train"
+    if not all(rough):  # the backend does not count
+        return "estimated after the first steps"
+    left = f"about {spoken_time(sum(rough) + sum(timed))}"
+    if not rough:
+        return f"{left}, by the rate until now"
+    before = ", after rendering and preparing the data" if plan.data.missing else ""
+    return f"{left} of steps by a rough estimate{before}; the first steps give a better one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.load import save_clip
+from eaglenet_jax.runs import start_block as blocks
 from eaglenet_jax.runs import train as training
 from eaglenet_jax.runs.data_name import named_after_data
 from eaglenet_jax.runs.experiment import open_experiment
@@ -252,17 +254,22 @@ def test_every_variant_has_a_folder_of_its_own(flags, folder, tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-def test_time_is_estimated_from_the_rate_of_checkpoints(tmp_path):
+def test_time_is_estimated_from_the_rate_of_checkpoints(tmp_path, monkeypatch):
     config = load_config("demo:tiny,clip4clip", [f"--config.data.root={tmp_path}", "--config.steps=13"])
 
     def time() -> str:
         return start_block(plan_run(config, tmp_path / "run")).splitlines()[-1].removeprefix("time").strip()
 
-    assert time() == "estimated after the first steps"
-    _checkpoint(tmp_path / "run/first_stage", config.first_stage, seconds=120.0)
-    assert time() == "about 2 min, by the rate until now; stage 2 estimated after the first steps"
+    monkeypatch.setattr(blocks, "training_seconds", lambda stage, steps: 10.0 * steps)
+    rough = " of steps by a rough estimate, after rendering and preparing the data; the first steps give a better one"
+    assert time() == f"about 3 min{rough}"  # 6 and 13 steps
+    _checkpoint(tmp_path / "run/first_stage", config.first_stage, seconds=120.0)  # 3 of 6 steps
+    assert time() == f"about 4 min{rough}"  # 120 s by the rate and 130 s
     _checkpoint(tmp_path / "run", config, seconds=60.0)  # 3 of 13 steps
     assert time() == "about 5 min, by the rate until now"
+    monkeypatch.setattr(blocks, "training_seconds", lambda stage, steps: 0.0)
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    assert time() == "estimated after the first steps"
 
 
 def test_the_first_process_alone_describes_a_run(tmp_path, monkeypatch, capsys):
@@ -293,7 +300,7 @@ def test_a_dry_run_describes_and_does_nothing(tmp_path, capsys):
         "input": "6 frames and 20 words a clip",
         "CLIP": "random weights",
         "seed": "5",
-        "time": "estimated after the first steps",
+        "time": " s of steps by a rough estimate",
         "devices": "cpu",
     }.items():
         assert words in said[name]

@@ -1,0 +1,80 @@
+"""Rough seconds of training before the first step: arithmetic of a step, over a rate measured in a moment."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.heads.interface import whole
+from eaglenet_jax.runs.plan import StagePlan
+from eaglenet_jax.system import System
+
+# Of the rate of a large product, what training reaches; measured with the demo (encoders: 0.4 to 0.6) and its heads on
+# cached features (0.03 to 0.08: many small products). On other devices they are a guess.
+ENCODER_SHARE = 0.5
+HEAD_SHARE = 0.05
+FORWARD_AND_BACKWARD = 3.0  # the backward pass has two products for each one of the forward pass
+
+
+def training_seconds(stage: StagePlan, steps: int) -> float:
+    """Estimate the seconds of `steps` steps, without compilation, evaluations and input.
+
+    Nothing of the stage is compiled: its encoders are traced, or its head where the features are cached, and one
+    product of the encoder's width is timed.
+
+    Args:
+        stage: As it is planned.
+        steps: Updates.
+    """
+    system, config = stage.system, stage.config
+    batch = _batch_shapes(system, config.batch_size)
+    if config.cached_features:
+        flops, share = _head_flops(system, stage.shapes, batch), HEAD_SHARE
+    else:
+        flops, share = _flops(system.encode, stage.shapes, batch), ENCODER_SHARE
+    rate = product_rate(system.clip.config.vision_width, jnp.dtype(system.clip.config.dtype)) * jax.device_count()
+    return steps * FORWARD_AND_BACKWARD * flops / (share * rate)
+
+
+def product_rate(width: int, dtype: Any) -> float:
+    """Measure the FLOP/s of one device on a product [rows, width] [width, 4 width] of about 2 GFLOP."""
+    rows = max(1, round(2e9 / (8 * width**2)))
+    left, right = jnp.ones((rows, width), dtype), jnp.ones((width, 4 * width), dtype)
+    seconds = []
+    for _ in range(4):  # the first one compiles
+        start = time.perf_counter()
+        jax.block_until_ready(left @ right)
+        seconds.append(time.perf_counter() - start)
+    return 2 * rows * width * 4 * width / min(seconds)
+
+
+def _batch_shapes(system: System, size: int) -> dict[str, Any]:
+    """Shapes of a training batch, see `System.encode`."""
+    ids = jax.ShapeDtypeStruct((size,), jnp.uint32)
+    side = system.clip.config.image_size
+    batch = {
+        "text_id": ids,
+        "tokens": jax.ShapeDtypeStruct((size, system.max_words), jnp.int32),
+        "video_id": ids,
+        "frames": jax.ShapeDtypeStruct((size, system.max_frames, side, side, 3), jnp.uint8),
+        "frame_mask": jax.ShapeDtypeStruct((size, system.max_frames), jnp.bool_),
+    }
+    extra = {"text_extra": system.head.text_extra(size), "video_extra": system.head.video_extra(size)}
+    return batch | {name: value for name, value in extra.items() if value}
+
+
+def _head_flops(system: System, shapes: Any, batch: dict[str, Any]) -> float:
+    def loss(params: Any, features: Any, state: Any, key: Any) -> Any:
+        return system.head_loss(params, features, state, Draws(key, train=True), whole)
+
+    features = jax.eval_shape(system.encode, shapes, batch)
+    return _flops(loss, shapes, features, jax.eval_shape(system.head.initial_state), jax.random.key(0))
+
+
+def _flops(function: Any, *arguments: Any) -> float:
+    """FLOPs of a function by XLA's count before compilation; 0 where the backend does not count."""
+    return float((jax.jit(function).lower(*arguments).cost_analysis() or {}).get("flops", 0.0))

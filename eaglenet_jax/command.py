@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from eaglenet_jax.compilation_cache import keep_compiled_programs
 from eaglenet_jax.errors import Stopped, UserError
 
 CONFIG_FIELD = "--config."  # what a field of the config begins with; its name is left as it is
@@ -73,6 +74,7 @@ def run_command(main: Callable[[Sequence[str]], int | None]) -> None:
         main: Takes the command line's arguments and returns an exit code, or None for 0.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps XLA's start-up notices off the live line
+    keep_compiled_programs()
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except UserError as error:

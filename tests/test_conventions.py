@@ -52,7 +52,7 @@ BELOW_RUNS = (
         f"eaglenet_jax.{name}"
         for name in (
             *("clip", "energy", "layers", "heads", "system", "data", "metrics", "scoring", "training", "port"),
-            *("reports", "config", "registry", "atomic", "waiting_lock"),
+            *("reports", "config", "registry", "atomic", "waiting_lock", "compilation_cache"),
         )
     }
     | {"data_prep"}
@@ -87,7 +87,8 @@ MAY_IMPORT = {
     "eaglenet_jax.atomic": {"eaglenet_jax.errors"},
     "eaglenet_jax.waiting_lock": set[str](),
     "eaglenet_jax.progress": set[str](),
-    "eaglenet_jax.command": {"eaglenet_jax.errors"},
+    "eaglenet_jax.compilation_cache": {"eaglenet_jax.errors"},
+    "eaglenet_jax.command": {"eaglenet_jax.errors", "eaglenet_jax.compilation_cache"},
     **{f"eaglenet_jax.{name}": ABOVE_RUNS for name in ROOT_ENTRY_POINTS},
     "configs": {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.config"},
     "data_prep": BOTTOM - {"eaglenet_jax.draws"}

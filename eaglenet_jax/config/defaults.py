@@ -24,7 +24,7 @@ def defaults() -> ConfigDict:
             "ema_decay": 0.0,  # of the moving average of the parameters that is evaluated; 0: none
             "early_stop": 0,  # evaluations without a better one that end the run; 0: never
             "profile": "",  # steps to trace, as "10:15"
-            "compilation_cache": "",  # folder that keeps compiled programs for the next run
+            "compilation_cache": "auto",  # where compiled programs are kept for the next run; "": nowhere
             "epochs": 5.0,
             "steps": 0,  # updates in all; 0: as many as `epochs` holds
             "max_words": 32,

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from eaglenet_jax.compilation_cache import describe_cache
 from eaglenet_jax.data.cached_features import FEATURES_FOLDER
 from eaglenet_jax.runs.cached_features import cached_bytes, megabytes
 from eaglenet_jax.runs.plan import RunPlan, StagePlan
@@ -34,6 +35,7 @@ def start_block(plan: RunPlan, note: str = "") -> str:
     rows += [
         ("selection", f"the checkpoint with the best t2v R@1 on {config.selection}"),
         ("devices", f"{Devices.of_all(config.sharding.params)}, {jax.process_count()} process(es)"),
+        ("cache", f"compiled programs {describe_cache()}"),
         ("seed", f"{config.seed}"),
         ("work dir", f"{plan.workdir}{_state(plan)}"),
         *([("length", note)] if note else []),

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+from eaglenet_jax.compilation_cache import choose_cache
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.vision_tokens import COMMAND
 from eaglenet_jax.errors import UserError
@@ -64,9 +65,7 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
         Stopped: a signal asked for it; everything is saved.
     """
     workdir = Path(workdir)
-    if config.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser().absolute()))
-    initialize_distributed(as_plain(config.distributed))
+    _prepare_process(config)
     stages = run_stages(config, workdir)
     for stage, folder in reversed(stages):
         check_claim(stage, folder, LENGTH_FIELDS if folder == workdir else ())
@@ -103,10 +102,17 @@ def describe_run(config: Any, workdir: Path) -> str:
     Raises:
         UserError: as `train_run`, for everything that is found before the first step.
     """
+    _prepare_process(config)
     for stage, folder in reversed(run_stages(config, workdir)):
         check_claim(stage, folder, LENGTH_FIELDS if folder == Path(workdir) else ())
     plan, note, _ = _checked(config, workdir)
     return start_block(plan, note)
+
+
+def _prepare_process(config: Any) -> None:
+    """Join the other processes and choose the compilation cache, before anything is compiled."""
+    initialize_distributed(as_plain(config.distributed))
+    choose_cache(config.compilation_cache)
 
 
 def _checked(config: Any, workdir: Path) -> tuple[RunPlan, str, list[Experiment | None]]:

@@ -42,6 +42,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "tests/benchmarks/test_input.py": "prepared workers batch frames batches rounds json",
         "benchmarks/input.py": "clip dtype steps",
     },
+    "benchmarks.paired_systems": {"benchmarks/paired_systems.py": "reference split json"},
     "benchmarks.moving_shapes_errors": {"benchmarks/moving_shapes_errors.py": "workdir split json"},
     "benchmarks.rerank": {
         "tests/benchmarks/test_rerank.py": "workdir json",

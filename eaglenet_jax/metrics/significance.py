@@ -10,7 +10,7 @@ queries.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -97,8 +97,8 @@ def binomial_interval(hits: float, trials: int, level: float = 0.95) -> tuple[fl
 
 
 def paired_test(
-    run: RetrievalPlacement,
-    baseline: RetrievalPlacement,
+    run: RetrievalPlacement | Sequence[RetrievalPlacement],
+    baseline: RetrievalPlacement | Sequence[RetrievalPlacement],
     ties: str = "mean",
     *,
     level: float = 0.95,
@@ -112,8 +112,8 @@ def paired_test(
     (1 + hits) / (1 + resamples).
 
     Args:
-        run: Placement of the run.
-        baseline: Placement of the other run, of the same queries.
+        run: Placement of the run; of several seeds of a system their sequence, whose results on a query are averaged.
+        baseline: Placement of the other run, of the same queries, or of as many seeds.
         ties: Tie rule, "mean", "optimistic" or "pessimistic".
         level: Of confidence of the paired bootstrap interval.
         resamples: Number of random swaps, and of bootstrap samples.
@@ -124,11 +124,18 @@ def paired_test(
         since it is no mean over queries.
 
     Raises:
-        UserError: If the two have different queries.
+        UserError: If the two have different queries or numbers of seeds.
     """
-    if not np.array_equal(run.text_video, baseline.text_video):
+    runs, baselines = ([each] if isinstance(each, RetrievalPlacement) else list(each) for each in (run, baseline))
+    if len(runs) != len(baselines):
+        raise UserError(f"{len(runs)} runs and {len(baselines)} of the other system: give both the same seeds")
+    if any(not np.array_equal(runs[0].text_video, other.text_video) for other in (*runs, *baselines)):
         raise UserError("the two runs have different queries: give both the same texts and videos in the same order")
-    gains, names = _gain_per_video(_sides(run, ties), _sides(baseline, ties), len(run.videos))
+    by_seed = []
+    for one, other in zip(runs, baselines, strict=True):
+        gains, names = _gain_per_video(_sides(one, ties), _sides(other, ties), len(one.videos))
+        by_seed.append(gains)
+    gains = np.mean(by_seed, axis=0)
     difference = gains.sum(0)
     rng = np.random.default_rng(seed)
     at_least, boot = np.zeros(len(names)), []

@@ -117,6 +117,23 @@ def test_a_run_against_itself_is_no_difference() -> None:
     assert entry == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
 
 
+def test_seeds_are_averaged_by_query() -> None:
+    rng = np.random.default_rng(0)
+    runs = [simulated(rng, 100, 2, skill) for skill in (0.6, 0.5, 0.55)]
+    others = [simulated(rng, 100, 2, 0.5) for _ in runs]
+    together = paired_test(runs, others, resamples=500)
+    alone = [paired_test(run, other, resamples=500) for run, other in zip(runs, others, strict=True)]
+    for side, name in (("t2v", "R@1"), ("v2t", "MnR")):
+        entries = [each[side][name] for each in alone]
+        entry = together[side][name]
+        assert entry["difference"] == pytest.approx(np.mean([each["difference"] for each in entries]))
+        # An average over seeds varies less from query to query than one seed.
+        assert entry["high"] - entry["low"] < np.mean([each["high"] - each["low"] for each in entries])
+    assert paired_test(runs[:1], others[:1], resamples=500) == alone[0]
+    with pytest.raises(UserError, match="3 runs and 2 of the other system"):
+        paired_test(runs, others[:2])
+
+
 def test_paired_test_refuses_other_queries() -> None:
     with pytest.raises(UserError, match="different queries"):
         paired_test(place(np.eye(3)), place(np.eye(4)))

@@ -43,7 +43,14 @@ FLAGS: dict[str, dict[str, str]] = {
         "benchmarks/input.py": "clip dtype steps",
     },
     "benchmarks.paired_systems": {"benchmarks/paired_systems.py": "reference split json"},
-    "benchmarks.moving_shapes_errors": {"benchmarks/moving_shapes_errors.py": "workdir split json"},
+    "benchmarks.moving_shapes_errors": {
+        "benchmarks/moving_shapes_errors.py": "split",
+        "tests/runs/test_demo_run.py": "workdir json",
+    },
+    "benchmarks.moving_shapes_oracle": {
+        "benchmarks/moving_shapes_oracle.py": "split",
+        "tests/runs/test_demo_run.py": "workdir json",
+    },
     "benchmarks.rerank": {
         "tests/benchmarks/test_rerank.py": "workdir json",
         "benchmarks/rerank.py": "split direction combine top-k",

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import moving_shapes_errors, moving_shapes_oracle
 from data_prep import demo as demo_data
 from eaglenet_jax import evaluate, train
 from eaglenet_jax.config.loading import load_config
@@ -95,6 +96,16 @@ def test_a_run_prints_its_table_and_writes_its_files(finished):
     log = [json.loads(line) for line in (workdir / "events/log.jsonl").read_text().splitlines()]
     assert sum("val/t2v/R@1" in line for line in log) == 2
     assert sum("train/eam_loss" in line for line in log) == 6
+
+
+def test_benchmarks_of_moving_shapes_read_a_run(finished, capsys):
+    workdir, _ = finished
+    moving_shapes_oracle.main([f"--workdir={workdir}", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["t2v"]["queries"] == 16 and 1 <= found["t2v"]["MnR"] <= 16
+    moving_shapes_errors.main([f"--workdir={workdir}", "--json"])
+    errors = json.loads(capsys.readouterr().out)
+    assert errors["errors"] == round(16 * (1 - _metrics(workdir)["test"]["t2v"]["R@1"] / 100))
 
 
 def _recalls(workdir: Path, split: str) -> dict[int, float]:

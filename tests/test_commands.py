@@ -43,6 +43,10 @@ FLAGS: dict[str, dict[str, str]] = {
         "benchmarks/input.py": "clip dtype steps",
     },
     "benchmarks.paired_systems": {"benchmarks/paired_systems.py": "reference split json"},
+    "benchmarks.moving_shapes_curves": {
+        "benchmarks/moving_shapes_curves.py": "split",
+        "tests/benchmarks/test_moving_shapes_curves.py": "dial out",
+    },
     "benchmarks.moving_shapes_errors": {
         "benchmarks/moving_shapes_errors.py": "split",
         "tests/runs/test_demo_run.py": "workdir json",

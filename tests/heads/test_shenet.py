@@ -85,8 +85,11 @@ def scores_of(head, params, text, video):
 
 
 SWITCHES = [
-    {},
-    {"normalise": False, "scale_kind": "factor"},
+    {"learned_attention_scale": True, "attention_scale": 3.0},
+    {"normalise": False, "normalise_attention": False, "scale_kind": "factor"},
+    {"learned_attention_scale": False, "attention_scale": 1.0},
+    {"learned_attention_scale": False, "attention_scale": 5.0, "normalise_attention": False},
+    {"learned_attention_scale": False, "normalise": False},
     {"verbs": False, "nouns": False},
     {"nouns": False},
     {"adjectives": False, "weighted_nodes": False},

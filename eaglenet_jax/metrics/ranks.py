@@ -17,6 +17,7 @@ from eaglenet_jax.errors import UserError
 TIE_SHARE = {"optimistic": 0.0, "mean": 0.5, "pessimistic": 1.0}
 TIE_RULES = (*TIE_SHARE, "released")
 RECALL_DEPTHS = (1, 5, 10, 50)
+SUMMED_RECALLS = ("R@1", "R@5", "R@10")
 CHUNK_ELEMENTS = 1 << 22  # scores looked at together, 16 MiB in float32
 
 Metrics = dict[str, Any]
@@ -278,12 +279,13 @@ def rank_metrics(ranks: np.ndarray) -> Metrics:
         ranks: [N], from 1.
 
     Returns:
-        "R@1", "R@5", "R@10" and "R@50" in percent, "MdR" and "MnR" (median and mean rank), "MRR" (100 · mean of 1/rank)
-        and "queries" (N, the denominator). A query is a hit at K if fewer than K items stand before the right one, that
-        is rank < K + 1; so a rank of 1.5 (one tie, rule "mean") is a hit at 1.
+        "R@1", "R@5", "R@10" and "R@50" in percent, "Rsum" (R@1 + R@5 + R@10, at most 300), "MdR" and "MnR" (median and
+        mean rank), "MRR" (100 · mean of 1/rank) and "queries" (N, the denominator). A query is a hit at K if fewer than
+        K items stand before the right one, that is rank < K + 1; so a rank of 1.5 (one tie, rule "mean") is a hit at 1.
     """
     recalls = {f"R@{k}": 100.0 * float(np.mean(ranks < k + 1)) for k in RECALL_DEPTHS}
     return recalls | {
+        "Rsum": direction_sum(recalls),
         "MdR": float(np.median(ranks)),
         "MnR": float(np.mean(ranks)),
         "MRR": 100.0 * float(np.mean(1.0 / ranks)),
@@ -291,9 +293,14 @@ def rank_metrics(ranks: np.ndarray) -> Metrics:
     }
 
 
+def direction_sum(side: Mapping[str, float]) -> float:
+    """Compute Rsum of one direction, R@1 + R@5 + R@10, at most 300."""
+    return float(sum(side[name] for name in SUMMED_RECALLS))
+
+
 def recall_sum(t2v: Metrics, v2t: Metrics) -> float:
-    """Compute Rsum, R@1 + R@5 + R@10 of both directions, at most 600."""
-    return float(sum(side[f"R@{k}"] for side in (t2v, v2t) for k in (1, 5, 10)))
+    """Compute Rsum of both directions, at most 600."""
+    return direction_sum(t2v) + direction_sum(v2t)
 
 
 def placement_metrics(placement: RetrievalPlacement, ties: str = "mean") -> Metrics:
@@ -325,7 +332,7 @@ def retrieval_metrics(
 
 
 def without_trivial(metrics: Metrics, galleries: Mapping[str, int]) -> Metrics:
-    """Replace recalls that are 100 whatever the scores by None, and Rsum with them.
+    """Replace recalls that are 100 whatever the scores by None, and every Rsum that they are part of.
 
     Args:
         metrics: As `placement_metrics`, or intervals laid out as these.
@@ -335,10 +342,13 @@ def without_trivial(metrics: Metrics, galleries: Mapping[str, int]) -> Metrics:
         The metrics of the same directions.
     """
     trivial = {side: [f"R@{k}" for k in RECALL_DEPTHS if k >= size] for side, size in galleries.items()}
+    for names in trivial.values():
+        names += ["Rsum"] if set(names) & set(SUMMED_RECALLS) else []
     result: Metrics = {
-        name: value | dict.fromkeys(trivial[name]) if name in trivial else value for name, value in metrics.items()
+        name: value | {each: None for each in trivial[name] if each in value} if name in trivial else value
+        for name, value in metrics.items()
     }
-    if "Rsum" in result and any(f"R@{k}" in names for names in trivial.values() for k in (1, 5, 10)):
+    if "Rsum" in result and any("Rsum" in names for names in trivial.values()):
         result["Rsum"] = None
     return result
 
@@ -382,7 +392,13 @@ def _uniform_rank(gallery: int, queries: int) -> Metrics:
     middle = (gallery + 1) / 2
     recalls = {f"R@{k}": 100.0 * min(k, gallery) / gallery for k in RECALL_DEPTHS}
     reciprocal = float(np.mean(1.0 / np.arange(1, gallery + 1)))
-    return recalls | {"MdR": middle, "MnR": middle, "MRR": 100.0 * reciprocal, "queries": queries}
+    return recalls | {
+        "Rsum": direction_sum(recalls),
+        "MdR": middle,
+        "MnR": middle,
+        "MRR": 100.0 * reciprocal,
+        "queries": queries,
+    }
 
 
 def best_items(scores: np.ndarray, count: int) -> np.ndarray:

@@ -10,9 +10,14 @@ from typing import Any
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.ranks import SUMMED_RECALLS, direction_sum
 from eaglenet_jax.reports.stage_results import Selection, StageResult
 
-COLUMNS = (("t2v", "R@1"), ("t2v", "R@5"), ("t2v", "R@10"), ("t2v", "MnR"), ("v2t", "R@1"), ("", "Rsum"))
+COLUMNS = (
+    *(("t2v", name) for name in ("R@1", "R@5", "R@10", "MnR", "Rsum")),
+    *(("v2t", name) for name in ("R@1", "Rsum")),
+    ("", "Rsum"),
+)
 POINTING = ("t2v", "pointing")  # a further column, where a system has it
 LOWER_IS_BETTER = ("MdR", "MnR")
 
@@ -235,7 +240,10 @@ def _known(values: Iterable[float | None]) -> Iterator[float]:
 
 
 def _metric(metrics: Mapping[str, Any], side: str, name: str) -> float | None:
-    value = metrics.get(side, {}).get(name) if side else metrics.get(name)
+    of_side = metrics.get(side, {}) if side else metrics
+    value = of_side.get(name)
+    if value is None and side and name == "Rsum" and all(of_side.get(each) is not None for each in SUMMED_RECALLS):
+        value = round(direction_sum(of_side), 6)  # papers, and results of earlier versions, have its parts alone
     return None if value is None else float(value)
 
 

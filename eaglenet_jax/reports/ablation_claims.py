@@ -30,7 +30,8 @@ class AblationClaims:
 
 def _both(msrvtt: Values, didemo: Values | None = None, size: str = "b16") -> dict[str, Sides]:
     """Numbers of text → video on MSR-VTT and DiDeMo."""
-    return {f"msrvtt/{size}": (msrvtt,)} | ({f"didemo/{size}": (didemo,)} if didemo else {})
+    found: dict[str, Sides] = {f"msrvtt/{size}": (msrvtt,)}
+    return found | {f"didemo/{size}": (didemo,)} if didemo else found
 
 
 def _shenet(table: str, rows: Mapping[str, Values]) -> AblationClaims:

@@ -90,8 +90,8 @@ class SheNet(Head):
     weighted_nodes: bool = True
     normalise: bool = True
     normalise_attention: bool = True
-    attention_scale: float = 1.0
-    learned_attention_scale: bool = False
+    attention_scale: float = 1 / 0.07  # that of CLIP's logits at the start of its training
+    learned_attention_scale: bool = True
     logit_scale: float = 4.0
     scale_kind: str = "log"
     loss_kind: str = dataclasses.field(default="fixed_softmax", kw_only=True)

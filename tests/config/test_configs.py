@@ -30,7 +30,7 @@ from eaglenet_jax.training.optimizer import describe_groups, make_optimizer
 REPOSITORY = Path(__file__).parents[2]
 SHAPES: dict = {}  # of the parameters, by what they depend on
 BIASES = ("radius_bias", "pooling_bias", "energy_bias")
-SHAPING = (*BIASES, "radius_kind", "energy", "frame_positions", "loss_kind", "temporal")
+SHAPING = (*BIASES, "learned_attention_scale", "radius_kind", "energy", "frame_positions", "loss_kind", "temporal")
 SHAPING_GRAPH = ("kind", "layers", "heads", "shared_residual")
 
 

@@ -18,7 +18,7 @@ from flax import traverse_util
 from eaglenet_jax.data.decode import Sampling
 from eaglenet_jax.data.records import example_ids, token_id
 from eaglenet_jax.data.single_video import FrameRule, Video, VideoFrames, read_video
-from eaglenet_jax.data.syntax import Syntax, syntax_arrays
+from eaglenet_jax.data.syntax import Syntax, cut_report, syntax_arrays, word_counts
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
@@ -136,7 +136,10 @@ class Model:
         wanted = self.system.head.text_extra(len(texts))
         given = dict(extra or {})
         if "syntax" in wanted and _are_parses(given.get("syntax")):
-            given["syntax"] = syntax_arrays(given["syntax"], wanted["syntax"], self.system.max_words)
+            parses = given["syntax"]
+            given["syntax"] = syntax_arrays(parses, wanted["syntax"], self.system.max_words)
+            if cut_words := cut_report(word_counts(parses, self.system.max_words), given["syntax"]):
+                warnings.warn(f"of the texts, {cut_words} are cut", stacklevel=2)
         if wanted or given:
             rows["text_extra"] = _checked_extra(given, wanted, f"{self.settings['system']}: a text")
         encode = make_encode_text(self.system)

@@ -104,7 +104,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "data_prep/moving_shapes/flags.py": "events distractors pairs paragraph",
     },
     "data_prep.syntax": {
-        "tests/data_prep/test_syntax.py": "prepared check model json",
+        "tests/data_prep/test_syntax.py": "prepared check model json dataset annotations max-words",
     },
     "eaglenet_jax.convert": {
         "tests/runs/test_convert.py": "from input output to config",

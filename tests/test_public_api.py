@@ -260,6 +260,9 @@ def test_a_head_that_reads_syntax_is_given_it(model):
     for name, array in arrays.items():
         np.testing.assert_array_equal(features.extra["syntax"][name], array)
     same(parsed.encode_text([SENTENCE], extra={"syntax": arrays}), features)
+    many = [dataclasses.replace(syntax[0], verbs=syntax[0].verbs * 9)]
+    with pytest.warns(UserWarning, match=r"of the texts, 3 of 9 verbs \(33\.3%; most_verbs=6\) are cut"):
+        parsed.encode_text(SENTENCE, extra={"syntax": many})
     with pytest.raises(en.UserError, match=r"extra syntax/adjective_noun is \[2, "):
         parsed.encode_text(SENTENCE, extra={"syntax": {name: np.repeat(a, 2, 0) for name, a in arrays.items()}})
 

@@ -31,7 +31,7 @@ def parse_captions(texts: Sequence[str], parser: Parser) -> list[Syntax]:
     return [parsed[text] for text in cleaned]
 
 
-def store_syntax(prepared: Path, name: str, parser: Parser) -> dict[str, int]:
+def store_syntax(prepared: Path, name: str, parser: Parser) -> dict[str, list[Syntax]]:
     """Parse all captions of a prepared dataset and write one file a split.
 
     Args:
@@ -40,17 +40,17 @@ def store_syntax(prepared: Path, name: str, parser: Parser) -> dict[str, int]:
         parser: The parser.
 
     Returns:
-        Number of captions by split.
+        Syntax of the captions by split.
     """
     dataset = PreparedDataset.open(prepared)
-    counts = {}
+    parsed = {}
     for split in dataset.manifest["splits"]:
         texts = dataset.split(split).captions.texts
         file = syntax_file(prepared, split)
         file.parent.mkdir(exist_ok=True)
-        write_atomically(file, syntax_content(name, dataset.fingerprint, parse_captions(texts, parser)))
-        counts[split] = len(texts)
-    return counts
+        parsed[split] = parse_captions(texts, parser)
+        write_atomically(file, syntax_content(name, dataset.fingerprint, parsed[split]))
+    return parsed
 
 
 def has_syntax(prepared: Path) -> bool:

@@ -42,7 +42,9 @@ def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet") -> 
     words = [*(word for word in rest if word not in asked), *asked]
     config = runpy.run_path(str(config_folder() / f"{datasets[0]}.py"))["get_config"](",".join(words))
     change(config, rows[row])
-    if rows[row]:
-        config.claim = ""  # a paper's number is that of the whole system
+    if config.claim:
+        # The numbers of the row in the paper's table; a row that changes nothing has those of the system as well.
+        of_row = f"{config.claim}/{table}/{row}"
+        config.claim = of_row if rows[row] else f"{of_row},{config.claim}"
     config.name = f"{config.name}_{table}_{row}"
     return config

@@ -68,7 +68,7 @@ def defaults() -> ConfigDict:
             "sharding": {"params": "replicated"},  # or "fsdp": parameters and moments cut over the devices
             # "auto": detected from Slurm, Open MPI, Kubernetes or a cloud; "explicit": from the three fields here
             "distributed": {"cluster": "none", "coordinator": "", "processes": 1, "process": 0},
-            "claim": "",  # the row of eaglenet_jax/reports/claims.py that its results are compared with
+            "claim": "",  # the published numbers that its results are compared with, see reports/claims.py
             "first_stage": {},  # a config that is trained first; its best checkpoint is where this one starts
         }
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,11 +18,12 @@ import numpy as np
 import simplejpeg
 
 from eaglenet_jax.data.frame_sampling import frame_times, pick_frames
-from eaglenet_jax.data.syntax import read_syntax, syntax_arrays
+from eaglenet_jax.data.syntax import cut_report, read_syntax, syntax_arrays, word_counts
 from eaglenet_jax.data.vision_tokens import TokenReader, TokensHeader, tokens_folder
 from eaglenet_jax.errors import UserError
 
 FORMAT = 1
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -315,13 +317,22 @@ class PreparedDataset:
         if "syntax" not in self.extra:
             return {}
         parses = read_syntax(self.directory, split, self.fingerprint, captions)
-        return {"syntax": syntax_arrays(parses, self.extra["syntax"], self.max_words)}
+        arrays = syntax_arrays(parses, self.extra["syntax"], self.max_words)
+        if cut := cut_report(word_counts(parses, self.max_words), arrays):
+            _warn_once(f"{self.directory}: of the captions of split {split!r}, {cut} are cut")
+        return {"syntax": arrays}
 
     def _tokens(self, split: str, videos: int) -> TokenReader | None:
         if "tokens" not in self.extra:
             return None
         wanted = TokensHeader(self.fingerprint, self.token_source, videos, *self.extra["tokens"].shape[1:])
         return TokenReader.open(tokens_folder(self.directory, self.token_source, split), wanted)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Log a warning; a split is opened several times in a run."""
+    _log.warning(message)
 
 
 def _read_json(path: Path, if_missing: str) -> Any:

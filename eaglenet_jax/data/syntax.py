@@ -13,6 +13,8 @@ import numpy as np
 from eaglenet_jax.errors import UserError
 
 SYNTAX_FOLDER = "syntax"
+KINDS = ("verbs", "nouns", "adjectives")
+LOST_SHARE = 0.01
 Spans = tuple[tuple[int, int], ...]
 
 
@@ -99,7 +101,7 @@ def syntax_arrays(
         max_words: L; the spans returned count the start token, and are truncated as rows of tokens are.
     """
     arrays = {name: np.zeros((len(parses), *array.shape[1:]), array.dtype) for name, array in template.items()}
-    limits = {name: template[name].shape[1] for name in ("verbs", "nouns", "adjectives")}
+    limits = {name: template[name].shape[1] for name in KINDS}
     for row, parse in enumerate(parses):
         verbs, nouns = (_kept(getattr(parse, name), limits[name], max_words) for name in ("verbs", "nouns"))
         described = [
@@ -114,7 +116,47 @@ def syntax_arrays(
     return arrays
 
 
-def _kept(spans: Spans, most: int, max_words: int) -> list[tuple[int, int]]:
-    """Return the spans that fit between the start token and the end token (at the latest the last of the row)."""
+def word_counts(parses: Sequence[Syntax], max_words: int) -> dict[str, np.ndarray]:
+    """Count the words of every caption by kind that stand in a row of `max_words` tokens, [captions] each."""
+    return {kind: np.array([len(_in_row(getattr(p, kind), max_words)) for p in parses], int) for kind in KINDS}
+
+
+def sufficient_limits(counts: Mapping[str, np.ndarray], share: float = LOST_SHARE) -> dict[str, int]:
+    """Find the smallest numbers of words a caption by which less than a share of all words is lost, at least 1.
+
+    Args:
+        counts: From `word_counts`.
+        share: Of the words of each kind.
+    """
+    found = {}
+    for kind, count in counts.items():
+        most = 1
+        while np.maximum(count - most, 0).sum() >= max(share * count.sum(), 1):
+            most += 1
+        found[kind] = most
+    return found
+
+
+def cut_report(counts: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> str:
+    """Describe the words that arrays of fixed size do not hold, "" where they hold all.
+
+    Args:
+        counts: From `word_counts`.
+        arrays: From `syntax_arrays`, of the same captions and the same row length.
+    """
+    parts = []
+    for kind, count in counts.items():
+        every, kept = int(count.sum()), int((arrays[kind][..., 1] > arrays[kind][..., 0]).sum())
+        if cut := every - kept:
+            parts.append(f"{cut:,} of {every:,} {kind} ({cut / every:.1%}; most_{kind}={arrays[kind].shape[1]})")
+    return ", ".join(parts)
+
+
+def _in_row(spans: Spans, max_words: int) -> list[tuple[int, int]]:
+    """Return the spans that begin between the start token and the end token (at the latest the last of the row)."""
     last = max_words - 1
-    return [(first + 1, min(stop + 1, last)) for first, stop in spans if first + 1 < last][:most]
+    return [(first + 1, min(stop + 1, last)) for first, stop in spans if first + 1 < last]
+
+
+def _kept(spans: Spans, most: int, max_words: int) -> list[tuple[int, int]]:
+    return _in_row(spans, max_words)[:most]

@@ -26,7 +26,7 @@ from eaglenet_jax.heads.options import check_choices
 from eaglenet_jax.layers.losses import LossSettings, make_matching_loss
 from eaglenet_jax.layers.selection import mean_weights, top_positions
 from eaglenet_jax.layers.similarity import at_least_float32, masked_softmax, unit
-from eaglenet_jax.layers.text_hierarchy import TextHierarchy, TextNodes, empty_syntax
+from eaglenet_jax.layers.text_hierarchy import AttentionLogits, TextHierarchy, TextNodes, empty_syntax
 
 
 @struct.dataclass
@@ -62,7 +62,10 @@ class SheNet(Head):
         text_syntax: Shape nodes by the hierarchy; else they are the words' features (table V).
         video_syntax: Nodes choose frames and patches; else each attends to all frames (table V).
         weighted_nodes: Weight nodes by the hierarchy; else equally (table VII).
-        normalise: Take inner products of unit vectors.
+        normalise: Choose and score frames and patches (eq. 13, 16, 19) by inner products of unit vectors.
+        normalise_attention: Take the logits of softmaxes (eq. 4, 9, 22, 24) of unit vectors.
+        attention_scale: Factor of these logits, an inverse temperature; its initial value where it is learned.
+        learned_attention_scale: Learn that factor, one for each of the four softmaxes.
         logit_scale: τ.
         scale_kind: "log" for the scale exp(τ), "factor" for τ.
         loss_kind: "fixed_softmax" has that scale (eq. 27–29).
@@ -86,6 +89,9 @@ class SheNet(Head):
     video_syntax: bool = True
     weighted_nodes: bool = True
     normalise: bool = True
+    normalise_attention: bool = True
+    attention_scale: float = 1 / 0.07  # that of CLIP's logits at the start of its training
+    learned_attention_scale: bool = True
     logit_scale: float = 4.0
     scale_kind: str = "log"
     loss_kind: str = dataclasses.field(default="fixed_softmax", kw_only=True)
@@ -96,7 +102,16 @@ class SheNet(Head):
     uses_words = True
     uses_patches = True
     # No program is public: "released" does as the other systems' programs. "paper": eq. 4 to 28 as printed.
-    presets: ClassVar = {**Head.presets, "paper": {"normalise": False, "scale_kind": "factor"}}
+    presets: ClassVar = {
+        **Head.presets,
+        "paper": {
+            "normalise": False,
+            "normalise_attention": False,
+            "attention_scale": 1.0,
+            "learned_attention_scale": False,
+            "scale_kind": "factor",
+        },
+    }
     bounds: ClassVar = {
         **Head.bounds,
         "most_verbs": (1, math.inf),
@@ -104,6 +119,7 @@ class SheNet(Head):
         "most_adjectives": (1, math.inf),
         "frames_per_verb": (1, math.inf),
         "patches_per_noun": (1, math.inf),
+        "attention_scale": (1e-6, math.inf),
         "temporal_layers": (1, math.inf),
     }
 
@@ -132,9 +148,10 @@ class SheNet(Head):
             self.adjectives,
             self.text_syntax,
             self.weighted_nodes,
-            self.normalise,
+            self._logits,
             self.dtype,
         )
+        self.frame_factor = self._logits.factor(self, "frame_log_scale")
         if self.verbs and self.video_syntax:
             self.transformer = TemporalTransformer(
                 self.width, self.temporal_positions, self.temporal_layers, self.temporal_heads
@@ -143,6 +160,10 @@ class SheNet(Head):
     @property
     def _key(self) -> Callable[[Array], Array]:
         return unit if self.normalise else at_least_float32
+
+    @property
+    def _logits(self) -> AttentionLogits:
+        return AttentionLogits(self.normalise_attention, self.attention_scale, self.learned_attention_scale)
 
     def text_extra(self, texts: int) -> dict[str, Any]:
         """Return the syntax of captions without words."""
@@ -208,8 +229,8 @@ class SheNet(Head):
 
     def _attended(self, nodes: Float[Array, "Bt n d"], video: PreparedVideo) -> Float[Array, "Bt Bv n d"]:
         """Pool the frames by attention from nodes, eq. 9 and 10."""
-        logits = jnp.einsum("tnd,vmd->tvnm", self._key(nodes), self._key(video.frames))
-        weights = masked_softmax(logits, video.mask[None, :, None])
+        fit = jnp.einsum("tnd,vmd->tvnm", self._logits.key(nodes), self._logits.key(video.frames))
+        weights = masked_softmax(self.frame_factor * fit, video.mask[None, :, None])
         return jnp.einsum("tvnm,vmd->tvnd", weights, video.frames)
 
     def _frames(self, text: TextNodes, video: PreparedVideo) -> tuple[Array, Float[Array, "Bt Bv V k M"]]:

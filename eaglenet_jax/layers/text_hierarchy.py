@@ -1,12 +1,14 @@
 """SHE-Net's text hierarchy: sentence, verbs, nouns, adjectives as dense arrays (eq. 1–6, 8, 11, 15 and 20–24).
 
-A caption's syntax comes as arrays of fixed size, see `empty_syntax`. ⊙ in the paper is an inner product; with
-`normalise` both sides are normalised to unit length first.
+A caption's syntax comes as arrays of fixed size, see `empty_syntax`. ⊙ in the paper is an inner product;
+`AttentionLogits` says what it is inside a softmax.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import math
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
@@ -111,6 +113,32 @@ class ResidualNorm(nn.Module):
         return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x + residual)
 
 
+@dataclasses.dataclass(frozen=True)
+class AttentionLogits:
+    """What the logits of eq. 4, 9, 21 and 23 are.
+
+    Attributes:
+        normalise: Of unit vectors.
+        scale: Factor of the logits, an inverse temperature; where it is learned, its initial value.
+        learned: Learn its logarithm.
+    """
+
+    normalise: bool = True
+    scale: float = 1.0
+    learned: bool = False
+
+    def key(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+        """Convert to what the inner product is taken of."""
+        return unit(x) if self.normalise else at_least_float32(x)
+
+    def factor(self, module: nn.Module, name: str) -> Array | float:
+        """Return the factor of one softmax, if learned exp of the parameter `name` of the module."""
+        if not self.learned:
+            return self.scale
+        start = nn.initializers.constant(math.log(self.scale))
+        return jnp.exp(module.param(name, start, ()))
+
+
 class TextHierarchy(nn.Module):
     """Module that turns captions and their syntax into weighted nodes.
 
@@ -121,7 +149,7 @@ class TextHierarchy(nn.Module):
         structured: Shape the nodes by the text hierarchy (eq. 3–6, 11, 15); without it they are the word features of
             eq. 2.
         weighted: Use the node weights of eq. 20–24; else all nodes of a level have equal weight.
-        normalise: ⊙ of unit vectors.
+        logits: Logits of its softmaxes.
         dtype: Compute type.
     """
 
@@ -130,7 +158,7 @@ class TextHierarchy(nn.Module):
     adjectives: bool = True
     structured: bool = True
     weighted: bool = True
-    normalise: bool = True
+    logits: AttentionLogits = AttentionLogits()
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -144,7 +172,6 @@ class TextHierarchy(nn.Module):
             words: Token states.
             syntax: Arrays as in `empty_syntax`.
         """
-        key: Callable[[Array], Array] = unit if self.normalise else at_least_float32
         words = at_least_float32(words)
         whole = self._shaped("1", pooled)  # eq. 8
 
@@ -160,16 +187,18 @@ class TextHierarchy(nn.Module):
         nouns, noun_verb = span_means(words, syntax["nouns"]), syntax["noun_verb"]
         if self.nouns and self.structured:
             if self.adjectives:
-                nouns = self._described(key, nouns, words, syntax)
+                nouns = self._described(nouns, words, syntax)
             nouns = self._shaped("3", nouns)  # eq. 15
 
         verb_logits, noun_logits = jnp.zeros_like(verbs[..., 0]), jnp.zeros_like(nouns[..., 0])
         if self.weighted:
+            key = self.logits.key
             verb_keys = key(self._shaped("5", verbs))  # eq. 20
-            verb_logits = jnp.einsum("bd,bnd->bn", key(whole), verb_keys)  # eq. 21
+            to_whole = jnp.einsum("bd,bnd->bn", key(whole), verb_keys)  # eq. 21
+            verb_logits = self.logits.factor(self, "verb_log_scale") * to_whole
             if self.nouns:
                 to_verb = jnp.sum(of_verbs(verb_keys, noun_verb) * key(nouns), axis=-1)  # eq. 23
-                noun_logits = of_verbs(verb_logits, noun_verb) + to_verb
+                noun_logits = self.logits.factor(self, "noun_log_scale") * (of_verbs(to_whole, noun_verb) + to_verb)
         return TextNodes(
             whole,
             verbs,
@@ -183,18 +212,15 @@ class TextHierarchy(nn.Module):
         return ResidualNorm(self.width, self.dtype, name=f"shape_{number}")(x)
 
     def _described(
-        self,
-        key: Callable[[Array], Array],
-        nouns: Float[Array, "B N d"],
-        words: Float[Array, "B L d"],
-        syntax: Mapping[str, Array],
+        self, nouns: Float[Array, "B N d"], words: Float[Array, "B L d"], syntax: Mapping[str, Array]
     ) -> Float[Array, "B N d"]:
         """Add to the nouns what describes them, eq. 3–6; γ is zero for a noun without adjectives."""
         shaped = self._shaped("4", nouns)
         adjectives = span_means(words, syntax["adjectives"])
         places = jnp.arange(nouns.shape[1])[:, None]
         belongs = is_word(syntax["adjectives"])[:, None] & (syntax["adjective_noun"][:, None] == places)
-        weights = masked_softmax(jnp.einsum("bnd,bad->bna", key(shaped), key(adjectives)), belongs)
+        fit = jnp.einsum("bnd,bad->bna", self.logits.key(shaped), self.logits.key(adjectives))
+        weights = masked_softmax(self.logits.factor(self, "adjective_log_scale") * fit, belongs)
         described = jnp.einsum("bna,bad->bnd", weights, adjectives)
         both = jnp.concatenate([shaped, described], axis=-1)
         return shaped + at_least_float32(TwoLayers(self.width, self.dtype, name="fusion")(both))

@@ -17,6 +17,7 @@ from eaglenet_jax.errors import UserError
 TIE_SHARE = {"optimistic": 0.0, "mean": 0.5, "pessimistic": 1.0}
 TIE_RULES = (*TIE_SHARE, "released")
 RECALL_DEPTHS = (1, 5, 10, 50)
+SUMMED_RECALLS = ("R@1", "R@5", "R@10")
 CHUNK_ELEMENTS = 1 << 22  # scores looked at together, 16 MiB in float32
 
 Metrics = dict[str, Any]
@@ -278,12 +279,13 @@ def rank_metrics(ranks: np.ndarray) -> Metrics:
         ranks: [N], from 1.
 
     Returns:
-        "R@1", "R@5", "R@10" and "R@50" in percent, "MdR" and "MnR" (median and mean rank), "MRR" (100 · mean of 1/rank)
-        and "queries" (N, the denominator). A query is a hit at K if fewer than K items stand before the right one, that
-        is rank < K + 1; so a rank of 1.5 (one tie, rule "mean") is a hit at 1.
+        "R@1", "R@5", "R@10" and "R@50" in percent, "Rsum" (R@1 + R@5 + R@10, at most 300), "MdR" and "MnR" (median and
+        mean rank), "MRR" (100 · mean of 1/rank) and "queries" (N, the denominator). A query is a hit at K if fewer than
+        K items stand before the right one, that is rank < K + 1; so a rank of 1.5 (one tie, rule "mean") is a hit at 1.
     """
     recalls = {f"R@{k}": 100.0 * float(np.mean(ranks < k + 1)) for k in RECALL_DEPTHS}
     return recalls | {
+        "Rsum": direction_sum(recalls),
         "MdR": float(np.median(ranks)),
         "MnR": float(np.mean(ranks)),
         "MRR": 100.0 * float(np.mean(1.0 / ranks)),
@@ -291,9 +293,14 @@ def rank_metrics(ranks: np.ndarray) -> Metrics:
     }
 
 
+def direction_sum(side: Mapping[str, float]) -> float:
+    """Compute Rsum of one direction, R@1 + R@5 + R@10, at most 300."""
+    return float(sum(side[name] for name in SUMMED_RECALLS))
+
+
 def recall_sum(t2v: Metrics, v2t: Metrics) -> float:
-    """Compute Rsum, R@1 + R@5 + R@10 of both directions, at most 600."""
-    return float(sum(side[f"R@{k}"] for side in (t2v, v2t) for k in (1, 5, 10)))
+    """Compute Rsum of both directions, at most 600."""
+    return direction_sum(t2v) + direction_sum(v2t)
 
 
 def placement_metrics(placement: RetrievalPlacement, ties: str = "mean") -> Metrics:
@@ -324,36 +331,6 @@ def retrieval_metrics(
     return placement_metrics(place(scores, text_video, v2t_among=v2t_among), ties)
 
 
-def without_trivial(metrics: Metrics, galleries: Mapping[str, int]) -> Metrics:
-    """Replace recalls that are 100 whatever the scores by None, and Rsum with them.
-
-    Args:
-        metrics: As `placement_metrics`, or intervals laid out as these.
-        galleries: How many items each direction ranks; with K or fewer, every R@K is 100.
-
-    Returns:
-        The metrics of the same directions.
-    """
-    trivial = {side: [f"R@{k}" for k in RECALL_DEPTHS if k >= size] for side, size in galleries.items()}
-    result: Metrics = {
-        name: value | dict.fromkeys(trivial[name]) if name in trivial else value for name, value in metrics.items()
-    }
-    if "Rsum" in result and any(f"R@{k}" in names for names in trivial.values() for k in (1, 5, 10)):
-        result["Rsum"] = None
-    return result
-
-
-def trivial_notes(galleries: Mapping[str, int]) -> Iterator[str]:
-    """Say which recalls `without_trivial` leaves out, for galleries that are smaller than 10."""
-    smallest = min(galleries.values())
-    depths = [f"R@{k}" for k in RECALL_DEPTHS if k >= smallest]
-    if smallest <= 10:
-        yield (
-            f"the gallery has {smallest} {'item' if smallest == 1 else 'items'}: {', '.join(depths)} would be 100 "
-            "whatever the scores, and are left out"
-        )
-
-
 def metrics_by_tie_rule(placement: RetrievalPlacement) -> dict[str, Metrics]:
     """Compute the metrics by each tie rule, or only by "mean" where no right item ties."""
     rules = TIE_SHARE if placement.t2v.tied.any() or placement.v2t.tied.any() else ("mean",)
@@ -382,7 +359,13 @@ def _uniform_rank(gallery: int, queries: int) -> Metrics:
     middle = (gallery + 1) / 2
     recalls = {f"R@{k}": 100.0 * min(k, gallery) / gallery for k in RECALL_DEPTHS}
     reciprocal = float(np.mean(1.0 / np.arange(1, gallery + 1)))
-    return recalls | {"MdR": middle, "MnR": middle, "MRR": 100.0 * reciprocal, "queries": queries}
+    return recalls | {
+        "Rsum": direction_sum(recalls),
+        "MdR": middle,
+        "MnR": middle,
+        "MRR": 100.0 * reciprocal,
+        "queries": queries,
+    }
 
 
 def best_items(scores: np.ndarray, count: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from eaglenet_jax.metrics.ranks import (
     Placement,
     Relevance,
     RetrievalPlacement,
+    direction_sum,
 )
 
 
@@ -264,7 +265,9 @@ def _chance(counts: np.ndarray, gallery: int) -> Metrics:
     for size, weight in zip(sizes, weights, strict=True):
         beyond += weight * np.cumprod(np.r_[1.0, np.clip(gallery - size - ranks + 1, 0, None) / (gallery - ranks + 1)])
     median = int(np.argmax(beyond <= 0.5 + 1e-12))
-    return {f"R@{k}": 100 * float(1 - beyond[min(k, gallery)]) for k in RECALL_DEPTHS} | {
+    recalls = {f"R@{k}": 100 * float(1 - beyond[min(k, gallery)]) for k in RECALL_DEPTHS}
+    return recalls | {
+        "Rsum": direction_sum(recalls),
         "MdR": median + 0.5 if abs(beyond[median] - 0.5) < 1e-12 else float(median),
         "MnR": float(np.sum(weights * (gallery + 1) / (sizes + 1))),
         "MRR": 100 * float(np.sum(-np.diff(beyond) / ranks)),

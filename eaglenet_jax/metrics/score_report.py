@@ -34,12 +34,11 @@ from eaglenet_jax.metrics.ranks import (
     place,
     placement_metrics,
     recall_sum,
-    trivial_notes,
     with_misses,
-    without_trivial,
 )
 from eaglenet_jax.metrics.relevance import place_relevant, ranking_quality, relevant_chance
 from eaglenet_jax.metrics.significance import metric_intervals, paired_test
+from eaglenet_jax.metrics.small_galleries import trivial_notes, without_trivial
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,10 +15,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.ranks import RECALL_DEPTHS, Metrics, RetrievalPlacement
+from eaglenet_jax.metrics.ranks import RECALL_DEPTHS, SUMMED_RECALLS, Metrics, RetrievalPlacement
 
-MEANS = (*(f"R@{k}" for k in RECALL_DEPTHS), "MnR", "MRR")
-RSUM_PARTS = ("R@1", "R@5", "R@10")
+MEANS = (*(f"R@{k}" for k in RECALL_DEPTHS), "Rsum", "MnR", "MRR")
 FEW = 5  # hits or misses below which the bootstrap is not to be trusted
 
 
@@ -28,7 +27,7 @@ def metric_intervals(
     """Compute percentile bootstrap intervals of all metrics; both directions are drawn together.
 
     A recall with fewer than five videos' worth of hits or misses has the exact binomial interval instead, with the
-    videos as the trials; then Rsum's has the sums of its parts' bounds.
+    videos as the trials; then an Rsum with that recall has the sums of its parts' bounds.
 
     Args:
         placement: Of all queries.
@@ -54,7 +53,7 @@ def metric_intervals(
             for name, value in zip(MEANS, contributions @ weight / weight.sum(), strict=True):
                 drawn[side][name].append(float(value))
             drawn[side]["MdR"].append(weighted_median(ranks, weight))
-        rsum.append(sum(drawn[side][name][-1] for side in drawn for name in RSUM_PARTS))
+        rsum.append(sum(by_name["Rsum"][-1] for by_name in drawn.values()))
     tails = [50 * (1 - level), 50 * (1 + level)]
 
     def interval(values: list[float]) -> tuple[float, float]:
@@ -71,10 +70,18 @@ def metric_intervals(
     }
     for (side, name), bounds in exact.items():
         result[side][name] = bounds
-    if any(name in RSUM_PARTS for _, name in exact):
-        parts = np.sum([result[side][name] for side in drawn for name in RSUM_PARTS], axis=0)
-        result["Rsum"] = float(parts[0]), float(parts[1])
+    parts = {side: [result[side][name] for name in SUMMED_RECALLS] for side in drawn}
+    for side in drawn:
+        if any((side, name) in exact for name in SUMMED_RECALLS):
+            result[side]["Rsum"] = _summed(parts[side])
+    if any(name in SUMMED_RECALLS for _, name in exact):
+        result["Rsum"] = _summed([bounds for of_side in parts.values() for bounds in of_side])
     return result
+
+
+def _summed(bounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    low, high = np.sum(bounds, axis=0)
+    return float(low), float(high)
 
 
 def binomial_interval(hits: float, trials: int, level: float = 0.95) -> tuple[float, float]:
@@ -178,8 +185,9 @@ def _sides(placement: RetrievalPlacement, ties: str) -> dict[str, tuple[np.ndarr
 
 def _per_query(ranks: np.ndarray) -> np.ndarray:
     """Contribution of each query to each of MEANS, [len(MEANS), N]."""
-    hits = [100.0 * (ranks < k + 1) for k in RECALL_DEPTHS]
-    return np.stack([*hits, ranks, 100.0 / ranks])
+    hits = {f"R@{k}": 100.0 * (ranks < k + 1) for k in RECALL_DEPTHS}
+    summed = np.sum([hits[name] for name in SUMMED_RECALLS], axis=0)
+    return np.stack([*hits.values(), summed, ranks, 100.0 / ranks])
 
 
 def _gain_per_video(
@@ -192,7 +200,7 @@ def _gain_per_video(
         for name, values in zip(MEANS, change, strict=True):
             columns.append(np.bincount(unit, values, minlength=units))
             names.append((side, name))
-    rsum = sum(column for column, (_, name) in zip(columns, names, strict=True) if name in RSUM_PARTS)
+    rsum = sum(column for column, (_, name) in zip(columns, names, strict=True) if name == "Rsum")
     return np.stack([*columns, rsum], axis=1), [*names, ("", "Rsum")]
 
 

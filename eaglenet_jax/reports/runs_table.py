@@ -10,9 +10,14 @@ from typing import Any
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.ranks import SUMMED_RECALLS, direction_sum
 from eaglenet_jax.reports.stage_results import Selection, StageResult
 
-COLUMNS = (("t2v", "R@1"), ("t2v", "R@5"), ("t2v", "R@10"), ("t2v", "MnR"), ("v2t", "R@1"), ("", "Rsum"))
+COLUMNS = (
+    *(("t2v", name) for name in ("R@1", "R@5", "R@10", "MnR", "Rsum")),
+    *(("v2t", name) for name in ("R@1", "Rsum")),
+    ("", "Rsum"),
+)
 POINTING = ("t2v", "pointing")  # a further column, where a system has it
 LOWER_IS_BETTER = ("MdR", "MnR")
 
@@ -40,7 +45,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A system. cells: one a column. seconds: mean training time. source: of the claimed numbers, or empty."""
+    """A system, or further numbers of papers for it.
+
+    cells: one a column. runs: 0 for numbers of a paper. seconds: mean training time. source: of the claimed numbers in
+    brackets, or empty.
+    """
 
     label: str
     cells: Sequence[Cell]
@@ -63,8 +72,12 @@ class Comparison:
 
     @property
     def sources(self) -> list[str]:
-        """The sources of claimed numbers, each once."""
-        return list(dict.fromkeys(row.source for row in self.rows if row.source))
+        """The sources of claimed numbers, each once; of several, each with the rows that it is about."""
+        rows: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.source:
+                rows.setdefault(row.source, []).append(row.label)
+        return [f"{source} ({', '.join(labels)})" if len(rows) > 1 else source for source, labels in rows.items()]
 
 
 def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Comparison:
@@ -98,10 +111,17 @@ def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Co
         on_test = any(result.selection is Selection.TEST for result in results)
         label = f"{label} (chosen on test)" if on_test else label
         found.append(Row(label, cells, len(results), seconds, claim.get("source", "")))
+        found += [_claimed_row(other, columns) for other in claim.get("others", ())]
     by_chance = _values(every, split, "t2v", "pointing_chance") if columns != COLUMNS else []
     return Comparison(
         [f"{side} {name}".strip() for side, name in columns], found, statistics.mean(by_chance) if by_chance else None
     )
+
+
+def _claimed_row(claim: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> Row:
+    """A row of a paper's numbers, under the system that they are about."""
+    cells = [Cell(_metric(claim, side, name), None, "", False, _digits(name)) for side, name in columns]
+    return Row(f"· {claim['source']}", cells, 0, 0.0, "")
 
 
 def _zero_shot_rows(results: Sequence[StageResult], split: str, width: int) -> list[Row]:
@@ -147,7 +167,7 @@ def comparison_text(comparison: Comparison) -> str:
     """Format a comparison as plain text in columns."""
     lines = [
         ["", *comparison.columns, "runs", "seconds a run"],
-        *([row.label, *map(_with_claim, row.cells), str(row.runs), _seconds(row)] for row in comparison.rows),
+        *([row.label, *map(_with_claim, row.cells), _runs(row), _seconds(row)] for row in comparison.rows),
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
@@ -163,7 +183,7 @@ def comparison_markdown(comparison: Comparison) -> str:
             _with_claim(cell).replace(str(cell), f"**{cell}**", 1) if cell.best else _with_claim(cell)
             for cell in row.cells
         ]
-        lines.append([row.label.replace("|", "\\|"), *cells, str(row.runs), _seconds(row)])
+        lines.append([row.label.replace("|", "\\|"), *cells, _runs(row), _seconds(row)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return "\n\n".join([table, *_below(comparison)])
 
@@ -202,12 +222,18 @@ def _with_claim(cell: Cell) -> str:
     return str(cell) + (f" [{cell.claimed}]" if cell.claimed else "")
 
 
+def _runs(row: Row) -> str:
+    return str(row.runs or "–")
+
+
 def _seconds(row: Row) -> str:
     return f"{row.seconds:.0f}" if row.seconds else "–"
 
 
 def _below(comparison: Comparison) -> list[str]:
     lines = [f"In brackets: claimed by {'; '.join(comparison.sources)}."] if comparison.sources else []
+    if any(not row.runs for row in comparison.rows):
+        lines.append("Rows with a dot: what other papers claim for the system above.")
     if comparison.pointing_chance is not None:
         lines.append(
             "Pointing: percentage of the frame weight on the part of the right video that the caption describes; by"
@@ -235,7 +261,10 @@ def _known(values: Iterable[float | None]) -> Iterator[float]:
 
 
 def _metric(metrics: Mapping[str, Any], side: str, name: str) -> float | None:
-    value = metrics.get(side, {}).get(name) if side else metrics.get(name)
+    of_side = metrics.get(side, {}) if side else metrics
+    value = of_side.get(name)
+    if value is None and side and name == "Rsum" and all(of_side.get(each) is not None for each in SUMMED_RECALLS):
+        value = round(direction_sum(of_side), 6)  # papers, and results of earlier versions, have its parts alone
     return None if value is None else float(value)
 
 

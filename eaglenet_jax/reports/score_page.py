@@ -36,7 +36,7 @@ from eaglenet_jax.reports.score_text import (
 )
 from eaglenet_jax.reports.template import render
 
-COLUMNS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
+COLUMNS = ("R@1", "R@5", "R@10", "R@50", "Rsum", "MdR", "MnR", "MRR")
 SHOWN, HARDEST, MOVED, DUPLICATES = 6, 8, 8, 30
 
 

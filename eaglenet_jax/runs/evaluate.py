@@ -43,7 +43,7 @@ from eaglenet_jax.scoring.leak import check_leak, leak_report, rows_of_gallery
 from eaglenet_jax.training.checkpoints import package_versions
 from eaglenet_jax.training.sharding import Devices
 
-NOISE_METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR", "pointing")
+NOISE_METRICS = ("R@1", "R@5", "R@10", "R@50", "Rsum", "MdR", "MnR", "MRR", "pointing")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,7 @@ from eaglenet_jax.training.optimizer import describe_groups, make_optimizer
 REPOSITORY = Path(__file__).parents[2]
 SHAPES: dict = {}  # of the parameters, by what they depend on
 BIASES = ("radius_bias", "pooling_bias", "energy_bias")
-SHAPING = (*BIASES, "radius_kind", "energy", "frame_positions", "loss_kind", "temporal")
+SHAPING = (*BIASES, "learned_attention_scale", "radius_kind", "energy", "frame_positions", "loss_kind", "temporal")
 SHAPING_GRAPH = ("kind", "layers", "heads", "shared_residual")
 
 
@@ -154,6 +154,26 @@ def test_presets_differ_where_they_should():
         1e-5,
     ]
     assert load_config("msrvtt:b16").head.energy == "bilinear" and load_config("msrvtt:b32").head.energy == "mlp"
+
+
+def test_paragraphs_keep_their_words():
+    """Limits of words by dataset, as `data_prep.syntax --dataset --annotations` measures them on the real captions."""
+    kinds = ("most_verbs", "most_nouns", "most_adjectives")
+    limits = {name: [load_config(f"{name}:shenet").head[kind] for kind in kinds] for name in dataset_names()}
+    assert limits["didemo"] == [8, 16, 8] and limits["activitynet"] == [11, 19, 8] and limits["msrvtt"] == [6, 10, 8]
+    assert load_config("didemo:shenet,paper").head.most_nouns == 16
+    assert build_system(load_config("activitynet:shenet")).head.text_extra(2)["syntax"]["nouns"].shape == (2, 19, 2)
+
+
+def test_shenet_trains_as_its_siblings_where_its_paper_is_silent():
+    """Rates and batch are the paper's; epochs, warm-up and schedule are those of the released EagleNet."""
+    config, sibling = load_config("msrvtt:shenet"), load_config("msrvtt:released")
+    assert (config.batch_size, config.optimizer.head_lr, config.optimizer.clip_lr) == (96, 1e-4, 1e-7)
+    assert config.epochs == sibling.epochs == 5
+    assert (config.optimizer.warmup, config.optimizer.schedule) == (
+        sibling.optimizer.warmup,
+        sibling.optimizer.schedule,
+    )
 
 
 def test_a_users_own_folder_of_configs_does_not_shadow_ours(tmp_path):

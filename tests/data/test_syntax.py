@@ -7,7 +7,16 @@ import pytest
 
 from eaglenet_jax.data import pipeline, syntax
 from eaglenet_jax.data.prepared_dataset import PreparedDataset
-from eaglenet_jax.data.syntax import Syntax, read_syntax, syntax_arrays, syntax_content, syntax_file
+from eaglenet_jax.data.syntax import (
+    Syntax,
+    cut_report,
+    read_syntax,
+    sufficient_limits,
+    syntax_arrays,
+    syntax_content,
+    syntax_file,
+    word_counts,
+)
 from eaglenet_jax.data.tokenizer import Tokenizer, clean_text
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.layers.text_hierarchy import empty_syntax
@@ -60,6 +69,26 @@ def test_truncated_syntax_is_still_consistent():
     np.testing.assert_array_equal(few["adjective_noun"], [[0]])
 
 
+def test_what_is_cut_is_counted_and_what_is_behind_the_row_is_not_a_word_of_it():
+    counts = word_counts([SYNTAX, Syntax()], max_words=14)  # the third noun stands behind the row
+    assert [counts[kind].tolist() for kind in ("verbs", "nouns", "adjectives")] == [[2, 0], [2, 0], [3, 0]]
+    arrays = syntax_arrays([SYNTAX, Syntax()], empty_syntax(1, 2, 2, 3), max_words=14)
+    assert cut_report(counts, arrays) == "1 of 3 adjectives (33.3%; most_adjectives=3)"  # its noun is not there
+    few = syntax_arrays([SYNTAX, Syntax()], empty_syntax(1, 1, 1, 3), max_words=20)
+    assert cut_report(word_counts([SYNTAX, Syntax()], 20), few) == (
+        "1 of 2 verbs (50.0%; most_verbs=1), 2 of 3 nouns (66.7%; most_nouns=1), "
+        "2 of 3 adjectives (66.7%; most_adjectives=3)"
+    )
+    assert not cut_report(word_counts([SYNTAX], 20), syntax_arrays([SYNTAX], empty_syntax(1, 2, 3, 3), 20))
+
+
+def test_sufficient_limits_lose_less_than_the_share():
+    counts = {"verbs": np.array([1] * 98 + [2, 3]), "nouns": np.array([0, 0])}
+    # Of 103 verbs, a limit of 1 loses 3 (2.9 %), one of 2 loses 1 (0.97 %).
+    found = {share: sufficient_limits(counts, share)["verbs"] for share in (0.03, 0.01, 0.009)}
+    assert found == {0.03: 1, 0.01: 2, 0.009: 3} and sufficient_limits(counts)["nouns"] == 1
+
+
 def write(dataset: PreparedDataset, split: str, parses: list[Syntax], fingerprint: str | None = None) -> None:
     file = syntax_file(dataset.directory, split)
     file.parent.mkdir(exist_ok=True)
@@ -72,6 +101,17 @@ def parsed(prepared):
     write(prepared, "train", parses)
     write(prepared, "test", parses[:8])
     return prepared.with_extra({"syntax": empty_syntax(1, 2, 3, 2)}, {}, max_words=8)
+
+
+def test_what_is_cut_is_said_once_for_a_split(prepared, caplog):
+    write(prepared, "test", [SYNTAX] * 8)
+    write(prepared, "train", [SYNTAX] * 14)
+    few = prepared.with_extra({"syntax": empty_syntax(1, 1, 3, 3)}, {}, max_words=20)
+    few.split("test"), few.split("test")
+    (record,) = caplog.records
+    assert record.getMessage().endswith("of the captions of split 'test', 8 of 16 verbs (50.0%; most_verbs=1) are cut")
+    prepared.with_extra({"syntax": empty_syntax(1, 2, 3, 3)}, {}, max_words=20).split("train")
+    assert len(caplog.records) == 1
 
 
 def test_syntax_travels_with_its_captions(parsed, prepared):

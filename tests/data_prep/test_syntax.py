@@ -83,7 +83,7 @@ def test_the_grammar_agrees_with_itself_and_parses_stay_in_order():
     assert "100.0" in agreement_table("grammar", found, 100)
 
 
-def test_captions_are_stored_once_in_codes_of_the_tokenizer(tmp_path):
+def test_captions_are_stored_once_in_codes_of_the_tokenizer(tmp_path, capsys):
     prepared = write_prepared(tmp_path / "tiny")
     ensure_grammar_syntax(prepared)
     dataset = PreparedDataset.open(prepared)
@@ -92,6 +92,8 @@ def test_captions_are_stored_once_in_codes_of_the_tokenizer(tmp_path):
     ensure_grammar_syntax(prepared)
     assert (prepared / "syntax/train.json").stat().st_mtime_ns == before
     assert main([f"--prepared={prepared}", "--model=grammar"]) == 0
+    said = capsys.readouterr().out
+    assert "train: 14 captions parsed by grammar; under 1% of each kind is cut with --config.head.most_verbs=1" in said
     assert (prepared / "syntax/train.json").stat().st_mtime_ns > before
 
     (found, again) = parse_captions(
@@ -99,6 +101,23 @@ def test_captions_are_stored_once_in_codes_of_the_tokenizer(tmp_path):
     )
     assert found == again and found.verbs == ((4, 5),)
     assert found.nouns[0] == (3, 4) and found.adjective_noun == (0, 0, 1) and found.noun_verb == (0, 0)
+
+
+def test_words_are_counted_in_annotations_without_videos(tmp_path, capsys):
+    sentence = "A small red circle moves left on a gray background"
+    (tmp_path / "didemo_test_label.csv").write_text(f"video_path,text\na.mp4,{sentence}\nb.mp4,{sentence}\n")
+    flags = ["--dataset=didemo", f"--annotations={tmp_path}", "--model=grammar"]
+    assert main([*flags, "--max-words=32"]) == 0
+    whole = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert whole[2] == ["test", "2", "verbs", "2", "1.00", "1", "1", "0.00%"]
+    assert whole[3] == ["test", "2", "nouns", "4", "2.00", "2", "2", "0.00%"]
+    assert whole[4] == ["test", "2", "adjectives", "6", "3.00", "3", "3", "0.00%"]
+    assert main([*flags, "--max-words=8"]) == 0  # "a small red circle moves left"
+    assert [line.split()[3] for line in capsys.readouterr().out.splitlines()[2:]] == ["2", "2", "4"]
+    with pytest.raises(UserError, match="--annotations and --dataset go together"):
+        main([f"--annotations={tmp_path}"])
+    with pytest.raises(UserError, match="nothing"):
+        main(["--dataset=nothing", f"--annotations={tmp_path}", "--model=grammar"])
 
 
 def test_a_model_that_is_not_there_is_named():

@@ -30,6 +30,10 @@ def softmax(values):
     return [value / sum(exp) for value in exp]
 
 
+def product(x, y, normalise):
+    return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y) if normalise else 1))
+
+
 def best(values, count):
     """Return the positions of the highest values, best first; all if there are fewer."""
     return sorted(range(len(values)), key=lambda i: -values[i])[:count]
@@ -43,9 +47,17 @@ class Loops:
         self.params, self.text, self.video = jax.tree.map(np.asarray, (params, text, video))
 
     def dot(self, x, y):
-        if not self.head.normalise:
-            return float(x @ y)
-        return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
+        return product(x, y, self.head.normalise)
+
+    def weights(self, values, place):
+        """Softmax with the factor of a place: adjective, frame, verb or noun."""
+        factor, params = self.head.attention_scale, self.params | self.params["hierarchy"]
+        if self.head.learned_attention_scale:
+            factor = math.exp(params[f"{place}_log_scale"])
+        return softmax([factor * value for value in values])
+
+    def logit(self, x, y):
+        return product(x, y, self.head.normalise_attention)
 
     def nodes(self, i):
         """Whole node, verbs, nouns, their weights, the verb of each noun."""
@@ -67,16 +79,18 @@ class Loops:
                     mine = [a for j, a in enumerate(adjectives) if syntax["adjective_noun"][i][j] == n]
                     gamma = np.zeros_like(e)
                     if mine:
-                        for weight, adjective in zip(softmax([self.dot(e, a) for a in mine]), mine, strict=True):  # 4
+                        weights = self.weights([self.logit(e, a) for a in mine], "adjective")  # 4
+                        for weight, adjective in zip(weights, mine, strict=True):
                             gamma = gamma + weight * adjective  # 5
                     nouns[n] = e + mlp(np.concatenate([e, gamma]), p["fusion"])  # 6
                 nouns[n] = shaped(nouns[n], p["shape_3"])  # 15
         if not head.weighted_nodes:
             return whole, verbs, nouns, [1 / len(verbs)] * len(verbs), [1 / max(len(nouns), 1)] * len(nouns), verb_of
         moved = [shaped(verb, p["shape_5"]) for verb in verbs]  # 20
-        verb_sim = [self.dot(whole, m) for m in moved]  # 21
-        noun_sim = [verb_sim[verb_of[n]] + self.dot(moved[verb_of[n]], noun) for n, noun in enumerate(nouns)]  # 23
-        return whole, verbs, nouns, softmax(verb_sim), softmax(noun_sim) if nouns else [], verb_of  # 22, 24
+        verb_sim = [self.logit(whole, m) for m in moved]  # 21
+        noun_sim = [verb_sim[verb_of[n]] + self.logit(moved[verb_of[n]], noun) for n, noun in enumerate(nouns)]  # 23
+        noun_weights = self.weights(noun_sim, "noun") if nouns else []  # 24
+        return whole, verbs, nouns, self.weights(verb_sim, "verb"), noun_weights, verb_of  # 22
 
     def temporal(self, j):
         """f + transformer(f + positions) over the real frames, one head and one frame at a time."""
@@ -101,7 +115,7 @@ class Loops:
         return frames + x
 
     def attended(self, node, frames):
-        weights = softmax([self.dot(node, frame) for frame in frames])  # 9
+        weights = self.weights([self.logit(node, frame) for frame in frames], "frame")  # 9
         return sum(w * frame for w, frame in zip(weights, frames, strict=True))  # 10
 
     def score(self, i, j):

@@ -86,7 +86,16 @@ def scores_of(head, params, text, video):
 
 SWITCHES = [
     {},
-    {"normalise": False, "scale_kind": "factor"},
+    {
+        "normalise": False,
+        "normalise_attention": False,
+        "attention_scale": 1.0,
+        "learned_attention_scale": False,
+        "scale_kind": "factor",
+    },
+    {"learned_attention_scale": False, "attention_scale": 1.0},
+    {"learned_attention_scale": False, "attention_scale": 5.0, "normalise_attention": False},
+    {"learned_attention_scale": False, "normalise": False},
     {"verbs": False, "nouns": False},
     {"nouns": False},
     {"adjectives": False, "weighted_nodes": False},
@@ -103,7 +112,7 @@ def test_scores_equal_the_equations_in_loops(changes):
         text, video = features()
         params = random_params(head)
         found = scores_of(head, params, text, video).similarity
-    np.testing.assert_allclose(found, Loops(head, params, text, video).scores(), rtol=CLOSE)
+    np.testing.assert_allclose(found, Loops(head, params, text, video).scores(), rtol=CLOSE, atol=1e-8)
 
 
 @pytest.mark.parametrize("changes", SWITCHES[:2], ids=str)
@@ -131,6 +140,39 @@ def test_loss_and_gradient_equal_the_loops(changes):
         along = sum(float(np.sum(g * d)) for g, d in zip(jax.tree.leaves(slopes), jax.tree.leaves(way), strict=True))
         np.testing.assert_allclose(along, (ahead - back) / (2 * step), rtol=1e-5)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(slopes))  # every parameter takes part
+
+
+def test_the_factor_of_the_attention_logits_sharpens_all_four_softmaxes():
+    """Weights of adjectives, verbs, nouns and frames are uniform or one-hot; scores stay cosines."""
+    weights, scores = {}, {}
+    with jax.enable_x64(True):
+        text, video = features()
+        params = random_params(SHENET)
+        for scale in (1e-6, 1e6):
+            head = SHENET.clone(attention_scale=scale, learned_attention_scale=False)
+            nodes = jax.jit(functools.partial(head.apply, method="prepare_text"))({"params": params}, text)
+            weights[scale] = [float(nodes.verb_weights[1].max()), float(nodes.noun_weights[1].max())]
+            scores[scale] = np.asarray(scores_of(head, params, text, video).similarity)
+            weights[scale] += [np.asarray(nodes.nouns[1])]
+    np.testing.assert_allclose(weights[1e-6][:2], (1 / 3, 1 / 10), rtol=1e-4)
+    np.testing.assert_allclose(weights[1e6][:2], (1, 1), rtol=1e-4)
+    changed = np.abs(weights[1e-6][2] - weights[1e6][2]).max(axis=-1) > 1e-3
+    np.testing.assert_array_equal(changed, np.arange(10) == 6)  # the only noun with two adjectives
+    # The third caption has no words: only its frames' weights can change its scores.
+    assert np.abs(scores[1e-6][2] - scores[1e6][2]).max() > 1e-3 and np.abs(scores[1e6]).max() <= 1
+
+
+def test_a_learned_factor_starts_where_it_is_told_and_is_one_for_each_softmax():
+    head = SHENET.clone(attention_scale=7.0)
+    text, video = features()
+    draws = Draws(jax.random.key(0), train=True)
+    start = jax.jit(lambda key: head.init(key, text, video, (), draws, whole, method="loss")["params"])
+    params = start(jax.random.key(1))
+    found = {**params, **params["hierarchy"]}
+    scales = {name: float(np.exp(value)) for name, value in found.items() if name.endswith("log_scale")}
+    assert scales == pytest.approx(
+        dict.fromkeys(("frame_log_scale", "adjective_log_scale", "verb_log_scale", "noun_log_scale"), 7.0)
+    )
 
 
 def test_aux_says_which_frames_and_patches_were_chosen():

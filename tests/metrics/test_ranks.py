@@ -112,6 +112,7 @@ def test_agrees_with_brute_force_on_random_matrices_with_ties(chunk, monkeypatch
         for side, expected in ((result["t2v"], t2v), (result["v2t"], v2t)):
             for k in (1, 5, 10, 50):
                 assert side[f"R@{k}"] == pytest.approx(100 * sum(r <= k for r in expected) / len(expected))
+            assert side["Rsum"] == pytest.approx(sum(side[f"R@{k}"] for k in (1, 5, 10)))
             assert side["MdR"] == np.median(expected)
             assert side["MnR"] == pytest.approx(sum(expected) / len(expected))
             assert side["MRR"] == pytest.approx(100 * sum(1 / r for r in expected) / len(expected))
@@ -125,6 +126,9 @@ def test_a_known_matrix_by_hand() -> None:
     assert place(scores).v2t.ranks().tolist() == [1.0, 2.0, 2.0]
     assert result["t2v"]["R@1"] == pytest.approx(200 / 3)  # one tie for the first place is a hit at 1 by the mean rule
     assert retrieval_metrics(scores, ties="pessimistic")["t2v"]["R@1"] == pytest.approx(100 / 3)
+    assert result["t2v"]["Rsum"] == pytest.approx(200 / 3 + 200) and result["v2t"]["Rsum"] == pytest.approx(
+        100 / 3 + 200
+    )
     assert result["Rsum"] == pytest.approx(200 / 3 + 100 / 3 + 4 * 100)
 
 

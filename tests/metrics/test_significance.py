@@ -44,7 +44,7 @@ def test_intervals_equal_plain_resampling_of_queries() -> None:
         samples.append(RetrievalPlacement(t2v, v2t, rows, rows))
     metrics = [placement_metrics(sample) for sample in samples]
     for side in ("t2v", "v2t"):
-        for name in ("R@1", "R@10", "R@50", "MdR", "MnR", "MRR"):
+        for name in ("R@1", "R@10", "R@50", "Rsum", "MdR", "MnR", "MRR"):
             expected = np.percentile([m[side][name] for m in metrics], [2.5, 97.5])
             assert result[side][name] == pytest.approx(tuple(expected))
     assert result["Rsum"] == pytest.approx(tuple(np.percentile([m["Rsum"] for m in metrics], [2.5, 97.5])))
@@ -67,6 +67,7 @@ def test_a_recall_of_few_hits_or_misses_has_the_exact_interval(hits, trials) -> 
     if (hits, trials) == (0, 5):
         assert (low, round(high, 3)) == (0, 0.522)
     assert result["Rsum"] == pytest.approx((600 * low, 600 * high))
+    assert result["t2v"]["Rsum"] == pytest.approx((300 * low, 300 * high))
 
 
 @pytest.mark.parametrize("captions", [1, 8])

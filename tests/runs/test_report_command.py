@@ -48,7 +48,12 @@ def test_seeds_come_together_and_claims_stand_beside(tmp_path, capsys) -> None:
     assert "51.0 ± 1.4 [51]" in printed and "49.0 [49.2]" in printed and "seed_1" not in printed
     markdown = (tmp_path / "out/table.md").read_text()
     assert "| msrvtt_b16 | **51.0 ± 1.4** [51] |" in markdown and "| fewer_steps | 40.0 [51] |" in markdown
-    assert "In brackets: claimed by EagleNet (CVPR 2026), table 1." in markdown
+    assert (
+        "In brackets: claimed by EagleNet (CVPR 2026), table 1 (fewer_steps, msrvtt_b16); EagleNet (CVPR 2026), "
+        "table 1, a rerun by its authors (xpool)."
+    ) in markdown
+    assert "| · X-Pool, as printed in T-MASS's tables 1 and 3 | 48.2 | 73.7 | 82.6 | 12.70 | 204.5 | 46.4 |" in markdown
+    assert "Rows with a dot: what other papers claim for the system above." in markdown
     page = (tmp_path / "out/table.html").read_text()
     assert '<td class="best">51.0 ± 1.4<small>claimed 51</small></td>' in page
 

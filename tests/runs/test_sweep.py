@@ -36,6 +36,11 @@ def test_the_table_has_mean_and_deviation_over_seeds():
     markdown = comparison_markdown(comparison).splitlines()
     assert len({line.count("|") for line in markdown[:4]}) == 1 and markdown[2].startswith("| one | 12.0 ± 2.8 |")
     assert markdown[3].startswith("| two | **20.0** [21] |") and markdown[-1] == text[4]
+    titles = [title.strip() for title in markdown[0].split("|")]
+    assert [markdown[2].split("|")[titles.index(f"{side} Rsum")].strip() for side in ("t2v", "v2t")] == [
+        "126.0 ± 8.5",
+        "126.0 ± 8.5",
+    ]
     # A lower mean rank is better; both have the same here, so both are best.
     assert markdown[2].count("**1.50 ± 0.00**") == 1 and markdown[3].count("**1.50**") == 1
 

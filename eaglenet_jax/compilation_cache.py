@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 from eaglenet_jax.errors import UserError
 
@@ -83,10 +84,11 @@ def describe_cache() -> str:
     """Where this process keeps its compiled programs, in a few words."""
     import jax
 
-    folder = jax.config.jax_compilation_cache_dir
-    if not (folder and jax.config.jax_enable_compilation_cache):
+    options: Any = jax.config  # mypy does not know its flags
+    folder = options.jax_compilation_cache_dir
+    if not (folder and options.jax_enable_compilation_cache):
         return "not kept"
-    limit = jax.config.jax_compilation_cache_max_size
+    limit = options.jax_compilation_cache_max_size
     size = f" (at most {limit / 1024**3:.3g} GiB)" if limit > 0 else ""
     return f"kept in {_short(folder)}{size}"
 

@@ -109,6 +109,16 @@ class Head(nn.Module, kw_only=True):
     # Options ---------------------------------------------------------------------------------------------------------
 
     @classmethod
+    def older_options(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options that a config lacks since it is older than they are, where their defaults compute otherwise.
+
+        Args:
+            saved: The options of a saved config.
+        """
+        del saved
+        return {}
+
+    @classmethod
     def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
         """Return the fields that the encoders decide, by name; a dict for those inside a nested dataclass.
 

@@ -124,6 +124,14 @@ class SheNet(Head):
     }
 
     @classmethod
+    def older_options(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """As `Head.older_options`: `normalise` was about attention logits as well, and these had no factor."""
+        if "attention_scale" in saved:
+            return {}
+        normalised = saved.get("normalise", True)
+        return {"normalise_attention": normalised, "attention_scale": 1.0, "learned_attention_scale": False}
+
+    @classmethod
     def decided_fields(cls, clip: ClipConfig, frames: int) -> dict[str, Any]:
         # One position for every frame; as many heads as CLIP4Clip's transformer.
         return {"width": clip.embed_dim, "temporal_positions": frames, "temporal_heads": clip.text_heads}

@@ -154,7 +154,8 @@ def _with_defaults(saved: dict[str, Any]) -> dict[str, Any]:
 def _with_options(system: str, saved: dict[str, Any]) -> dict[str, Any]:
     """Saved options of a head with every option that it has today, those of a head inside it as well."""
     try:
-        known = head_class(system).options()
+        head = head_class(system)
+        known = head.options() | head.older_options(saved)
     except UserError:
         return saved  # a head of a package that is not installed here: its results can still be listed
 

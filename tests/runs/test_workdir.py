@@ -97,6 +97,22 @@ def test_a_config_of_the_old_form_is_read_with_todays_names(tmp_path):
     assert "first_stage" in json.loads((tmp_path / "config.json").read_text())
 
 
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_shenet_from_before_the_factor_of_attention_computes_as_it_did(normalise, tmp_path):
+    config = load_config("demo:tiny,shenet", [f"--config.head.normalise={normalise}"])
+    save_config(config, tmp_path)
+    file = tmp_path / "config.json"
+    saved = json.loads(file.read_text())
+    for name in ("normalise_attention", "attention_scale", "learned_attention_scale"):
+        del saved["head"][name]
+    file.write_text(json.dumps(saved))
+    head = saved_config(tmp_path).head
+    found = head.normalise_attention, head.attention_scale, head.learned_attention_scale
+    assert found == (normalise, 1.0, False)
+    save_config(config, tmp_path)
+    assert saved_config(tmp_path).head.learned_attention_scale
+
+
 def test_a_config_that_held_what_a_paper_claims_names_the_row_of_it(tmp_path):
     config = load_config("msrvtt:b32,xpool")
     save_config(config, tmp_path)

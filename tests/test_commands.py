@@ -68,6 +68,10 @@ FLAGS: dict[str, dict[str, str]] = {
         "tests/search/test_benchmark.py": "rows folder",
         "benchmarks/search.py": "encode json",
     },
+    "benchmarks.vision_tokens": {
+        "tests/benchmarks/test_vision_tokens.py": "tiny frames clips rounds dtype json",
+        "benchmarks/vision_tokens.py": "layers",
+    },
     "benchmarks.train_step": {
         "benchmarks/train_step.py": "clip dtype",
         "tests/benchmarks/test_train_step.py": "batch frames steps what json",
@@ -140,7 +144,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "tests/runs/test_plan.py": "print-config dry-run",
     },
     "eaglenet_jax.vision_tokens": {
-        "tests/runs/test_vision_tokens.py": "config",
+        "tests/runs/test_vision_tokens.py": "config dtype",
         "eaglenet_jax/vision_tokens.py": "batch-size",
     },
 }

@@ -84,6 +84,31 @@ def test_scores_equal_the_equations_in_loops(changes):
     np.testing.assert_allclose(found, Loops(head, params, text, video).scores(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("changes", [{}, SWITCHES[0]], ids=["shared_encoder", "own_encoder_unshared"])
+def test_the_order_of_frames_changes_nothing(changes):
+    """Stage 2 has no positions of frames: a video and its frames in another order have the same P(match)."""
+    head = CROSSTVR.clone(**changes)
+    with jax.enable_x64(True):
+        text, video = features()
+        params = random_params(head)
+        order = jnp.asarray([2, 0, 1])
+        turned = dataclasses.replace(
+            video,
+            frames=video.frames[:, order],
+            patches=video.patches[:, order],
+            mask=video.mask[:, order],
+            extra={"tokens": video.extra["tokens"][:, order]},
+        )
+        found = [np.asarray(scores_of(head, params, text, each)) for each in (video, turned)]
+        # Not because frames count for nothing: the first one in place of all others gives other numbers.
+        alike = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, :1], leaf.shape), (video.frames, video.patches))
+        tokens = {"tokens": jnp.broadcast_to(video.extra["tokens"][:, :1], video.extra["tokens"].shape)}
+        still = dataclasses.replace(video, frames=alike[0], patches=alike[1], extra=tokens)
+        other = np.asarray(scores_of(head, params, text, still))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+    assert np.abs(other - found[0])[:, 0].min() > 1e-4  # the video of three frames
+
+
 def test_loss_and_gradient_equal_the_loops():
     """As in SHE-Net's test, by parameters alone since the encoders are frozen. The first stage draws the negatives."""
     step = 1e-6

@@ -70,9 +70,10 @@ def main(arguments: Sequence[str]) -> None:
     if given.json:
         print(json.dumps(found, indent=1))
         return
+    where = found["machine"]
     print(
         f"{config.layers} blocks of {config.width} in {config.dtype}, {found['parameters']:,} parameters, on "
-        f"{found['machine']['device']} ({found['machine']['cpu_cores']} CPU cores, load {found['machine']['load_average']})\n"
+        f"{where['device']} ({where['cpu_cores']} CPU cores, load {where['load_average']})\n"
         f"{given.frames} frames in {found['seconds']:.2f} s: {found['frames_per_second']:.3g} frames a second\n"
         f"{given.clips:,} clips of {CLIP_FRAMES} frames, by that rate: {found['hours']:,.1f} hours, "
         f"{found['gigabytes']:,.1f} GB of bfloat16 on disk"

@@ -55,6 +55,10 @@ FLAGS: dict[str, dict[str, str]] = {
         "benchmarks/moving_shapes_oracle.py": "split",
         "tests/runs/test_demo_run.py": "workdir json",
     },
+    "benchmarks.one_query": {
+        "tests/benchmarks/test_one_query.py": "tiny rounds json",
+        "benchmarks/one_query.py": "config systems videos batch",
+    },
     "benchmarks.rerank": {
         "tests/benchmarks/test_rerank.py": "workdir json",
         "benchmarks/rerank.py": "split direction combine top-k",

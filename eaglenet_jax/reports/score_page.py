@@ -200,12 +200,13 @@ def _row(
     }
 
 
-def _radii(gallery: Gallery) -> Markup | None:
+def _radii(gallery: Gallery) -> tuple[Markup, str] | None:
+    """The chart of the radii and the line below it."""
     if gallery.radii is None:
         return None
     series = list(zip(("pairs that belong together", "other pairs"), gallery.radii, strict=True))
     said = ", ".join(f"{name}: mean {values.mean():.3g} over {len(values):,}" for name, values in series)
-    return value_histogram(series, "|R|₁", f"Length of the radius. {said}")
+    return value_histogram(series, "|R|₁", f"Length of the radius. {said}"), said
 
 
 def _number(value: float | None, column: str) -> str:

@@ -93,7 +93,8 @@ def value_histogram(series: Sequence[tuple[str, np.ndarray]], axis: str, label: 
     bar = 0.9 * slot / len(series)
     parts = [_horizontal_grid([top * i / 4 for i in range(5)], "%", top)]
     for place in range(0, bins + 1, bins // 4):
-        parts.append(_text(LEFT + place * slot, HEIGHT - BOTTOM + 15, f"{edges[place]:.3g}", "middle"))
+        anchor = "end" if place == bins else "middle"
+        parts.append(_text(LEFT + place * slot, HEIGHT - BOTTOM + 15, f"{edges[place]:.3g}", anchor))
     for number, share in enumerate(shares):
         for place in range(bins):
             y = _height(share[place], top)

@@ -46,15 +46,29 @@ class PairExplanation:
     attended: bool = False
 
 
+@dataclass(frozen=True)
+class ExplainedSplit:
+    """What is shown of the texts and videos of a split.
+
+    Attributes:
+        frames_of: frames_of(v) → real frames of a video, [M, H, W, 3], in the order of its features.
+        described: described(text, video) → which of these frames the text is known to describe, [M] bool; None where
+            that is not known, as everywhere by default.
+        words_of: words_of(text) → the verbs and nouns that the head has nodes for.
+    """
+
+    frames_of: Callable[[int], np.ndarray]
+    described: Callable[[int, int], np.ndarray | None] = lambda text, video: None
+    words_of: Callable[[int], Words] = lambda text: {"verbs": (), "nouns": ()}
+
+
 def explainer(
     head: Head,
     params: Any,
     texts: TextFeatures,
     videos: VideoFeatures,
     draws: Draws,
-    frames_of: Callable[[int], np.ndarray],
-    described: Callable[[int, int], np.ndarray | None] = lambda text, video: None,
-    words_of: Callable[[int], Words] = lambda text: {"verbs": (), "nouns": ()},
+    split: ExplainedSplit,
 ) -> Explain | None:
     """Make the function that explains pairs of a split by `Head.explain`.
 
@@ -64,10 +78,7 @@ def explainer(
         texts: Features [Nt, ...].
         videos: Features [Nv, ...].
         draws: Of the evaluation, so that the candidates are those that were scored.
-        frames_of: frames_of(v) → real frames of a video, [M, H, W, 3], in the order of its features.
-        described: described(text, video) → which of these frames the text is known to describe, [M] bool; None where
-            that is not known, as everywhere by default.
-        words_of: words_of(text) → the verbs and nouns that the head has nodes for.
+        split: What is shown of its texts and videos.
 
     Returns:
         explain(text, videos) → a `PairExplanation` of each of these pairs; None for a head that explains nothing.
@@ -90,9 +101,9 @@ def explainer(
             _pair(
                 jax.device_get(explained(rows(texts, [text]), rows(videos, [video]))),
                 np.asarray(videos.mask[video]),
-                frames_of(video),
-                described(text, video),
-                words_of(text),
+                split.frames_of(video),
+                split.described(text, video),
+                split.words_of(text),
             )
             for video in chosen
         ]

@@ -18,7 +18,7 @@ from eaglenet_jax.metrics.score_files import read_scores
 from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreReport, measure_scores
 from eaglenet_jax.progress import Progress, no_progress
 from eaglenet_jax.reports.notable_queries import Gallery
-from eaglenet_jax.reports.pair_explanations import explainer
+from eaglenet_jax.reports.pair_explanations import ExplainedSplit, explainer
 from eaglenet_jax.reports.retrieval_drawing import draw_retrieval
 from eaglenet_jax.reports.retrieval_picture import Clips, query_results
 from eaglenet_jax.reports.score_page import Context, write_score_page
@@ -132,9 +132,7 @@ def _gallery(stage: EvaluatedStage) -> Gallery:
         encoded.texts,
         encoded.videos,
         evaluation_draws(experiment),
-        frames_of,
-        encoded.described,
-        lambda text: caption_words(stage, text),
+        ExplainedSplit(frames_of, encoded.described, lambda text: caption_words(stage, text)),
     )
     radii = radius_lengths(
         experiment.system.head,

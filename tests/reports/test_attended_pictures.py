@@ -14,7 +14,7 @@ from eaglenet_jax.data.tokenizer import Tokenizer, clean_text
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.reports.attended_pictures import DIM, attended_pictures, brightened, word_pictures
-from eaglenet_jax.reports.pair_explanations import explainer
+from eaglenet_jax.reports.pair_explanations import ExplainedSplit, explainer
 from eaglenet_jax.runs.page import caption_words
 
 FRAMES = np.stack([np.full((32, 32, 3), 40 * (1 + i), np.uint8) for i in range(3)])
@@ -81,7 +81,8 @@ def test_an_explanation_of_a_pair_holds_all_that_the_head_says() -> None:
     videos = VideoFeatures(np.zeros(1, np.uint32), np.zeros((1, 4, 2)), None, MASK[None])
 
     def explained(head: Head):
-        explain = explainer(head, {}, texts, videos, Draws(None), lambda _: FRAMES, words_of=lambda _: WORDS)
+        split = ExplainedSplit(lambda _: FRAMES, words_of=lambda _: WORDS)
+        explain = explainer(head, {}, texts, videos, Draws(None), split)
         return explain(0, [0])[0]
 
     found = explained(Said())

@@ -18,6 +18,7 @@ from flax import traverse_util
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.blip2_files import EXAMPLE, QFORMER, Blip2Files, open_blip2
+from eaglenet_jax.port.load import HUB_NAME
 from eaglenet_jax.port.table import Rule, Table, Tensors, Tree, linear_rules, norm_rules, rule, to_flax
 from eaglenet_jax.port.transforms import Transform
 
@@ -121,7 +122,8 @@ def planned_start(head: Tree, shape: Any, source: str) -> Tree:
         UserError: As `start_from_blip2`.
     """
     width = TOKEN_WIDTH["tokens"][1]
-    files = open_blip2(source) if Path(source).is_dir() else None
+    on_hub = HUB_NAME.fullmatch(source) and not Path(source).is_dir()
+    files = None if on_hub else open_blip2(source)
     if files is not None:
         _check_sizes(files, shape)
         width = files.sizes("qformer_config", TOKEN_WIDTH)["tokens"]

@@ -59,7 +59,7 @@ class Gallery:
 def timed_parts(config: str, name: str, gallery: Gallery) -> dict[str, Callable[[], Any]]:
     """Build a system → its parts by name: "encode" all videos, "search" them with one sentence."""
     own_encoder = name.startswith("crosstvr") and not name.endswith(SHARED)
-    settings = load_config(f"{config},{name.removesuffix(SHARED)}")
+    settings = load_config(f"{config}{',' if ':' in config else ':'}{name.removesuffix(SHARED)}")
     clip = build_system(settings).clip
     if name.startswith("crosstvr"):
         sizes = clip.config

@@ -42,6 +42,7 @@ setup(
         "jinja2>=3.1,<4",
         "markupsafe>=3,<4",
         "ml_collections>=1.0,<2",
+        "ml_dtypes>=0.5,<1",  # bfloat16 in NumPy
         "numpy>=2.0,<3",
         "optax>=0.2.5,<0.3",
         "orbax-checkpoint>=0.12,<1",

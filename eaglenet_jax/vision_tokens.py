@@ -14,7 +14,8 @@ def main(arguments: Sequence[str]) -> None:
     parser = Parser(
         prog="python -m eaglenet_jax.vision_tokens",
         description="Compute the tokens of the vision encoder that the head of a config names, as crosstvr does in "
-        "`config.head.tokens` (a Hugging Face CLIP or a work directory). Interrupted, it continues where it was.",
+        "`config.head.tokens` (a Hugging Face CLIP or BLIP-2, or a work directory). Interrupted, it continues where it "
+        "was.",
     )
     parser.add_argument(
         "--config", required=True, metavar="NAME[:ARGUMENTS]", help="a config of two stages, as msrvtt:crosstvr"
@@ -22,13 +23,19 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=16, metavar="N", help="videos at a time (default %(default)s)"
     )
+    parser.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="compute type (default %(default)s); two bytes a number are stored, of float32 as float16",
+    )
     known, overrides = parser.parse_known_args(arguments)
 
     from eaglenet_jax.config.loading import load_config  # imported late, so that --help answers at once
     from eaglenet_jax.data.vision_tokens import SHARD_VIDEOS
     from eaglenet_jax.runs.vision_tokens import make_tokens
 
-    for split, folder in make_tokens(load_config(known.config, overrides), known.batch_size).items():
+    for split, folder in make_tokens(load_config(known.config, overrides), known.batch_size, known.dtype).items():
         print(f"{split}: {folder}, shards of {SHARD_VIDEOS} videos")
 
 

@@ -55,6 +55,10 @@ FLAGS: dict[str, dict[str, str]] = {
         "benchmarks/moving_shapes_oracle.py": "split",
         "tests/runs/test_demo_run.py": "workdir json",
     },
+    "benchmarks.one_query": {
+        "tests/benchmarks/test_one_query.py": "tiny rounds json",
+        "benchmarks/one_query.py": "config systems videos batch",
+    },
     "benchmarks.rerank": {
         "tests/benchmarks/test_rerank.py": "workdir json",
         "benchmarks/rerank.py": "split direction combine top-k",
@@ -67,6 +71,10 @@ FLAGS: dict[str, dict[str, str]] = {
     "benchmarks.search": {
         "tests/search/test_benchmark.py": "rows folder",
         "benchmarks/search.py": "encode json",
+    },
+    "benchmarks.vision_tokens": {
+        "tests/benchmarks/test_vision_tokens.py": "tiny frames clips rounds dtype json",
+        "benchmarks/vision_tokens.py": "layers",
     },
     "benchmarks.train_step": {
         "benchmarks/train_step.py": "clip dtype",
@@ -140,7 +148,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "tests/runs/test_plan.py": "print-config dry-run",
     },
     "eaglenet_jax.vision_tokens": {
-        "tests/runs/test_vision_tokens.py": "config",
+        "tests/runs/test_vision_tokens.py": "config dtype",
         "eaglenet_jax/vision_tokens.py": "batch-size",
     },
 }

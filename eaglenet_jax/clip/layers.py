@@ -98,6 +98,7 @@ class Block(nn.Module):
         causal: Each token attends only to itself and the tokens before it.
         dtype: Compute type.
         epsilon: ε of the layer normalisations.
+        hidden: Hidden width of the MLP, 0 for four times the width.
     """
 
     heads: int
@@ -106,6 +107,7 @@ class Block(nn.Module):
     causal: bool
     dtype: DTypeLike
     epsilon: float = 1e-5
+    hidden: int = 0
 
     @nn.compact
     def __call__(
@@ -135,7 +137,7 @@ class Block(nn.Module):
         x = (x if keep is None else pick_token(x, keep)) + attended
         hidden = layer_norm(self.dtype, "norm2", self.epsilon)(x)
         start = nn.initializers.normal((2 * width) ** -0.5)
-        hidden = nn.Dense(4 * width, kernel_init=start, dtype=self.dtype, name="mlp_up")(hidden)
+        hidden = nn.Dense(self.hidden or 4 * width, kernel_init=start, dtype=self.dtype, name="mlp_up")(hidden)
         hidden = ACTIVATION_FUNCTIONS[self.activation](hidden)
         start = nn.initializers.normal(output_std)
         return x + nn.Dense(width, kernel_init=start, dtype=self.dtype, name="mlp_down")(hidden)

@@ -12,7 +12,15 @@ from eaglenet_jax.config.arguments import chosen, chosen_system, split_argument
 from eaglenet_jax.config.clip_sizes import CLIP_SIZES, CLIP_WEIGHTS, clip_tokens, set_clip
 from eaglenet_jax.config.defaults import change, defaults
 from eaglenet_jax.config.presets import PRESETS
-from eaglenet_jax.config.systems import SYSTEMS, set_first_stage, set_own_encoder, set_system, system_recipe
+from eaglenet_jax.config.systems import (
+    BLIP2_WORDS,
+    SYSTEMS,
+    set_blip2,
+    set_first_stage,
+    set_own_encoder,
+    set_system,
+    system_recipe,
+)
 
 Changes = Mapping[str, Any]
 
@@ -45,12 +53,13 @@ class Dataset:
         """The config that an argument asks for.
 
         Args:
-            argument: A preset, a system and a CLIP size in any order, such as "b32,released".
+            argument: A preset, a system and a CLIP size in any order, such as "b32,released"; for CrossTVR also
+                `BLIP2_WORDS`.
 
         Raises:
-            UserError: A word is not known, or two exclude each other.
+            UserError: A word is not known, or two exclude each other, or the system reads no BLIP-2.
         """
-        words = split_argument(argument, (*PRESETS, *SYSTEMS, *CLIP_SIZES))
+        words = split_argument(argument, (*PRESETS, *SYSTEMS, *CLIP_SIZES, *BLIP2_WORDS))
         preset = chosen(words, PRESETS, "ours")
         asked = chosen_system(words, tuple(SYSTEMS), "eaglenet")
         size = chosen(words, tuple(CLIP_SIZES), self.clip)
@@ -70,6 +79,7 @@ class Dataset:
         if recipe.first_stage:
             set_first_stage(config, self.config(",".join([recipe.first_stage, size, preset])))
             set_own_encoder(config, CLIP_WEIGHTS["b32"], **clip_tokens("b32"))
+        set_blip2(config, words & set(BLIP2_WORDS), preset)
         config.claim = f"{self.name}/{size}/{asked}"
         return config
 

@@ -15,6 +15,7 @@ from eaglenet_jax.config.presets import (
     apply_preset,
     preset_options,
 )
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.registry import HEADS, head_class
 
 
@@ -74,6 +75,12 @@ SYSTEMS: dict[str, SystemRecipe] = {
     "crosstvr_xpool": SystemRecipe("crosstvr", first_stage="xpool", **_CROSSTVR),
     "crosstvr_eaglenet": SystemRecipe("crosstvr", first_stage="eaglenet", **_CROSSTVR),
 }
+# Words for systems that can read a BLIP-2: "vitg", its vision encoder ViT-g/14 in the second stage; "blip2", its query
+# transformer as the start of spatial and temporal attention.
+BLIP2_WORDS = ("vitg", "blip2")
+BLIP2_WEIGHTS = "Salesforce/blip2-itm-vit-g"
+VITG_TOKENS = {"count": 257, "width": 1408}
+
 # A head of the registry without a recipe is trained as EagleNet is.
 SYSTEMS |= {name: SystemRecipe(name) for name in HEADS if name not in SYSTEMS}
 
@@ -120,6 +127,26 @@ def set_first_stage(config: ConfigDict, first: ConfigDict) -> None:
 def set_own_encoder(config: ConfigDict, source: str, count: int, width: int) -> None:
     """Give the head of a config a vision encoder of its own, if it reads one; see `Head.own_encoder_options`."""
     set_options(config, head_class(config.system).own_encoder_options(source, count, width))
+
+
+def set_blip2(config: ConfigDict, words: set[str], preset: str) -> None:
+    """Make the head of a config start from BLIP-2, or read its vision encoder, if it can; see `BLIP2_WORDS`.
+
+    Args:
+        config: Of the last stage, complete but for this; changed in place.
+        words: Those of `BLIP2_WORDS` that were asked for.
+        preset: One of `presets.PRESETS`. `paper` starts from BLIP-2, as CrossTVR's authors do.
+
+    Raises:
+        UserError: The head reads no BLIP-2.
+    """
+    reads = "blip2" in config.head
+    if words and not reads:
+        raise UserError(f"--config: {' and '.join(sorted(words))}: {config.system} reads no BLIP-2; crosstvr does")
+    if "vitg" in words:
+        set_own_encoder(config, BLIP2_WEIGHTS, **VITG_TOKENS)
+    if reads and ("blip2" in words or preset == "paper"):
+        config.head.blip2 = BLIP2_WEIGHTS
 
 
 def set_options(config: ConfigDict, options: Mapping[str, Any]) -> None:

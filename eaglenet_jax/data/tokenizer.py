@@ -81,6 +81,10 @@ class Tokenizer:
         ends = [codes_before(stop) for _, stop in words]
         return [(first, max(first + 1, end)) for first, end in zip(firsts, ends, strict=True)]
 
+    def text(self, codes: Sequence[int] | np.ndarray) -> str:
+        """Return the words that some codes spell."""
+        return self._encoder.decode([int(code) for code in codes]).strip()
+
     def count_truncated(self, codes: Sequence[Sequence[int]]) -> int:
         """Count the texts, given by their `codes`, that do not fit into a row."""
         return sum(len(code) > self.max_words - 2 for code in codes)

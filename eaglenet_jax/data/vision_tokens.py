@@ -9,12 +9,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
 from eaglenet_jax.errors import UserError
 
 TOKENS_FOLDER = "vision_tokens"
 SHARD_VIDEOS = 256
+STORED_TYPES = ("bfloat16", "float16")  # the same size; float16 is finer and holds no number above 65504
 COMMAND = "compute them with python -m eaglenet_jax.vision_tokens and the same --config"
 
 
@@ -25,7 +27,7 @@ def tokens_folder(prepared: Path, source: str, split: str) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class TokensHeader:
-    """Contents of the shards of a split: [videos, frames, count, width] float16, in the order of the records.
+    """Contents of the shards of a split: [videos, frames, count, width], in the order of the records.
 
     Attributes:
         fingerprint: Fingerprint of the prepared dataset.
@@ -34,6 +36,7 @@ class TokensHeader:
         frames: Frames a video.
         count: Tokens a frame.
         width: Width of a token.
+        dtype: One of `STORED_TYPES`. NumPy's files know no bfloat16: there its bits are stored, as uint16.
     """
 
     fingerprint: str
@@ -42,6 +45,17 @@ class TokensHeader:
     frames: int
     count: int
     width: int
+    dtype: str = "float16"
+
+    @property
+    def numpy_type(self) -> np.dtype:
+        """Type of the tokens as they are read."""
+        return np.dtype(ml_dtypes.bfloat16) if self.dtype == "bfloat16" else np.dtype(np.float16)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all shards on disk, without their headers of 128 bytes."""
+        return self.videos * self.frames * self.count * self.width * self.numpy_type.itemsize
 
     def shard(self, index: int) -> tuple[int, int]:
         """Return the first video of a shard and the one after its last."""
@@ -63,19 +77,23 @@ def header_content(header: TokensHeader) -> bytes:
     return json.dumps(dataclasses.asdict(header), indent=1).encode()
 
 
-def shard_content(tokens: np.ndarray) -> bytes:
+def shard_content(tokens: np.ndarray, dtype: str = "float16") -> bytes:
     """Return the content of the file of a shard.
 
     Args:
         tokens: [videos, frames, count, width].
+        dtype: One of `STORED_TYPES`.
 
     Raises:
-        UserError: float16 cannot hold the tokens.
+        UserError: The type cannot hold the tokens.
     """
-    if not (np.abs(tokens) <= np.finfo(np.float16).max).all():
-        raise UserError("the encoder gives tokens that are not finite, or too large for float16; use another encoder")
+    narrow = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.float16
+    if not (np.abs(tokens) <= ml_dtypes.finfo(narrow).max).all():
+        hint = "use another encoder" if dtype == "bfloat16" else "give --dtype=bfloat16, or use another encoder"
+        raise UserError(f"the encoder gives tokens that are not finite, or too large for {dtype}; {hint}")
+    stored = tokens.astype(narrow)
     buffer = io.BytesIO()
-    np.save(buffer, tokens.astype(np.float16))
+    np.save(buffer, stored.view(np.uint16) if dtype == "bfloat16" else stored)
     return buffer.getvalue()
 
 
@@ -95,7 +113,7 @@ class TokenReader:
 
         Args:
             folder: From `tokens_folder`.
-            wanted: The header that the shards must have.
+            wanted: The header that the shards must have, but for the type.
 
         Raises:
             UserError: The tokens are missing or damaged, or have another header.
@@ -109,16 +127,18 @@ class TokenReader:
         different = [
             f"{field.name} is {getattr(header, field.name)}, needed is {getattr(wanted, field.name)}"
             for field in dataclasses.fields(wanted)
-            if getattr(header, field.name) != getattr(wanted, field.name)
+            if field.name != "dtype" and getattr(header, field.name) != getattr(wanted, field.name)
         ]
         if different:
             raise UserError(
                 f"the tokens in {folder} do not fit ({'; '.join(different)}); delete the folder and {COMMAND}"
             )
+        if header.dtype not in STORED_TYPES:
+            raise UserError(f"{folder}/header.json names the type {header.dtype!r}; delete the folder and {COMMAND}")
         return cls(folder, header)
 
     def __call__(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return the tokens of videos, [b, frames, count, width] float16.
+        """Return the tokens of videos, [b, frames, count, width] in the type of the header.
 
         Raises:
             UserError: A shard is missing or damaged.
@@ -133,9 +153,10 @@ class TokenReader:
             except (OSError, ValueError) as error:
                 raise UserError(f"{file} is missing or damaged ({error}); delete it and {COMMAND}") from error
             expected = (stop - first, self.header.frames, self.header.count, self.header.width)
-            if shard.shape != expected or shard.dtype != np.float16:
+            stored = np.dtype(np.uint16) if self.header.dtype == "bfloat16" else np.dtype(np.float16)
+            if shard.shape != expected or shard.dtype != stored:
                 raise UserError(
-                    f"{file} holds {shard.dtype} {shard.shape}, not float16 {expected}; delete it and {COMMAND}"
+                    f"{file} holds {shard.dtype} {shard.shape}, not {stored} {expected}; delete it and {COMMAND}"
                 )
-            self._open[index] = shard
+            self._open[index] = shard.view(self.header.numpy_type)
         return self._open[index]

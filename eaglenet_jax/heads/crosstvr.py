@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.heads.features import TokenShape
 from eaglenet_jax.heads.interface import CandidateScorer, Head, PairScores, Pairwise, TextFeatures, VideoFeatures
 from eaglenet_jax.heads.options import check_known, head_fields
 from eaglenet_jax.layers.negatives import drawn_negatives
@@ -30,28 +31,8 @@ from eaglenet_jax.layers.selection import top_positions
 from eaglenet_jax.layers.similarity import at_least_float32
 from eaglenet_jax.registry import head_class
 
+Rows = tuple[Int[Array, " N"], Int[Array, " N"]]
 DEFAULT_FIRST = "clip4clip"  # the head of the first stage unless the config names one
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenShape:
-    """Tokens of a frame that the second stage attends to, class token first.
-
-    Attributes:
-        count: Tokens of a frame.
-        width: Width of a token.
-        source: "" for tokens of the first stage's own vision encoder; else another encoder (a folder or name, as in
-            `init_from`), whose tokens come in VideoFeatures.extra["tokens"] [B, M, count, width].
-    """
-
-    count: int = 0
-    width: int = 0
-    source: str = ""
-
-    @property
-    def shared(self) -> bool:
-        """Whether the tokens come from the first stage's encoder."""
-        return not self.source
 
 
 @struct.dataclass
@@ -86,6 +67,11 @@ class MatchVideo:
     selected: Array
     importance: Array
     mask: Array
+
+
+def _all_pairs(counts: tuple[int, int]) -> Rows:
+    """Return the rows of all pairs of some texts and some videos."""
+    return jnp.repeat(jnp.arange(counts[0]), counts[1]), jnp.tile(jnp.arange(counts[1]), counts[0])
 
 
 def _settings(head: Head) -> dict[str, Any]:
@@ -304,8 +290,13 @@ class CrossTvr(Head):
         chosen = jnp.take_along_axis(importance, positions, axis=-1)
         return MatchVideo(video.id, tokens, jnp.take_along_axis(tokens, positions[..., None], axis=2), chosen, mask)
 
-    def match_logits(self, text: MatchText, video: MatchVideo, draws: Draws) -> Float[Array, "N 2"]:
-        """Compute the logits (no match, match) of pairs, where row i of both sides is pair i. Eq. 1–3, 5 and 6."""
+    def match_logits(
+        self, text: MatchText, video: MatchVideo, draws: Draws, attended: dict[str, Array] | None = None
+    ) -> Float[Array, "N 2"]:
+        """Compute the logits (no match, match) of pairs, where row i of both sides is pair i. Eq. 1–3, 5 and 6.
+
+        `attended` receives what `explain` returns, by pair.
+        """
         pairs, frames = video.mask.shape
 
         def dropout(name: str) -> Dropout:
@@ -321,32 +312,52 @@ class CrossTvr(Head):
 
             visual = Tokens(video.tokens, jnp.ones(video.tokens.shape[:-1], bool))
             queries, words = jax.tree.map(by_frame, (queries, words))
-            frame_queries = self.layers(queries, words, visual, dropout("spatial"))
+            spatial = queries, words, visual, dropout("spatial")
+            if attended is None:
+                frame_queries = self.layers(*spatial)
+            else:
+                frame_queries, weights = self.layers.with_weights(*spatial)
+                patches = jnp.mean(weights, axis=2)[..., 1:]  # without the class token
+                attended["attended_patches"] = jnp.where(video.mask[..., None], patches, 0)
             queries, words = Tokens(jnp.mean(frame_queries, axis=2), video.mask), None  # eq. 3: one query a frame
         if self.temporal:
             flat = (pairs, frames * video.selected.shape[2])
             chosen = jnp.broadcast_to(video.mask[..., None], video.importance.shape).reshape(flat)
             visual = Tokens(video.selected.reshape(*flat, -1), chosen, video.importance.reshape(flat))
             layers = self.layers if self.shared_weights or not self.spatial else self.temporal_layers
-            queries = Tokens(layers(queries, words, visual, dropout("temporal")), queries.mask)
+            temporal = queries, words, visual, dropout("temporal")
+            if attended is None:
+                states = layers(*temporal)
+            else:
+                states, weights = layers.with_weights(*temporal)
+                of_query = weights * queries.mask[..., None] / jnp.sum(queries.mask, axis=1)[:, None, None]
+                by_token = jnp.sum(of_query, axis=1).reshape(video.importance.shape)
+                attended["attended_frames"] = jnp.sum(by_token, axis=-1)
+            queries = Tokens(states, queries.mask)
         share = queries.mask / jnp.maximum(jnp.sum(queries.mask, axis=1, keepdims=True), 1)
         return self.classifier(jnp.einsum("nq,nqw->nw", share.astype(queries.states.dtype), queries.states))
 
     def match_rows(
-        self, rows: tuple[Int[Array, " N"], Int[Array, " N"]], sides: tuple[MatchText, MatchVideo], draws: Draws
+        self, rows: Rows, sides: tuple[MatchText, MatchVideo], draws: Draws, attended: dict[str, Array] | None = None
     ) -> Float[Array, "N 2"]:
         """Compute `match_logits` of pairs given as rows of texts and of videos."""
         text, video = (
             jax.tree.map(lambda leaf, row=row: leaf[row], side) for row, side in zip(rows, sides, strict=True)
         )
-        return self.match_logits(text, video, draws)
+        return self.match_logits(text, video, draws, attended)
 
     def score(self, text: MatchText, video: MatchVideo, draws: Draws, aux: bool = False) -> PairScores:
         """Compute the probability that a pair matches, by the second stage alone."""
         counts = text.id.shape[0], video.id.shape[0]
-        rows = jnp.repeat(jnp.arange(counts[0]), counts[1]), jnp.tile(jnp.arange(counts[1]), counts[0])
-        logits = self.match_rows(rows, (text, video), draws)
+        logits = self.match_rows(_all_pairs(counts), (text, video), draws)
         return PairScores(jax.nn.softmax(logits, axis=-1)[:, 1].reshape(counts))
+
+    def explain(self, text: TextFeatures, video: VideoFeatures, draws: Draws) -> dict[str, Array]:
+        """Return where the second stage looks: frames by the temporal attention, patches by the spatial one."""
+        sides = self.prepare_text(text), self.prepare_video(self.reduce_video(video, draws))
+        counts, attended = (text.id.shape[0], video.id.shape[0]), dict[str, Array]()
+        self.match_rows(_all_pairs(counts), sides, draws, attended)
+        return {name: leaf.reshape(*counts, *leaf.shape[1:]) for name, leaf in attended.items()}
 
     def first_scores(self, text: Any, video: Any, draws: Draws) -> Float[Array, "Bt Bv"]:
         """Compute the similarity by the first stage."""

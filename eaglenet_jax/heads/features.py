@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from flax import struct
@@ -71,3 +72,24 @@ class PairScores:
 
     similarity: Array
     aux: dict[str, Any] = struct.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenShape:
+    """Tokens of a frame that the second stage attends to, class token first.
+
+    Attributes:
+        count: Tokens of a frame.
+        width: Width of a token.
+        source: "" for tokens of the first stage's own vision encoder; else another encoder (a folder or name, as in
+            `init_from`), whose tokens come in VideoFeatures.extra["tokens"] [B, M, count, width].
+    """
+
+    count: int = 0
+    width: int = 0
+    source: str = ""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the tokens come from the first stage's encoder."""
+        return not self.source

@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 
+EXPLAINED = ("frame_weights", "candidate_weights", "verb_frames", "noun_patches")  # of `score`'s aux
+
+
 class CandidateScorer(NamedTuple):
     """Head that chooses candidates for another head that scores few pairs.
 
@@ -360,14 +363,20 @@ class Head(nn.Module, kw_only=True):
     def explain(self, text: TextFeatures, video: VideoFeatures, draws: Draws) -> dict[str, Array]:
         """Return details of every pair to display, for a few texts and videos.
 
-        Default: the weights in `score`'s aux, if any.
+        Default: what `score` has in its aux of these, if any.
 
         Returns:
-            "frame_weights" [Bt, Bv, M], "candidate_weights" [Bt, Bv, S + 1], "energy" [Bt, Bv] (low for a match).
+            "frame_weights" [Bt, Bv, M], "candidate_weights" [Bt, Bv, S + 1], "energy" [Bt, Bv] (low for a match),
+            "radius_length" [Bt, Bv], |R|₁ of the stochastic text; by word of the caption "verb_frames" [Bt, Bv, V, M]
+            and "noun_patches" [Bt, Bv, N, M, P]; of a second stage "attended_frames" [Bt, Bv, M] and
+            "attended_patches" [Bt, Bv, M, P], the attention of its queries.
         """
         prepared = self.prepare_text(text), self.prepare_video(self.reduce_video(video, draws))
         aux = self.score(*prepared, draws, aux=True).aux
-        return {name: aux[name] for name in ("frame_weights", "candidate_weights") if name in aux}
+        found = {name: aux[name] for name in EXPLAINED if name in aux}
+        if "radius" in aux:
+            found["radius_length"] = jnp.sum(jnp.abs(aux["radius"]), axis=-1)
+        return found
 
     def loss(
         self, text: TextFeatures, video: VideoFeatures, head_state: Any, draws: Draws, pairwise: Pairwise

@@ -106,21 +106,23 @@ class TMass(Head):
         """Compute the best cosine of S stochastic texts of each pair with v(t, F), of the text itself without any.
 
         Returns:
-            Similarities [Bt, Bv]; in aux "pooled" [Bt, Bv, d], "frame_weights" [Bt, Bv, M].
+            Similarities [Bt, Bv]; in aux "pooled" [Bt, Bv, d], "frame_weights" [Bt, Bv, M], and where there are samples
+            "radius" [Bt, Bv, d].
         """
         query = text.pooled[:, None]
         pooled = self.pooling(query, video.pooling, draws, (text.id[:, None], video.id[None]))
         if self.samples and self.radius_kind != "none":
             radius = self._pair_radius(text, video)
             noise = draws.normal("samples", draws.pair_ids(text.id, video.id), (self.samples, self.width))
+            aux_radius = {"radius": radius}
             similarity = jnp.einsum("tvsd,tvd->tvs", unit(candidates(query, radius, noise)), unit(pooled))
             best = jnp.max(similarity, axis=-1)
         else:
-            best = cosine(query, pooled)
+            best, aux_radius = cosine(query, pooled), {}
         if not aux:
             return PairScores(best)
         weights = jnp.mean(self.pooling.attention(query, video.pooling), axis=2)
-        return PairScores(best, {"pooled": pooled, "frame_weights": weights})
+        return PairScores(best, {"pooled": pooled, "frame_weights": weights, **aux_radius})
 
     def score_training(
         self, text: tuple[PreparedText, Array], video: PreparedVideo, draws: Draws

@@ -106,6 +106,7 @@ class AddedAttention(nn.Module):
         if tokens.bias is not None:
             logits = logits + tokens.bias[..., None, None, :]
         weights = masked_softmax(logits, tokens.mask[..., None, None, :]).astype(value.dtype)
+        self.sow("intermediates", "weights", weights)  # kept only where `with_weights` asks for it
         attended = jnp.einsum("...hqn,...nhc->...qhc", weights, value).reshape(x.shape)
         added = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype, name="output")(attended)
         return bert_norm("norm")(x + dropout(part, at_least_float32(added)))
@@ -165,3 +166,17 @@ class QueryTransformer(nn.Module):
                 feed = AddedFeedForward(self.shape.hidden, self.dtype, name=f"word_feed_{layer}")
                 x = jnp.concatenate([x, feed(word_states, dropout, f"word_feed_{layer}")], axis=-2)
         return x
+
+    def with_weights(
+        self, queries: Tokens, words: Tokens | None, visual: Tokens, dropout: Dropout
+    ) -> tuple[Array, Array]:
+        """Apply all layers and return their weights too: (queries [*batch, q, w], weights [*batch, q, n]).
+
+        The weights are those of the cross-attention to the visual tokens, the mean over heads and layers; of each query
+        they sum to 1. Arguments as of `__call__`.
+        """
+        module, variables = self.unbind()
+        found, state = module.apply(variables, queries, words, visual, dropout, mutable=["intermediates"])
+        kept = state["intermediates"]
+        weights = [part["weights"][0] for name, part in kept.items() if name.startswith("cross_attention_")]
+        return found, jnp.mean(jnp.stack(weights), axis=(0, -3))

@@ -96,12 +96,14 @@ class ScoreReport:
         scores: [Nt, Nv], the scores that were measured.
         placement: Ranks of all queries.
         baseline: Ranks of the same queries in the other run, None without one.
+        baseline_scores: [Nt, Nv], its scores.
     """
 
     summary: dict[str, Any]
     scores: np.ndarray
     placement: RetrievalPlacement
     baseline: RetrievalPlacement | None
+    baseline_scores: np.ndarray | None = None
 
 
 def measure_scores(
@@ -215,7 +217,8 @@ def measure_scores(
             "metrics": telling(placement_metrics(other, ties)),
             "difference": paired_test(placement, other, ties, seed=options.seed),
         }
-    return ScoreReport(summary, matrix, placement, other)
+    theirs_too = None if baseline is None else baseline.scores.scores
+    return ScoreReport(summary, matrix, placement, other, theirs_too)
 
 
 def _chance(shape: tuple[int, int], text_video: np.ndarray, relevance: Relevance | None, among: str) -> Metrics:

@@ -89,6 +89,47 @@ def _held_tensors(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list
     raise UserError(f"{file}: files ending in {file.suffix!r} are not read; give one of {known}")
 
 
+def read_parts(file: Path, prefixes: tuple[str, ...], shapes_only: bool = False) -> dict[str, np.ndarray]:
+    """Read the tensors of a file whose names begin with one of `prefixes`; a large file is not read as a whole.
+
+    Args:
+        file: As for `read_tensors`.
+        prefixes: Beginnings of names.
+        shapes_only: Of safetensors, give zeros that take no memory in place of the values.
+
+    Raises:
+        UserError: As for `read_tensors`.
+    """
+    if file.suffix != ".safetensors":
+        return {name: value for name, value in read_tensors(file).items() if name.startswith(prefixes)}
+    from safetensors import SafetensorError, safe_open
+
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            names = [name for name in opened.keys() if name.startswith(prefixes)]  # noqa: SIM118 (no mapping)
+            if shapes_only:
+                return {name: np.broadcast_to(np.float32(0), opened.get_slice(name).get_shape()) for name in names}
+            return {name: opened.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise UserError(f"{file} is truncated or no safetensors file ({error}); copy it again") from error
+    except TypeError:  # bfloat16, which NumPy alone does not have
+        with safe_open(file, framework="flax") as opened:
+            return {name: np.asarray(opened.get_tensor(name)) for name in names}
+
+
+def tensor_names(file: Path) -> list[str]:
+    """List the names of the tensors of a file, or of all files of an index.
+
+    Raises:
+        UserError: As for `read_tensors`.
+    """
+    if file.name.endswith(INDEX):
+        return list(weight_map(file))
+    return list(read_parts(file, ("",), shapes_only=True))
+
+
 def write_tensors(file: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write tensors as .safetensors, or as a PyTorch state dict (.pt, .pth, .bin), atomically.
 

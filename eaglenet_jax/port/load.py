@@ -98,14 +98,14 @@ def clip_files(source: str) -> tuple[Path, Path]:
         )
     if not HUB_NAME.fullmatch(source):
         raise UserError(f"{source}: no such folder; give a Hugging Face CLIP's folder or a hub name like openai/clip-…")
-    weights = _from_hub(source, *WEIGHT_FILES)
+    weights = hub_file(source, *WEIGHT_FILES)
     if weights.name.endswith(INDEX):
         for name in sorted(set(weight_map(weights).values())):
-            _from_hub(source, name)
-    return _from_hub(source, CONFIG_FILE), weights
+            hub_file(source, name)
+    return hub_file(source, CONFIG_FILE), weights
 
 
-def _from_hub(source: str, *names: str) -> Path:
+def hub_file(source: str, *names: str) -> Path:
     """Return the first of the files that the local cache or the hub has."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError

@@ -16,7 +16,7 @@ import numpy as np
 from flax import traverse_util
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.port.transforms import SAME, Transform
+from eaglenet_jax.port.transforms import LINEAR, SAME, Transform
 
 Tensors = Mapping[str, np.ndarray]  # names of the source → arrays in its layout
 Tree = dict[str, Any]  # nested dicts of arrays, ours
@@ -52,6 +52,16 @@ class Rule:
 def rule(sources: str | tuple[str, ...], targets: str | tuple[str, ...], transform: Transform = SAME) -> Rule:
     """Build a rule; a single name needs no tuple."""
     return Rule(_as_tuple(sources), _as_tuple(targets), transform)
+
+
+def linear_rules(source: str, target: str) -> tuple[Rule, Rule]:
+    """Build the rules of a linear layer with bias."""
+    return rule(f"{source}.weight", f"{target}/kernel", LINEAR), rule(f"{source}.bias", f"{target}/bias")
+
+
+def norm_rules(source: str, target: str) -> tuple[Rule, Rule]:
+    """Build the rules of a layer normalisation."""
+    return rule(f"{source}.weight", f"{target}/scale"), rule(f"{source}.bias", f"{target}/bias")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,6 +81,43 @@ def rank_histogram(series: Sequence[tuple[str, np.ndarray]], label: str) -> Mark
     return _svg(parts, label)
 
 
+def value_histogram(series: Sequence[tuple[str, np.ndarray]], axis: str, label: str, bins: int = 16) -> Markup:
+    """Draw the distribution of numbers as percentages in equal bins. series: (name, values [N]). axis: their name."""
+    every = np.concatenate([values for _, values in series])
+    low, high = float(every.min()), float(every.max())
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    shares = [100.0 * np.histogram(values, edges)[0] / len(values) for _, values in series]
+    most = max(float(share.max()) for share in shares)
+    top = next(step for step in (5, 10, 20, 40, 60, 80, 100) if step >= most)
+    slot = (WIDTH - LEFT - RIGHT) / bins
+    bar = 0.9 * slot / len(series)
+    parts = [_horizontal_grid([top * i / 4 for i in range(5)], "%", top)]
+    for place in range(0, bins + 1, bins // 4):
+        anchor = "end" if place == bins else "middle"
+        parts.append(_text(LEFT + place * slot, HEIGHT - BOTTOM + 15, f"{edges[place]:.3g}", anchor))
+    for number, share in enumerate(shares):
+        for place in range(bins):
+            y = _height(share[place], top)
+            parts.append(
+                Markup(
+                    '<rect class="bar series{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
+                    "<title>{}: {:.1f} % from {:.3g} to {:.3g}</title></rect>"
+                ).format(
+                    number,
+                    LEFT + (place + 0.05) * slot + number * bar,
+                    y,
+                    max(bar - 1, 1),
+                    HEIGHT - BOTTOM - y,
+                    series[number][0],
+                    share[place],
+                    edges[place],
+                    edges[place + 1],
+                )
+            )
+    parts.append(_text(LEFT + (WIDTH - LEFT - RIGHT) / 2, HEIGHT - 3, axis, "middle"))
+    return _svg(parts, label)
+
+
 def _height(value: float, top: float) -> float:
     return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(value, top) / top
 

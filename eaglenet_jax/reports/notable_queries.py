@@ -24,6 +24,7 @@ class Gallery:
         explain: explain(text, videos) → for each of these pairs what the head shows of it (`PairExplanation`). None:
             nothing.
         captioned: Whether `captions` are captions.
+        radii: |R|₁ of pairs that belong together and of pairs that do not; None for a head without stochastic texts.
     """
 
     captions: Sequence[str]
@@ -31,6 +32,7 @@ class Gallery:
     frames_of: Callable[[int], np.ndarray] | None = None
     explain: Callable[[int, Sequence[int]], Sequence[Any]] | None = None
     captioned: bool = True
+    radii: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
     def numbered(cls, shape: tuple[int, int], captions: Sequence[str] | None, videos: Sequence[str] | None) -> Gallery:
@@ -56,12 +58,12 @@ class FoundVideo:
 
 @dataclass(frozen=True)
 class Query:
-    """A caption, the rank of its own video, and the videos found. before: the rank in the other run."""
+    """A caption, the rank of its own video, and the videos found. other: the same query in the other run."""
 
     caption: str
     rank: str
     found: Sequence[FoundVideo] = field(default_factory=tuple)
-    before: str = ""
+    other: Query | None = None
 
 
 @dataclass(frozen=True)

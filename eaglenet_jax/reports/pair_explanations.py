@@ -11,6 +11,7 @@ import numpy as np
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
+from eaglenet_jax.reports.attended_pictures import WordPictures, Words, attended_pictures, word_pictures
 from eaglenet_jax.reports.frame_thumbnails import data_uri
 
 Explain = Callable[[int, Sequence[int]], Sequence["PairExplanation"]]
@@ -31,11 +32,34 @@ class WeightedFrame:
 
 @dataclass(frozen=True)
 class PairExplanation:
-    """One pair. candidates: (weight, share of the largest) of the text itself, then of its candidates."""
+    """One pair. candidates: (weight, share of the largest) of the text itself, then of its candidates.
+
+    radius: |R|₁ of the stochastic text. words: where its verbs and nouns are found. attended: frames are darkened where
+    a second stage does not look.
+    """
 
     frames: Sequence[WeightedFrame]
     candidates: Sequence[tuple[float, float]]
     energy: float | None
+    radius: float | None = None
+    words: Sequence[WordPictures] = ()
+    attended: bool = False
+
+
+@dataclass(frozen=True)
+class ExplainedSplit:
+    """What is shown of the texts and videos of a split.
+
+    Attributes:
+        frames_of: frames_of(v) → real frames of a video, [M, H, W, 3], in the order of its features.
+        described: described(text, video) → which of these frames the text is known to describe, [M] bool; None where
+            that is not known, as everywhere by default.
+        words_of: words_of(text) → the verbs and nouns that the head has nodes for.
+    """
+
+    frames_of: Callable[[int], np.ndarray]
+    described: Callable[[int, int], np.ndarray | None] = lambda text, video: None
+    words_of: Callable[[int], Words] = lambda text: {"verbs": (), "nouns": ()}
 
 
 def explainer(
@@ -44,8 +68,7 @@ def explainer(
     texts: TextFeatures,
     videos: VideoFeatures,
     draws: Draws,
-    frames_of: Callable[[int], np.ndarray],
-    described: Callable[[int, int], np.ndarray | None] = lambda text, video: None,
+    split: ExplainedSplit,
 ) -> Explain | None:
     """Make the function that explains pairs of a split by `Head.explain`.
 
@@ -55,9 +78,7 @@ def explainer(
         texts: Features [Nt, ...].
         videos: Features [Nv, ...].
         draws: Of the evaluation, so that the candidates are those that were scored.
-        frames_of: frames_of(v) → real frames of a video, [M, H, W, 3], in the order of its features.
-        described: described(text, video) → which of these frames the text is known to describe, [M] bool; None where
-            that is not known, as everywhere by default.
+        split: What is shown of its texts and videos.
 
     Returns:
         explain(text, videos) → a `PairExplanation` of each of these pairs; None for a head that explains nothing.
@@ -80,8 +101,9 @@ def explainer(
             _pair(
                 jax.device_get(explained(rows(texts, [text]), rows(videos, [video]))),
                 np.asarray(videos.mask[video]),
-                frames_of(video),
-                described(text, video),
+                split.frames_of(video),
+                split.described(text, video),
+                split.words_of(text),
             )
             for video in chosen
         ]
@@ -90,18 +112,27 @@ def explainer(
 
 
 def _pair(
-    aux: Mapping[str, np.ndarray], mask: np.ndarray, pictures: np.ndarray, described: np.ndarray | None
+    aux: Mapping[str, np.ndarray], mask: np.ndarray, pictures: np.ndarray, described: np.ndarray | None, words: Words
 ) -> PairExplanation:
+    aux = {name: np.asarray(values[0, 0]) for name, values in aux.items()}
     frames: list[WeightedFrame] = []
-    if "frame_weights" in aux:
-        weights = np.asarray(aux["frame_weights"][0, 0], float)[mask]
+    of_words = word_pictures(aux, words, mask, pictures)
+    attended = "attended_patches" in aux
+    if attended:
+        pictures = np.stack(attended_pictures(aux["attended_patches"], mask, pictures))
+    by_frame = aux.get("frame_weights", aux.get("attended_frames"))
+    if by_frame is None and attended:
+        by_frame = aux["attended_patches"].sum(axis=-1)
+    if by_frame is not None:
+        weights = np.asarray(by_frame, float)[mask]
         inside = np.zeros(len(weights), bool) if described is None else described
         frames = [
             WeightedFrame(data_uri(frame), weight, share, bool(here))
             for frame, (weight, share), here in zip(pictures, _shares(weights), inside, strict=True)
         ]
-    candidates = _shares(np.asarray(aux["candidate_weights"][0, 0], float)) if "candidate_weights" in aux else []
-    return PairExplanation(frames, candidates, float(aux["energy"][0, 0]) if "energy" in aux else None)
+    candidates = _shares(np.asarray(aux["candidate_weights"], float)) if "candidate_weights" in aux else []
+    energy, radius = (float(aux[name]) if name in aux else None for name in ("energy", "radius_length"))
+    return PairExplanation(frames, candidates, energy, radius, of_words, attended)
 
 
 def _shares(weights: np.ndarray) -> list[tuple[float, float]]:

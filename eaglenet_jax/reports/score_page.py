@@ -15,7 +15,7 @@ from markupsafe import Markup
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.score_report import ScoreReport
-from eaglenet_jax.reports.charts import rank_histogram, recall_chart, recall_series
+from eaglenet_jax.reports.charts import rank_histogram, recall_chart, recall_series, value_histogram
 from eaglenet_jax.reports.notable_queries import (
     Gallery,
     Query,
@@ -100,17 +100,24 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         runs.append((summary["baseline"]["name"], report.baseline))
     ranks = report.placement.t2v.ranks(ties)[: len(gallery.captions)]
 
+    plain = dataclasses.replace(gallery, explain=None)
+    before = None if report.baseline is None else report.baseline.t2v.ranks(ties)[: len(ranks)]
+
     def shown(rows: Sequence[int], explain: bool = False) -> list[Query]:
-        of_rows = gallery if explain else dataclasses.replace(gallery, explain=None)
-        return answered(rows, scores, text_video, ranks, of_rows)
+        queries = answered(rows, scores, text_video, ranks, gallery if explain else plain)
+        if not explain or before is None or report.baseline_scores is None:
+            return queries
+        others = answered(rows, report.baseline_scores, text_video, before, plain)
+        return [dataclasses.replace(query, other=other) for query, other in zip(queries, others, strict=True)]
 
     moved = None
-    if report.baseline is not None:
-        before = report.baseline.t2v.ranks(ties)[: len(ranks)]
+    if before is not None:
         moved = [
             [(gallery.captions[row], rank_name(before[row]), rank_name(ranks[row])) for row in rows]
             for rows in moved_most(ranks, before, MOVED)
         ]
+    shown_queries = shown(spread(len(gallery.captions), SHOWN), explain=True)
+    explained = [video.explained for query in shown_queries for video in query.found if video.explained]
     rows = _named_rows(summary, context)
     columns = {"t2v": (*COLUMNS, *((POINTING,) if shows_pointing(rows) else ())), "v2t": COLUMNS}
     twice = duplicates(gallery.captions, text_video, ranks, gallery.videos) if gallery.captioned else []
@@ -127,8 +134,15 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         pointing_captions=summary["metrics"]["t2v"].get("pointing_captions", 0) if POINTING in columns["t2v"] else 0,
         charts=[_charts(side, arrow, runs, ties) for side, arrow in ARROWS.items()],
         names=[name for name, _ in runs],
+        radii=_radii(gallery),
         moved=moved,
-        shown=shown(spread(len(gallery.captions), SHOWN), explain=True),
+        shown=shown_queries,
+        said={
+            "candidates": any(each.candidates for each in explained),
+            "energy": any(each.energy is not None for each in explained),
+            "words": any(each.words for each in explained),
+            "attended": any(each.attended for each in explained),
+        },
         has_frames=gallery.frames_of is not None,
         explains=gallery.explain is not None,
         hardest=shown(hardest(ranks, HARDEST)),
@@ -188,6 +202,15 @@ def _row(
         if own
         else None,
     }
+
+
+def _radii(gallery: Gallery) -> tuple[Markup, str] | None:
+    """The chart of the radii and the line below it."""
+    if gallery.radii is None:
+        return None
+    series = list(zip(("pairs that belong together", "other pairs"), gallery.radii, strict=True))
+    said = ", ".join(f"{name}: mean {values.mean():.3g} over {len(values):,}" for name, values in series)
+    return value_histogram(series, "|R|₁", f"Length of the radius. {said}"), said
 
 
 def _number(value: float | None, column: str) -> str:

@@ -18,7 +18,7 @@ from eaglenet_jax.metrics.score_files import read_scores
 from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreReport, measure_scores
 from eaglenet_jax.progress import Progress, no_progress
 from eaglenet_jax.reports.notable_queries import Gallery
-from eaglenet_jax.reports.pair_explanations import explainer
+from eaglenet_jax.reports.pair_explanations import ExplainedSplit, explainer
 from eaglenet_jax.reports.retrieval_drawing import draw_retrieval
 from eaglenet_jax.reports.retrieval_picture import Clips, query_results
 from eaglenet_jax.reports.score_page import Context, write_score_page
@@ -28,6 +28,7 @@ from eaglenet_jax.runs.evaluate_split import evaluation_draws
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.saved_config import has_config
 from eaglenet_jax.scoring.frame_weights import frame_weights
+from eaglenet_jax.scoring.radius import radius_lengths
 
 
 def measure_stage(
@@ -131,10 +132,36 @@ def _gallery(stage: EvaluatedStage) -> Gallery:
         encoded.texts,
         encoded.videos,
         evaluation_draws(experiment),
-        frames_of,
-        encoded.described,
+        ExplainedSplit(frames_of, encoded.described, lambda text: caption_words(stage, text)),
     )
-    return Gallery(encoded.captions.texts, encoded.split.video_ids, frames_of, explain)
+    radii = radius_lengths(
+        experiment.system.head,
+        stage.params["head"],
+        encoded.texts,
+        encoded.videos,
+        encoded.text_video,
+        draws=evaluation_draws(experiment),
+    )
+    return Gallery(encoded.captions.texts, encoded.split.video_ids, frames_of, explain, radii=radii)
+
+
+def caption_words(stage: EvaluatedStage, text: int) -> dict[str, list[str]]:
+    """List the verbs and nouns of a caption in the order of a head's nodes; none where captions have no syntax.
+
+    A caption without a verb has one node of verbs, which stands for none.
+    """
+    encoded = stage.evaluation.encoded
+    syntax = encoded.texts.extra.get("syntax")
+    if syntax is None:
+        return {"verbs": [], "nouns": []}
+    tokenizer = stage.experiment.tokenizer
+    codes = tokenizer.tokenize([encoded.captions.texts[text]])[0]
+
+    def words(kind: str) -> list[str]:
+        spans = np.asarray(syntax[kind][text])
+        return [tokenizer.text(codes[first:end]) for first, end in spans if end > first]
+
+    return {"verbs": words("verbs") or ["(no verb)"], "nouns": words("nouns")}
 
 
 def draw_strips(file: Path, stage: EvaluatedStage) -> None:

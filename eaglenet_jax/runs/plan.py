@@ -16,6 +16,7 @@ from eaglenet_jax.config.checking import check_config
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.blip2 import planned_start
 from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.experiment import check_fit, demo_data, prepared_folder, steps_in_all
 from eaglenet_jax.runs.initial_parameters import check_shapes, check_source
@@ -144,7 +145,7 @@ def _plan_stage(config: Any, folder: Path, system: System, shapes: Any, data: Pl
         raise UserError(
             f"config.epochs={config.epochs} of {per_pass} batches is not one step; give more, or config.steps"
         )
-    system.head.start_from_files(shapes["head"], {"blip2": _check_folder})
+    system.head.start_from_files(shapes["head"], {"blip2": _planned_blip2})
     try:
         make_optimizer(settings, shapes, steps)
     except UserError as error:
@@ -169,12 +170,12 @@ def _plan_stage(config: Any, folder: Path, system: System, shapes: Any, data: Pl
     )
 
 
-def _check_folder(params: Any, shape: Any, folder: str) -> Any:
-    """Stand-in for the BLIP-2 reader while planning: only checks that the folder exists."""
-    del shape
-    if not Path(folder).is_dir():
-        raise UserError(f"config.head.blip2: no folder {folder!r}; give that of a BLIP-2 checkpoint, or leave it out")
-    return params
+def _planned_blip2(params: Any, shape: Any, source: str) -> Any:
+    """`planned_start`, whose errors name the flag."""
+    try:
+        return planned_start(params, shape, source)
+    except UserError as error:
+        raise UserError(f"config.head.blip2={error}") from error
 
 
 def run_stages(config: Any, workdir: Path) -> list[tuple[Any, Path]]:

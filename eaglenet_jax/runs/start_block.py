@@ -10,6 +10,7 @@ import jax
 from eaglenet_jax.compilation_cache import describe_cache
 from eaglenet_jax.data.cached_features import FEATURES_FOLDER
 from eaglenet_jax.runs.cached_features import cached_bytes, megabytes
+from eaglenet_jax.runs.part_starts import start_rows
 from eaglenet_jax.runs.plan import RunPlan, StagePlan
 from eaglenet_jax.runs.time_estimate import training_seconds
 from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints
@@ -31,6 +32,8 @@ def start_block(plan: RunPlan, note: str = "") -> str:
         ("CLIP", f"{_clip(config.clip, last)}; {_weights(plan.stages[0])}"),
     ]
     rows += [(f"stage {n}" if len(plan.stages) > 1 else "stage", _stage(s, n)) for n, s in enumerate(plan.stages, 1)]
+    earlier = [None, *plan.stages]
+    rows += [("start", row) for n, s in enumerate(plan.stages, 1) for row in start_rows(s, n, earlier[n - 1])]
     rows += [("features", _features(s, plan, n)) for n, s in enumerate(plan.stages, 1) if s.config.cached_features]
     rows += [
         ("selection", f"the checkpoint with the best t2v R@1 on {config.selection}"),

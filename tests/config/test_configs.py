@@ -16,10 +16,11 @@ import pytest
 from data_prep.datasets import DATASETS, TABLE
 from eaglenet_jax.clip import Clip
 from eaglenet_jax.clip.config import NAMED_SIZES
+from eaglenet_jax.clip.eva import EvaConfig
 from eaglenet_jax.config.ablation import dataset_names
 from eaglenet_jax.config.loading import as_plain, config_folder, config_names, load_config, resolve
 from eaglenet_jax.config.presets import PRESETS
-from eaglenet_jax.config.systems import SYSTEMS
+from eaglenet_jax.config.systems import BLIP2_WEIGHTS, SYSTEMS
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.registry import HEADS, head_class
 from eaglenet_jax.runs.plan import optimizer_settings
@@ -244,6 +245,19 @@ def test_a_saved_config_comes_back_as_it_was(tmp_path):
     found.data.root = config.data.root
     assert as_plain(found) == as_plain(config)
     assert build_system(found) == build_system(config)
+
+
+def test_words_of_blip2():
+    """`vitg` reads its encoder, `blip2` starts from its query transformer, and so does `paper`."""
+    large = load_config("msrvtt:crosstvr_ts2net,vitg,blip2")
+    eva = EvaConfig()
+    assert large.head.tokens.to_dict() == {"source": BLIP2_WEIGHTS, "count": eva.tokens, "width": eva.width}
+    assert large.head.blip2 == BLIP2_WEIGHTS == load_config("msrvtt:crosstvr,paper").head.blip2
+    assert not load_config("msrvtt:crosstvr,vitg").head.blip2 and not load_config("msrvtt:crosstvr").head.blip2
+    assert load_config("msrvtt:crosstvr,blip2").head.tokens.width == 512
+    for word in ("vitg", "blip2"):
+        with pytest.raises(UserError, match=f"{word}: xpool reads no BLIP-2; crosstvr does"):
+            load_config(f"msrvtt:xpool,{word}")
 
 
 def test_a_second_stage_follows_its_first():

@@ -52,6 +52,24 @@ def test_other_missing_and_damaged_tokens_are_named(shards):
         shard_content(np.full((1, 1, 1, 1), 1e6))
 
 
+def test_bfloat16_is_read_as_it_was_and_holds_what_float16_does_not(tmp_path):
+    header = dataclasses.replace(HEADER, videos=2, dtype="bfloat16")
+    tokens = np.random.default_rng(0).normal(size=(2, 2, 3, 4)).astype(np.float32) * 1e5
+    with pytest.raises(UserError, match="too large for float16; give --dtype=bfloat16"):
+        shard_content(tokens)
+    write_atomically(shard_file(tmp_path, 0), shard_content(tokens, "bfloat16"))
+    write_atomically(tmp_path / "header.json", header_content(header))
+    reader = TokenReader.open(tmp_path, dataclasses.replace(HEADER, videos=2))  # a head asks for no type
+    found = pickle.loads(pickle.dumps(reader))([1, 0])
+    assert found.dtype == header.numpy_type and found.nbytes == header.bytes
+    np.testing.assert_allclose(found.astype(np.float32), tokens[::-1], rtol=2**-8)
+    with pytest.raises(UserError, match="not finite, or too large for bfloat16; use another encoder"):
+        shard_content(np.full((1, 1, 1, 1), np.nan), "bfloat16")
+    write_atomically(tmp_path / "header.json", header_content(dataclasses.replace(header, dtype="float8")))
+    with pytest.raises(UserError, match="names the type 'float8'"):
+        TokenReader.open(tmp_path, dataclasses.replace(HEADER, videos=2))
+
+
 def test_tokens_travel_with_their_videos(shards, prepared):
     folder, tokens = shards
     split = dataclasses.replace(prepared.split("train"), tokens=TokenReader.open(folder, HEADER))

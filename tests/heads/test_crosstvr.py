@@ -84,6 +84,60 @@ def test_scores_equal_the_equations_in_loops(changes):
     np.testing.assert_allclose(found, Loops(head, params, text, video).scores(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("changes", [{}, SWITCHES[0]], ids=["shared_encoder", "own_encoder_unshared"])
+def test_the_order_of_frames_changes_nothing(changes):
+    """Stage 2 has no positions of frames: a video and its frames in another order have the same P(match)."""
+    head = CROSSTVR.clone(**changes)
+    with jax.enable_x64(True):
+        text, video = features()
+        params = random_params(head)
+        order = jnp.asarray([2, 0, 1])
+        turned = dataclasses.replace(
+            video,
+            frames=video.frames[:, order],
+            patches=video.patches[:, order],
+            mask=video.mask[:, order],
+            extra={"tokens": video.extra["tokens"][:, order]},
+        )
+        found = [np.asarray(scores_of(head, params, text, each)) for each in (video, turned)]
+        # Not because frames count for nothing: the first one in place of all others gives other numbers.
+        alike = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, :1], leaf.shape), (video.frames, video.patches))
+        tokens = {"tokens": jnp.broadcast_to(video.extra["tokens"][:, :1], video.extra["tokens"].shape)}
+        still = dataclasses.replace(video, frames=alike[0], patches=alike[1], extra=tokens)
+        other = np.asarray(scores_of(head, params, text, still))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+    assert np.abs(other - found[0])[:, 0].min() > 1e-4  # the video of three frames
+
+
+def test_what_it_looks_at_goes_with_frames_and_patches():
+    head = CROSSTVR
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), random_params(head))
+    text, video = features()
+    explain = jax.jit(lambda video: head.apply({"params": params}, text, video, DRAWS, method="explain"))
+    said = explain(video)
+    assert said["attended_patches"].shape == (3, 3, FRAMES, PATCHES)
+    frames, patches = jnp.asarray([2, 0, 1]), jnp.asarray([3, 1, 0, 2])
+    turned = dataclasses.replace(
+        video,
+        frames=video.frames[:, frames],
+        patches=video.patches[:, frames][:, :, patches],
+        mask=video.mask[:, frames],
+    )
+    other = explain(turned)
+    np.testing.assert_allclose(other["attended_frames"], said["attended_frames"][..., frames], atol=1e-5)
+    expected = said["attended_patches"][:, :, frames][..., patches]
+    np.testing.assert_allclose(other["attended_patches"], expected, atol=1e-5)
+    assert np.ptp(said["attended_patches"][0, 0]) > 0.01 and np.ptp(said["attended_frames"][0, 0]) > 0.01
+    # To look changes nothing.
+    sides = (
+        head.apply({"params": params}, text, method="prepare_text"),
+        head.apply({"params": params}, video, method="prepare_video"),
+    )
+    rows = jnp.arange(3), jnp.arange(3)
+    logits = [head.apply({"params": params}, rows, sides, DRAWS, *more, method="match_rows") for more in ((), ({},))]
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
+
+
 def test_loss_and_gradient_equal_the_loops():
     """As in SHE-Net's test, by parameters alone since the encoders are frozen. The first stage draws the negatives."""
     step = 1e-6

@@ -63,7 +63,14 @@ def test_explanations_belong_to_their_pairs(case):
     assert ("energy" in said) == bool(getattr(head, "eam_weight", 0) or getattr(head, "eam_support_weight", 0))
     for name, values in said.items():
         assert values.shape[:2] == (3, 3), name
-        if name != "energy":
+        if name == "noun_patches":
+            np.testing.assert_allclose(np.sum(values, axis=(-1, -2)), 1, atol=1e-5)
+        elif name == "radius_length":
+            assert np.min(values) > 0
+        elif name == "attended_patches":  # the class token has the rest
+            share = np.sum(values, axis=-1)
+            assert np.all((share < 1) & ((share > 0) == np.asarray(video.mask)))
+        elif name != "energy":
             np.testing.assert_allclose(np.sum(values, axis=-1), 1, atol=1e-5)
 
 
@@ -73,7 +80,7 @@ def test_without_energy_aware_matching_there_is_no_energy_to_explain():
     said = jax.eval_shape(
         lambda params: head.apply({"params": params}, *features(2), EVALUATION, method="explain"), params
     )
-    assert set(said) == {"frame_weights", "candidate_weights"}
+    assert set(said) == {"frame_weights", "candidate_weights", "radius_length"}
 
 
 def test_permuting_texts_and_videos_permutes_the_matrix(case):

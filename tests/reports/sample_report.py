@@ -8,6 +8,7 @@ import numpy as np
 
 from eaglenet_jax.metrics.ranks import RetrievalScores
 from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, measure_scores
+from eaglenet_jax.reports.attended_pictures import WordPictures, brightened
 from eaglenet_jax.reports.frame_thumbnails import data_uri
 from eaglenet_jax.reports.notable_queries import Gallery
 from eaglenet_jax.reports.pair_explanations import PairExplanation, WeightedFrame
@@ -33,7 +34,12 @@ def write_made_page(file: Path) -> Path:
     def explain(text: int, videos: list[int]) -> list[PairExplanation]:
         weights = np.linspace(0.2, 1.0, 12)
         frames = [WeightedFrame(data_uri(frames_of(0)[0]), weight, weight) for weight in weights]
-        return [PairExplanation(frames, [(weight, weight) for weight in weights], -0.5) for _ in videos]
+        words = [
+            WordPictures("walks", "verb", [data_uri(frames_of(20)[0])] * 2),
+            WordPictures("dog", "noun", [data_uri(brightened(frames_of(28)[0], np.arange(9.0)))] * 2),
+        ]
+        candidates = [(weight, weight) for weight in weights]
+        return [PairExplanation(frames, candidates, -0.5, 3.25, words, attended=True) for _ in videos]
 
     report = measure_scores(
         RetrievalScores(scores),
@@ -41,6 +47,6 @@ def write_made_page(file: Path) -> Path:
         options=MeasureOptions(["dual_softmax"], resamples=50),
     )
     context = Context("A made-up run, test split", notes=["A note."], facts=[("config", "hash 0123456789")])
-    return write_score_page(
-        file, report, context, Gallery(captions, [f"v{i}" for i in range(VIDEOS)], frames_of, explain)
-    )
+    radii = rng.normal(3, 0.2, 32), rng.normal(3.4, 0.3, 900)
+    gallery = Gallery(captions, [f"v{i}" for i in range(VIDEOS)], frames_of, explain, radii=radii)
+    return write_score_page(file, report, context, gallery)

@@ -8,7 +8,16 @@ import xml.etree.ElementTree as ET
 import numpy as np
 
 from eaglenet_jax.metrics.ranks import rank_metrics
-from eaglenet_jax.reports.charts import BOTTOM, HEIGHT, TOP, Series, rank_histogram, recall_chart, recall_series
+from eaglenet_jax.reports.charts import (
+    BOTTOM,
+    HEIGHT,
+    TOP,
+    Series,
+    rank_histogram,
+    recall_chart,
+    recall_series,
+    value_histogram,
+)
 
 RANKS = np.array([1.0, 1.5, 2.0, 4.0, 5.5, 12.0, 60.0, 101.0])
 
@@ -25,6 +34,18 @@ def test_the_curve_is_drawn_where_the_values_are() -> None:
     points = [float(point.split(",")[1]) for point in svg.find("polyline").get("points").split()]
     full = HEIGHT - TOP - BOTTOM
     np.testing.assert_allclose([(HEIGHT - BOTTOM - y) / full for y in points], [0.25, 0.5, 1.0], atol=1e-3)
+
+
+def test_every_number_is_in_one_bar_of_its_own_series() -> None:
+    svg = value_histogram([("near", np.array([1.0, 1.0, 5.0])), ("far", np.array([5.0]))], "|R|₁", "label", bins=4)
+    bars = re.findall(r"<title>(.*?): ([\d.]+) % from ([\d.]+) to ([\d.]+)</title>", svg)
+    assert [(name, float(share), low) for name, share, low, _ in bars if float(share)] == [
+        ("near", 66.7, "1"),
+        ("near", 33.3, "4"),
+        ("far", 100.0, "4"),
+    ]
+    assert len(ET.fromstring(svg).findall("rect")) == 8
+    value_histogram([("all alike", np.ones(3))], "x", "label")
 
 
 def test_every_query_is_in_one_bar() -> None:

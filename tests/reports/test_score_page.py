@@ -10,7 +10,7 @@ import pytest
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import RetrievalScores
-from eaglenet_jax.metrics.score_report import MeasureOptions, ScoreReport, measure_scores
+from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreReport, measure_scores
 from eaglenet_jax.reports.notable_queries import Gallery, duplicates, hardest, moved_most, spread
 from eaglenet_jax.reports.score_page import Context, score_page, write_score_page
 from tests.reports.sample_report import ATTACK, write_made_page
@@ -25,11 +25,36 @@ def test_everything_is_on_the_page_and_nothing_is_loaded(tmp_path) -> None:
     page = write_made_page(tmp_path / "new/report.html").read_text()
     for words in ("Results", "Recall and ranks", "Against other run", "Queries that moved most", "What is found"):
         assert f">{words}" in page
+    for words in ("verb “walks”", "noun “dog”", "|R|₁ 3.25", "pairs that belong together: mean", "Frames are dark"):
+        assert words in page
     for words in ("Hardest queries", "The same words", "v3 (", "v7 (", "energy -0.500", "hash 0123456789", "A note."):
         assert words in page
     assert ATTACK not in page and html.escape(ATTACK, quote=False).replace("'", "&#39;") in page
     assert not re.search(r"(?:src|href)=\"(?!data:)", page) and "@import" not in page and "url(" not in page
     assert page.count("<img") > 100
+
+
+def test_two_systems_stand_side_by_side_on_the_same_queries() -> None:
+    ours = np.eye(4) + np.arange(16).reshape(4, 4) / 1000
+    theirs = np.roll(ours, 1, axis=1)  # never right
+    report = measure_scores(
+        RetrievalScores(ours), name="ours", baseline=Baseline(RetrievalScores(theirs), "theirs"),
+        options=MeasureOptions(resamples=20),
+    )  # fmt: skip
+    frames = [np.full((2, 20, 20, 3), 60 * video, np.uint8) for video in range(4)]
+    gallery = Gallery([f"caption {row}" for row in range(4)], [f"v{row}" for row in range(4)], lambda v: frames[v])
+    page = score_page(report, Context("both"), gallery)
+    queries = page.split('<article class="query">')[1:5]
+    for row, query in enumerate(queries):
+        own, other = query.split('<p class="system">')[1:]
+        assert own.startswith("ours") and other.startswith("theirs")
+        names = [re.findall(r"<b>\d\.</b> <span>(v\d)</span>", each) for each in (own, other)]
+        assert names[0][0] == f"v{row}" and names[1][0] == f"v{(row + 1) % 4}"
+        assert "right video at rank 1<" in own and "right video at rank 1<" not in other
+        assert own.count("<img") == other.count("<img") == 8
+    assert "Each query is shown for both systems." in page
+    alone = score_page(_measured(ours), Context("one"), gallery)
+    assert 'class="system"' not in alone and "both systems" not in alone
 
 
 def test_a_matrix_alone_gives_a_page() -> None:

@@ -191,7 +191,7 @@ HEADS = {
         "shared_weights": False,
         "negative_scale": 5.0,
         "top_k": 4,
-        "blip2": "refused: no folder",
+        "blip2": "refused: no such folder; give that of a BLIP-2",
     },
 }
 ANOTHER = {True: False, "mean": "transformer", "clip4clip": "xpool", "softmax": "sigmoid", "": "nowhere", 0: 7, 4: 2}

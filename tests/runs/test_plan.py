@@ -67,7 +67,7 @@ WRONG = {
 OF_OTHER_SYSTEMS = {
     "tmass": {"head.samples=-1": "samples is -1; give 0 or more"},
     "crosstvr": {
-        "head.blip2=nowhere": "config.head.blip2: no folder 'nowhere'",
+        "head.blip2=nowhere": "config.head.blip2=nowhere: no such folder; give that of a BLIP-2",
         "head.first.head.temporal=transformer": "is not that of the run that it starts from: there temporal is",
         "head.first.head.mask_padding=False": "there mask_padding is True, not False",
         "head.top_k=0": "top_k is 0; give 1 or more",

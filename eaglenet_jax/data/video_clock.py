@@ -23,8 +23,9 @@ SECONDS_AHEAD_ELSEWHERE = 30 * 3600.0
 # Presentation times are stored in the order of decoding: they go back by as many pictures as decoders reorder.
 PICTURES_REORDERED = 17
 TS_DISCONT = 0x200  # AVFMT_TS_DISCONT
+REORDERED_IN_MXF = ("h264", "hevc")
 # These store one time a picture, that of presentation; FFmpeg makes up the decoding times.
-PRESENTATION_ONLY = ("matroska", "webm", "ogg")
+PRESENTATION_ONLY = ("matroska", "webm", "ogg", "nut")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +58,11 @@ class VideoClock:
         name = container.format.name
         self._discontinuous = bool(container.format.flags & TS_DISCONT)
         self._by_pts = any(part in name for part in PRESENTATION_ONLY)
-        # An AVI file has no presentation times, and those that FFmpeg makes up are not in order.
-        self._sorts = name == "avi"
+        # An AVI file has no presentation times, and those that FFmpeg makes up are not in order. Of H.264 and HEVC in MXF
+        # it gives a packet's place in the file as both its times.
+        codec = stream.codec_context.name if stream.codec_context else ""
+        self._sorts_mxf = name == "mxf" and codec in REORDERED_IN_MXF
+        self._sorts = name == "avi" or self._sorts_mxf
         start = container.start_time
         self.origin: int | None = None if start is None else self.ticks(start / av.time_base)
         """Tick of time zero; None until the first picture of a file that states none."""
@@ -66,7 +70,7 @@ class VideoClock:
         self.disordered = 0
         """Pictures whose times were not after the one before."""
         self.reordered = 0
-        """Pictures of an AVI file whose made-up times are not after the one before; they take others, in order."""
+        """Pictures of an AVI or MXF file whose made-up times are not after the one before; they take others, in order."""
         self.untimed = 0
         """Pictures without a time, which were counted by the rate."""
         self.gaps: list[float] = []
@@ -93,6 +97,7 @@ class VideoClock:
         """Forget what came before, after a seek to a place where `offset` is added to the file's times."""
         self.offset = offset
         self._before: int | None = None  # of packets: decoding time, or the largest presentation time
+        self._before_is_pts = False
         self._expected: int | None = None
         self._anywhere: float | None = None  # ticks at which the latest packet of any stream ends
         self._last: int | None = None  # of frames
@@ -109,14 +114,14 @@ class VideoClock:
             if before is not None and expected is not None:
                 by = stamp - expected
                 is_odd = stamp < before - self._back or by > self._ahead  # of nearly no packet
-                if is_odd and self._is_break(stamp, dts is None):
+                if is_odd and self._is_break(stamp, dts is None or self._before_is_pts):
                     self.jumps.append(Jump(self.seconds(expected), by * self._num / self._den))
                     self.offset -= by
                     stamp -= by
                     before = stamp
             if before is not None and by_pts and before > stamp:
                 stamp = before
-            self._before = stamp
+            self._before, self._before_is_pts = stamp, dts is None
             self._expected = expected = stamp + (packet.duration or self.frame)
             self._note_end(expected)
         if self.offset:
@@ -124,8 +129,13 @@ class VideoClock:
             dts = packet.dts = None if dts is None else dts + self.offset
         if pts is not None and dts is not None and not by_pts and abs(pts - dts) > self._ahead:
             packet.pts = None  # at a break FFmpeg's parser gives a picture the time of the one after the break
-        if self._sorts and dts is not None:
-            heapq.heappush(self._sent, dts)
+        sent = self._sent_time(packet)
+        if sent is not None:
+            heapq.heappush(self._sent, sent)
+
+    def _sent_time(self, packet: av.Packet) -> int | None:
+        """Return the time that a packet of a sorted stream has put in line, None where none is sorted."""
+        return (packet.pts if self._sorts_mxf else packet.dts) if self._sorts else None
 
     def pass_by(self, packet: av.Packet) -> None:
         """Note the time of a packet of another stream."""
@@ -153,8 +163,9 @@ class VideoClock:
 
     def forget(self, packet: av.Packet) -> None:
         """Take back a packet that gives no picture."""
-        if self._sorts and packet.dts in self._sent:
-            self._sent.remove(packet.dts)
+        sent = self._sent_time(packet)
+        if sent is not None and sent in self._sent:
+            self._sent.remove(sent)
             heapq.heapify(self._sent)
 
     def time(self, frame: av.VideoFrame) -> float:

@@ -248,7 +248,7 @@ def test_a_part_of_a_file_is_a_video_of_its_own(folder, frame_number) -> None:
         "a_2_4.5": [20, 30, 40],
         "a_5_end": [50],
         "b": [0, 10, 20, 30, 40, 50],
-        "a_2.2_2.6": [20],
+        "a_2.2_2.6": [22],  # no second begins within it: the picture at its start
     }
 
 

@@ -36,10 +36,11 @@ class DecodedVideo:
     Attributes:
         frames: JPEG files of `size` × `size` pixels, in order.
         provenance: decoder, source_fps, source_width and source_height (of the pictures that were sampled),
-            source_frames (all that were decoded), times (seconds of each frame as a player shows it), seconds (the end of the last picture by its time, or source_frames /
-            source_fps where frames are counted), rotation (degrees, counterclockwise, already applied), pixel_aspect
-            (width to height of a sample as the file states it), incomplete (what of the file is missing, or None) and
-            notes (what was wrong with its times and may be missing unseen, or None).
+            source_frames (all that were decoded), times (seconds of each frame as a player shows it), seconds (the end
+            of the last picture by its time, or source_frames / source_fps where frames are counted), rotation (degrees,
+            counterclockwise, already applied), pixel_aspect (width to height of a sample as the file states it),
+            incomplete (what of the file is missing, or None) and notes (what was wrong with its times and may be
+            missing unseen, or None).
     """
 
     frames: tuple[bytes, ...]

@@ -58,8 +58,8 @@ class VideoClock:
         name = container.format.name
         self._discontinuous = bool(container.format.flags & TS_DISCONT)
         self._by_pts = any(part in name for part in PRESENTATION_ONLY)
-        # An AVI file has no presentation times, and those that FFmpeg makes up are not in order. Of H.264 and HEVC in MXF
-        # it gives a packet's place in the file as both its times.
+        # An AVI file has no presentation times, and those that FFmpeg makes up are not in order. Of H.264 and HEVC in
+        # MXF it gives a packet's place in the file as both its times.
         codec = stream.codec_context.name if stream.codec_context else ""
         self._sorts_mxf = name == "mxf" and codec in REORDERED_IN_MXF
         self._sorts = name == "avi" or self._sorts_mxf
@@ -70,7 +70,7 @@ class VideoClock:
         self.disordered = 0
         """Pictures whose times were not after the one before."""
         self.reordered = 0
-        """Pictures of an AVI or MXF file whose made-up times are not after the one before; they take others, in order."""
+        """Pictures of AVI or MXF whose made-up times are not after the one before; they take others, in order."""
         self.untimed = 0
         """Pictures without a time, which were counted by the rate."""
         self.gaps: list[float] = []

@@ -11,8 +11,45 @@ from eaglenet_jax.errors import UserError
 
 # Suffixes of the datasets' files, including DiDeMo's unusual ones.
 SUFFIXES = frozenset(
-    "3g2 3gp 3gpp asf avi divx dv f4v flv ivf m1v m2ts m2v m4v mkv mod mov mp4 mpe mpeg mpg mts mxf null nut ogm ogv qt"
-    " rm rmvb tod ts vob webm wmv wtv y4m".split()
+    [
+        "3g2",
+        "3gp",
+        "3gpp",
+        "asf",
+        "avi",
+        "divx",
+        "dv",
+        "f4v",
+        "flv",
+        "ivf",
+        "m1v",
+        "m2ts",
+        "m2v",
+        "m4v",
+        "mkv",
+        "mod",
+        "mov",
+        "mp4",
+        "mpe",
+        "mpeg",
+        "mpg",
+        "mts",
+        "mxf",
+        "null",
+        "nut",
+        "ogm",
+        "ogv",
+        "qt",
+        "rm",
+        "rmvb",
+        "tod",
+        "ts",
+        "vob",
+        "webm",
+        "wmv",
+        "wtv",
+        "y4m",
+    ]
 )
 
 

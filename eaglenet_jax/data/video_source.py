@@ -276,6 +276,8 @@ class VideoSource:
         The container's own search is checked: what was decoded first decides, and if that is later, an earlier place is
         tried, at last the start of the file.
         """
+        if self.clock.sorts and self.clock.lead is None:
+            next(self._running, None)
         if may_break(self.container, self.stream) and (found := read_map(self.path)) is not None:
             places = found.before(time)[:SEEK_TRIES] if found.by_bytes else []
             jumps: Iterator[bool] = (self._jump_to_byte(place) for place in places)

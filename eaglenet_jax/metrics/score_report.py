@@ -97,12 +97,22 @@ class ScoreReport:
         scores: [Nt, Nv], the scores that were measured.
         placement: Ranks of all queries.
         baseline: Ranks of the same queries in the other run, None without one.
+        relevance: All right pairs, None where a text has one right video.
     """
 
     summary: dict[str, Any]
     scores: np.ndarray
     placement: RetrievalPlacement
     baseline: RetrievalPlacement | None
+    relevance: Relevance | None = None
+
+    def right_videos(self, text: int) -> list[int]:
+        """Return the right videos of a text, columns of the scores."""
+        pairs = self.relevance
+        if pairs is None:
+            return [int(self.placement.text_video[text])]
+        first, end = np.searchsorted(pairs.rows, [text, text + 1])
+        return [int(column) for column in pairs.columns[first:end]]
 
 
 def measure_scores(
@@ -216,7 +226,7 @@ def measure_scores(
             "metrics": telling(placement_metrics(other, ties)),
             "difference": paired_test(placement, other, ties, seed=options.seed),
         }
-    return ScoreReport(summary, matrix, placement, other)
+    return ScoreReport(summary, matrix, placement, other, relevance)
 
 
 def _chance(shape: tuple[int, int], text_video: np.ndarray, relevance: Relevance | None, among: str) -> Metrics:

@@ -102,7 +102,7 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
 
     def shown(rows: Sequence[int], explain: bool = False) -> list[Query]:
         of_rows = gallery if explain else dataclasses.replace(gallery, explain=None)
-        return answered(rows, scores, text_video, ranks, of_rows)
+        return answered(rows, scores, report.right_videos, ranks, of_rows)
 
     moved = None
     if report.baseline is not None:
@@ -135,6 +135,7 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         duplicates=twice[:DUPLICATES],
         duplicate_count=len(twice),
         captioned=gallery.captioned,
+        several_right=report.relevance is not None,
         shown_best=4,
     )
 

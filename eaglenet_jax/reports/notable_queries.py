@@ -101,7 +101,7 @@ def answered(
     queries = []
     for text in rows:
         row, right = np.asarray(scores[text]), right_videos(text)
-        first = max(right, key=lambda video, row=row: row[video])
+        first = right[int(np.argmax(row[list(right)]))]
         top = best_in_order(row, best)
         shown = [*top, *([] if set(right) & set(top) else [first])]
         explanations = gallery.explain(text, shown) if gallery.explain else [None] * len(shown)

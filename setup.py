@@ -67,7 +67,7 @@ setup(
             "ruff==0.17.*",
         ],
         "benchmark": ["opencv-python-headless>=4.10,<6"],
-        "parity": ["torch>=2.5,<3"],
+        "parity": ["torch>=2.13,<3"],
         "browser": ["playwright>=1.50,<2"],
         "docs": [
             "latex2mathml>=3.81,<4",

@@ -97,6 +97,9 @@ def main(argv: Sequence[str]) -> int:
     manifest = build(assembly, flags.out, settings, decoding)
     for split, counts in manifest["splits"].items():
         print(f"{split}: {counts['videos']} videos, {counts['captions']} captions")
+    if assembly.several_files:
+        taken = tuple(f"{name} ({files[0]})" for name, files in assembly.several_files.items())
+        print(f"{len(taken)} videos have several files; taken is the first that can be read: {first_few(taken)}")
     for folder, reason in assembly.unreadable.items():
         print(f"{folder} cannot be read and is passed over: {reason}")
     for split, counts in manifest["left_out"].items():

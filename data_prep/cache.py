@@ -7,7 +7,6 @@ import functools
 import hashlib
 import itertools
 import json
-import math
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -21,6 +20,7 @@ from eaglenet_jax.errors import UserError
 
 # Part of every key: increase it when the same settings no longer give the same frames.
 CACHE_VERSION = 2
+PARTS = "by the player's times"  # how parts of files are cut, in the keys of such videos alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ def record_path(cache_dir: Path, entry: VideoEntry, settings: FrameSettings) -> 
     """Return the file of the video's record. The key covers id, settings, and the source file's size and time."""
     status = entry.path.stat()
     key = [CACHE_VERSION, entry.video_id, settings.as_dict(), status.st_size, status.st_mtime_ns]
-    key += [] if entry.clip is None else [entry.clip]
+    key += [] if entry.clip is None else [entry.clip, PARTS]
     name = hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
     return cache_dir / name[:2] / f"{name}.frames"
 
@@ -82,17 +82,16 @@ def read_record(path: Path) -> DecodedVideo:
 
 def decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> tuple[str, str | None]:
     """Decode one video into its record; return (video id, reason of failure or None)."""
-    start, end = entry.clip or (0.0, None)
     try:
         video = decode(
             entry.path,
             fps=settings.fps,
             size=settings.size,
-            first_seconds=min((limit for limit in (settings.first_seconds, end) if limit), default=None),
+            first_seconds=settings.first_seconds,
             timestamps=settings.timestamps,
             as_shown=settings.as_shown,
+            part=entry.clip,
         )
-        video = _from(video, start, settings.fps)
         path = record_path(cache_dir, entry, settings)
     except DecodeError as error:
         return entry.video_id, str(error)
@@ -100,19 +99,6 @@ def decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> 
         return entry.video_id, "the file vanished while it was read"
     write_record(path, video)
     return entry.video_id, None
-
-
-def _from(video: DecodedVideo, start: float, fps: float) -> DecodedVideo:
-    """The frames from `start` on, in seconds; the last one before it where the part holds none of its own.
-
-    Raises:
-        DecodeError: The file ends before.
-    """
-    seconds = video.provenance["seconds"]
-    if start and isinstance(seconds, int | float) and seconds <= start:
-        raise DecodeError(f"its part begins at {start:g} s, and the file has {seconds:g} s")
-    first = min(math.ceil(start * fps - 1e-9), len(video.frames) - 1)
-    return dataclasses.replace(video, frames=video.frames[first:])
 
 
 class FillCache(Protocol):

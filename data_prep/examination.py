@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from data_prep.annotations import VideoEntry, entry_faults
 from data_prep.assemble import Assembly
 from data_prep.cache import FrameSettings
@@ -22,6 +24,7 @@ TRIAL_VIDEOS = 8
 COPIES_ON_DISK = 2
 # Slow-motion cameras record 240; higher values come from headers that state a clock instead of a rate.
 HIGHEST_RATE = 240
+MOST_OFF = 1.0  # seconds; counting frames at an even rate is off by less in nearly all short videos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +140,7 @@ def examine(
             text = f"{len(fast)} videos state a rate above {HIGHEST_RATE} frames a second"
             if not settings.timestamps:
                 findings.append(Finding(f"{text}: leave out --released-frames", True, split, tuple(fast)))
+        findings += _clock_findings(split, found, settings)
     if assembly.several_files:
         text = f"{len(assembly.several_files)} videos have several files; the first by name that can be read is taken"
         taken = tuple(f"{name} ({files[0]})" for name, files in assembly.several_files.items())
@@ -207,7 +211,29 @@ def _shared_captions(assembly: Assembly) -> list[str]:
 
 
 def _probe(entry: VideoEntry) -> tuple[str, Probe]:
-    return entry.video_id, probe(entry.path)
+    return entry.video_id, probe(entry.path, all_times=True)
+
+
+def _clock_findings(split: str, found: Mapping[str, Probe], settings: FrameSettings) -> Iterator[Finding]:
+    """Say how many videos have a rate that varies, how far counting frames is off, and where pictures begin late."""
+    taken = "frames are taken by their times" if settings.timestamps else "frames are counted, as released"
+    kinds = {
+        "have a variable frame rate": {name: p.counting_off for name, p in found.items() if p.varies},
+        "have an even rate that is no whole number": {
+            name: p.counting_off for name, p in found.items() if not p.varies and p.counting_off > MOST_OFF
+        },
+    }
+    for what, off in kinds.items():
+        if off:
+            amount = (
+                f"by up to {max(off.values()):.1f} s, by {float(np.median(list(off.values()))):.1f} s in the median"
+            )
+            ids = tuple(f"{name} ({off[name]:.1f} s)" for name in sorted(off, key=lambda name: -off[name]))
+            yield Finding(f"{len(off)} videos {what}: counting frames is off {amount}; {taken}", False, split, ids)
+    late = {name: p.begins for name, p in found.items() if p.begins > MOST_OFF}
+    if late:
+        ids = tuple(f"{name} ({late[name]:.1f} s)" for name in sorted(late, key=lambda name: -late[name]))
+        yield Finding(f"{len(late)} videos have pictures that begin later than their sound", False, split, ids)
 
 
 def _estimate(usable: list[tuple[VideoEntry, Probe]], settings: FrameSettings, out: Path, workers: int) -> Estimate:

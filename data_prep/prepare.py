@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.annotations import SHOWN, VideoEntry, check_entries
-from data_prep.cache import FillCache, FrameSettings, fill_cache, read_record, record_path
+from data_prep.cache import PARTS, FillCache, FrameSettings, fill_cache, read_record, record_path
 from data_prep.lock import alone_in
 from eaglenet_jax.atomic import write_atomically
-from eaglenet_jax.data.decode import DECODER
+from eaglenet_jax.data.decode import DECODER, Provenance
+from eaglenet_jax.data.video_clock import TICK_SECONDS
 from eaglenet_jax.errors import UserError
 
 FORMAT = 1
@@ -30,9 +31,9 @@ def fingerprint(entries: Sequence[VideoEntry], settings: FrameSettings) -> str:
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def _clip(entry: VideoEntry) -> list[list[float | None]]:
+def _clip(entry: VideoEntry) -> list[list[float | str | None]]:
     """The part of the file, once; nothing for a whole file, so that older folders stay valid."""
-    return [] if entry.clip is None else [list(entry.clip)]
+    return [] if entry.clip is None else [[*entry.clip, PARTS]]
 
 
 def _intervals(entry: VideoEntry) -> list[list[tuple[str, float, float]]]:
@@ -240,8 +241,24 @@ def _write_captions(
             for caption in captions:
                 if caption["id"] in entry.intervals:
                     caption["interval"] = [float(second) for second in entry.intervals[caption["id"]]]
-            if entry.intervals and not settings.timestamps:
-                row["source_fps"] = video.provenance["source_fps"]  # the times of the frames depend on it
+            row |= _clock(video.provenance, settings, exact=bool(entry.intervals))
             rows.append(row)
         write_atomically(folder / f"{split}.json", json.dumps(rows, indent=1).encode())
     return incomplete, notes
+
+
+def _clock(provenance: Provenance, settings: FrameSettings, exact: bool) -> dict[str, Any]:
+    """Return what says when a video's frames stand, nothing where frame k is at k / fps seconds.
+
+    Args:
+        provenance: Of the video.
+        settings: As it was decoded.
+        exact: Whether captions have intervals, so that less than half a step matters.
+    """
+    times, step = provenance.get("times"), 1 / settings.fps
+    if isinstance(times, list):
+        most = TICK_SECONDS if exact else step / 2
+        is_even = all(abs(time - number * step) <= most for number, time in enumerate(times))
+        return {} if is_even else {"times": times}
+    # A record of an earlier version has no times.
+    return {"source_fps": provenance["source_fps"]} if exact and not settings.timestamps else {}

@@ -159,7 +159,8 @@ def _examined(path: Path, source: VideoSource, fps: float) -> VideoFacts:
     warnings = [*_rate_warnings(rate, times), *source.notes()]
     if source.clock.reordered:
         ordered = f"{source.clock.reordered} of {len(times)} times that FFmpeg makes up are not after the one before"
-        warnings.append(f"AVI stores no times of pictures: {ordered}; those of decoding are used, in order")
+        container = source.container.format.name.upper()
+        warnings.append(f"{container} stores no times of pictures: {ordered}; those of decoding are used, in order")
     missing = source.incomplete()
     if missing:
         warnings.append(f"{missing}; {len(times)} pictures came through")

@@ -60,7 +60,7 @@ BELOW_RUNS = (
 ABOVE_RUNS = BOTTOM | {
     f"eaglenet_jax.{name}" for name in ("runs", "reports", "metrics", "config", "data", "command", "progress")
 }
-ROOT_ENTRY_POINTS = ("train", "evaluate", "convert", "sweep", "report", "vision_tokens")
+ROOT_ENTRY_POINTS = ("train", "evaluate", "convert", "sweep", "report", "vision_tokens", "hub")
 MAY_IMPORT = {
     "eaglenet_jax.errors": set[str](),
     "eaglenet_jax.draws": {"eaglenet_jax.errors"},

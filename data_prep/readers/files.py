@@ -37,7 +37,7 @@ def read_text(path: Path) -> str:
         return unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); download it again"
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8, or download it again"
         ) from error
 
 

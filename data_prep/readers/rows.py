@@ -36,10 +36,9 @@ def read_rows(path: Path) -> list[Row]:
     if suffix in (".csv", ".tsv", ".txt"):
         rows = _of_csv(path, "\t" if suffix == ".tsv" else "")
     elif suffix in (".jsonl", ".ndjson"):
-        lines = enumerate(read_text(path).split("\n"), 1)
-        rows = [_object(path, number, line) for number, line in lines if line.strip()]
+        rows = _of_lines(path)
     elif suffix == ".json":
-        rows = _of_json(path, read_json(path))
+        rows = _of_json(path, read_json(path)) if not _holds_lines(path) else _of_lines(path)
     elif suffix == ".parquet":
         rows = _of_parquet(path)
     else:
@@ -53,13 +52,32 @@ def _of_csv(path: Path, delimiter: str) -> list[Row]:
     text = read_text(path)
     first = text.partition("\n")[0]
     delimiter = delimiter or max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    # Not strict, a quote that is not closed takes all rows after it into one cell.
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         rows: list[Row] = list(reader)
     except csv.Error as error:
-        raise UserError(f"{path} cannot be read as a table ({error}); write it again") from error
-    check_width(path, rows, reader.fieldnames or ())
+        raise UserError(
+            f"{path} cannot be read as a table ({error}, in the row after line {reader.line_num}): close quotes, "
+            "and double those inside quoted text"
+        ) from error
+    header = reader.fieldnames or ()
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise UserError(f"{path} has several columns {', '.join(map(repr, twice))}; give each a name of its own")
+    check_width(path, rows, header)
     return rows
+
+
+def _of_lines(path: Path) -> list[Row]:
+    lines = enumerate(read_text(path).split("\n"), 1)
+    return [_object(path, number, line) for number, line in lines if line.strip()]
+
+
+def _holds_lines(path: Path) -> bool:
+    """Whether a file has an object on each of its lines, and so several, whatever its name."""
+    lines = [line.strip() for line in read_text(path).split("\n") if line.strip()]
+    return len(lines) > 1 and all(line.startswith("{") and line.endswith("}") for line in lines)
 
 
 def _object(path: Path, number: int, line: str) -> Row:

@@ -24,7 +24,9 @@ JPEG_QUALITY = 95
 # The number is that of our own reading: increase it when the same file gives other frames.
 DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}, reading 2"
 
-Provenance = dict[str, str | float | int | None]
+Provenance = dict[str, str | float | int | list[float] | None]
+Part = tuple[float, float | None]
+"""Start and end of a part of a video in seconds, the end None for that of the file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +36,11 @@ class DecodedVideo:
     Attributes:
         frames: JPEG files of `size` × `size` pixels, in order.
         provenance: decoder, source_fps, source_width and source_height (of the pictures that were sampled),
-            source_frames (all that were decoded), seconds (the end of the last picture by its time, or source_frames /
-            source_fps where frames are counted), rotation (degrees, counterclockwise, already applied), pixel_aspect
-            (width to height of a sample as the file states it), incomplete (what of the file is missing, or None) and
-            notes (what was wrong with its times and may be missing unseen, or None).
+            source_frames (all that were decoded), times (seconds of each frame as a player shows it), seconds (the end
+            of the last picture by its time, or source_frames / source_fps where frames are counted), rotation (degrees,
+            counterclockwise, already applied), pixel_aspect (width to height of a sample as the file states it),
+            incomplete (what of the file is missing, or None) and notes (what was wrong with its times and may be
+            missing unseen, or None).
     """
 
     frames: tuple[bytes, ...]
@@ -52,6 +55,7 @@ def decode(
     first_seconds: float | None = None,
     timestamps: bool = False,
     as_shown: bool = False,
+    part: Part | None = None,
 ) -> DecodedVideo:
     """Decode a video once from its start and keep `fps` frames a second, resized and centre-cropped to `size`.
 
@@ -67,18 +71,20 @@ def decode(
             frames of `sampled_frames`, counted by the file's frame rate.
         as_shown: Pictures as a player shows them, see `video_picture.shown`; otherwise as the released programs read
             them, which obey rotation alone.
+        part: Keep only frames of this part, by the times that a player shows. It begins with the frame that stands at
+            its start if the next is more than a step away, or if it has no frame of its own.
 
     Raises:
         DecodeError: Nothing can be decoded.
     """
-    sampling = Sampling(fps, first_seconds, timestamps, as_shown)
+    sampling = Sampling(fps, first_seconds, timestamps, as_shown, part)
     try:
         with VideoWalk(path, sampling) as walk:
             kept = tuple(_jpeg(resize_and_crop(picture, size)) for picture in walk.pictures())
     except (av.error.FFmpegError, UserError) as error:
         raise DecodeError(getattr(error, "strerror", None) or str(error)) from error
     if not kept:
-        raise DecodeError(walk.source.incomplete() or "it has no frames")
+        raise DecodeError(walk.why_empty())
     return DecodedVideo(kept, walk.provenance())
 
 
@@ -90,6 +96,7 @@ class Sampling:
     first_seconds: float | None = None
     timestamps: bool = False
     as_shown: bool = False
+    part: Part | None = None
 
 
 class VideoWalk:
@@ -104,6 +111,11 @@ class VideoWalk:
         self._read, self._rotation, self._shown = 0, 0, (0, 0)
         self._aspect = 1.0
         self._cut = False
+        self._start, end = sampling.part or (0.0, None)
+        self._end = math.inf if end is None else end
+        self._times: list[float] = []
+        self.first_time: float | None = None
+        """Seconds of the file's first picture, None until it is read."""
 
     def __enter__(self) -> VideoWalk:
         return self
@@ -114,35 +126,72 @@ class VideoWalk:
     def pictures(self) -> Iterator[np.ndarray]:
         """Generate the sampled frames, each [H, W, 3] uint8 RGB."""
         stream = self.source.stream
-        for frame in self._timed() if self._sampling.timestamps else self._counted():
+        for time, frame in self._in_part(self._timed() if self._sampling.timestamps else self._counted()):
+            self._times.append(round(time, 3))
             picture = shown(frame, stream) if self._sampling.as_shown else as_released(frame)
             self._rotation, self._shown = frame.rotation, picture.shape[:2]
             self._aspect = float(pixel_aspect(frame, stream))
             yield picture
 
-    def _counted(self) -> Iterator[av.VideoFrame]:
+    def _in_part(self, sampled: Iterator[tuple[float, av.VideoFrame, bool]]) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Pass on the frames that are sampled, of a part only its own and the one that stands at its start."""
+        standing: av.VideoFrame | None = None
+        start, waits = self._start, self._start > 0
+        for time, frame, wanted in sampled:
+            self.first_time = time if self.first_time is None else self.first_time
+            if waits and time <= start + TICK_SECONDS:
+                standing = frame
+            if time + TICK_SECONDS < start:
+                continue
+            if time + TICK_SECONDS >= self._end:
+                self._cut = True
+                break
+            if not wanted:
+                continue
+            if waits and standing is not None and time >= start + 1 / self._sampling.fps:
+                yield start, standing
+            waits = False
+            yield time, frame
+        if waits and standing is not None and start < max(self.source.clock.end, self.source.clock.reached):
+            yield start, standing
+
+    def why_empty(self) -> str:
+        """Say why no frame was kept."""
+        lost, clock = self.source.incomplete(self._cut), self.source.clock
+        if self._sampling.part is None or self.first_time is None:
+            return lost or "it has no frames"
+        why = f"its part begins at {self._start:g} s, and the file has {round(max(clock.end, clock.reached), 2):g} s"
+        if self._end <= self.first_time:
+            why = f"its part ends at {self._end:g} s, and the pictures begin at {round(self.first_time, 2):g} s"
+        return "; ".join(filter(None, (why, lost)))
+
+    def _counted(self) -> Iterator[tuple[float, av.VideoFrame, bool]]:
+        """Generate every frame with its time, and whether it is one of `sampled_frames`."""
         rate = self.source.rate
         wanted = sampled_frames(rate, self._sampling.fps)
         end = (self._sampling.first_seconds or math.inf) * max(1, int(rate))
         next_wanted = next(wanted)
-        for _, frame in self.source.frames():
+        for time, frame in self.source.frames():
             if self._read >= end:
                 self._cut = True
                 return
-            if self._read == next_wanted:
-                yield frame
+            is_wanted = self._read == next_wanted
+            yield time, frame, is_wanted
+            if is_wanted:
                 next_wanted = next(wanted)
             self._read += 1
 
-    def _timed(self) -> Iterator[av.VideoFrame]:
+    def _timed(self) -> Iterator[tuple[float, av.VideoFrame, bool]]:
+        """Generate every frame with its time, and whether it is the first at or after k / fps seconds."""
         fps, due = self._sampling.fps, 0.0
         end = self._sampling.first_seconds or math.inf
         for time, frame in self.source.frames():
             if time >= end:
                 self._cut = True
                 return
-            if time + TICK_SECONDS >= due:
-                yield frame
+            is_wanted = time + TICK_SECONDS >= due
+            yield time, frame, is_wanted
+            if is_wanted:
                 due = (math.floor((time + TICK_SECONDS) * fps) + 1) / fps
             self._read += 1
 
@@ -150,7 +199,7 @@ class VideoWalk:
         """Return the provenance as in `DecodedVideo`, once the pictures are read."""
         rate = self.source.rate
         counted = self._read / rate if rate else None
-        timed = min(self.source.clock.end, self._sampling.first_seconds or math.inf)
+        timed = min(self.source.clock.end, self._sampling.first_seconds or math.inf, self._end)
         seconds = timed if self._sampling.timestamps else counted
         return {
             "decoder": DECODER,
@@ -158,6 +207,7 @@ class VideoWalk:
             "source_width": self._shown[1],
             "source_height": self._shown[0],
             "source_frames": self._read,
+            "times": self._times,
             "seconds": None if seconds is None else round(seconds, 6),
             "rotation": self._rotation,
             "pixel_aspect": self._aspect,

@@ -140,7 +140,7 @@ class PreparedSplit:
         reader: Frames of the videos.
         tokens: Tokens of another vision encoder, if a head needs them.
         fps: Frames stored a second.
-        source_fps: Video's row → frame rate of its file, for the videos of captions with an interval.
+        times: Video's row → seconds of its stored frames, [frames] float64, where frame k is not at k / fps seconds.
     """
 
     name: str
@@ -149,7 +149,7 @@ class PreparedSplit:
     reader: FrameReader
     tokens: TokenReader | None = None
     fps: float = 1.0
-    source_fps: Mapping[int, float] = field(default_factory=dict)
+    times: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def video_ids(self) -> tuple[str, ...]:
@@ -186,7 +186,8 @@ class PreparedSplit:
     def frame_times(self, row: int, max_frames: int) -> np.ndarray:
         """Return the times in seconds of the real frames that `frames` reads of one video, [m] float64, m ≤ M."""
         count = int(self.frame_counts[row])
-        return frame_times(count, self.fps, self.source_fps.get(row))[pick_frames(count, max_frames)]
+        times = self.times[row] if row in self.times else frame_times(count, self.fps)
+        return times[pick_frames(count, max_frames)]
 
 
 @dataclass(frozen=True)
@@ -310,8 +311,16 @@ class PreparedDataset:
             FrameReader(self.directory / "shards", name, tuple(row["video_id"] for row in rows), self.size),
             self._tokens(name, len(rows)),
             self.manifest["settings"]["fps"],
-            {row: video["source_fps"] for row, video in enumerate(rows) if video.get("source_fps")},
+            {row: times for row, video in enumerate(rows) if (times := self._times(video)) is not None},
         )
+
+    def _times(self, video: Mapping[str, Any]) -> np.ndarray | None:
+        """Seconds of a video's stored frames by its row of the captions; None where frame k is at k / fps seconds."""
+        if "times" in video:
+            return np.asarray(video["times"], np.float64)
+        # Older folders state the frame rate instead, of captions with an interval.
+        rate = video.get("source_fps")
+        return frame_times(video["frames"], self.manifest["settings"]["fps"], rate) if rate else None
 
     def _caption_extra(self, split: str, captions: int) -> dict[str, Any]:
         if "syntax" not in self.extra:

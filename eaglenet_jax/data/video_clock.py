@@ -23,8 +23,9 @@ SECONDS_AHEAD_ELSEWHERE = 30 * 3600.0
 # Presentation times are stored in the order of decoding: they go back by as many pictures as decoders reorder.
 PICTURES_REORDERED = 17
 TS_DISCONT = 0x200  # AVFMT_TS_DISCONT
+REORDERED_IN_MXF = ("h264", "hevc")
 # These store one time a picture, that of presentation; FFmpeg makes up the decoding times.
-PRESENTATION_ONLY = ("matroska", "webm", "ogg")
+PRESENTATION_ONLY = ("matroska", "webm", "ogg", "nut")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +58,12 @@ class VideoClock:
         name = container.format.name
         self._discontinuous = bool(container.format.flags & TS_DISCONT)
         self._by_pts = any(part in name for part in PRESENTATION_ONLY)
-        # An AVI file has no presentation times, and those that FFmpeg makes up are not in order.
-        self._sorts = name == "avi"
+        # An AVI file has no presentation times, and those that FFmpeg makes up are not in order. Of H.264 and HEVC in
+        # MXF it gives a packet's place in the file as both its times.
+        codec = stream.codec_context.name if stream.codec_context else ""
+        self._sorts_mxf = name == "mxf" and codec in REORDERED_IN_MXF
+        self.sorts = name == "avi" or self._sorts_mxf
+        """Whether pictures take the times of packets in order."""
         start = container.start_time
         self.origin: int | None = None if start is None else self.ticks(start / av.time_base)
         """Tick of time zero; None until the first picture of a file that states none."""
@@ -66,7 +71,7 @@ class VideoClock:
         self.disordered = 0
         """Pictures whose times were not after the one before."""
         self.reordered = 0
-        """Pictures of an AVI file whose made-up times are not after the one before; they take others, in order."""
+        """Pictures of AVI or MXF whose made-up times are not after the one before; they take others, in order."""
         self.untimed = 0
         """Pictures without a time, which were counted by the rate."""
         self.gaps: list[float] = []
@@ -74,6 +79,8 @@ class VideoClock:
         self._factors: dict[int, float] = {}  # ticks of this stream to one of another, by its index
         self._ahead = self.ticks(SECONDS_AHEAD)
         self._back = self.ticks(SECONDS_BACK)
+        self.lead: int | None = None
+        """Packets that the decoder takes before its first picture; of a sorted stream, once its start is read."""
         self.offset = 0
         """Ticks that are added to the file's times since the last break."""
         self.end = 0.0
@@ -93,11 +100,13 @@ class VideoClock:
         """Forget what came before, after a seek to a place where `offset` is added to the file's times."""
         self.offset = offset
         self._before: int | None = None  # of packets: decoding time, or the largest presentation time
+        self._before_is_pts = False
         self._expected: int | None = None
         self._anywhere: float | None = None  # ticks at which the latest packet of any stream ends
         self._last: int | None = None  # of frames
         self._stated: int | None = None  # of the frame before, as FFmpeg gives it
         self._sent: list[int] = []
+        self._packets = 0
 
     def mend(self, packet: av.Packet) -> None:
         """Correct the times of a packet of the stream where the file's clock breaks."""
@@ -109,23 +118,29 @@ class VideoClock:
             if before is not None and expected is not None:
                 by = stamp - expected
                 is_odd = stamp < before - self._back or by > self._ahead  # of nearly no packet
-                if is_odd and self._is_break(stamp, dts is None):
+                if is_odd and self._is_break(stamp, dts is None or self._before_is_pts):
                     self.jumps.append(Jump(self.seconds(expected), by * self._num / self._den))
                     self.offset -= by
                     stamp -= by
                     before = stamp
             if before is not None and by_pts and before > stamp:
                 stamp = before
-            self._before = stamp
+            self._before, self._before_is_pts = stamp, dts is None
             self._expected = expected = stamp + (packet.duration or self.frame)
             self._note_end(expected)
         if self.offset:
             pts = packet.pts = None if pts is None else pts + self.offset
             dts = packet.dts = None if dts is None else dts + self.offset
-        if pts is not None and dts is not None and not by_pts and abs(pts - dts) > self._ahead:
+        if self._discontinuous and pts is not None and dts is not None and abs(pts - dts) > self._ahead:
             packet.pts = None  # at a break FFmpeg's parser gives a picture the time of the one after the break
-        if self._sorts and dts is not None:
-            heapq.heappush(self._sent, dts)
+        sent = self._sent_time(packet)
+        if sent is not None:
+            self._packets += 1
+            heapq.heappush(self._sent, sent)
+
+    def _sent_time(self, packet: av.Packet) -> int | None:
+        """Return the time that a packet of a sorted stream has put in line, None where none is sorted."""
+        return (packet.pts if self._sorts_mxf else packet.dts) if self.sorts else None
 
     def pass_by(self, packet: av.Packet) -> None:
         """Note the time of a packet of another stream."""
@@ -153,17 +168,21 @@ class VideoClock:
 
     def forget(self, packet: av.Packet) -> None:
         """Take back a packet that gives no picture."""
-        if self._sorts and packet.dts in self._sent:
-            self._sent.remove(packet.dts)
+        sent = self._sent_time(packet)
+        if sent is not None and sent in self._sent:
+            self._packets -= 1
+            self._sent.remove(sent)
             heapq.heapify(self._sent)
 
     def time(self, frame: av.VideoFrame) -> float:
         """Return the seconds at which a player shows a decoded frame, more than those of the frame before."""
         duration = frame.duration or self.frame
         ticks = frame.pts
-        if self._sorts and self._sent:
+        if self.sorts and self._sent:
             self.reordered += ticks is not None and self._stated is not None and ticks <= self._stated
             self._stated = ticks
+            if self._last is None:
+                self._pass_lost()
             while len(self._sent) > PICTURES_REORDERED:
                 heapq.heappop(self._sent)
             ticks = heapq.heappop(self._sent)
@@ -181,6 +200,16 @@ class VideoClock:
         self._last = ticks
         self.end = max(self.end, time + duration * self._num / self._den)
         return time
+
+    def _pass_lost(self) -> None:
+        """Take those pictures out of line that a decoder leaves out where it starts within a file.
+
+        They are stored after the key picture and shown before it. At the start of the file there are none.
+        """
+        if self.lead is None:
+            self.lead = self._packets
+        for _ in range(min(self._packets - self.lead, len(self._sent) - 1)):
+            heapq.heappop(self._sent)
 
     def _is_break(self, stamp: int, is_presentation: bool) -> bool:
         assert self._before is not None and self._expected is not None

@@ -24,6 +24,7 @@ NO_STREAM = "it has no video stream"
 # A file is cut off if it ends before its stated length by more than rounding and reordering explain: seconds at least,
 # pictures at least, and a share of the length up to so many seconds.
 SHORT_SECONDS, SHORT_PICTURES, SHORT_SHARE, SHORT_MOST = 0.25, 2, 0.01, 2.0
+EXACT_LENGTH = "mxf"  # this container states its length in pictures, and nothing goes on behind them
 # Decoders that give one picture a packet, or one for the two fields of a picture: a share of packets without any is a
 # loss that nothing reports.
 ONE_FOR_ONE = ("h264", "hevc", "mpeg2video", "mjpeg", "png", "prores", "ffv1", "flv")
@@ -235,7 +236,8 @@ class VideoSource:
         told = str(self.losses)
         stated, clock = self.announced, self.clock
         if not cut and self.losses.ended is None and stated and not clock.jumps and not clock.untimed:
-            spare = max(SHORT_SECONDS, SHORT_PICTURES / (self.rate or 1), min(SHORT_MOST, SHORT_SHARE * stated))
+            least = 0 if self.container.format.name == EXACT_LENGTH else SHORT_SECONDS
+            spare = max(least, SHORT_PICTURES / (self.rate or 1), min(SHORT_MOST, SHORT_SHARE * stated))
             if max(clock.reached, clock.end) + spare < stated:
                 end = f"the file ends at {max(clock.reached, clock.end):.1f} s of the {stated:.1f} s that it announces"
                 told = "; ".join(part for part in (told, end) if part)
@@ -274,6 +276,8 @@ class VideoSource:
         The container's own search is checked: what was decoded first decides, and if that is later, an earlier place is
         tried, at last the start of the file.
         """
+        if self.clock.sorts and self.clock.lead is None:
+            next(self._running, None)
         if may_break(self.container, self.stream) and (found := read_map(self.path)) is not None:
             places = found.before(time)[:SEEK_TRIES] if found.by_bytes else []
             jumps: Iterator[bool] = (self._jump_to_byte(place) for place in places)

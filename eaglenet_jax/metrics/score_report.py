@@ -97,6 +97,7 @@ class ScoreReport:
         placement: Ranks of all queries.
         baseline: Ranks of the same queries in the other run, None without one.
         baseline_scores: [Nt, Nv], its scores.
+        relevance: All right pairs, None where a text has one right video.
     """
 
     summary: dict[str, Any]
@@ -104,6 +105,15 @@ class ScoreReport:
     placement: RetrievalPlacement
     baseline: RetrievalPlacement | None
     baseline_scores: np.ndarray | None = None
+    relevance: Relevance | None = None
+
+    def right_videos(self, text: int) -> list[int]:
+        """Return the right videos of a text, columns of the scores."""
+        pairs = self.relevance
+        if pairs is None:
+            return [int(self.placement.text_video[text])]
+        first, end = np.searchsorted(pairs.rows, [text, text + 1])
+        return [int(column) for column in pairs.columns[first:end]]
 
 
 def measure_scores(
@@ -218,7 +228,7 @@ def measure_scores(
             "difference": paired_test(placement, other, ties, seed=options.seed),
         }
     theirs_too = None if baseline is None else baseline.scores.scores
-    return ScoreReport(summary, matrix, placement, other, theirs_too)
+    return ScoreReport(summary, matrix, placement, other, theirs_too, relevance)
 
 
 def _chance(shape: tuple[int, int], text_video: np.ndarray, relevance: Relevance | None, among: str) -> Metrics:

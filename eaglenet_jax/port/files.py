@@ -201,7 +201,11 @@ def _as_numpy(torch: ModuleType, tensor: Any) -> np.ndarray:
     if isinstance(tensor, np.ndarray):
         return np.asarray(tensor)
     tensor = tensor.detach()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()
+    tensor = tensor.to_dense() if tensor.is_sparse else tensor
+    known_to_numpy = (torch.float16, torch.float32, torch.float64)
+    if tensor.dtype.is_floating_point and tensor.dtype not in known_to_numpy:
+        tensor = tensor.float()
+    return tensor.contiguous().numpy()
 
 
 def _is_torchscript(file: Path) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,19 @@ WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def load_clip(source: str | Path) -> tuple[ClipConfig, Tree, np.ndarray]:
+def to_stderr(line: str) -> None:
+    """Print a line for the user."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def load_clip(source: str | Path, report: Callable[[str], None] = to_stderr) -> tuple[ClipConfig, Tree, np.ndarray]:
     """Load the CLIP in a Hugging Face folder or under a hub name.
 
     The hub is asked only for files that its local cache lacks.
+
+    Args:
+        source: Folder or hub name.
+        report: Receives a line where the tensors had to be found in the file, by a key or under a prefix.
 
     Returns:
         (config, params {"clip": …}, logit scale). The logit scale is the logarithm that CLIP learned, float32 []; heads
@@ -41,9 +52,12 @@ def load_clip(source: str | Path) -> tuple[ClipConfig, Tree, np.ndarray]:
     config_file, weight_file = clip_files(str(source))
     config = config_from_hf(config_file)
     try:
-        params, logit_scale = clip_from_tensors(HF_CLIP, read_checkpoint(weight_file)[0], config)
+        tensors, notes = read_checkpoint(weight_file)
+        params, logit_scale = clip_from_tensors(HF_CLIP, tensors, config)
     except UserError as error:
         raise UserError(f"{weight_file}: {error}") from error
+    if notes:
+        report(f"{weight_file}: {'; '.join(notes)}")
     return config, params, logit_scale
 
 

@@ -33,6 +33,9 @@ CONTAINERS = (
 )
 # Prefixes of whole models; where a file holds several, the first is taken.
 PREFIXES = ("module.", "model.", "student.", "net.", "network.", "online_model.", "ema_model.", "ema.", "teacher.")
+# First parts of the names of models that are read here. A prefix of another name is one that a program made up, if all
+# names have it and these are behind it. "clip." belongs to the names of the released programs.
+PARTS = ("clip", "visual", "vision_model", "text", "text_model", "transformer", "token_embedding", "text_projection")
 # Parts of a name that torch.compile, FSDP and checkpointing put in, at any depth.
 INNER = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 TRAINING = ("optim", "sched", "scaler", "rng")  # parts of keys whose tensors are not the model's
@@ -126,9 +129,12 @@ def strip(tensors: Mapping[str, Any], choice: str = "") -> tuple[dict[str, Any],
             found = renamed
     while found:
         heads = {f"{head}." if dot else "" for head, dot, _ in (name.partition(".") for name in found)}
-        if not heads <= set(PREFIXES):
+        if heads <= set(PREFIXES):
+            first, *others = sorted(heads, key=PREFIXES.index)
+        elif _is_made_up(heads, found):
+            first, *others = heads
+        else:
             break
-        first, *others = sorted(heads, key=PREFIXES.index)
         found = {name.removeprefix(first): value for name, value in found.items() if name.startswith(first)}
         stripped.append(f"`{first}`")
         if others:
@@ -137,6 +143,13 @@ def strip(tensors: Mapping[str, Any], choice: str = "") -> tuple[dict[str, Any],
     if stripped:
         notes.insert(0, f"stripped {', '.join(stripped)}")
     return found, notes
+
+
+def _is_made_up(heads: set[str], tensors: Mapping[str, Any]) -> bool:
+    """Whether all names have one first part that belongs to no model, and parts of a model follow, at any depth."""
+    if len(heads) != 1 or not all(heads) or next(iter(heads))[:-1] in PARTS:
+        return False
+    return any(part in PARTS for name in tensors for part in name.split(".")[1:])
 
 
 def _keys(held: Any, choice: str) -> list[str]:

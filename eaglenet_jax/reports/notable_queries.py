@@ -82,18 +82,18 @@ def rank_name(rank: float) -> str:
 def answered(
     rows: Sequence[int],
     scores: np.ndarray,
-    text_video: np.ndarray,
+    right_videos: Callable[[int], Sequence[int]],
     ranks: np.ndarray,
     gallery: Gallery,
     best: int = 4,
 ) -> list[Query]:
-    """List queries with their `best` videos and, where it is not one of them, the right video.
+    """List queries with their `best` videos and, where none of them is right, the right one that stands first.
 
     Args:
         rows: Of `scores`.
         scores: [Nt, Nv].
-        text_video: [Nt], the video of each text.
-        ranks: [Nt], of the right video.
+        right_videos: right_videos(text) → its right videos, at least one.
+        ranks: [Nt], of the first of the right videos.
         gallery: Names, frames and explanations.
         best: How many videos.
 
@@ -102,16 +102,17 @@ def answered(
     """
     queries = []
     for text in rows:
-        row, right = np.asarray(scores[text]), int(text_video[text])
+        row, right = np.asarray(scores[text]), right_videos(text)
+        first = right[int(np.argmax(row[list(right)]))]
         top = best_in_order(row, best)
-        shown = [*top, *([] if right in top else [right])]
+        shown = [*top, *([] if set(right) & set(top) else [first])]
         explanations = gallery.explain(text, shown) if gallery.explain else [None] * len(shown)
         found = [
             FoundVideo(
                 str(gallery.videos[video]),
                 float(row[video]),
-                rank_name(ranks[text]) if video == right else str(place + 1),
-                video == right,
+                rank_name(ranks[text]) if video == first else str(place + 1),
+                video in right,
                 strip(gallery.frames_of(video)) if gallery.frames_of and not explained else (),
                 explained,
             )

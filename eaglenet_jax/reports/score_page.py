@@ -104,10 +104,10 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
     before = None if report.baseline is None else report.baseline.t2v.ranks(ties)[: len(ranks)]
 
     def shown(rows: Sequence[int], explain: bool = False) -> list[Query]:
-        queries = answered(rows, scores, text_video, ranks, gallery if explain else plain)
+        queries = answered(rows, scores, report.right_videos, ranks, gallery if explain else plain)
         if not explain or before is None or report.baseline_scores is None:
             return queries
-        others = answered(rows, report.baseline_scores, text_video, before, plain)
+        others = answered(rows, report.baseline_scores, report.right_videos, before, plain)
         return [dataclasses.replace(query, other=other) for query, other in zip(queries, others, strict=True)]
 
     moved = None
@@ -149,6 +149,7 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         duplicates=twice[:DUPLICATES],
         duplicate_count=len(twice),
         captioned=gallery.captioned,
+        several_right=report.relevance is not None,
         shown_best=4,
     )
 

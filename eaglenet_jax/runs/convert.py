@@ -18,7 +18,7 @@ from eaglenet_jax.config.loading import as_plain, load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head
 from eaglenet_jax.port.files import read_tensors, write_tensors
-from eaglenet_jax.port.load import save_clip
+from eaglenet_jax.port.load import save_clip, to_stderr
 from eaglenet_jax.port.sources import SOURCES, Source, fitting_sources, source_called
 from eaglenet_jax.port.table import to_flax, to_pytorch, unused_tensors
 from eaglenet_jax.runs.saved_config import save_config, saved_config
@@ -118,12 +118,20 @@ def to_pytorch_file(workdir: Path, output: Path, name: str | None = None) -> str
 
 
 def converted_parameters(name: str, given: str, config: Any) -> Any:
-    """Convert a checkpoint of another program into the parameters of a config's system, as `to_workdir` does."""
+    """Convert a checkpoint of another program into the parameters of a config's system, as `to_workdir` does.
+
+    What was done to find the tensors, and the activation where the file does not tell it, is printed as a line.
+    """
     source = source_called(name)
-    file, tensors, _ = source.read(given)
+    file, tensors, notes = source.read(given)
     with _naming_another_source(source, tensors):
-        _check(config, source, source.sizes(file, tensors, "")[0], given)
+        sizes, activation_by = source.sizes(file, tensors, "")
+        _check(config, source, sizes, given)
         params, _ = _converted(source, build_system(config), as_plain(config.head), tensors)
+    if activation_by:
+        notes = [*notes, f"activation {sizes.activation}, {activation_by}"]
+    if notes:
+        to_stderr(f"{given}: {'; '.join(notes)}")
     return params
 
 

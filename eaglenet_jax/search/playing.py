@@ -20,6 +20,8 @@ from eaglenet_jax.data.video_picture import display_matrix, is_turned_only
 from eaglenet_jax.data.video_source import DecodeError, VideoSource, picture_streams
 from eaglenet_jax.search.video_reader import THUMBNAIL, VideoReader, as_jpeg
 
+# The containers behind the suffixes, by a part of FFmpeg's name: browsers look at the content.
+CONTAINERS = {".webm": "webm"}
 # Codecs that Chromium, Firefox and Safari all play, by container; of H.264 only 8 bits and 4:2:0.
 PLAYABLE = {
     **dict.fromkeys((".mp4", ".m4v", ".mov"), ("h264",)),
@@ -40,7 +42,8 @@ def plays_in_browsers(path: str) -> bool:
     """Return whether browsers show a file as it is indexed, without a copy. False also if it cannot be opened."""
     codecs = PLAYABLE.get(Path(path).suffix.lower(), ())
     try:
-        return bool(codecs) and _plays(path, codecs, _version(path))
+        container = CONTAINERS.get(Path(path).suffix.lower(), "mp4")
+        return bool(codecs) and _plays(path, container, codecs, _version(path))
     except OSError:
         return False
 
@@ -85,9 +88,11 @@ def _reported(path: str) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _plays(path: str, codecs: tuple[str, ...], version: Version) -> bool:
+def _plays(path: str, container: str, codecs: tuple[str, ...], version: Version) -> bool:
     try:
         with VideoSource(Path(path)) as source:
+            if container not in source.container.format.name:
+                return False
             context, start = source.stream.codec_context, source.container.start_time or 0
             if context.name not in codecs or (context.name == "h264" and context.pix_fmt not in PLAYABLE_PIXELS):
                 return False

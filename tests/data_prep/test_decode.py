@@ -53,6 +53,7 @@ def test_the_frames_at_the_sampling_times_are_kept(
         "source_width": 64,
         "source_height": 48,
         "source_frames": count,
+        "times": pytest.approx([number / float(rate) for number in expected], abs=1e-3),
         "seconds": pytest.approx(count / float(rate), abs=1e-5),
         "rotation": 0,
         "pixel_aspect": 1.0,

@@ -138,6 +138,20 @@ def test_captions_carry_the_interval_that_they_describe(tmp_path: Path, two_vide
     np.testing.assert_allclose(train.frame_times(0, 2), [0, 2.3])
 
 
+def test_a_folder_of_an_earlier_version_states_the_rate_instead_of_times(
+    tmp_path: Path, two_videos: list[VideoEntry]
+) -> None:
+    told = dataclasses.replace(two_videos[0], intervals={"one-0": (0.25, 0.75)})
+    prepare([told], tmp_path, ABOUT, SETTINGS, DECODING)
+    file = tmp_path / "captions" / "train.json"
+    (row,) = json.loads(file.read_text())
+    assert row.pop("times") == [0, 0.3, 0.6, 1, 1.3, 1.6, 2, 2.3]
+    file.write_text(json.dumps([row | {"source_fps": 10.0}]))
+    np.testing.assert_allclose(
+        PreparedDataset.open(tmp_path).split("train").frame_times(0, 12), [0, 0.3, 0.6, 1, 1.3, 1.6, 2, 2.3]
+    )
+
+
 def test_intervals_are_part_of_the_fingerprint_where_there_are_any(two_videos: list[VideoEntry]) -> None:
     one, two = two_videos
     marks = {

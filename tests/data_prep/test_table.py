@@ -70,6 +70,7 @@ FORMS = {
     "pandas.json": json.dumps({name: dict(enumerate(values)) for name, values in columns().items()}),
     "inside.json": json.dumps({"info": {"year": 1}, "annotations": ROWS}),
     "t.jsonl": "\n".join(map(json.dumps, ROWS)) + "\n\n",
+    "lines.json": "\n".join(map(json.dumps, ROWS)) + "\n",
 }
 
 
@@ -130,6 +131,11 @@ BAD_CSV = {
     "split": ("video,caption,split\na,b,night\n", "'night'; the splits are train, val and test"),
     "time": ("video,caption,start\na,b,soon\n", "start of row 2 is 'soon', which is no time"),
     "order": ("video,caption,start,end\na,b,3,2\n", "end of row 2 is 2, which is not after the start 3"),
+    "open quote": (
+        'video,caption\na,one dog\nb,"two dogs\nc,three\n',
+        "unexpected end of data, in the row after line 2",
+    ),
+    "two columns": ("video,caption,caption\na,b,c\n", "has several columns 'caption'"),
     "many": ("video,caption\n" + "a,\n" * 9, "and 6 more"),
     "header only": ("video,caption\n", "has no row"),
 }
@@ -248,7 +254,7 @@ def test_a_part_of_a_file_is_a_video_of_its_own(folder, frame_number) -> None:
         "a_2_4.5": [20, 30, 40],
         "a_5_end": [50],
         "b": [0, 10, 20, 30, 40, 50],
-        "a_2.2_2.6": [20],
+        "a_2.2_2.6": [22],  # no second begins within it: the picture at its start
     }
 
 

@@ -202,3 +202,13 @@ def test_a_plain_pickle_is_not_opened(tmp_path, monkeypatch):
     with pytest.raises(UserError):
         read_checkpoint(tmp_path / "w.pt")
     assert not (tmp_path / "run_by_the_pickle").exists()
+
+
+def test_tensors_that_numpy_does_not_have_are_converted(tmp_path):
+    sparse, tiny = torch.eye(3).to_sparse(), torch.tensor([0.5, 2.0]).to(torch.float8_e4m3fn)
+    torch.save({"state_dict": {"a": sparse, "c": tiny}}, tmp_path / "w.pt")
+    found, _ = read_checkpoint(tmp_path / "w.pt")
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "a": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        "c": [0.5, 2.0],
+    }

@@ -10,13 +10,17 @@ import pytest
 from eaglenet_jax import convert
 from eaglenet_jax.clip.config import NAMED_SIZES
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.port.files import read_checkpoint, write_tensors
+from eaglenet_jax.port.files import read_checkpoint, read_tensors, write_tensors
 from eaglenet_jax.port.hf_clip import config_to_hf
 from eaglenet_jax.port.load import clip_shapes, load_clip, save_clip
 from eaglenet_jax.port.openai_clip import OPENAI_CLIP, config_of_architecture
 from eaglenet_jax.port.sources import SOURCES, fitting_sources
 from eaglenet_jax.port.table import to_pytorch
-from eaglenet_jax.runs.convert import to_hf_folder, to_workdir
+from eaglenet_jax.runs.convert import converted_parameters, to_hf_folder, to_workdir
+from eaglenet_jax.runs.initial_parameters import initial_parameters
+from eaglenet_jax.runs.saved_config import saved_config
+from eaglenet_jax.runs.workdir import load_checkpoint
+from eaglenet_jax.system import build_system
 from tests.port.released import MAKERS, clip_config, hf_clip, openai_clip
 
 INNER_CONFIG = {"embed_dim": 32, "vision_cfg": {"width": 64}, "text_cfg": {"width": 64, "heads": 1}}
@@ -209,3 +213,25 @@ def load_written(golden, folder):
     write_tensors(folder / "model.safetensors", hf_clip(golden))
     (folder / "config.json").write_text(json.dumps(config_to_hf(clip_config(golden))))
     return load_clip(folder)[1:]
+
+
+def test_evaluation_and_init_from_say_what_they_found(golden, tmp_path, capsys):
+    wrapped = {f"module.{name}": value for name, value in openai_clip(golden).items()}
+    write_tensors(tmp_path / "w.safetensors", wrapped)
+    to_workdir("openai", str(tmp_path / "w.safetensors"), tmp_path / "run")
+    capsys.readouterr()
+    params = converted_parameters("openai", str(tmp_path / "w.safetensors"), saved_config(tmp_path / "run"))
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'w.safetensors'}: stripped `module.`; activation quick_gelu, as OpenAI's" in said
+    np.testing.assert_array_equal(
+        params["clip"]["text"]["projection"], load_checkpoint(tmp_path / "run").params["clip"]["text"]["projection"]
+    )
+    config = clip_config(golden)
+    save_clip(tmp_path / "hf", config, *load_written(golden, tmp_path / "first"))
+    assert "stripped" not in capsys.readouterr().err
+    tensors = read_tensors(tmp_path / "hf/model.safetensors")
+    write_tensors(tmp_path / "hf/model.safetensors", {f"student.{name}": value for name, value in tensors.items()})
+    system = build_system(saved_config(tmp_path / "run"))
+    started = initial_parameters(system, str(tmp_path / "hf"), 0)
+    assert capsys.readouterr().err == f"{tmp_path / 'hf/model.safetensors'}: stripped `student.`\n"
+    np.testing.assert_array_equal(started["clip"]["text"]["projection"], tensors["text_projection.weight"].T)

@@ -66,6 +66,8 @@ def test_several_models_without_a_usual_key_are_asked_about():
         (("model.",), "stripped `model.`"),
         (("student.",), "stripped `student.`"),
         (("_orig_mod.",), "stripped `_orig_mod.`"),
+        (("clip_model.",), "stripped `clip_model.`"),
+        (("base_model.", "model."), "stripped `base_model.`, `model.`"),
         (("module.", "_orig_mod.", "model."), "stripped `_orig_mod.`, `module.`, `model.`"),
     ],
 )
@@ -84,6 +86,11 @@ def test_a_prefix_of_some_names_stays():
     mixed = {"module.visual.proj": np.ones(2), "logit_scale": np.ones(())}
     assert strip(mixed) == (mixed, [])
     assert strip(STATE) == (STATE, [])
+    released = {f"clip.{name}": value for name, value in STATE.items()}
+    tower = {"visual.proj": np.ones(2), "visual.conv1.weight": np.ones(2)}
+    other = {"layers.0.weight": np.ones(2), "layers.1.weight": np.ones(2)}
+    for names in (released, tower, other):
+        assert strip(names) == (names, [])
 
 
 def test_student_and_teacher_under_one_roof():

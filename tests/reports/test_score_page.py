@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.ranks import RetrievalScores
+from eaglenet_jax.metrics.ranks import Relevance, RetrievalScores
 from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreReport, measure_scores
-from eaglenet_jax.reports.notable_queries import Gallery, duplicates, hardest, moved_most, spread
+from eaglenet_jax.reports.notable_queries import Gallery, answered, duplicates, hardest, moved_most, spread
 from eaglenet_jax.reports.score_page import Context, score_page, write_score_page
 from tests.reports.sample_report import ATTACK, write_made_page
+
+GALLERY = Gallery(["a", "b", "a", "d", "e"], [f"v{column}" for column in range(7)])
 
 
 def _measured(scores: np.ndarray, **options: object) -> ScoreReport:
@@ -80,6 +82,28 @@ def test_the_page_names_the_temperature_of_every_method() -> None:
     report = _measured(np.eye(5), postprocess=["sinkhorn", "qb_norm"], qb_temperature=7.0)
     page = score_page(report, Context("sims"))
     assert "sinkhorn: temperature 100, the default." in page and "qb_norm: temperature 7, as given." in page
+
+
+def test_every_right_video_is_marked() -> None:
+    """Text 0 has videos 1 and 2, of which 2 is best; text 1 has videos 0 and 4, of which none is in front."""
+    scores = np.zeros((5, 7)) - np.arange(7) / 100
+    scores[0, [1, 2, 5]] = 0.5, 0.7, 0.9
+    scores[1, [0, 4]] = -1, -2
+    scores[2:, 3] = 1
+    rows, columns = np.array([0, 0, 1, 1, 2, 3, 4]), np.array([1, 2, 0, 4, 3, 3, 3])
+    pairs = Relevance(rows, columns, np.ones(7), np.array([1, 0, 3, 3, 3]))
+    report = measure_scores(RetrievalScores(scores, relevance=pairs), options=MeasureOptions(resamples=20))
+    assert [report.right_videos(text) for text in range(3)] == [[1, 2], [0, 4], [3]]
+    first, second = answered([0, 1], report.scores, report.right_videos, report.placement.t2v.ranks("mean"), GALLERY)
+    assert [(video.name, video.rank, video.right) for video in first.found] == [
+        *(("v5", "1", False), ("v2", "2", True), ("v1", "3", True), ("v0", "4", False))
+    ]
+    assert [(video.name, video.right) for video in second.found[-2:]] == [("v5", False), ("v0", True)]
+    assert second.rank == second.found[-1].rank == "6"
+    page = score_page(report, Context("sims"), GALLERY)
+    shown = page[page.index("What is found") : page.index("Hardest queries")]
+    assert shown.count("✓ right") == 2 + 1 + 3
+    assert "which of them are right is given" in page and "the first right one where none is among them" in page
 
 
 def test_a_page_that_cannot_be_written_is_one_line(tmp_path) -> None:

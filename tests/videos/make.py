@@ -63,7 +63,7 @@ def write(path: Path, clip: Clip = Clip()) -> Path:
         elif clip.codec == "libvpx":
             stream.options = {"b": "400000", "cpu-used": "8", "deadline": "realtime"}
         else:
-            stream.options = {"b": "800000"}
+            stream.options = {"b": "800000", "bf": str(clip.between)}
         sound = container.add_stream("aac", rate=32000) if clip.sound else None
         if sound is not None:
             _write_sound(container, sound, clip.sound)

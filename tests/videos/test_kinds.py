@@ -72,6 +72,18 @@ def test_times_that_are_not_in_order_are_put_in_order(tmp_path: Path) -> None:
     assert np.abs([number_of(shot) - 40 - k for k, (_, shot) in enumerate(shots[:10])]).max() <= 1
 
 
+@pytest.mark.parametrize("name", ["clip.mxf", "clip.nut"])
+def test_pictures_that_are_stored_after_later_ones_have_their_own_times(tmp_path: Path, name: str) -> None:
+    """FFmpeg gives H.264 in MXF the times of decoding, and the first packets of NUT no decoding time."""
+    path = write(tmp_path / name, Clip(60, 25, between=2, key_every=30))
+    times, numbers, source = all_of(path)
+    assert numbers == list(range(60)) and np.allclose(np.diff(times), 0.04, atol=0.002)
+    assert source.incomplete() is None and not source.notes()
+    for number in (7, 41):
+        time = times[number]
+        assert number_of(played(copy_of_moment(str(path), time, time + 0.2))[0][1]) == pytest.approx(number, abs=1)
+
+
 @pytest.mark.parametrize("time", [2.4, 4.8, 6.92])
 def test_a_seek_is_checked_where_there_is_no_index(tmp_path: Path, time: float) -> None:
     path = write(tmp_path / "clip.ts", Clip(75, 10, key_every=30, between=2))
@@ -172,6 +184,29 @@ def test_a_file_that_follows_is_read_or_named_and_an_index_is_none(
     _, numbers, source = all_of(path)
     assert len(numbers) == (80 if both else 40)
     assert (f"the last {len(one)} bytes hold no video of this file" in " ".join(source.notes())) is not both
+
+
+@pytest.mark.parametrize("name", ["clip.mxf", "clip.nut"])
+@pytest.mark.parametrize("damage", ["cut", "noise"])
+def test_of_a_damaged_tail_comes_what_is_before_it(tmp_path: Path, name: str, damage: str) -> None:
+    """MXF states its length in pictures, NUT states none."""
+    path = write(tmp_path / name, Clip(75, 25, "mpeg2video", key_every=5))
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    tail = np.random.default_rng(0).integers(0, 256, len(content) - places[60], dtype=np.uint8).tobytes()
+    path.write_bytes(content[: places[60]] + (tail if damage == "noise" else b""))
+    _, numbers, source = all_of(path)
+    assert numbers[:59] == list(range(59)) and len(numbers) in (59, 60, 61)
+    said = "; ".join([source.incomplete() or "", *source.notes()])
+    if name == "clip.mxf":
+        assert "s of the 3.0 s that it announces" in said
+    elif damage == "noise":
+        assert "packets gave no picture" in said
+    # Five of the 75 pictures that it states are no rounding.
+    if (name, damage) == ("clip.mxf", "cut"):
+        path.write_bytes(content[: places[70]])
+        assert "s of the 3.0 s that it announces" in str(all_of(path)[2].incomplete())
 
 
 def test_a_file_of_which_nothing_comes_is_an_error(tmp_path: Path) -> None:

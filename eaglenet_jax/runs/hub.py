@@ -1,0 +1,165 @@
+"""Runs and exported models to and from the Hugging Face hub, by its own client."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.runs.card import workdir_card
+from eaglenet_jax.runs.export import CARD_FILE, PARAMETER_FILE, SETTINGS_FILE, exported_folder, read_export
+from eaglenet_jax.runs.model_formats import read_workdir
+from eaglenet_jax.runs.saved_config import CONFIG_FILE
+from eaglenet_jax.runs.workdir import (
+    CHECKPOINTS,
+    EARLIER_STAGES,
+    PICTURE_FILE,
+    REPORT_FILE,
+    RESULT_FILE,
+    checkpoint_record,
+    has_checkpoints,
+)
+
+TAGS = ("eaglenet_jax", "text-to-video-retrieval")
+# Of a run; besides its best checkpoint.
+RUN_FILES = (CONFIG_FILE, RESULT_FILE, REPORT_FILE, PICTURE_FILE)
+
+
+def push(source: str, name: str, private: bool = False) -> str:
+    """Upload an exported model, or what evaluation and search need of a run → a line that says what was done.
+
+    Of a run these are its config, its results and its best checkpoint, and those of its first stage; both kinds get
+    their model card. The client takes its token from the environment variable HF_TOKEN or from `hf auth login`, and
+    its address from HF_ENDPOINT.
+
+    Args:
+        source: Folder of an exported model, or a work directory.
+        name: Of the repository, as `user/model`; it is created if there is none.
+        private: Whether a new repository is private.
+
+    Raises:
+        UserError: There is no such model, or the hub refuses.
+    """
+    folder = exported_folder(source)
+    if folder is not None:
+        read_export(folder)  # a damaged one is not spread
+        files = {file: folder / file for file in (PARAMETER_FILE, SETTINGS_FILE)}
+        card = (folder / CARD_FILE).read_text() if (folder / CARD_FILE).is_file() else f"# {folder.name}\n"
+    elif has_checkpoints(Path(source)):
+        workdir = Path(source)
+        settings, _ = read_workdir(workdir)
+        files = _run_files(workdir)
+        card = workdir_card(workdir, settings, f"python -m eaglenet_jax.hub push {workdir.name} {name}")
+    else:
+        raise UserError(f"{source} is neither a work directory nor a folder of `search export`; give one of them")
+    with _reported(name):
+        from huggingface_hub import CommitOperationAdd, HfApi
+
+        client = HfApi(endpoint=_endpoint())
+        operations = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
+        operations.append(CommitOperationAdd(CARD_FILE, _with_tags(card).encode()))
+        address = client.create_repo(name, private=private, exist_ok=True)
+        client.create_commit(name, operations, commit_message=f"Upload {Path(source).name}")
+    size = sum(file.stat().st_size for file in files.values()) / 1e6
+    return (
+        f"{source}: {len(operations)} files, {size:.1f} MB, in {address}; fetch them with: "
+        f"python -m eaglenet_jax.hub pull {name} FOLDER"
+    )
+
+
+def pull(name: str, out: Path, revision: str = "") -> str:
+    """Download a model that `push` uploaded into a new folder → a line that says what it is.
+
+    Args:
+        name: Of the repository.
+        out: The folder. Nothing is left there if the download fails or is no model of this program.
+        revision: A branch, tag or commit; "" for the newest.
+
+    Raises:
+        UserError: `out` holds something, there is no such repository, or it holds another kind of model.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists; give a new folder")
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    fetched = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+    wanted = [PARAMETER_FILE, SETTINGS_FILE, CARD_FILE, *RUN_FILES, f"{CHECKPOINTS}/*"]
+    wanted += [f"{stage}/*" for stage in EARLIER_STAGES]
+    try:
+        with _reported(name):
+            from huggingface_hub import snapshot_download
+
+            snapshot_download(
+                name, revision=revision or None, local_dir=fetched, endpoint=_endpoint(), allow_patterns=wanted
+            )
+        shutil.rmtree(fetched / ".cache", ignore_errors=True)  # notes of the client
+        what = _identified(fetched, name)
+        if out.is_dir():
+            out.rmdir()
+        fetched.chmod(0o755)  # temporary folders are for one user
+        fetched.rename(out)
+    finally:
+        shutil.rmtree(fetched, ignore_errors=True)
+    return what.format(out=out)
+
+
+def _run_files(workdir: Path) -> dict[str, Path]:
+    """Path in the repository → file of a work directory, with those of its first stage."""
+    best = checkpoint_record(workdir).folder
+    found = {name: workdir / name for name in RUN_FILES if (workdir / name).is_file()}
+    inside = (file for file in sorted(best.rglob("*")) if file.is_file())
+    found |= {f"{CHECKPOINTS}/{best.name}/{file.relative_to(best).as_posix()}": file for file in inside}
+    for stage in EARLIER_STAGES:
+        if has_checkpoints(workdir / stage):
+            found |= {f"{stage}/{path}": file for path, file in _run_files(workdir / stage).items()}
+    return found
+
+
+def _identified(folder: Path, name: str) -> str:
+    """Check what was fetched, and describe it with "{out}" for its folder."""
+    if exported_folder(folder) is not None:
+        settings, _ = read_export(folder)
+        use = "python -m eaglenet_jax.search index VIDEOS --index=INDEX --checkpoint={out}"
+        return f"{name}: exported {settings['system']} in {{out}}; use it with: {use}"
+    if has_checkpoints(folder):
+        record = checkpoint_record(folder)
+        use = "python -m eaglenet_jax.evaluate --workdir={out} --config.data.prepared=FOLDER"
+        return f"{name}: run of {record.config.system}, step {record.step}, in {{out}}; evaluate it with: {use}"
+    raise UserError(
+        f"{name} holds no model that this program wrote; a CLIP in Hugging Face's form is given by its name, as "
+        f"--config.init_from={name}"
+    )
+
+
+def _with_tags(card: str) -> str:
+    """Put the metadata that the hub reads in front of a model card."""
+    if card.startswith("---\n"):
+        return card
+    return "\n".join(["---", "library_name: eaglenet_jax", "tags:", *(f"- {tag}" for tag in TAGS), "---", "", card])
+
+
+def _endpoint() -> str | None:
+    """Address of the hub; None for the public one."""
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+@contextlib.contextmanager
+def _reported(name: str) -> Iterator[None]:
+    """Convert the client's errors to a `UserError` of one line."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise UserError(f"{name}: {_first_line(error)}; check the name, or set HF_TOKEN for a private model") from error
+    except (OSError, ValueError, RuntimeError, errors.HTTPError) as error:
+        told = _first_line(error)
+        raise UserError(f"{name}: the hub cannot be used ({told}); check the connection and HF_TOKEN") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,147 @@
+"""Runs and exported models to the Hugging Face hub and back: its own client against a server on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs import demo
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.hub import main
+from eaglenet_jax.runs.export import CARD_FILE, PARAMETER_FILE, SETTINGS_FILE, model_card, read_export, write_export
+from eaglenet_jax.runs.model_formats import model_settings
+from eaglenet_jax.runs.saved_config import save_config
+from eaglenet_jax.runs.workdir import CHECKPOINTS, load_checkpoint
+from eaglenet_jax.system import build_system
+from eaglenet_jax.training.checkpoints import Checkpoints
+from eaglenet_jax.training.loop import Best
+from eaglenet_jax.training.state import TrainState
+from tests.runs.loopback_hub import TOKEN, LoopbackHub, serving
+
+# How the hub's client calls its own HTTP library.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
+    with serving() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        # Its newer protocol for large files has a server of its own.
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        yield server
+
+
+def params_of(settings: dict) -> dict:
+    shapes = jax.eval_shape(build_system(settings).init, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = model_settings(demo.get_config("clip4clip,tiny"))
+    folder = tmp_path_factory.mktemp("export") / "small"
+    write_export(folder, settings, params_of(settings), model_card(settings, {}, "x", "y"), "float32", {0, 320})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two checkpoints, of which the first is the best."""
+    folder = tmp_path_factory.mktemp("runs") / "demo_run"
+    config = demo.get_config("clip4clip,tiny")
+    config.ema_decay = 0.0
+    save_config(config, folder)
+    with Checkpoints(folder / CHECKPOINTS) as checkpoints:
+        for step, best in ((2, True), (4, False)):
+            params = jax.tree.map(lambda leaf, step=step: leaf + step, params_of(model_settings(config)))
+            state = TrainState(np.int32(step), params, (), ())
+            checkpoints.save(step, state, {"best": Best(2, 0.5).as_dict(), "fps": 3.0}, best=best)
+    (folder / "metrics.json").write_text("{}")
+    (folder / "events").mkdir()
+    (folder / "events/log").write_text("private")
+    return folder
+
+
+def test_an_exported_model_goes_there_and_back(
+    hub: LoopbackHub, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["push", str(exported), "someone/small"])
+    assert "3 files, " in capsys.readouterr().out
+    files = hub.files["someone/small"]
+    assert files.keys() == {PARAMETER_FILE, SETTINGS_FILE, CARD_FILE} and not hub.private["someone/small"]
+    assert files[PARAMETER_FILE] in hub.large.values()
+    card = files[CARD_FILE].decode()
+    assert card.startswith("---\nlibrary_name: eaglenet_jax\n") and "System `clip4clip`" in card
+    main(["pull", "someone/small", str(tmp_path / "new/here")])
+    assert "exported clip4clip" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "new/here").iterdir()) == sorted(files)
+    for one, other in zip(
+        *(jax.tree.leaves(read_export(folder)[1]) for folder in (exported, tmp_path / "new/here")), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_goes_there_with_its_best_checkpoint_and_card(
+    hub: LoopbackHub, workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["push", str(workdir), "someone/run", "--private"])
+    files = hub.files["someone/run"]
+    assert hub.private["someone/run"] and {"config.json", "metrics.json", CARD_FILE} <= files.keys()
+    assert {name.split("/")[1] for name in files if name.startswith(CHECKPOINTS)} == {"2"}
+    assert not any("events" in name or name.endswith(".lock") for name in files)
+    assert "started from" in files[CARD_FILE].decode()
+    capsys.readouterr()
+    main(["pull", "someone/run", str(tmp_path / "run")])
+    assert "run of clip4clip, step 2" in capsys.readouterr().out
+    assert not list(tmp_path.glob(".run*"))
+    one, other = load_checkpoint(workdir), load_checkpoint(tmp_path / "run")
+    assert (one.step, one.fps, one.config.name) == (other.step, other.fps, other.config.name)
+    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+
+
+def test_a_revision_is_the_model_as_it_was(hub: LoopbackHub, exported: Path, tmp_path: Path) -> None:
+    main(["push", str(exported), "someone/small"])
+    (first,) = hub.commits["someone/small"]
+    other = tmp_path / "other"
+    settings, params = read_export(exported)
+    write_export(other, settings, params, "# Another\n", "float16", None)
+    main(["push", str(other), "someone/small"])
+    main(["pull", "someone/small", str(tmp_path / "old"), f"--revision={first}"])
+    main(["pull", "someone/small", str(tmp_path / "new")])
+    assert "System `clip4clip`" in (tmp_path / "old" / CARD_FILE).read_text()
+    assert "# Another" in (tmp_path / "new" / CARD_FILE).read_text()
+
+
+def test_what_cannot_be_is_one_line_and_leaves_nothing(
+    hub: LoopbackHub, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.files["someone/clip"] = {}
+    hub.commits["someone/clip"] = {"0" * 40: {"config.json": b"{}", "model.safetensors": b"x"}}
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").write_text("x")
+    cases = {
+        ("pull", "someone/none", str(tmp_path / "a")): "someone/none: .*check the name, or set HF_TOKEN",
+        ("pull", "someone/clip", str(tmp_path / "b")): "--config.init_from=someone/clip",
+        ("pull", "someone/clip", str(tmp_path / "c"), "--revision=v9"): "check the name",
+        ("pull", "someone/clip", str(tmp_path / "full")): "exists; give a new folder",
+        ("push", str(tmp_path / "full"), "someone/x"): "neither a work directory nor a folder of `search export`",
+        ("push", str(exported), "no name/at all/x"): "the hub cannot be used",
+    }
+    for arguments, message in cases.items():
+        with pytest.raises(UserError, match=message) as raised:
+            main(arguments)
+        assert "\n" not in str(raised.value)
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(UserError, match=r"401.*check the connection and HF_TOKEN|check the name, or set HF_TOKEN"):
+        main(["push", str(exported), "someone/x"])
+    assert "someone/x" not in hub.files and [path.name for path in tmp_path.iterdir()] == ["full"]
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="the hub cannot be used"):
+        main(["pull", "someone/small", str(tmp_path / "d")])

@@ -1,0 +1,53 @@
+"""Places within files where nothing but order tells the time, and files that are not what their name says."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eaglenet_jax.data.video_picture import shown
+from eaglenet_jax.data.video_source import VideoSource
+from eaglenet_jax.search.playing import picture_of, plays_in_browsers
+from eaglenet_jax.search.video_reader import VideoReader
+from tests.videos.make import Clip, number_of, write
+
+
+@pytest.mark.parametrize("name", ["clip.avi", "clip.mxf"])
+@pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "libx264"])
+def test_a_place_within_a_file_shows_the_picture_of_its_time(tmp_path: Path, name: str, codec: str) -> None:
+    """A decoder that starts at a key picture leaves out those that are stored after it and shown before it."""
+    if (name, codec) == ("clip.mxf", "mpeg4"):
+        name = "clip.nut"
+    path = write(tmp_path / name, Clip(70, 25, codec, between=2, key_every=12))
+    with VideoSource(path) as source:
+        seen = [(time, number_of(shown(frame, source.stream))) for time, frame in source.frames()]
+    assert [number for _, number in seen] == pytest.approx(range(70), abs=1)
+    for time, number in seen[5::13]:
+        (found,) = VideoReader(path).at([time])
+        assert number_of(found) == pytest.approx(number, abs=1)
+    with VideoReader(path) as video:
+        between = [number_of(shot) for _, shot in video.between(seen[30][0], seen[40][0])]
+    assert between == pytest.approx(range(30, 40), abs=1)
+
+
+def test_slides_with_reordered_pictures_keep_their_times(tmp_path: Path) -> None:
+    path = write(tmp_path / "slides.mp4", Clip(4, 1, times=[0, 7, 33, 60], key_every=10, between=2))
+    with VideoSource(path) as source:
+        times = [time for time, _ in source.frames()]
+        assert not source.notes()
+    assert np.allclose(times, [0, 7, 33, 60], atol=0.01)
+    assert number_of(np.asarray(Image.open(io.BytesIO(picture_of(str(path), 40.0))))) == 2
+
+
+def test_a_name_says_nothing_about_what_browsers_play(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.mp4", Clip(10))
+    assert plays_in_browsers(str(good))
+    avi = write(tmp_path / "clip.avi", Clip(10))
+    assert not plays_in_browsers(shutil.move(avi, tmp_path / "wrong.mp4"))
+    webm = write(tmp_path / "clip.webm", Clip(10, codec="libvpx"))
+    assert plays_in_browsers(str(webm)) and not plays_in_browsers(shutil.move(good, tmp_path / "good.webm"))

@@ -82,7 +82,7 @@ setup(
         "search": ["lancedb>=0.30,<1"],
         # What the tests of search and of the notebooks need besides `search`, `app`, `notebook` and `browser`.
         "search_test": ["moto[server]>=5,<6", "nbclient>=0.10,<1", "nbformat>=5.10,<6"],
-        "app": ["gradio>=6,<7"],
+        "app": ["python-multipart>=0.0.20,<0.1", "starlette>=1,<2", "uvicorn>=0.34,<1"],
         "syntax": ["spacy>=3.8,<4"],
         "beam": ["apache-beam>=2.65,<3"],
     },

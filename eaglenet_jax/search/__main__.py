@@ -69,6 +69,9 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen on, default %(default)s: only this machine"
     )
     parser.add_argument("--port", type=int, default=7860, help="default %(default)s")
+    parser.add_argument(
+        "--token", help="what a visitor has to give; default: a new one where --host is not this machine, else none"
+    )
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:

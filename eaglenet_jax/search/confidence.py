@@ -1,0 +1,131 @@
+"""How sure an answer is: where its scores lie among the best scores of random sentences on the same index."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from eaglenet_jax.search.moments import Moment
+
+# Everyday sentences of several lengths. Most fit nothing in a collection; the few that do become its examples.
+SENTENCES = (
+    "a dog", "a cat", "a horse", "birds", "a fish under water", "cows on a field", "an elephant", "a snake",
+    "a car", "cars on a road", "a train", "a plane takes off", "a boat on a lake", "a bicycle", "a motorcycle",
+    "a person rides a bike", "traffic at night", "a city from above", "a mountain", "the sea", "a river in a forest",
+    "snow", "rain on a window", "a sunset", "fire", "flowers in a garden", "stars in the night sky", "a rocket",
+    "a person talks to the camera", "two people talk at a table", "a crowd of people", "a child plays", "a baby",
+    "a man plays the guitar", "a woman sings", "someone plays the piano", "people dance", "a wedding",
+    "a football match", "someone runs", "a person swims", "a man lifts weights", "a skateboard trick", "a gymnast",
+    "someone cooks in a kitchen", "vegetables are cut", "a cup of coffee", "a cake", "people eat in a restaurant",
+    "a computer screen", "hands type on a keyboard", "a phone", "an old black and white film", "a cartoon",
+    "a robot", "a toy", "a map", "text on a white background", "a bottle on a table", "an empty room", "a bed",
+    "a doctor in a hospital", "a teacher at a blackboard", "a man in a suit gives a speech", "a house", "a bridge",
+)  # fmt: skip
+DEMO_EXAMPLES = tuple(
+    f"a {colour} {shape} {motion}"
+    for colour, shape, motion in zip(
+        ("red", "green", "blue", "yellow", "white", "red", "blue", "green", "yellow", "white", "red", "green") * 2,
+        ("circle", "square", "triangle", "star", "cross", "star", "circle", "triangle") * 3,
+        ("moves left", "bounces", "grows", "blinks", "rises", "sinks", "shrinks", "circles clockwise") * 3,
+        strict=True,
+    )
+)
+STRONG, POSSIBLE, WEAK = "strong", "possible", "weak"
+# Levels of a normal distribution: 99 and 90 of 100 random sentences find nothing that scores as high.
+DEVIATIONS = {STRONG: 2.33, POSSIBLE: 1.28}
+LOWER = 15.87  # percentile that lies one standard deviation below the median of a normal distribution
+LEAST_SPREAD = 1e-6
+MOST_EXAMPLES = 5
+NEGATIONS = re.compile(r"\b(no|not|without|nobody|nothing|never|none|no one|neither|nor|except|\w+n['’]t)\b", re.I)
+
+
+@dataclasses.dataclass(frozen=True)
+class Levels:
+    """Scores from which a moment counts as possible, and as strong."""
+
+    possible: float
+    strong: float
+
+    @classmethod
+    def of(cls, scores: Sequence[float]) -> Levels:
+        """Fit a normal distribution to the lower half of random sentences' best scores.
+
+        The upper half is left out because some of the sentences do describe something in the collection.
+        """
+        median = float(np.median(scores))
+        spread = max(median - float(np.percentile(scores, LOWER)), LEAST_SPREAD)
+        return cls(median + DEVIATIONS[POSSIBLE] * spread, median + DEVIATIONS[STRONG] * spread)
+
+    def word(self, score: float) -> str:
+        """Return the word for a score."""
+        return STRONG if score >= self.strong else POSSIBLE if score >= self.possible else WEAK
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What scores mean on one index.
+
+    Attributes:
+        cosine: Levels of the cosines of pooled vectors with a sentence; None for an empty index.
+        head: Levels of the head's similarities; None if it does not rerank.
+        examples: Sentences that fit the index, best first.
+    """
+
+    cosine: Levels | None
+    head: Levels | None
+    examples: tuple[str, ...] = ()
+
+    def judged(self, moments: Sequence[Moment]) -> list[Moment]:
+        """Return the moments of a sentence with their `confidence`."""
+        return [
+            moment if levels is None else dataclasses.replace(moment, confidence=levels.word(moment.score))
+            for moment in moments
+            for levels in [self.head if moment.reranked else self.cosine]
+        ]
+
+
+Find = Callable[[str, int], Sequence[Moment]]
+"""find(sentence, rerank) → its moments, best first."""
+
+
+def calibrate(find: Find, rerank: int, demo: bool) -> Calibration:
+    """Measure what random sentences score at best on an index.
+
+    Args:
+        find: Query of the index.
+        rerank: Candidates that the head rescores; 0 without a head that can.
+        demo: Whether the model knows MovingShapes alone: its examples are of that world then.
+    """
+    cosines, heads = [], []
+    fitting: dict[str, Moment] = {}
+    for sentence in SENTENCES:
+        found = find(sentence, 0)
+        if not found:
+            return Calibration(None, None)
+        cosines.append(found[0].score)
+        if rerank:
+            found = find(sentence, rerank)
+            heads.append(found[0].score)
+        fitting[sentence] = found[0]
+    if demo:
+        fitting = {sentence: find(sentence, rerank)[0] for sentence in DEMO_EXAMPLES}
+    levels = Calibration(Levels.of(cosines), Levels.of(heads) if rerank else None)
+    return dataclasses.replace(levels, examples=_examples(fitting))
+
+
+def _examples(fitting: dict[str, Moment]) -> tuple[str, ...]:
+    """Return the sentences with the best scores, each with a best moment in another video."""
+    ranked = sorted(fitting, key=lambda sentence: -fitting[sentence].score)
+    chosen: dict[str, str] = {}
+    for sentence in ranked:
+        chosen.setdefault(fitting[sentence].path, sentence)
+    return tuple(chosen.values())[:MOST_EXAMPLES]
+
+
+def negation(text: str) -> str | None:
+    """Return the first negative word of a query: models of this kind do not understand it."""
+    found = NEGATIONS.search(text)
+    return found[0] if found else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -39,7 +39,7 @@ DEVIATIONS = {STRONG: 2.33, POSSIBLE: 1.28}
 LOWER = 15.87  # percentile that lies one standard deviation below the median of a normal distribution
 LEAST_SPREAD = 1e-6
 MOST_EXAMPLES = 5
-NEGATIONS = re.compile(r"\b(no|not|without|nobody|nothing|never|none|no one|neither|nor|except|\w+n['’]t)\b", re.I)
+NEGATIONS = re.compile(r"\b(no one|no|not|without|nobody|nothing|never|none|neither|nor|except|\w+n['’]t)\b", re.I)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,41 +87,49 @@ class Calibration:
         ]
 
 
-Find = Callable[[str, int], Sequence[Moment]]
-"""find(sentence, rerank) → its moments, best first."""
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Best scores of a sentence on an index.
+
+    Attributes:
+        cosine: Highest cosine of a window.
+        head: Highest similarity that the head gives one of the nearest; None where it does not rerank.
+        path: File of the best window.
+    """
+
+    cosine: float
+    head: float | None
+    path: str
+
+    @property
+    def score(self) -> float:
+        """The score by which windows are ranked."""
+        return self.cosine if self.head is None else self.head
 
 
-def calibrate(find: Find, rerank: int, demo: bool) -> Calibration:
+def calibrate(probe: Callable[[str], Probe | None], demo: bool) -> Calibration:
     """Measure what random sentences score at best on an index.
 
     Args:
-        find: Query of the index.
-        rerank: Candidates that the head rescores; 0 without a head that can.
+        probe: probe(sentence) returns its best scores; None for an empty index.
         demo: Whether the model knows MovingShapes alone: its examples are of that world then.
     """
-    cosines, heads = [], []
-    fitting: dict[str, Moment] = {}
-    for sentence in SENTENCES:
-        found = find(sentence, 0)
-        if not found:
-            return Calibration(None, None)
-        cosines.append(found[0].score)
-        if rerank:
-            found = find(sentence, rerank)
-            heads.append(found[0].score)
-        fitting[sentence] = found[0]
+    found = {sentence: probe(sentence) for sentence in SENTENCES}
+    probes = [each for each in found.values() if each is not None]
+    if not probes:
+        return Calibration(None, None)
+    heads = [each.head for each in probes if each.head is not None]
     if demo:
-        fitting = {sentence: find(sentence, rerank)[0] for sentence in DEMO_EXAMPLES}
-    levels = Calibration(Levels.of(cosines), Levels.of(heads) if rerank else None)
-    return dataclasses.replace(levels, examples=_examples(fitting))
+        found = {sentence: probe(sentence) for sentence in DEMO_EXAMPLES}
+    examples = _examples({sentence: each for sentence, each in found.items() if each is not None})
+    return Calibration(Levels.of([each.cosine for each in probes]), Levels.of(heads) if heads else None, examples)
 
 
-def _examples(fitting: dict[str, Moment]) -> tuple[str, ...]:
-    """Return the sentences with the best scores, each with a best moment in another video."""
-    ranked = sorted(fitting, key=lambda sentence: -fitting[sentence].score)
+def _examples(found: Mapping[str, Probe]) -> tuple[str, ...]:
+    """Return the sentences with the best scores, each with its best window in another video."""
     chosen: dict[str, str] = {}
-    for sentence in ranked:
-        chosen.setdefault(fitting[sentence].path, sentence)
+    for sentence in sorted(found, key=lambda sentence: -found[sentence].score):
+        chosen.setdefault(found[sentence].path, sentence)
     return tuple(chosen.values())[:MOST_EXAMPLES]
 
 

@@ -15,7 +15,7 @@ from eaglenet_jax.search.library import Filter, Library, read_library
 from eaglenet_jax.search.model import SearchModel, open_model
 from eaglenet_jax.search.moments import Moment
 from eaglenet_jax.search.presence import PresentRows, prune
-from eaglenet_jax.search.query import Query, find, image_query, text_query, video_query
+from eaglenet_jax.search.query import Query, find, image_query, probe, text_query, video_query
 from eaglenet_jax.search.store import Store, StoreSettings
 from eaglenet_jax.search.windows import WindowRule
 
@@ -107,9 +107,8 @@ class SearchIndex:
         version = self.store.version
         if self._calibration is None or self._calibration[0] != version:
             rerank = RERANK if self.model.reranks else 0
-            measured = calibrate(
-                lambda text, depth: self.query(text, top=1, rerank=depth), rerank, demo=self.model.is_demo
-            )
+            rows = PresentRows(self.store)
+            measured = calibrate(lambda text: probe(rows, self.model, text, rerank), demo=self.model.is_demo)
             self._calibration = version, measured
         return self._calibration[1]
 

@@ -17,6 +17,7 @@ from eaglenet_jax.data.transforms import resize_and_crop
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.scoring.host import to_host
+from eaglenet_jax.search.confidence import Probe
 from eaglenet_jax.search.model import SearchModel, mean_of_frames, unit
 from eaglenet_jax.search.moments import Moment, by_cosines, by_weights, merge_overlapping
 from eaglenet_jax.search.store import StoredWindow, StoreSettings
@@ -140,6 +141,25 @@ def find(
     if merge:
         moments = merge_overlapping(moments)
     return [dataclasses.replace(moment, rank=rank) for rank, moment in enumerate(moments[:top], start=1)]
+
+
+def probe(store: Rows, model: SearchModel, text: str, rerank: int) -> Probe | None:
+    """Return the best scores of a sentence; None if there are no rows.
+
+    Args:
+        store: Rows of the index.
+        model: Its model.
+        text: The sentence.
+        rerank: Number of candidates that the head scores; 0 for none.
+    """
+    query = text_query(model, text)
+    found = store.nearest(query.vector, max(1, rerank), frames=bool(rerank))
+    if not found or query.text is None:
+        return None
+    if not rerank:
+        return Probe(found[0].score, None, found[0].path)
+    scores, _ = model.score_windows(query.text, _features(model, found))
+    return Probe(found[0].score, float(scores.max()), found[int(scores.argmax())].path)
 
 
 def _moment(window: StoredWindow, score: float, cut_for: Query | None) -> Moment:

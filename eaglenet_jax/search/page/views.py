@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -110,7 +111,7 @@ class Views:
             if Path(path).is_file()
         ]
 
-    def _player(self, asked: Asked, answer: Answer) -> str:
+    def _player(self, asked: Asked, answer: Answer) -> Markup:
         """Return the content of the player.
 
         Raises:
@@ -129,7 +130,7 @@ class Views:
         neighbours = {"previous": None if not here else order[here - 1].id, "next": None}
         if here is not None and here + 1 < len(order):
             neighbours["next"] = order[here + 1].id
-        return render(
+        content = render(
             "player.html",
             {
                 "moment": found,
@@ -143,6 +144,7 @@ class Views:
                 **{name: None if other is None else asked.address(moment=other) for name, other in neighbours.items()},
             },
         )
+        return Markup(content)
 
     async def upload(self, request: Request) -> Response:
         """Take a picture or clip as the query and lead to its results."""

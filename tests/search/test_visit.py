@@ -1,4 +1,4 @@
-"""A visit in headless Chromium, by keyboard alone, and what axe-core says. `PAGE_PICTURES=DIR` keeps the screenshots."""
+"""Visits in headless Chromium, by keyboard alone, and what axe-core says. `PAGE_PICTURES=DIR` keeps screenshots."""
 
 from __future__ import annotations
 
@@ -94,15 +94,14 @@ def test_a_visit_with_the_keyboard(visit, page_index, tmp_path):
     shares = [float(text.strip(" %")) for text in page.locator("dialog .share").all_inner_texts()]
     assert 6 <= len(shares) <= 12 and sum(shares) == pytest.approx(100, abs=4)
 
+    opened = page.url
     page.keyboard.press("ArrowRight")  # the next moment
-    page.wait_for_function(
-        f"document.querySelector('dialog video').dataset.start && !location.href.endsWith('{page.url}')"
-    )
-    page.wait_for_function("document.querySelector('dialog [data-previous]') !== null")
+    page.wait_for_function("before => location.href !== before", arg=opened)
+    page.wait_for_function("() => document.querySelector('dialog [data-previous]') !== null")
     page.reload()
     page.locator("dialog video").wait_for()  # the address says which moment is open
     page.go_back()
-    page.wait_for_function("!document.querySelector('dialog').open && !location.search.includes('m=')")
+    page.wait_for_function("() => !document.querySelector('dialog').open && !location.search.includes('m=')")
     page.keyboard.press("/")
     assert focused(page, "id") == "q"
     page.keyboard.type("xqzzt")
@@ -112,7 +111,7 @@ def test_a_visit_with_the_keyboard(visit, page_index, tmp_path):
     keep(page, "weak", tmp_path)
     page.keyboard.press("Escape")
     page.go_back()
-    page.wait_for_function("!location.search.includes('xqzzt')")
+    page.wait_for_function("() => !location.search.includes('xqzzt')")
     assert page.locator("#q").input_value() == caption
 
 
@@ -131,9 +130,9 @@ def test_frames_and_escape_in_the_player(visit):
     time = float(frames.nth(2).get_attribute("data-time")) - float(
         page.locator("dialog video").get_attribute("data-offset")
     )
-    page.wait_for_function(f"Math.abs(document.querySelector('dialog video').currentTime - {time}) < 1.5")
+    page.wait_for_function(f"() => Math.abs(document.querySelector('dialog video').currentTime - {time}) < 1.5")
     page.keyboard.press("Escape")
-    page.wait_for_function("!document.querySelector('dialog').open")
+    page.wait_for_function("() => !document.querySelector('dialog').open")
     assert "m=" not in page.url and card.evaluate("card => card === document.activeElement")
 
 

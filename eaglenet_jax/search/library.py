@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -49,13 +50,14 @@ class Library:
     written: datetime.datetime
     model: str
 
-    @property
+    @functools.cached_property
     def seconds(self) -> float:
         """Length of all videos."""
         return sum(video.seconds for video in self.videos.values())
 
+    @functools.cached_property
     def folders(self) -> list[str]:
-        """Return the folders that hold videos, and those above them up to the one that holds all, sorted."""
+        """Folders that hold videos, and those above them up to the one that holds all, sorted."""
         parents = {str(Path(path).parent) for path in self.videos}
         if not parents:
             return []

@@ -22,8 +22,8 @@ NEEDS = {
     "test_notebooks.py": ("lancedb", "nbclient", "nbformat"),
     "test_object_store.py": ("lancedb", "moto"),
     "test_presence.py": ("lancedb",),
-    "test_page.py": ("lancedb", "starlette", "uvicorn", "multipart"),
-    "test_guards.py": ("starlette",),
+    "test_page.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
+    "test_guards.py": ("starlette", "httpx2"),
     "test_visit.py": ("lancedb", "starlette", "uvicorn", "multipart", "playwright", "axe_playwright_python"),
 }
 collect_ignore = [file for file, packages in NEEDS.items() if not all(map(find_spec, packages))]

@@ -81,8 +81,8 @@ def test_facts_of_an_index():
 def test_folders_go_up_to_the_one_that_holds_all():
     paths = ("/v/a/b/1.mp4", "/v/a/2.mp4", "/v/c/3.mp4")
     library = Library(dict.fromkeys(paths, VideoFacts("", 1.0, DAY, 1)), datetime.datetime.now(), "")
-    assert library.folders() == ["/v", "/v/a", "/v/a/b", "/v/c"]
-    assert Library({}, datetime.datetime.now(), "").folders() == []
+    assert library.folders == ["/v", "/v/a", "/v/a/b", "/v/c"]
+    assert Library({}, datetime.datetime.now(), "").folders == []
 
 
 @pytest.mark.parametrize("place", [("openai/clip-vit-large-patch14", "ViT-L/14"), ("runs/mine/", "mine"),

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.search.confidence import POSSIBLE, STRONG, negation
+from eaglenet_jax.search.confidence import POSSIBLE, STRONG, Calibration, negation
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.moments import Moment
 from eaglenet_jax.search.page.asked import DEPTHS, Asked
@@ -19,6 +19,7 @@ from eaglenet_jax.search.query import Query
 MOST_MOMENTS = 120  # of an answer, over all its pages
 VIDEOS_A_PAGE = 24
 KEPT_ANSWERS = 64
+CHANGED = 0.2  # of the rows; then scores are measured again
 KEPT_FILES = 32  # uploaded queries
 
 
@@ -94,9 +95,10 @@ class Answers:
         """What the first query waits for; None once queries are answered."""
         self.ready = threading.Event()
         """Set when queries are answered, or when it is known that they never will be."""
-        self.measured = False
-        """Whether the calibration is known."""
+        self.calibration: Calibration | None = None
+        """What scores mean, as soon as it is known. Measured again when the index has grown or shrunk by a fifth."""
         self.failed: UserError | None = None
+        self._rows = 0
         self._kept: OrderedDict[tuple[Asked, int, bool], Answer] = OrderedDict()
         self._files: OrderedDict[str, GivenFile] = OrderedDict()
         self._lock = threading.Lock()
@@ -110,16 +112,32 @@ class Answers:
                 self.index.query("a", top=1, rerank=int(model.reranks), merge=True)
             self.waiting = None
             self.ready.set()
-            _ = self.index.calibration
-            self.measured = True
+            self._measure()
         except UserError as error:
             self.failed, self.waiting = error, str(error)
             self.ready.set()
 
     @property
+    def measured(self) -> bool:
+        """Whether the calibration is known."""
+        return self.calibration is not None
+
+    def _measure(self) -> None:
+        self._rows = len(self.index)
+        self.calibration = self.index.calibration
+
+    def _measure_again(self) -> None:
+        """Start a new measurement if the index has changed much; answers have the old words until it is done."""
+        with self._lock:
+            if self.calibration is None or abs(len(self.index) - self._rows) <= CHANGED * self._rows:
+                return
+            self._rows = len(self.index)  # so that one thread does it
+        threading.Thread(target=self._measure, daemon=True).start()
+
+    @property
     def examples(self) -> tuple[str, ...]:
         """Sentences that fit the index, as soon as they are known."""
-        return self.index.calibration.examples if self.measured else ()
+        return self.calibration.examples if self.calibration is not None else ()
 
     def keep(self, name: str, query: Query) -> str:
         """Keep an uploaded query for a while and return its id."""
@@ -177,8 +195,10 @@ class Answers:
         else:
             query = self.file(asked.file).query
         moments = index.find(query, top=MOST_MOMENTS, rerank=rerank, merge=True, where=asked.filter)
-        if asked.text and self.measured:
-            moments = index.calibration.judged(moments)
+        calibration = self.calibration
+        if asked.text and calibration is not None:
+            moments = calibration.judged(moments)
+            self._measure_again()
         if asked.like:
             moments = [moment for moment in moments if moment.id != asked.like]
         return Answer(
@@ -186,7 +206,7 @@ class Answers:
             tuple(moments),
             time.perf_counter() - started,
             tuple(notes),
-            self.measured or not asked.text,
+            calibration is not None or not asked.text,
         )
 
     def _by_video(self, moments: Sequence[Moment]) -> tuple[FoundVideo, ...]:

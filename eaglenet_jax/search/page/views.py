@@ -91,7 +91,7 @@ class Views:
             "examples": examples,
             "facts": library.facts(datetime.date.today()),
             "library": library,
-            "folders": library.folders(),
+            "folders": library.folders,
             "depths": DEPTH_NAMES,
             # Before the model is loaded it is not known; a head that cannot rescore ignores the choice.
             "reranks": self._answers.waiting is not None or self._index.model.reranks,

@@ -37,6 +37,7 @@ STRONG, POSSIBLE, WEAK = "strong", "possible", "weak"
 # Levels of a normal distribution: 99 and 90 of 100 random sentences find nothing that scores as high.
 DEVIATIONS = {STRONG: 2.33, POSSIBLE: 1.28}
 LOWER = 15.87  # percentile that lies one standard deviation below the median of a normal distribution
+LEAST_SHARE = 0.25  # of the lower half's spread
 LEAST_SPREAD = 1e-6
 MOST_EXAMPLES = 5
 NEGATIONS = re.compile(r"\b(no one|no|not|without|nobody|nothing|never|none|neither|nor|except|\w+n['’]t)\b", re.I)
@@ -51,13 +52,15 @@ class Levels:
 
     @classmethod
     def of(cls, scores: Sequence[float]) -> Levels:
-        """Fit a normal distribution to the lower half of random sentences' best scores.
+        """Fit a normal distribution to random sentences' best scores.
 
-        The upper half is left out because some of the sentences do describe something in the collection.
+        Its spread is that of the upper half, but at most that of the lower half, because some of the sentences do
+        describe something in the collection, and at least a quarter of it, because scores that saturate hardly differ.
         """
-        median = float(np.median(scores))
-        spread = max(median - float(np.percentile(scores, LOWER)), LEAST_SPREAD)
-        return cls(median + DEVIATIONS[POSSIBLE] * spread, median + DEVIATIONS[STRONG] * spread)
+        low, median, high = np.percentile(scores, [LOWER, 50, 100 - LOWER])
+        lower = float(median - low)
+        spread = max(min(float(high - median), lower), LEAST_SHARE * lower, LEAST_SPREAD)
+        return cls(float(median) + DEVIATIONS[POSSIBLE] * spread, float(median) + DEVIATIONS[STRONG] * spread)
 
     def word(self, score: float) -> str:
         """Return the word for a score."""

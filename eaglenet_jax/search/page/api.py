@@ -136,7 +136,7 @@ def openapi() -> dict[str, Any]:
         "summary": "Say what is in the index and whether queries are answered",
         "responses": {"200": {"description": "the state", "content": content("Status")}},
     }
-    shapes = {"Answer": _ANSWER, "Moment": _MOMENT, "Status": _STATUS, "Error": _ERROR}
+    shapes: dict[str, dict[str, Any]] = {"Answer": _ANSWER, "Moment": _MOMENT, "Status": _STATUS, "Error": _ERROR}
     return {
         "openapi": "3.1.0",
         "info": {"title": "eaglenet_jax search", "version": eaglenet_jax.__version__},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ from markupsafe import Markup
 from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.search.confidence import WEAK, negation
 from eaglenet_jax.search.moments import Moment
-from eaglenet_jax.search.page.rendering import clock, render, style
-from eaglenet_jax.search.playing import plays_in_browsers, strip_of
+from eaglenet_jax.search.page.rendering import clock, heaviest, render, style
+from eaglenet_jax.search.playing import picture_of, plays_in_browsers, strip_of
 
 __all__ = ["STYLE", "Found", "cards", "clock", "results_page"]
 
@@ -105,7 +106,7 @@ def _card(moment: Moment, url: str, right: str | None) -> Card:
     there = Path(moment.path).is_file()
     return Card(
         moment,
-        _data("image/jpeg", moment.thumbnail),
+        _poster(moment),
         url,
         strip,
         STILL if there else GONE,
@@ -117,6 +118,14 @@ def _file_url(moment: Moment) -> str:
     if not plays_in_browsers(moment.path):
         return ""
     return f"{Path(moment.path).as_uri()}#t={moment.start:.2f},{moment.end:.2f}"
+
+
+def _poster(moment: Moment) -> str:
+    """Return the picture that counted most, the stored thumbnail where that is not known."""
+    if moment.weights:
+        with contextlib.suppress(DecodeError):
+            return _data("image/webp", picture_of(moment.path, moment.times[heaviest(moment)]))
+    return _data("image/jpeg", moment.thumbnail)
 
 
 def _strip(moment: Moment) -> str | None:

@@ -16,9 +16,17 @@ function watch(video) {
   let within = true; // whoever seeks elsewhere is not stopped at the moment's end
   video.addEventListener("loadedmetadata", () => { video.currentTime = start; video.play().catch(() => {}); }, { once: true });
   video.addEventListener("seeking", () => { within = video.currentTime >= start - 0.3 && video.currentTime < end; });
-  video.addEventListener("play", () => { if (within && video.currentTime >= end - 0.05) video.currentTime = start; });
-  video.addEventListener("timeupdate", () => {
-    if (within && !video.paused && video.currentTime >= end) { video.pause(); video.currentTime = end; within = true; }
+  // Looked at before every picture is drawn: the event "timeupdate" comes only four times a second.
+  const look = () => {
+    if (!video.isConnected || video.paused) return;
+    if (within && video.currentTime >= end - 0.04) {
+      video.pause();
+      video.currentTime = Math.max(start, end - 0.06);
+    } else requestAnimationFrame(look);
+  };
+  video.addEventListener("play", () => {
+    if (within && video.currentTime >= end - 0.1) video.currentTime = start;
+    requestAnimationFrame(look);
   });
 }
 

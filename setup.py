@@ -65,6 +65,7 @@ setup(
             "pytest>=9,<10",
             "pytest-xdist>=3.6,<4",
             "ruff==0.17.*",
+            "starlette>=1,<2",  # every module is imported, those of the search page too
         ],
         "benchmark": ["opencv-python-headless>=4.10,<6"],
         "parity": ["torch>=2.5,<3"],

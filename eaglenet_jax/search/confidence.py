@@ -37,9 +37,9 @@ STRONG, POSSIBLE, WEAK = "strong", "possible", "weak"
 # Levels of a normal distribution: 99 and 90 of 100 random sentences find nothing that scores as high.
 DEVIATIONS = {STRONG: 2.33, POSSIBLE: 1.28}
 LOWER = 15.87  # percentile that lies one standard deviation below the median of a normal distribution
-LEAST_SHARE = 0.25  # of the lower half's spread
+LEAST_SHARE = 0.75  # of the lower half's spread
 LEAST_SPREAD = 1e-6
-MOST_EXAMPLES = 5
+MOST_EXAMPLES, LEAST_EXAMPLES = 5, 3
 NEGATIONS = re.compile(r"\b(no one|no|not|without|nobody|nothing|never|none|neither|nor|except|\w+n['’]t)\b", re.I)
 
 
@@ -55,7 +55,8 @@ class Levels:
         """Fit a normal distribution to random sentences' best scores.
 
         Its spread is that of the upper half, but at most that of the lower half, because some of the sentences do
-        describe something in the collection, and at least a quarter of it, because scores that saturate hardly differ.
+        describe something in the collection, and at least three quarters of it, because the highest scores of what fits
+        nothing can lie close together.
         """
         low, median, high = np.percentile(scores, [LOWER, 50, 100 - LOWER])
         lower = float(median - low)
@@ -124,8 +125,12 @@ def calibrate(probe: Callable[[str], Probe | None], demo: bool) -> Calibration:
     heads = [each.head for each in probes if each.head is not None]
     if demo:
         found = {sentence: probe(sentence) for sentence in DEMO_EXAMPLES}
-    examples = _examples({sentence: each for sentence, each in found.items() if each is not None})
-    return Calibration(Levels.of([each.cosine for each in probes]), Levels.of(heads) if heads else None, examples)
+    levels = Calibration(Levels.of([each.cosine for each in probes]), Levels.of(heads) if heads else None)
+    least = (levels.head or levels.cosine).possible  # type: ignore[union-attr]
+    all_of_them = {sentence: each for sentence, each in found.items() if each is not None}
+    fitting = {sentence: each for sentence, each in all_of_them.items() if each.score >= least}
+    examples = _examples(fitting if len(fitting) >= LEAST_EXAMPLES else all_of_them)
+    return dataclasses.replace(levels, examples=examples)
 
 
 def _examples(found: Mapping[str, Probe]) -> tuple[str, ...]:

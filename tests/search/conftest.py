@@ -64,7 +64,7 @@ def answers(page_index):
 
     answers = Answers(page_index[0])
     with pytest.MonkeyPatch.context() as patched:
-        for name, every in (("SENTENCES", 5), ("DEMO_EXAMPLES", 4)):
+        for name, every in (("SENTENCES", 3), ("DEMO_EXAMPLES", 4)):
             patched.setattr(confidence, name, getattr(confidence, name)[::every])
         answers.get_ready()
     assert answers.waiting is None and answers.measured

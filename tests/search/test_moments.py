@@ -133,10 +133,10 @@ def test_weights_stand_over_their_frames(film):
 def test_a_page_says_what_it_knows(film):
     weak = moment(str(film), 0, 2, 0.5, confidence="weak")
     page = results_page([Found("without a dog", [weak], str(film))], is_demo=True)
-    assert "Nothing fits" in page and "without” is not understood" in page and "Demo model" in page
+    assert "Nothing clearly fits" in page and "without” is not understood" in page and "Demo model" in page
     assert "the clip that was described" in page and "Weak match" in page
     plain = results_page([Found("a dog", [moment(str(film), 0, 2, 0.5, confidence="strong")])])
-    assert not any(said in plain for said in ("Nothing fits", "understood", "Demo model", "that was described"))
+    assert not any(said in plain for said in ("Nothing clearly fits", "understood", "Demo model", "that was described"))
 
 
 def test_an_empty_index_says_so():

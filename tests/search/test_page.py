@@ -113,9 +113,9 @@ def test_a_file_name_is_text(visit):
 
 def test_a_query_that_fits_nothing_says_so_first(visit, page_index):
     page = visit("/?q=xqzzt")[1]
-    assert "Nothing here fits" in page and page.index("Nothing here fits") < page.index('class="card"')
+    assert "Nothing here clearly fits" in page and page.index("Nothing here clearly fits") < page.index('class="card"')
     page = visit(Asked(page_index[1]["test_0000.mp4"]).address())[1]
-    assert "Nothing here fits" not in page and "that may show it" in page
+    assert "Nothing here clearly fits" not in page and "that may show it" in page
 
 
 def test_what_is_not_understood_is_said(visit):

@@ -106,7 +106,7 @@ def test_a_visit_with_the_keyboard(visit, page_index, tmp_path):
     assert focused(page, "id") == "q"
     page.keyboard.type("xqzzt")
     page.keyboard.press("Enter")
-    page.get_by_text("Nothing here fits").wait_for()
+    page.get_by_text("Nothing here clearly fits").wait_for()
     page.wait_for_load_state("networkidle")
     keep(page, "weak", tmp_path)
     page.keyboard.press("Escape")

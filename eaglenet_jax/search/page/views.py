@@ -31,7 +31,7 @@ DEPTH_NAMES = (("fast", "fast"), ("normal", "normal"), ("thorough", "thorough, s
 ON_SHELF = 12  # videos on the first page
 FIRST_EXAMPLES = 5  # before it is known which fit the index
 READY_SECONDS = 300.0  # that an upload waits for the model
-WEAK_HEADING = "Weak matches: probably not what you asked for"
+WEAK_HEADING = "Weak matches: random sentences score as high"
 
 
 class Views:

@@ -128,8 +128,9 @@ def calibrate(probe: Callable[[str], Probe | None], demo: bool) -> Calibration:
     levels = Calibration(Levels.of([each.cosine for each in probes]), Levels.of(heads) if heads else None)
     least = (levels.head or levels.cosine).possible  # type: ignore[union-attr]
     all_of_them = {sentence: each for sentence, each in found.items() if each is not None}
-    fitting = {sentence: each for sentence, each in all_of_them.items() if each.score >= least}
-    examples = _examples(fitting if len(fitting) >= LEAST_EXAMPLES else all_of_them)
+    examples = _examples({sentence: each for sentence, each in all_of_them.items() if each.score >= least})
+    if len(examples) < LEAST_EXAMPLES:
+        examples = _examples(all_of_them)
     return dataclasses.replace(levels, examples=examples)
 
 

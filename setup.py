@@ -24,7 +24,7 @@ setup(
         include=["eaglenet_jax", "eaglenet_jax.*", "configs", "configs.*", "data_prep", "data_prep.*"]
     ),
     package_data={
-        "": ["py.typed", "*.html", "*.css", "*.js"],
+        "": ["py.typed", "*.html", "*.css", "*.js", "*.svg"],
         "eaglenet_jax": ["shipped/*/*"],
     },
     install_requires=[
@@ -35,6 +35,7 @@ setup(
         "flax>=0.12,<0.13",
         "ftfy>=6.2,<7",
         "grain>=0.2.15,<0.3",
+        "huggingface-hub>=1.0,<3",
         "importlib_resources>=6.4,<8",  # tensorflow-datasets imports it without asking for it
         "instant-clip-tokenizer>=0.1.1,<0.2",
         "jax>=0.10,<0.13",
@@ -65,10 +66,11 @@ setup(
             "pytest>=9,<10",
             "pytest-xdist>=3.6,<4",
             "ruff==0.17.*",
+            "starlette>=1,<2",  # every module is imported, those of the search page too
         ],
         "benchmark": ["opencv-python-headless>=4.10,<6"],
         "parity": ["torch>=2.13,<3"],
-        "browser": ["playwright>=1.50,<2"],
+        "browser": ["axe-playwright-python>=0.1.4,<0.2", "playwright>=1.50,<2"],
         "docs": [
             "latex2mathml>=3.81,<4",
             "mkdocs>=1.6,<2",
@@ -81,8 +83,8 @@ setup(
         "notebook": ["ipykernel>=6.29,<8"],
         "search": ["lancedb>=0.30,<1"],
         # What the tests of search and of the notebooks need besides `search`, `app`, `notebook` and `browser`.
-        "search_test": ["moto[server]>=5,<6", "nbclient>=0.10,<1", "nbformat>=5.10,<6"],
-        "app": ["gradio>=6,<7"],
+        "search_test": ["httpx2>=2,<3", "moto[server]>=5,<6", "nbclient>=0.10,<1", "nbformat>=5.10,<6"],
+        "app": ["python-multipart>=0.0.20,<0.1", "starlette>=1,<2", "uvicorn>=0.34,<1"],
         "syntax": ["spacy>=3.8,<4"],
         "beam": ["apache-beam>=2.65,<3"],
     },

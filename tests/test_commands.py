@@ -42,6 +42,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "tests/benchmarks/test_input.py": "prepared workers batch frames batches rounds json",
         "benchmarks/input.py": "clip dtype steps",
     },
+    "benchmarks.moments": {"tests/search/test_benchmark.py": "clips films folder json"},
     "benchmarks.paired_systems": {"benchmarks/paired_systems.py": "reference split json"},
     "benchmarks.moving_shapes_curves": {
         "benchmarks/moving_shapes_curves.py": "split",
@@ -136,7 +137,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "eaglenet_jax/search/commands/index.py": "checkpoint overlap shots prune",
         "eaglenet_jax/search/commands/query.py": "video image top merge",
         "tests/runs/test_demo_run.py": "json workdir",
-        "tests/search/test_page.py": "host port",
+        "tests/search/test_page.py": "host port token",
         "tests/data_prep/test_damaged_input.py": "out",
         "eaglenet_jax/search/commands/export.py": "dtype how own-words",
     },

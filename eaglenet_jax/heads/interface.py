@@ -113,11 +113,7 @@ class Head(nn.Module, kw_only=True):
 
     @classmethod
     def older_options(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
-        """Return options that a config lacks since it is older than they are, where their defaults compute otherwise.
-
-        Args:
-            saved: The options of a saved config.
-        """
+        """Return options that a saved config is too old to have, where their defaults would compute otherwise."""
         del saved
         return {}
 

@@ -57,7 +57,7 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerank", type=int, default=0, metavar="K", help="rescore the K nearest windows with the head (0)"
     )
-    parser.add_argument("--merge", action="store_true", help="merge overlapping windows of a video into one result")
+    parser.add_argument("--merge", action="store_true", help="cut results to the frames that count, one for several")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--html", metavar="FILE", help="also write a page with thumbnails and players")
 
@@ -69,6 +69,9 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen on, default %(default)s: only this machine"
     )
     parser.add_argument("--port", type=int, default=7860, help="default %(default)s")
+    parser.add_argument(
+        "--token", help="what a visitor has to give; default: a new one where --host is not this machine, else none"
+    )
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,112 +1,139 @@
-"""HTML of moments: a self-contained page, and the cards that it shares with the search page."""
+"""HTML of moments without a server: a page of one file, and cards for notebooks, by the templates of the page."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 
-from eaglenet_jax.search.query import Moment
+from markupsafe import Markup
 
-STYLE = """
-.moments { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.5rem 1.25rem; padding: 0;
-  margin: 0; list-style: none; }
-.moments .moment { min-width: 0; margin: 0; }
-.moments video { width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: #16181d; border-radius: 4px;
-  display: block; }
-.moments p { display: block; margin: .15rem 0 0; font-size: .875rem; }
-.moments p.what { margin-top: .5rem; font-size: 1rem; font-weight: 600; overflow-wrap: anywhere; }
-.moments p.when { opacity: .8; font-variant-numeric: tabular-nums; }
-.moments p.seen { margin-top: .6rem; font-size: .75rem; opacity: .8; }
-.moments .frames { display: flex; gap: 2px; margin: .25rem 0 0; padding: 0; list-style: none; align-items: flex-start; }
-.moments .frames li { flex: 1 1 0; min-width: 0; margin: 0; }
-.moments .share { display: block; text-align: center; font-size: .625rem; line-height: 1rem;
-  font-variant-numeric: tabular-nums; }
-.moments .column { display: flex; height: 1.75rem; align-items: flex-end; }
-.moments .bar { display: block; width: 100%; background: #2f6fde; border-radius: 2px 2px 0 0; }
-.moments img { display: block; width: 100%; margin: 0; border-radius: 0; }
-"""
+from eaglenet_jax.data.decode import DecodeError
+from eaglenet_jax.search.confidence import WEAK, negation
+from eaglenet_jax.search.moments import Moment
+from eaglenet_jax.search.page.rendering import clock, heaviest, render, style
+from eaglenet_jax.search.playing import picture_of, plays_in_browsers, strip_of
 
-PAGE_STYLE = """
-:root { color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.4; }
-body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
-h1 { font-size: 1.125rem; margin: 2.5rem 0 1rem; overflow-wrap: anywhere; }
-"""
+__all__ = ["STYLE", "Found", "cards", "clock", "results_page"]
 
-NOTHING = "<p>The index is empty. Add videos with search index.</p>"
+STYLE = style()
+STILL = "Browsers do not play this file; these are its frames."
+GONE = "The file is not there any more."
 
 
-def clock(seconds: float) -> str:
-    """Format seconds as 0:07.5, 12:00.0, 1:02:03.0."""
-    minutes, rest = divmod(round(seconds * 10), 600)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest // 10:02d}.{rest % 10}"
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A query and its moments.
 
-
-def results_page(answers: Sequence[tuple[str, Sequence[Moment]]]) -> str:
-    """Return a page of (query, its moments), complete in one file.
-
-    Thumbnails are embedded; players read the videos from their files.
+    Attributes:
+        query: The sentence, or the file that was searched for.
+        moments: Best first.
+        right: File that is known to be right, where one is.
     """
-    sections = "".join(
-        f"<section><h1>{escape(query)}</h1>{cards(moments, _file_url)}</section>" for query, moments in answers
+
+    query: str
+    moments: Sequence[Moment]
+    right: str | None = None
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether nothing fits the query."""
+        return bool(self.moments) and all(moment.confidence == WEAK for moment in self.moments)
+
+    @property
+    def negation(self) -> str | None:
+        """First negative word of the query."""
+        return negation(self.query)
+
+    @property
+    def cards(self) -> list[Card]:
+        """What is shown of the moments."""
+        return [_card(moment, _file_url(moment), self.right) for moment in self.moments]
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What is shown of a moment.
+
+    Attributes:
+        moment: The moment.
+        poster: URL of its picture.
+        url: URL of its video; empty if browsers do not play it.
+        strip: URL of its frames, if they are shown.
+        still: Why there is no video.
+        right: Whether the moment is known to be right.
+    """
+
+    moment: Moment
+    poster: str
+    url: str
+    strip: str | None
+    still: str
+    right: bool
+
+
+def results_page(answers: Sequence[Found], is_demo: bool = False) -> str:
+    """Return a page of queries and their moments, complete in one file.
+
+    Pictures are embedded; players read the videos from their files.
+
+    Args:
+        answers: The queries.
+        is_demo: Whether the model knows MovingShapes alone, of which the page warns.
+    """
+    title = ", ".join(found.query for found in answers)
+    values = {"title": title, "queries": answers, "is_demo": is_demo, "style": Markup(STYLE)}
+    return render("static.html", values)
+
+
+def cards(moments: Sequence[Moment], video_url: Callable[[Moment], str] | None = None) -> str:
+    """Return a list of moments as HTML, for a page with `STYLE`.
+
+    Args:
+        moments: Moments, best first.
+        video_url: URL of a moment's video, with the interval to play (#t=start,end); empty for none. By default that
+            of the file.
+    """
+    return render(
+        "cards.html", {"cards": [_card(moment, (video_url or _file_url)(moment), None) for moment in moments]}
     )
-    title = escape(", ".join(query for query, _ in answers))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{PAGE_STYLE}{STYLE}</style></head><body><main>{sections}</main></body></html>\n"
+
+
+def _card(moment: Moment, url: str, right: str | None) -> Card:
+    strip = _strip(moment) if moment.weights or not url else None
+    there = Path(moment.path).is_file()
+    return Card(
+        moment,
+        _poster(moment),
+        url,
+        strip,
+        STILL if there else GONE,
+        right is not None and Path(moment.path) == Path(right),
     )
 
 
 def _file_url(moment: Moment) -> str:
+    if not plays_in_browsers(moment.path):
+        return ""
     return f"{Path(moment.path).as_uri()}#t={moment.start:.2f},{moment.end:.2f}"
 
 
-def cards(
-    moments: Sequence[Moment],
-    video_url: Callable[[Moment], str],
-    frame_url: Callable[[Moment, int], str] | None = None,
-) -> str:
-    """Return a list of moments, each with a player.
-
-    Args:
-        moments: Moments, best first.
-        video_url: URL of a moment's video, with the interval to play (#t=start,end).
-        frame_url: URL of the picture of one of its frames; None shows the weights of frames without pictures.
-    """
-    if not moments:
-        return NOTHING
-    return f'<ol class="moments">{"".join(_card(moment, video_url(moment), frame_url) for moment in moments)}</ol>'
+def _poster(moment: Moment) -> str:
+    """Return the picture that counted most, the stored thumbnail where that is not known."""
+    if moment.weights:
+        with contextlib.suppress(DecodeError):
+            return _data("image/webp", picture_of(moment.path, moment.times[heaviest(moment)]))
+    return _data("image/jpeg", moment.thumbnail)
 
 
-def _card(moment: Moment, url: str, frame_url: Callable[[Moment, int], str] | None) -> str:
-    name = escape(Path(moment.path).name)
-    when = f"{clock(moment.start)}–{clock(moment.end)}"
-    poster = f"data:image/jpeg;base64,{base64.b64encode(moment.thumbnail).decode()}"
-    source = escape(url, quote=True)
-    kind = "reranked" if moment.reranked else "cosine"
-    return (
-        f'<li class="moment" data-rank="{moment.rank}">'
-        f'<video controls muted preload="none" poster="{poster}" src="{source}" aria-label="{name}, {when}"></video>'
-        f'<p class="what" title="{escape(moment.path, quote=True)}">{moment.rank}. {name}</p>'
-        f'<p class="when">{when} · {kind} {moment.score:.3f}</p>{_frames(moment, frame_url)}</li>'
-    )
+def _strip(moment: Moment) -> str | None:
+    try:
+        return _data("image/webp", strip_of(moment.path, moment.times)) if moment.times else None
+    except DecodeError:
+        return None
 
 
-def _frames(moment: Moment, frame_url: Callable[[Moment, int], str] | None) -> str:
-    if moment.weights is None:
-        return ""
-    most = max(moment.weights) or 1.0
-    items = []
-    for number, (time, weight) in enumerate(zip(moment.times, moment.weights, strict=True)):
-        picture = ""
-        if frame_url is not None:
-            url = escape(frame_url(moment, number), quote=True)
-            picture = f'<img src="{url}" loading="lazy" alt="the frame at {clock(time)}">'
-        items.append(
-            f'<li title="{clock(time)}: {weight:.1%}"><span class="share">{weight:.0%}</span><span class="column">'
-            f'<span class="bar" style="height:{100 * weight / most:.0f}%"></span></span>{picture}</li>'
-        )
-    return f'<p class="seen">How much each frame counted</p><ul class="frames">{"".join(items)}</ul>'
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -9,14 +9,18 @@ from pathlib import Path
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO, DEMO_MODEL
+from eaglenet_jax.search.confidence import Calibration, calibrate
 from eaglenet_jax.search.indexing import Added, add_videos
+from eaglenet_jax.search.library import Filter, Library, read_library
 from eaglenet_jax.search.model import SearchModel, open_model
+from eaglenet_jax.search.moments import Moment
 from eaglenet_jax.search.presence import PresentRows, prune
-from eaglenet_jax.search.query import Moment, find, image_query, text_query, video_query
+from eaglenet_jax.search.query import Query, find, image_query, probe, text_query, video_query
 from eaglenet_jax.search.store import Store, StoreSettings
 from eaglenet_jax.search.windows import WindowRule
 
 Place = str | os.PathLike[str]
+RERANK = 100  # candidates that the head rescores where nothing else is asked for
 
 
 class SearchIndex:
@@ -25,6 +29,8 @@ class SearchIndex:
     def __init__(self, store: Store, checkpoint: str) -> None:
         self.store = store
         self._checkpoint = checkpoint
+        self._library: tuple[int, Library] | None = None
+        self._calibration: tuple[int, Calibration] | None = None
         self.gone: set[str] = set()
         """Paths of files that are gone, whose moments queries have left out."""
 
@@ -87,6 +93,25 @@ class SearchIndex:
             )
         return model
 
+    @property
+    def library(self) -> Library:
+        """What is in the index now."""
+        version = self.store.version
+        if self._library is None or self._library[0] != version:
+            self._library = version, read_library(self.store)
+        return self._library[1]
+
+    @property
+    def calibration(self) -> Calibration:
+        """What scores mean on the index as it is now; takes some seconds when it has changed."""
+        version = self.store.version
+        if self._calibration is None or self._calibration[0] != version:
+            rerank = RERANK if self.model.reranks else 0
+            rows = PresentRows(self.store)
+            measured = calibrate(lambda text: probe(rows, self.model, text, rerank), demo=self.model.is_demo)
+            self._calibration = version, measured
+        return self._calibration[1]
+
     def __len__(self) -> int:
         """Return the number of windows in the index."""
         return len(self.store)
@@ -109,6 +134,7 @@ class SearchIndex:
         top: int = 10,
         rerank: int = 0,
         merge: bool = False,
+        where: Filter | None = None,
     ) -> list[Moment]:
         """Find the best moments for one sentence, video or picture, best first, of files that are there.
 
@@ -118,7 +144,17 @@ class SearchIndex:
             image: An image file.
             top: Most moments to return.
             rerank: Number of the nearest windows that the model's head rescores, for a sentence only.
-            merge: Return one moment for windows that overlap.
+            merge: Cut windows to the frames that count, and return one moment for those that overlap.
+            where: Videos to which the query is restricted.
+
+        Raises:
+            UserError: Not exactly one query is given, or it cannot be read.
+        """
+        query = self.encode(text, video, image)
+        return self.find(query, top=top, rerank=rerank, merge=merge, where=where)
+
+    def encode(self, text: str | None = None, video: Place | None = None, image: Place | None = None) -> Query:
+        """Encode one sentence, video or picture as a query.
 
         Raises:
             UserError: Not exactly one query is given, or it cannot be read.
@@ -126,10 +162,21 @@ class SearchIndex:
         if (text is not None) + (video is not None) + (image is not None) != 1:
             raise UserError("give one query: a sentence, a video or a picture")
         if text is not None:
-            query = text_query(self.model, text)
-        else:
-            query = video_query(self.model, Path(video)) if video is not None else image_query(self.model, Path(image))  # type: ignore[arg-type]
-        rows = PresentRows(self.store)
+            return text_query(self.model, text)
+        if video is not None:
+            return video_query(self.model, Path(video))
+        return image_query(self.model, Path(image))  # type: ignore[arg-type]
+
+    def like(self, identifier: str) -> Query | None:
+        """Return the query for what one of the index's own windows shows; None if there is no such window."""
+        vector = self.store.vector(identifier)
+        return None if vector is None else Query(vector)
+
+    def find(
+        self, query: Query, *, top: int = 10, rerank: int = 0, merge: bool = False, where: Filter | None = None
+    ) -> list[Moment]:
+        """Find the best moments for an encoded query; arguments as of `query`."""
+        rows = PresentRows(self.store, where.condition(self.library) if where is not None else None)
         moments = find(rows, self.model, query, top=top, rerank=rerank, merge=merge)
         self.gone |= rows.gone
         return moments

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from eaglenet_jax.data.video_picture import display_matrix, is_turned_only
 from eaglenet_jax.data.video_source import DecodeError, VideoSource, picture_streams
-from eaglenet_jax.search.video_reader import THUMBNAIL, VideoReader, as_jpeg
+from eaglenet_jax.search.video_reader import THUMBNAIL, VideoReader
 
 # The containers behind the suffixes, by a part of FFmpeg's name: browsers look at the content.
 CONTAINERS = {".webm": "webm"}
@@ -34,6 +34,8 @@ MOST_SECONDS = 60.0
 COPY_RATE = 30
 STANDING_STEP = 1.0  # a picture that stands is repeated after so many seconds, so that players can seek
 BT709 = 1  # in the tables of ITU-T H.273, for primaries, transfer and matrix
+MOST_STRIP = 12_000  # pixels of width; WebP has at most 16383
+WEBP_QUALITY = 60
 Version = tuple[int, int]
 """Modification time of a file in nanoseconds, and its size in bytes: the key of what is cached about it."""
 
@@ -49,18 +51,42 @@ def plays_in_browsers(path: str) -> bool:
 
 
 def picture_of(path: str, time: float) -> bytes:
-    """Return a small JPEG of the picture that a video shows at `time` in seconds.
+    """Return a small WebP of the picture that a video shows at `time` in seconds.
 
     Raises:
         DecodeError: There is none.
     """
-    with _reported(path), VideoReader(Path(path)) as video:
-        pictures = video.at([time])
-        if not pictures:
-            raise DecodeError(f"{path} has no picture at {time:.1f} s now")
-        small = Image.fromarray(pictures[0])
-    small.thumbnail((THUMBNAIL[0] // 2, THUMBNAIL[1] // 2))
-    return as_jpeg(small)
+    with _reported(path):
+        return _strip(path, (time,), _version(path))
+
+
+def strip_of(path: str, times: Sequence[float]) -> bytes:
+    """Return the pictures that a video shows at `times` as one WebP, side by side, all of `tile_size`.
+
+    A time after the end repeats the last picture.
+
+    Args:
+        path: The file.
+        times: Seconds, ascending.
+
+    Raises:
+        DecodeError: There is no picture.
+    """
+    with _reported(path):
+        return _strip(path, tuple(times), _version(path))
+
+
+def tile_size(width: int, height: int, count: int) -> tuple[int, int]:
+    """Return width and height in pixels of each of `count` pictures in a strip, for pictures of a shape."""
+    scale = min(THUMBNAIL[0] / width, THUMBNAIL[1] / height, MOST_STRIP / max(1, count) / width, 1.0)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def as_webp(image: Image.Image) -> bytes:
+    """Encode an image as a small WebP."""
+    content = io.BytesIO()
+    image.save(content, "WEBP", quality=WEBP_QUALITY, method=4)
+    return content.getvalue()
 
 
 def copy_of_moment(path: str, start: float, end: float) -> bytes:
@@ -102,6 +128,19 @@ def _plays(path: str, container: str, codecs: tuple[str, ...], version: Version)
             return first is not None and is_turned_only(display_matrix(first[1]))
     except (DecodeError, av.error.FFmpegError, OSError):
         return False
+
+
+@functools.lru_cache(maxsize=1024)
+def _strip(path: str, times: tuple[float, ...], version: Version) -> bytes:
+    with VideoReader(Path(path)) as video:
+        pictures = [Image.fromarray(picture) for picture in video.at(times)]
+    if not pictures:
+        raise DecodeError(f"{path} has no picture at {times[0] if times else 0:.1f} s now")
+    width, height = tile_size(*pictures[0].size, len(times))
+    strip = Image.new("RGB", (width * len(times), height))
+    for number in range(len(times)):
+        strip.paste(pictures[min(number, len(pictures) - 1)].resize((width, height)), (width * number, 0))
+    return as_webp(strip)
 
 
 @functools.lru_cache(maxsize=32)

@@ -17,13 +17,17 @@ MORE = 4  # times as many rows are looked at again while files of the nearest on
 class PresentRows:
     """A store's rows without those whose file is gone: what a query may answer with.
 
+    Args:
+        store: The index.
+        where: SQL condition that the rows have to meet as well.
+
     Attributes:
         settings: Settings of the store.
         gone: Paths that were left out so far.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, where: str | None = None) -> None:
+        self._store, self._where = store, where
         self.settings = store.settings
         self.gone: set[str] = set()
 
@@ -31,7 +35,7 @@ class PresentRows:
         """Return the nearest rows as `Store.nearest`, at most `limit` of files that exist."""
         asked, exists = limit, dict[str, bool]()
         while True:
-            found = self._store.nearest(vector, asked, frames)
+            found = self._store.nearest(vector, asked, frames, self._where)
             for window in found:
                 if window.path not in exists:
                     exists[window.path] = Path(window.path).exists()

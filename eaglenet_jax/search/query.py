@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import av
 import numpy as np
@@ -17,46 +17,13 @@ from eaglenet_jax.data.transforms import resize_and_crop
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
 from eaglenet_jax.scoring.host import to_host
+from eaglenet_jax.search.confidence import Probe
 from eaglenet_jax.search.model import SearchModel, mean_of_frames, unit
+from eaglenet_jax.search.moments import Moment, by_cosines, by_weights, merge_overlapping
 from eaglenet_jax.search.store import StoredWindow, StoreSettings
 from eaglenet_jax.search.video_reader import VideoReader
 
 MOST_PICTURES = 256  # that are encoded of a video given as a query
-
-
-@dataclasses.dataclass(frozen=True)
-class Moment:
-    """A part of a video that matches a query.
-
-    Attributes:
-        rank: From 1.
-        score: Cosine of the pooled vectors, or the head's similarity where `reranked`; the two are not comparable, and
-            reranked moments come before the others.
-        reranked: Whether the head rescored it.
-        id: Id of the window (the best one of a merged moment).
-        path: File of the video.
-        start: Seconds.
-        end: Seconds.
-        thumbnail: JPEG.
-        times: Seconds of the frames that the model encoded.
-        weights: Weight that the head gave each of them for this query; None without reranking, or for a head without
-            frame weights.
-    """
-
-    rank: int
-    score: float
-    reranked: bool
-    id: str
-    path: str
-    start: float
-    end: float
-    thumbnail: bytes = dataclasses.field(repr=False)
-    times: tuple[float, ...] = ()
-    weights: tuple[float, ...] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return all fields but the thumbnail, for json.dumps."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "thumbnail"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +109,7 @@ def find(
         query: The encoded query.
         top: Most moments to return.
         rerank: Number of candidates that the head rescores; 0 for none.
-        merge: Merge windows with a better one that they overlap.
+        merge: Cut each window to the frames that count, and merge those that overlap a better one.
 
     Raises:
         UserError: `top` is below 1, `rerank` is negative, or reranking is impossible because the query is a picture or
@@ -158,57 +125,57 @@ def find(
             "without reranking (rerank=0)"
         )
     wanted = top * (store.settings.rule.overlapping if merge else 1)
-    found = store.nearest(query.vector, max(wanted, rerank), frames=bool(rerank))
-    moments = [_moment(window, window.score) for window in found]
+    found = store.nearest(query.vector, max(wanted, rerank), frames=bool(rerank) or merge)
+    moments = [_moment(window, window.score, query if merge else None) for window in found]
     if rerank and query.text is not None and found:
         scores, weights = model.score_windows(query.text, _features(model, found[:rerank]))
-        best = [
-            _moment(window, float(scores[row]), None if weights is None else weights[row], reranked=True)
-            for row, window in enumerate(found[:rerank])
-        ]
+        best = []
+        for row, moment in enumerate(moments[:rerank]):
+            moment = dataclasses.replace(moment, score=float(scores[row]), reranked=True)
+            if weights is not None:
+                shares = tuple(map(float, weights[row, : len(moment.times)]))
+                moment = dataclasses.replace(moment, weights=shares)
+                moment = by_weights(moment, found[row].start, found[row].end) if merge else moment
+            best.append(moment)
         moments = sorted(best, key=lambda moment: -moment.score) + moments[rerank:]
     if merge:
         moments = merge_overlapping(moments)
     return [dataclasses.replace(moment, rank=rank) for rank, moment in enumerate(moments[:top], start=1)]
 
 
-def merge_overlapping(moments: Sequence[Moment]) -> list[Moment]:
-    """Merge each moment with the worse ones that overlap it. Best first in and out.
+def probe(store: Rows, model: SearchModel, text: str, rerank: int) -> Probe | None:
+    """Return the best scores of a sentence; None if there are no rows.
 
-    A merged moment reaches from the first start to the last end of these; it does not grow by moments that overlap only
-    them, or a long video would become one moment.
+    Args:
+        store: Rows of the index.
+        model: Its model.
+        text: The sentence.
+        rerank: Number of candidates that the head scores; 0 for none.
     """
-    merged: list[Moment] = []
-    taken: set[str] = set()
-    for moment in moments:
-        if moment.id in taken:
-            continue
-        group = [
-            other
-            for other in moments
-            if other.id not in taken
-            and other.path == moment.path
-            and (other.id == moment.id or (other.start < moment.end and moment.start < other.end))
-        ]
-        taken.update(other.id for other in group)
-        start, end = min(other.start for other in group), max(other.end for other in group)
-        merged.append(dataclasses.replace(moment, start=start, end=end))
-    return merged
+    query = text_query(model, text)
+    found = store.nearest(query.vector, max(1, rerank), frames=bool(rerank))
+    if not found or query.text is None:
+        return None
+    if not rerank:
+        return Probe(found[0].score, None, found[0].path)
+    scores, _ = model.score_windows(query.text, _features(model, found))
+    return Probe(found[0].score, float(scores.max()), found[int(scores.argmax())].path)
 
 
-def _moment(window: StoredWindow, score: float, weights: np.ndarray | None = None, reranked: bool = False) -> Moment:
-    return Moment(
+def _moment(window: StoredWindow, score: float, cut_for: Query | None) -> Moment:
+    """Return a window as a moment; cut to the frames that are nearest to a query if one is given."""
+    moment = Moment(
         rank=0,
         score=score,
-        reranked=reranked,
+        reranked=False,
         id=window.id,
         path=window.path,
         start=window.start,
         end=window.end,
         thumbnail=window.thumbnail,
         times=window.times,
-        weights=None if weights is None else tuple(map(float, weights[: len(window.times)])),
     )
+    return moment if cut_for is None else by_cosines(moment, unit(np.asarray(window.frames)) @ cut_for.vector)
 
 
 def _features(model: SearchModel, windows: Sequence[StoredWindow]) -> VideoFeatures:

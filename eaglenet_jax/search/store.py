@@ -10,13 +10,14 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.arrow_rows import as_table, quoted, rows_of
 from eaglenet_jax.search.windows import WindowRule
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class Store:
 
         A file has several states if it changed and the process that replaced its rows was killed.
         """
-        under = f"path = {_quoted(folder)} OR starts_with(path, {_quoted(folder.rstrip('/') + '/')})"
+        under = f"path = {quoted(folder)} OR starts_with(path, {quoted(folder.rstrip('/') + '/')})"
         names = ("path", *FILE)
         with _reported(self.uri):
             rows = self._table.search().where(under).select(list(names)).limit(None).to_arrow()
@@ -221,7 +222,7 @@ class Store:
         if not windows:
             return
         with _reported(self.uri):
-            self._table.merge_insert("id").when_not_matched_insert_all().execute(_as_table(windows, self.settings))
+            self._table.merge_insert("id").when_not_matched_insert_all().execute(as_table(windows, self.settings))
 
     def drop(self, paths: Iterable[str], keep: Mapping[str, str] | None = None) -> None:
         """Delete the rows of files.
@@ -232,36 +233,73 @@ class Store:
         """
         keep = keep or {}
         conditions = [
-            f"(path = {_quoted(path)}" + (f" AND file_hash != {_quoted(keep[path])})" if path in keep else ")")
+            f"(path = {quoted(path)}" + (f" AND file_hash != {quoted(keep[path])})" if path in keep else ")")
             for path in paths
         ]
         with _reported(self.uri):
             for start in range(0, len(conditions), 500):
                 self._table.delete(" OR ".join(conditions[start : start + 500]))
 
-    def nearest(self, vector: np.ndarray, limit: int, frames: bool = False) -> list[StoredWindow]:
-        """Return the windows whose pooled vectors have the highest cosine with `vector`, best first, ties by id."""
+    def nearest(
+        self, vector: np.ndarray, limit: int, frames: bool = False, where: str | None = None
+    ) -> list[StoredWindow]:
+        """Return the windows whose pooled vectors have the highest cosine with `vector`, best first, ties by id.
+
+        Args:
+            vector: [d].
+            limit: Most windows.
+            frames: Also read their frame features.
+            where: SQL condition on the columns that the windows have to meet.
+        """
         names = [*DESCRIBED, *(("frames",) if frames else ()), "_distance"]
         with _reported(self.uri):
             query = self._table.search(np.asarray(vector, np.float32), vector_column_name="pooled")
             refined = max(REFINED, math.ceil(REFINED_ROWS / limit))
             query = query.distance_type("cosine").nprobes(PARTITIONS_PROBED).refine_factor(refined)
+            if where is not None:
+                query = query.where(where, prefilter=True)
             rows = query.select(names).limit(limit).to_arrow()
-        found = [self._window(row) for row in _rows(rows)]
+        found = [self._window(row) for row in rows_of(rows)]
         return sorted(found, key=lambda window: (-window.score, window.id))
 
     def window(self, identifier: str) -> StoredWindow | None:
         """Return the row of an id, with the state of its file, or None."""
         with _reported(self.uri):
-            rows = self._table.search().where(f"id = {_quoted(identifier)}").select([*DESCRIBED, *FILE]).limit(1)
+            rows = self._table.search().where(f"id = {quoted(identifier)}").select([*DESCRIBED, *FILE]).limit(1)
             rows = rows.to_arrow()
-        return next((self._window(row) for row in _rows(rows)), None)
+        return next((self._window(row) for row in rows_of(rows)), None)
+
+    def vector(self, identifier: str) -> np.ndarray | None:
+        """Return the pooled vector [d] of an id, or None."""
+        with _reported(self.uri):
+            rows = self._table.search().where(f"id = {quoted(identifier)}").select(["pooled"]).limit(1).to_arrow()
+        return np.asarray(rows["pooled"][0].as_py(), np.float32) if len(rows) else None
+
+    def videos(self) -> list[dict[str, Any]]:
+        """Return a dict for each file: path, id (of one of its windows), end (seconds), file_time, windows (number)."""
+        with _reported(self.uri):
+            rows = self._table.search().select(["path", "id", "end", "file_time"]).limit(None).to_arrow()
+        wanted = [("id", "min"), ("end", "max"), ("file_time", "max"), ("id", "count")]
+        names = ["path", "id", "end", "file_time", "windows"]
+        return rows.group_by("path").aggregate(wanted).rename_columns(names).to_pylist()
+
+    @property
+    def version(self) -> int:
+        """Number of the last commit: what is computed from all rows is valid while it stays."""
+        with _reported(self.uri):
+            return self._table.version
+
+    @property
+    def written(self) -> datetime:
+        """Time of the last commit."""
+        with _reported(self.uri):
+            return self._table.list_versions()[-1]["timestamp"]
 
     def rows(self, path: str) -> list[StoredWindow]:
         """Return all rows of a file, complete."""
         with _reported(self.uri):
-            rows = self._table.search().where(f"path = {_quoted(path)}").limit(None).to_arrow()
-        return [dataclasses.replace(self._window(row), pooled=np.asarray(row["pooled"])) for row in _rows(rows)]
+            rows = self._table.search().where(f"path = {quoted(path)}").limit(None).to_arrow()
+        return [dataclasses.replace(self._window(row), pooled=np.asarray(row["pooled"])) for row in rows_of(rows)]
 
     def tidy(self, exact_rows: int = EXACT_ROWS) -> None:
         """Create the vector index of a large table, and compact a fragmented one.
@@ -352,34 +390,3 @@ def _settings(uri: str, schema: pa.Schema) -> StoreSettings:
     if different:
         raise UserError(f"{uri}: columns {', '.join(different)} are missing or of another type; index the videos again")
     return settings
-
-
-def _as_table(windows: Sequence[StoredWindow], settings: StoreSettings) -> pa.Table:
-    import pyarrow as pa
-
-    def vectors(values: Iterable[Any], dtype: Any, width: int) -> pa.Array:
-        flat = np.ascontiguousarray(np.stack([np.asarray(value, dtype).reshape(-1) for value in values]))
-        return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), width)
-
-    columns: dict[str, Any] = {
-        name: [getattr(window, name) for window in windows] for name in ("id", "path", "start", "end", "thumbnail")
-    }
-    columns["pooled"] = vectors((window.pooled for window in windows), np.float32, settings.width)
-    columns["frames"] = vectors((w.frames for w in windows), np.float16, settings.frames * settings.width)
-    columns["times"] = [list(window.times) for window in windows]
-    for name in ("hash", "size", "time"):
-        columns[f"file_{name}"] = [getattr(window.file, name) for window in windows]
-    return pa.table(columns, schema=settings.schema())
-
-
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Generate rows as dicts, with "frames" as arrays, since converting them to Python numbers would be slow."""
-    frames = table.column("frames").combine_chunks() if "frames" in table.column_names else None
-    plain = table.drop_columns(["frames"]) if frames is not None else table
-    values = None if frames is None or not len(frames) else frames.flatten().to_numpy().reshape(len(frames), -1)
-    for number, row in enumerate(plain.to_pylist()):
-        yield row if values is None else {**row, "frames": values[number]}
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

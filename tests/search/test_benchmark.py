@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import search
+from benchmarks import moments, search
+from benchmarks.moments import Query, overlap
+from eaglenet_jax.search.moments import Moment
 
 pytestmark = pytest.mark.search
 
@@ -30,3 +32,22 @@ def test_members_of_a_cluster_have_cosine_0_8(monkeypatch):
     search._centres.cache_clear()
     within = cosines[(cosines > 0.5) & ~np.eye(200, dtype=bool)]
     assert np.mean(within) == pytest.approx(0.8, abs=0.01)
+
+
+def test_moments_at_a_tiny_size(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(moments, "COUNTS", (2,))
+    monkeypatch.setattr(moments, "FILM_SECONDS", 14.0)
+    moments.main(["--clips=4", "--films=1", f"--folder={tmp_path}", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["clips"]["queries"] == report["clips"]["windows"] == 4 and report["films"]["queries"] >= 3
+    for place in ("clips", "films"):
+        for kind, recall in report[place]["head"].items():
+            assert recall["R@1 at 0.7"] <= recall["R@1 at 0.5"] <= recall["R@5 at 0.5"] <= 100, kind
+    assert "moments" in moments.as_text(report) and not list(tmp_path.iterdir())
+
+
+def test_overlap_is_intersection_over_union():
+    query = Query("a", "a.mp4", 2.0, 4.0)
+    place = {name: Moment(1, 0.0, False, "", f"/v/{name}", 3.0, 6.0, b"") for name in ("a.mp4", "b.mp4")}
+    assert overlap(query, place["a.mp4"]) == 0.25 and overlap(query, place["b.mp4"]) == 0.0
+    assert overlap(Query("a", "a.mp4", 7.0, 8.0), place["a.mp4"]) == 0.0

@@ -13,9 +13,9 @@ from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO_MODEL
 from eaglenet_jax.search.commands.query import as_text
-from eaglenet_jax.search.html import results_page
+from eaglenet_jax.search.html import Found, results_page
 from eaglenet_jax.search.index import SearchIndex
-from eaglenet_jax.search.query import Moment
+from eaglenet_jax.search.moments import Moment
 
 SPLIT = "test"  # the model was trained on none of these clips
 EVENTS = 3  # of a clip; a query describes one of them
@@ -46,9 +46,10 @@ def run(given: argparse.Namespace) -> int:
             place = f"at rank {own[0].rank}; seen from {seen[0]:.1f} to {seen[1]:.1f} s, "
             place += f"described is {true[0]:.1f} to {true[1]:.1f} s"
         print(f"\n{sentence['caption']}\n{as_text(moments)}\n  its own clip, {sentence['video_id']}, is {place}")
-        answers.append((sentence["caption"], moments))
+        right = clips / "videos" / f"{sentence['video_id']}.mp4"
+        answers.append(Found(sentence["caption"], index.calibration.judged(moments), str(right.absolute())))
     page = out / "results.html"
-    write_atomically(page, results_page(answers).encode())
+    write_atomically(page, results_page(answers, index.model.is_demo).encode())
     print(f"\n{len(index)} windows indexed and {QUERIES} queries answered in {time.monotonic() - started:.0f} s")
     print("this small model tells direction poorly: a clip of the same event backwards may come before the right one")
     print(f"the results with pictures: {page}")

@@ -12,10 +12,10 @@ from typing import Any
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.search.html import clock, results_page
+from eaglenet_jax.search.html import Found, clock, results_page
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.model import DEMO_ONLY
-from eaglenet_jax.search.query import Moment
+from eaglenet_jax.search.moments import Moment
 
 
 def run(given: argparse.Namespace) -> int:
@@ -38,7 +38,11 @@ def run(given: argparse.Namespace) -> int:
     if index.gone:
         print(f"{len(index.gone)} files are gone, their moments are left out: search index --prune", file=sys.stderr)
     if given.html:
-        write_atomically(Path(given.html), results_page([(query, moments) for query, moments, _ in answers]).encode())
+        judge = index.calibration.judged if given.text else None  # words are for sentences
+        found = [
+            Found(query, judge(moments) if judge and query in given.text else moments) for query, moments, _ in answers
+        ]
+        write_atomically(Path(given.html), results_page(found, index.model.is_demo).encode())
     if given.json:
         model = index.store.settings.model_id
         results = [

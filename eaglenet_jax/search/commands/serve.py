@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 import socket
+import threading
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.index import SearchIndex
-from eaglenet_jax.search.page import EVERYWHERE, make_app
 
 
 def run(given: argparse.Namespace) -> int:
-    """Serve until Ctrl-C."""
-    index = SearchIndex.open(given.index, given.checkpoint)
-    app = make_app(index, given.host)
-    import uvicorn  # comes with Gradio
+    """Serve until Ctrl-C. The model is loaded while the page is there already; if that fails, the server stops."""
+    try:
+        import uvicorn
 
+        from eaglenet_jax.search.page.answers import Answers
+        from eaglenet_jax.search.page.app import make_app
+        from eaglenet_jax.search.page.guards import EVERYWHERE, THIS_MACHINE
+    except ImportError as error:
+        raise UserError("the page needs Starlette and uvicorn: pip install 'eaglenet_jax[app]'") from error
+    answers = Answers(SearchIndex.open(given.index, given.checkpoint))
+    token = given.token
+    if token is None and given.host not in THIS_MACHINE:
+        token = secrets.token_urlsafe(16)
     listening = _listen(given.host, given.port)
-    if len(index):
-        index.query("a", top=1, rerank=int(index.model.reranks))  # compiles
+    server = uvicorn.Server(uvicorn.Config(make_app(answers, given.host, token), log_level="warning"))
+
+    def get_ready() -> None:
+        answers.get_ready()
+        if answers.failed is not None:
+            server.should_exit = True
+
+    threading.Thread(target=get_ready, daemon=True).start()
     host, port = listening.getsockname()[:2]
     shown = "127.0.0.1" if host in EVERYWHERE else host
-    print(f"{len(index)} windows to search at http://{f'[{shown}]' if ':' in shown else shown}:{port}", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    print(f"{len(answers.index)} windows to search at {address}{f'/?token={token}' if token else ''}", flush=True)
+    server.run(sockets=[listening])
+    if answers.failed is not None:
+        raise answers.failed
     return 0
 
 

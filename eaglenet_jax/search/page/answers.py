@@ -1,0 +1,225 @@
+"""Answers for the page: results grouped by video, kept for the addresses that were asked last."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.confidence import POSSIBLE, STRONG, Calibration, negation
+from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.moments import Moment
+from eaglenet_jax.search.page.asked import DEPTHS, Asked
+from eaglenet_jax.search.query import Query
+
+MOST_MOMENTS = 120  # of an answer, over all its pages
+VIDEOS_A_PAGE = 24
+KEPT_ANSWERS = 64
+CHANGED = 0.2  # of the rows; then scores are measured again
+KEPT_FILES = 32  # uploaded queries
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundVideo:
+    """A video of an answer.
+
+    Attributes:
+        path: Its file.
+        best: Its best moment.
+        moments: All its moments, in the order of time.
+        seconds: Its length.
+    """
+
+    path: str
+    best: Moment
+    moments: tuple[Moment, ...]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What was found for a search.
+
+    Attributes:
+        videos: Best first.
+        moments: Best first.
+        seconds: Time that it took.
+        notes: What the user should know about the query, most important first.
+        measured: Whether the words of confidence are known.
+    """
+
+    videos: tuple[FoundVideo, ...] = ()
+    moments: tuple[Moment, ...] = ()
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    measured: bool = True
+
+    @property
+    def good(self) -> tuple[FoundVideo, ...]:
+        """Videos whose best moment is not weak."""
+        return tuple(video for video in self.videos if video.best.confidence in (None, STRONG, POSSIBLE))
+
+    @property
+    def pages(self) -> int:
+        """Number of pages."""
+        return max(1, -(-len(self.videos) // VIDEOS_A_PAGE))
+
+    def on_page(self, number: int) -> tuple[FoundVideo, ...]:
+        """Return the videos of a page, from 1."""
+        return self.videos[(number - 1) * VIDEOS_A_PAGE : number * VIDEOS_A_PAGE]
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenFile:
+    """An uploaded query.
+
+    Attributes:
+        name: Of the file.
+        query: What was encoded of it.
+    """
+
+    name: str
+    query: Query
+
+
+class Answers:
+    """An index with the state that a server keeps: what it is waiting for, last answers, uploaded queries."""
+
+    def __init__(self, index: SearchIndex) -> None:
+        self.index = index
+        self.waiting: str | None = "loading the model"
+        """What the first query waits for; None once queries are answered."""
+        self.ready = threading.Event()
+        """Set when queries are answered, or when it is known that they never will be."""
+        self.calibration: Calibration | None = None
+        """What scores mean, as soon as it is known. Measured again when the index has grown or shrunk by a fifth."""
+        self.failed: UserError | None = None
+        self._rows = 0
+        self._kept: OrderedDict[tuple[Asked, int, bool], Answer] = OrderedDict()
+        self._files: OrderedDict[str, GivenFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get_ready(self) -> None:
+        """Load the model, compile, and measure what scores mean; for a thread of its own."""
+        try:
+            model = self.index.model
+            self.waiting = "compiling the model"
+            if len(self.index):
+                self.index.query("a", top=1, rerank=int(model.reranks), merge=True)
+            self.waiting = None
+            self.ready.set()
+            self._measure()
+        except UserError as error:
+            self.failed, self.waiting = error, str(error)
+            self.ready.set()
+
+    @property
+    def measured(self) -> bool:
+        """Whether the calibration is known."""
+        return self.calibration is not None
+
+    def _measure(self) -> None:
+        self._rows = len(self.index)
+        self.calibration = self.index.calibration
+
+    def _measure_again(self) -> None:
+        """Start a new measurement if the index has changed much; answers have the old words until it is done."""
+        with self._lock:
+            if self.calibration is None or abs(len(self.index) - self._rows) <= CHANGED * self._rows:
+                return
+            self._rows = len(self.index)  # so that one thread does it
+        threading.Thread(target=self._measure, daemon=True).start()
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Sentences that fit the index, as soon as they are known."""
+        return self.calibration.examples if self.calibration is not None else ()
+
+    def keep(self, name: str, query: Query) -> str:
+        """Keep an uploaded query for a while and return its id."""
+        identifier = secrets.token_urlsafe(9)
+        with self._lock:
+            self._files[identifier] = GivenFile(name, query)
+            while len(self._files) > KEPT_FILES:
+                self._files.popitem(last=False)
+        return identifier
+
+    def file(self, identifier: str) -> GivenFile:
+        """Return an uploaded query.
+
+        Raises:
+            UserError: It is not kept any more.
+        """
+        with self._lock:
+            found = self._files.get(identifier)
+        if found is None:
+            raise UserError("that picture or clip is not kept any more; give it again")
+        return found
+
+    def answer(self, asked: Asked) -> Answer:
+        """Return the answer to a search, all pages of it.
+
+        Raises:
+            UserError: It cannot be answered.
+        """
+        key = dataclasses.replace(asked, page=1, moment=""), self.index.store.version, self.measured
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        found = self._find(asked)
+        with self._lock:
+            self._kept[key] = found
+            while len(self._kept) > KEPT_ANSWERS:
+                self._kept.popitem(last=False)
+        return found
+
+    def _find(self, asked: Asked) -> Answer:
+        started, index, notes = time.perf_counter(), self.index, []
+        rerank = 0
+        if asked.text:
+            query, rerank = index.encode(asked.text), DEPTHS[asked.depth] if index.model.reranks else 0
+            if word := negation(asked.text):
+                notes.append(f"“{word}” is not understood: results may show just what it excludes.")
+            if cut := index.model.words_cut(asked.text):
+                notes.append(f"The last {cut} tokens are not read: the query is longer than the model reads.")
+        elif asked.like:
+            like = index.like(asked.like)
+            if like is None:
+                raise UserError("the index has no such moment any more; search again")
+            query = like
+        else:
+            query = self.file(asked.file).query
+        moments = index.find(query, top=MOST_MOMENTS, rerank=rerank, merge=True, where=asked.filter)
+        calibration = self.calibration
+        if asked.text and calibration is not None:
+            moments = calibration.judged(moments)
+            self._measure_again()
+        if asked.like:
+            moments = [moment for moment in moments if moment.id != asked.like]
+        return Answer(
+            self._by_video(moments),
+            tuple(moments),
+            time.perf_counter() - started,
+            tuple(notes),
+            calibration is not None or not asked.text,
+        )
+
+    def _by_video(self, moments: Sequence[Moment]) -> tuple[FoundVideo, ...]:
+        groups: dict[str, list[Moment]] = {}
+        for moment in moments:
+            groups.setdefault(moment.path, []).append(moment)
+        known = self.index.library.videos
+        return tuple(
+            FoundVideo(
+                path,
+                several[0],
+                tuple(sorted(several, key=lambda moment: moment.start)),
+                max(known[path].seconds if path in known else 0.0, *(moment.end for moment in several), 0.001),
+            )
+            for path, several in groups.items()
+        )

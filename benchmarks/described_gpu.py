@@ -13,8 +13,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.training.sharding import DATA_AXIS
 
-# Without a GPU nothing is tuned by trying, and large products then find no tiling in Triton; cuBLAS needs none.
-XLA_OPTIONS = "--xla_gpu_enable_triton_gemm=false"
+# Who computes products. On a GPU XLA tries both; here nothing is tried, and some large ones find no tiling in Triton.
+PRODUCTS: dict[str, dict[str, Any]] = {"triton": {}, "cublas": {"xla_gpu_enable_triton_gemm": False}}
 PER_HOST = 8
 DESCRIPTION = (
     "gpu_device_info { threads_per_block_limit:1024 threads_per_warp:32 shared_memory_per_block:49152 "
@@ -70,7 +70,6 @@ def allow_compiling() -> None:
     except ImportError as error:
         raise UserError("compiling for a GPU needs jax's CUDA plugin: pip install -e '.[cuda12]'") from error
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_OPTIONS}".strip()
 
 
 def described_mesh(devices: int = 1) -> Mesh:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from benchmarks.described_gpu import placed
+from benchmarks.described_gpu import PRODUCTS, placed
 from benchmarks.random_features import Sizes, gallery, released_fields
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.draws import Draws
@@ -27,18 +27,19 @@ TOTAL_STEPS = 1000  # of the schedule, which is a constant of the program
 ROWS = PartitionSpec(DATA_AXIS)
 
 
-def compiled(jitted: Any, arguments: tuple[Any, ...], dtype: str = "bfloat16") -> Any:
+def compiled(jitted: Any, arguments: tuple[Any, ...], dtype: str, products: str = "cublas") -> Any:
     """Compile a jitted function for the GPUs that its arguments' shapes are placed on.
 
-    What chooses by jax's backend is answered "gpu"; products of float32 are at precision `highest`.
+    Code that chooses by jax's backend sees "gpu"; products of float32 are at precision `highest`.
     """
     precision = "highest" if dtype == "float32" else "default"
     with mock.patch("jax.default_backend", return_value="gpu"), jax.default_matmul_precision(precision):
-        return jitted.trace(*arguments).lower(lowering_platforms=("cuda",)).compile()
+        lowered = jitted.trace(*arguments).lower(lowering_platforms=("cuda",))
+    return lowered.compile(compiler_options=PRODUCTS[products])
 
 
-def compiled_scoring(sizes: Sizes, dtype: str, mesh: Mesh) -> Any:
-    """Compile EagleNet's scoring of one block; sizes.texts is of each device."""
+def compiled_scoring(sizes: Sizes, dtype: str, mesh: Mesh, products: str = "cublas") -> Any:
+    """Compile EagleNet's scoring of one block; sizes.texts is of each device. products: a name of `PRODUCTS`."""
     head = EagleNet(**released_fields(sizes, dtype))
 
     def features() -> Any:
@@ -52,7 +53,7 @@ def compiled_scoring(sizes: Sizes, dtype: str, mesh: Mesh) -> Any:
 
         return nn.init(everything, head)(key)["params"]
 
-    return _scoring(head, jax.eval_shape(params, _key()), jax.eval_shape(features), mesh, dtype)
+    return _scoring(head, jax.eval_shape(params, _key()), jax.eval_shape(features), mesh, dtype, products)
 
 
 def compiled_block(config: Any, texts: int, videos: int, mesh: Mesh) -> Any:
@@ -68,7 +69,9 @@ def compiled_block(config: Any, texts: int, videos: int, mesh: Mesh) -> Any:
     return _scoring(system.head, params["head"], (text, video), mesh, config.clip.get("dtype") or "float32")
 
 
-def _scoring(head: Head, params: Any, features: tuple[Any, Any], mesh: Mesh, dtype: str) -> Any:
+def _scoring(
+    head: Head, params: Any, features: tuple[Any, Any], mesh: Mesh, dtype: str, products: str = "cublas"
+) -> Any:
     score = make_score(head, mesh if mesh.size > 1 else None)
     draws = jax.eval_shape(lambda key: Draws(key), _key())
 
@@ -81,7 +84,7 @@ def _scoring(head: Head, params: Any, features: tuple[Any, Any], mesh: Mesh, dty
     text, video = jax.eval_shape(prepare, params, *features, draws)
     texts = text if mesh.size == 1 else jax.tree.map(lambda leaf: _rows(leaf, mesh.size), text)
     given = placed(params, mesh), placed(texts, mesh, ROWS), placed(video, mesh), placed(draws, mesh)
-    return compiled(score.block, given, dtype)
+    return compiled(score.block, given, dtype, products)
 
 
 def compiled_step(config: Any, mesh: Mesh) -> Any:

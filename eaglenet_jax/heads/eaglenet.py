@@ -238,7 +238,7 @@ class EagleNet(Head):
         with_itself = jnp.pad(noise, ((0, 0), (0, 0), (1, 0), (0, 0)))  # the text is a candidate without noise
         nodes = self._computed(candidates(text.pooled[:, None], radius, with_itself))
         weights = candidate_weights(self.graph, self.relations(), video.graph, nodes, draws, ids)
-        # Σ_i w_i (t + R ∘ ε_i) = t + R ∘ Σ_i w_i ε_i reads the noise, which pairs share in evaluation, in place of nodes.
+        # Σ_i w_i (t + R ∘ ε_i) = t + R ∘ Σ_i w_i ε_i: reads the noise, in evaluation one for all videos, not the nodes.
         mixed = weighted_noise(weights[..., 1:], noise)
         generated = at_least_float32(text.pooled)[:, None] + radius * mixed
         pooled = self.pooling(generated, video.pooling, draws, ids)

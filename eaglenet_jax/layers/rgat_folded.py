@@ -10,11 +10,13 @@ work (docs/systems.md section 5):
     of the last layer only text–frame logits are read, so it needs no projection, no messages and no other relation.
 
 A layer has two forms with the same numbers. On a CPU arithmetic bounds it: mixed first, heads in front of nodes. On
-anything else memory does: all that is read of the text nodes comes out of one product, heads stay inside a node, and
-the last layer's logits are sums that the compiler appends to what makes the nodes (docs/scoring.md).
+anything else memory does: all that is read of the text nodes comes out of one product, and heads stay inside a node, so
+that nothing is laid out again (docs/scoring.md).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -89,16 +91,6 @@ def _by_head(logits: Float[Array, "*batch n both"]) -> tuple[Array, Array]:
     return logits[..., 0, :], logits[..., 1, :]
 
 
-def _folded_sums(x: Float[Array, "*batch n d"], relation: Relation) -> tuple[Array, Array]:
-    """Compute the same as one sum a head, which can be fused with what makes x; a product would read x from memory."""
-    vectors, x = at_least_float32(_vectors(relation).astype(x.dtype)), at_least_float32(x)
-    one, other = (
-        jnp.stack([jnp.sum(x * vectors[:, head, side], axis=-1) for head in range(vectors.shape[1])], axis=-2)
-        for side in (0, 1)
-    )
-    return one, other
-
-
 def _project(x: Float[Array, "*batch n d"], kernel: Float[Array, "d heads k"]) -> Float[Array, "*batch heads n k"]:
     """Apply a kernel to nodes, with the heads as an axis before the nodes."""
     flat = x @ kernel.reshape(kernel.shape[0], -1).astype(x.dtype)
@@ -148,7 +140,6 @@ def frame_side(
     x: Float[Array, "*batch M d"],
     mask: Bool[Array, "*#batch M"],
     last: bool,
-    few_reads: bool = False,
 ) -> FrameSide:
     """Compute the frames' part of one layer.
 
@@ -158,10 +149,9 @@ def frame_side(
         x: Node features of the frames.
         mask: True at valid frames.
         last: Whether it is the last layer, which needs only logits.
-        few_reads: As of `candidate_weights`.
     """
     across, within = layer.of(TEXT_FRAME), layer.of(FRAME_FRAME)
-    receive, send = (_folded_sums if few_reads else _folded)(x, across)
+    receive, send = _folded(x, across)
     if last:
         return FrameSide(mask, receive, send)
     values = _project(x, across.kernel)
@@ -210,14 +200,14 @@ def _layer_with_few_reads(shape: GraphShape, layer: Layer, frames: FrameSide, te
     flat = [kernel.reshape(kernel.shape[0], -1) for kernel in kernels]
     ends = np.cumsum([kernel.shape[1] for kernel in flat])[:-1]
     found = jnp.split(texts @ jnp.concatenate(flat, axis=-1).astype(texts.dtype), ends, axis=-1)
-    projected = [part.reshape(*part.shape[:-1], *kernel.shape[1:]) for part, kernel in zip(found, kernels, strict=True)]
-    own = projected[len(relations)] if residual else None
-    logits = [_by_head(part) for part in found[len(relations) + len(residual) :]]
-    every_text = jnp.ones(texts.shape[-2], bool)
+    within_values, across_values = found[0], found[len(relations) - 1]
+    logits = [_by_head(part) for part in found[-len(relations) :]]
+    own = found[len(relations)].reshape(*texts.shape[:-1], *residual[0].shape[1:]) if residual else None
+    heads, every_text = within.kernel.shape[1], jnp.ones(texts.shape[-2], bool)
     receive, send = logits[-1]
-    to_frames = _attend_inside(frames.receive, send, projected[len(relations) - 1], every_text)
-    to_texts = _attend_inside(receive, frames.send, jnp.swapaxes(frames.values, -3, -2), frames.mask)
-    among_texts = _attend_inside(*logits[0], projected[0], every_text)
+    to_frames = _attend_inside(frames.receive, send, jnp.split(across_values, heads, axis=-1), every_text)
+    to_texts = _attend_inside(receive, frames.send, jnp.moveaxis(frames.values, -3, 0), frames.mask)
+    among_texts = _attend_inside(*logits[0], jnp.split(within_values, heads, axis=-1), every_text)
     among_frames = Message(jnp.swapaxes(frames.within.value, -3, -2), jnp.swapaxes(frames.within.log_weight, -2, -1))
     own_frames = None if frames.own is None else jnp.swapaxes(frames.own, -3, -2)
     new = _joined(own_frames, among_frames, to_frames), _joined(own, among_texts, to_texts)
@@ -225,11 +215,15 @@ def _layer_with_few_reads(shape: GraphShape, layer: Layer, frames: FrameSide, te
     return new_frames, new_texts
 
 
-def _attend_inside(receive: Array, send: Array, values: Array, senders: Array) -> Message:
-    """Compute the message of values [..., j, H, k] with the heads inside: value [..., i, H, k], log_weight [..., i, H]."""
+def _attend_inside(receive: Array, send: Array, values: Iterable[Array], senders: Array) -> Message:
+    """Compute the message of values [..., j, k] by head as value [..., i, H, k] and log_weight [..., i, H].
+
+    A product a head reads its part of the nodes where it lies; one product over all heads would first have to bring
+    them in front of the nodes.
+    """
     weights, log_weight = _edge_weights(receive, send, senders)
-    value = jnp.einsum("...hij,...jhk->...ihk", weights.astype(values.dtype), values)
-    return Message(value, jnp.swapaxes(log_weight, -2, -1))
+    by_head = [weights[..., head, :, :].astype(part.dtype) @ part for head, part in enumerate(values)]
+    return Message(jnp.stack(by_head, axis=-2), jnp.swapaxes(log_weight, -2, -1))
 
 
 def _activated(heads: Float[Array, "*batch H n k"]) -> Float[Array, "*batch n width"]:
@@ -238,11 +232,9 @@ def _activated(heads: Float[Array, "*batch H n k"]) -> Float[Array, "*batch n wi
     return jax.nn.relu(by_node.reshape(*by_node.shape[:-2], -1))
 
 
-def _readout(
-    shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array, few_reads: bool
-) -> Float[Array, "*pairs texts"]:
+def _readout(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> Float[Array, "*pairs texts"]:
     """Compute e_i of every text node, as `rgat.candidate_logits`."""
-    receive, send = (_folded_sums if few_reads else _folded)(texts, layer.of(TEXT_FRAME))
+    receive, send = _folded(texts, layer.of(TEXT_FRAME))
     if shape.readout == "released":
         logits = jax.nn.leaky_relu(send[..., :, None] + frames.receive[..., None, :], LEAKY_SLOPE)
     else:
@@ -279,5 +271,5 @@ def candidate_weights(
         frame_features = draws.dropout(f"graph_dropout_frames_{index}", ids, frame_features, shape.dropout_rate)
         texts = draws.dropout(f"graph_dropout_texts_{index}", ids, texts, shape.dropout_rate)
         last = index + 2 == shape.layers
-        frames = frame_side(shape, layers[index + 1], frame_features, frames.mask, last, few_reads)
-    return jax.nn.softmax(_readout(shape, layers[-1], frames, texts, few_reads), axis=-1)
+        frames = frame_side(shape, layers[index + 1], frame_features, frames.mask, last)
+    return jax.nn.softmax(_readout(shape, layers[-1], frames, texts), axis=-1)

@@ -101,9 +101,16 @@ class Program:
                 operation = _operation(found)
                 current[operation.name] = operation
 
-    def costs(self) -> list[Cost]:
-        """Return the cost of every operation that is a kernel or a library call, dearest in bytes first."""
-        return sorted(self._costs(self.entry, 1), key=lambda cost: -cost.moved)
+    def costs(self, unknown_trips: int | None = None) -> list[Cost]:
+        """Return the cost of every operation that is a kernel or a library call, dearest in bytes first.
+
+        Args:
+            unknown_trips: How often a loop runs where the compiler does not say it.
+
+        Raises:
+            ValueError: The compiler does not say how often a loop runs, and neither does the argument.
+        """
+        return sorted(self._costs(self.entry, 1, unknown_trips), key=lambda cost: -cost.moved)
 
     def collectives(self) -> dict[str, tuple[int, int]]:
         """Return kind → how often it runs, and bytes of its operands in all."""
@@ -116,20 +123,20 @@ class Program:
                     payload[kind] += cost.times * cost.read
         return {kind: (counts[kind], payload[kind]) for kind in COLLECTIVES if counts[kind]}
 
-    def _costs(self, name: str, times: int) -> Iterator[Cost]:
+    def _costs(self, name: str, times: int, unknown_trips: int | None) -> Iterator[Cost]:
         operations = self.computations[name]
         for operation in operations.values():
             kind = operation.kind
             if kind in FREE or kind.endswith(("-done", "-update")):
                 continue
             if kind == "while":
-                yield from self._costs(operation.calls("body"), times * _trips(operation))
+                yield from self._costs(operation.calls("body"), times * _trips(operation, unknown_trips), unknown_trips)
             elif kind in ("call", "async-start"):
-                yield from self._costs(operation.calls("to_apply") or operation.calls("calls"), times)
+                yield from self._costs(operation.calls("to_apply") or operation.calls("calls"), times, unknown_trips)
             elif kind == "conditional":
                 for branch in re.findall(r"%([\w.\-]+)", operation.attributes.split("branch_computations=", 1)[-1]):
                     if branch in self.computations:
-                        yield from self._costs(branch, times)
+                        yield from self._costs(branch, times, unknown_trips)
             else:
                 read, written = self._moved(operation, operations)
                 yield Cost(operation, times, read, written, self._flops(operation, operations))
@@ -207,8 +214,10 @@ def _dims(shape: str) -> list[int]:
     return [int(dim) for dim in found[2].split(",") if dim] if found else []
 
 
-def _trips(loop: Operation) -> int:
+def _trips(loop: Operation, unknown: int | None) -> int:
     found = re.search(r'known_trip_count"?:\{"?n"?:"?(\d+)', loop.attributes)
+    if not found and unknown is not None:
+        return unknown
     if not found:
         raise ValueError(f"the compiler does not say how often {loop.name} runs ({loop.source})")
     return int(found[1])

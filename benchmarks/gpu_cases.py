@@ -1,4 +1,4 @@
-"""Programs to compile for described GPUs: scoring a block of pairs, and a training step, from a config or from sizes."""
+"""Programs to compile for described GPUs: scoring a block of pairs, and a training step."""
 
 from __future__ import annotations
 

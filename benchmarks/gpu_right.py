@@ -38,7 +38,7 @@ def replayed(records: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 
 def agreement(sizes: Sizes, block: int) -> Iterator[dict[str, Any]]:
-    """Compare scores of this device by type and by block with those of the CPU in float32 at `highest`; a row a type."""
+    """Compare scores of this device by type and by block with the CPU's in float32 at `highest`; a row a type."""
     texts, videos = gallery(sizes)
 
     def score(dtype: str, options: ScoringOptions | None = None) -> np.ndarray:

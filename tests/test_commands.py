@@ -37,6 +37,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "benchmarks.gpu": {
         "tests/benchmarks/test_gpu.py": "out rounds tiny parts",
     },
+    "benchmarks.gpu_memory": {"benchmarks/gpu_memory.py": "configs dtype tiny out"},
     "benchmarks.gpu_plan": {"benchmarks/gpu_plan.py": "what tiny out"},
     "benchmarks.input": {
         "tests/benchmarks/test_input.py": "prepared workers batch frames batches rounds json",

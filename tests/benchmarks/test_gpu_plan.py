@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import gpu_memory
 from benchmarks.compiled_program import Program
 from benchmarks.described_gpu import H200
 from benchmarks.gpu_plan import described, largest, rows
@@ -86,3 +87,14 @@ def test_the_prediction_divides_by_pairs_and_names_the_largest() -> None:
     text = rows({"a case": found}, 1e3, "kB")
     assert "| a case |" in text and "| 3.00 | 1.00 |" in text and "1 all-reduce of 0.0 MB" in text
     assert "`f32[8,4]`" in largest(found, 1.0, "B")
+
+
+def test_the_largest_batch_leaves_room_for_parameters() -> None:
+    row = {"config": "c", "with": "w", "batch": 10, "frames": 2, "temporary_bytes": 10 * 10**9, "argument_bytes": 10**9}
+    assert gpu_memory.largest_batch(row, 24) == 16  # 0.9 · 24 − 1 = 20.6 clips of 1 GB, in steps of eight
+    assert gpu_memory.largest_batch(row, 10) == 8
+    assert gpu_memory.largest_batch(row, 1) == 0
+    batches = {card: gpu_memory.largest_batch(row, card) for card in gpu_memory.CARDS}
+    assert (
+        gpu_memory.table([row | {"batches": batches}]).splitlines()[-1].endswith("| 10.0 | 1.0 | 16 | 32 | 64 | 120 |")
+    )

@@ -11,7 +11,6 @@ import dataclasses
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,16 +111,14 @@ class Program:
         """
         return sorted(self._costs(self.entry, 1, unknown_trips), key=lambda cost: -cost.moved)
 
-    def collectives(self) -> dict[str, tuple[int, int]]:
-        """Return kind → how often it runs, and bytes of its operands in all."""
-        counts: Counter[str] = Counter()
-        payload: Counter[str] = Counter()
-        for cost in self.costs():
-            for kind in COLLECTIVES:
-                if cost.operation.kind in (kind, f"{kind}-start"):
-                    counts[kind] += cost.times
-                    payload[kind] += cost.times * cost.read
-        return {kind: (counts[kind], payload[kind]) for kind in COLLECTIVES if counts[kind]}
+    def collectives(self, unknown_trips: int | None = None) -> dict[str, list[Cost]]:
+        """Return kind → the operations of that kind, whose operands are what a device sends. Arguments as of `costs`."""
+        found: dict[str, list[Cost]] = {}
+        for cost in self.costs(unknown_trips):
+            kind = cost.operation.kind.removesuffix("-start")
+            if kind in COLLECTIVES:
+                found.setdefault(kind, []).append(cost)
+        return found
 
     def _costs(self, name: str, times: int, unknown_trips: int | None) -> Iterator[Cost]:
         operations = self.computations[name]

@@ -64,7 +64,11 @@ def described(program: Any, dtype: str, per: int) -> dict[str, Any]:
         "arithmetic_seconds": flops / per / peak,
         "seconds": sum(cost.seconds(H200.bytes_per_second, peak) for cost in costs) / per,
         "collectives": {
-            kind: {"count": count, "bytes": payload} for kind, (count, payload) in parsed.collectives().items()
+            kind: {
+                "count": sum(cost.times for cost in sent),
+                "bytes": sum(cost.times * cost.read for cost in sent),
+            }
+            for kind, sent in parsed.collectives().items()
         },
         "largest": [
             {

@@ -58,7 +58,8 @@ def test_bytes_and_products_of_calls_loops_and_parts() -> None:
 
 
 def test_collectives_are_counted_once_with_what_they_send() -> None:
-    assert Program(TEXT).collectives() == {"all-reduce": (1, 8 * 4 * 4)}
+    found = Program(TEXT).collectives()
+    assert [(cost.times, cost.read) for cost in found.pop("all-reduce")] == [(1, 8 * 4 * 4)] and not found
 
 
 def test_a_loop_of_unknown_length_is_refused() -> None:

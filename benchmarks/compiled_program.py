@@ -112,7 +112,7 @@ class Program:
         return sorted(self._costs(self.entry, 1, unknown_trips), key=lambda cost: -cost.moved)
 
     def collectives(self, unknown_trips: int | None = None) -> dict[str, list[Cost]]:
-        """Return kind → the operations of that kind, whose operands are what a device sends. Arguments as of `costs`."""
+        """Return kind → the operations of that kind, whose operands a device sends. Arguments as of `costs`."""
         found: dict[str, list[Cost]] = {}
         for cost in self.costs(unknown_trips):
             kind = cost.operation.kind.removesuffix("-start")

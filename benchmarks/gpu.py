@@ -13,6 +13,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -134,8 +135,9 @@ def demo(visit: Visit, peaks: Peaks) -> Iterator[Row]:
     del peaks
     for config in visit.demo:
         start = time.perf_counter()
-        command = [sys.executable, "-m", "eaglenet_jax.train", f"--config={config}"]
-        run = subprocess.run(command, capture_output=True, text=True)
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "eaglenet_jax.train", f"--config={config}", f"--workdir={folder}"]
+            run = subprocess.run(command, capture_output=True, text=True)
         shown = (run.stdout if run.returncode == 0 else run.stderr).strip().splitlines()[-30:]
         row = {"config": config, "status": run.returncode, "seconds": time.perf_counter() - start}
         yield "demo", row | {"end": "\n".join(shown)}

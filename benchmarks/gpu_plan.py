@@ -39,7 +39,7 @@ SCORING = {
     "bfloat16, M = 64": ("bfloat16", 64, "triton"),
     "float32 highest, M = 12": ("float32", 12, "cublas"),
 }
-STEPS = {
+STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "B/16, bfloat16, remat": ("msrvtt:b16", {"clip__dtype": "bfloat16", "clip__remat": True}),
     "B/16, bfloat16": ("msrvtt:b16", {"clip__dtype": "bfloat16"}),
     "B/32, bfloat16": ("msrvtt:b32", {"clip__dtype": "bfloat16"}),
@@ -96,7 +96,8 @@ def scoring(tiny: bool) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def step(tiny: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """Describe EagleNet's whole training step, a clip."""
-    for name, (config, fields) in {"tiny": ("demo:tiny", {})}.items() if tiny else STEPS.items():
+    cases: dict[str, tuple[str, dict[str, Any]]] = {"tiny": ("demo:tiny", {})} if tiny else STEPS
+    for name, (config, fields) in cases.items():
         loaded = step_config(config, **fields)
         yield (
             name,

@@ -27,7 +27,7 @@ def smallest(monkeypatch) -> None:
 
 
 def test_every_part_is_measured_and_written(smallest, tmp_path, capsys) -> None:
-    parts = [part for part in gpu.PARTS if part != "demo"]  # which tests/runs trains
+    parts = [part for part in gpu.PARTS if part != "demo"]  # see the next test
     assert gpu.main(["--tiny", f"--parts={','.join(parts)}", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "gpu.json").read_text())
     assert set(result["seconds"]) == set(parts) and not result["errors"]
@@ -49,6 +49,13 @@ def test_every_part_is_measured_and_written(smallest, tmp_path, capsys) -> None:
     text = (tmp_path / "gpu.md").read_text()
     assert text in capsys.readouterr().out
     assert all(title in text for name, (title, _) in gpu.TABLES.items() if name in tables)
+
+
+def test_the_demo_is_trained_and_its_table_kept(tmp_path) -> None:
+    assert gpu.main(["--tiny", "--parts=demo", "--out", str(tmp_path)]) == 0
+    (row,) = json.loads((tmp_path / "gpu.json").read_text())["tables"]["demo"]
+    assert row["status"] == 0 and row["config"] == "demo:tiny" and "R@1" in row["end"]
+    assert row["end"] in (tmp_path / "gpu.md").read_text()
 
 
 def test_what_was_measured_before_a_failure_is_kept_and_the_rest_goes_on(monkeypatch, tmp_path, capsys) -> None:

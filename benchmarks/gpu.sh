@@ -1,6 +1,13 @@
 #!/usr/bin/env bash
-# Everything that is to be known of scoring on a GPU, in one command: benchmarks/gpu.sh [--out DIR]
-# `benchmarks/gpu.sh --tiny` runs the same at sizes of nothing, on whatever device is there.
+# Everything that is to be measured on a GPU, most important first: benchmarks/gpu.sh [--out DIR] [--parts=…] [--rounds N]
+# `benchmarks/gpu.sh --tiny` runs all of it at tiny sizes on whatever device is there.
+#
+# It needs no network. Beside jax[cuda12], flax and optax it imports what pip installs for this package; fetch the wheels
+# where there is a network, and install them on the GPU machine:
+#     pip download --dest wheels 'jax[cuda12]' -r requirements.lock        # and torch, transformers for PyTorch's rows
+#     pip install --no-index --find-links wheels 'jax[cuda12]' -r requirements.lock && pip install --no-deps -e .
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# PyTorch runs in the same process, so jax takes memory as it needs it; products are tuned as in training.
+export XLA_PYTHON_CLIENT_PREALLOCATE=${XLA_PYTHON_CLIENT_PREALLOCATE:-false}
 exec "${PYTHON:-python}" -m benchmarks.gpu "$@"

@@ -32,12 +32,13 @@ VISION, TEXT, HEAD, LANGEVIN, OPTIMIZER = "vision", "text", "head", "Langevin", 
 
 @dataclass(frozen=True)
 class StepSizes:
-    """clip: a name of `CLIPS`. batch: B. frames: M. dtype: compute type of CLIP."""
+    """clip: a name of `CLIPS`. batch: B. frames: M. dtype: compute type of CLIP. remat: recompute its blocks."""
 
     clip: str = "tiny"
     batch: int = 8
     frames: int = 12
     dtype: str = "float32"
+    remat: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def measured_system(sizes: StepSizes) -> Measured:
     config = load_config(f"msrvtt:{'b16' if sizes.clip == 'b16' else 'b32'},released")
     config.optimizer.clip_storage, config.optimizer.freeze = "float32", ""
     plain = as_plain(config)
-    clip = {**CLIPS[sizes.clip], "dtype": sizes.dtype, "shift_blocks": (), "mask_padding": False}
+    clip = {**CLIPS[sizes.clip], "dtype": sizes.dtype, "remat": sizes.remat}
+    clip |= {"shift_blocks": (), "mask_padding": False}
     system = build_system({**plain, "clip": clip, "max_frames": sizes.frames})
     params = jax.jit(system.init)(jax.random.key(0))
     return Measured(system, optimizer_settings(config, system.head.unused_parameters()), params)
@@ -90,19 +92,28 @@ def random_features(sizes: StepSizes, width: int) -> dict[str, Any]:
 
 
 class OurStep:
-    """The compiled step on one batch, which is on the device; a call is one update. compile_seconds: with tracing."""
+    """The compiled step on one batch, which is on the device; a call is one update.
 
-    def __init__(self, trainable: Trainable, params: Any, settings: dict[str, Any], batch: Any) -> None:
+    options: of `make_train_step`. compile_seconds: with tracing. compiled: the program.
+    """
+
+    def __init__(self, trainable: Trainable, params: Any, settings: dict[str, Any], batch: Any, **options: Any) -> None:
         optimizer = make_optimizer(settings, params, TOTAL_STEPS)
         self._state = initial_state(trainable, optimizer, jax.tree.map(jnp.array, params))  # a copy: it is donated
         self._batch, self._key = jax.device_put(batch), jax.random.key(1)
         start = time.perf_counter()
-        self._step = make_train_step(trainable, optimizer).lower(self._state, self._batch, self._key).compile()
+        step = make_train_step(trainable, optimizer, **options)
+        self.compiled = step.lower(self._state, self._batch, self._key).compile()
         self.compile_seconds = time.perf_counter() - start
+
+    @property
+    def memory(self) -> Any:
+        """The compiler's memory analysis of the program."""
+        return self.compiled.memory_analysis()
 
     def __call__(self) -> float:
         """Run one step; return the loss before it."""
-        self._state, metrics = self._step(self._state, self._batch, self._key)
+        self._state, metrics = self.compiled(self._state, self._batch, self._key)
         jax.block_until_ready(self._state)
         return float(metrics["loss"])
 

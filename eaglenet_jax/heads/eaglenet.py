@@ -29,7 +29,7 @@ from eaglenet_jax.layers.frame_pooling import FramePooling, PooledFrames
 from eaglenet_jax.layers.rgat import GraphParameters, GraphShape
 from eaglenet_jax.layers.rgat_folded import FrameSide, candidate_weights, prepare_frames
 from eaglenet_jax.layers.similarity import at_least_float32, cosine, unit
-from eaglenet_jax.layers.stochastic_text import Radius, candidates, frame_similarities, toward
+from eaglenet_jax.layers.stochastic_text import Radius, candidates, frame_similarities, toward, weighted_noise
 
 
 @struct.dataclass
@@ -238,7 +238,9 @@ class EagleNet(Head):
         with_itself = jnp.pad(noise, ((0, 0), (0, 0), (1, 0), (0, 0)))  # the text is a candidate without noise
         nodes = self._computed(candidates(text.pooled[:, None], radius, with_itself))
         weights = candidate_weights(self.graph, self.relations(), video.graph, nodes, draws, ids)
-        generated = jnp.einsum("tvs,tvsd->tvd", weights, nodes)
+        # Σ_i w_i (t + R ∘ ε_i) = t + R ∘ Σ_i w_i ε_i: reads the noise, in evaluation one for all videos, not the nodes.
+        mixed = weighted_noise(weights[..., 1:], noise)
+        generated = at_least_float32(text.pooled)[:, None] + radius * mixed
         pooled = self.pooling(generated, video.pooling, draws, ids)
         similarity = cosine(generated, pooled)
         if not aux:

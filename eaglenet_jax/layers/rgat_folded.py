@@ -8,12 +8,19 @@ work (docs/systems.md section 5):
     a · (W^h x) = (W^hᵀ a) · x                      logits from one folded vector a head, no projection
     Σ_j α_ij (W^h x_j) = W^h (Σ_j α_ij x_j)         mix first and project after, where receivers are fewer than senders
     of the last layer only text–frame logits are read, so it needs no projection, no messages and no other relation.
+
+A layer has two forms with the same numbers. On a CPU arithmetic bounds it: mixed first, heads in front of nodes. On
+anything else memory does: all that is read of the text nodes comes out of one product, and heads stay inside a node, so
+that nothing is laid out again (docs/scoring.md).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
@@ -66,12 +73,21 @@ class FrameSide:
     values: Array | None = None
 
 
+def _vectors(relation: Relation) -> Float[Array, "d H 2"]:
+    """Compute W^hᵀ a_l and W^hᵀ a_r."""
+    return relation.kernel @ jnp.stack([relation.receive, relation.send], axis=-1)
+
+
 def _folded(x: Float[Array, "*batch n d"], relation: Relation) -> tuple[Array, Array]:
     """Compute a_l · W^h x and a_r · W^h x, each [..., H, n]."""
-    both = jnp.stack([relation.receive, relation.send], axis=-1)
-    vectors = (relation.kernel @ both).astype(x.dtype)  # [d, H, 2]
-    logits = at_least_float32(x @ vectors.reshape(x.shape[-1], -1))
-    logits = jnp.swapaxes(logits, -1, -2).reshape(*x.shape[:-2], *vectors.shape[1:], x.shape[-2])
+    vectors = _vectors(relation).astype(x.dtype)
+    return _by_head(x @ vectors.reshape(x.shape[-1], -1))
+
+
+def _by_head(logits: Float[Array, "*batch n both"]) -> tuple[Array, Array]:
+    """Take the two logits of every node and head apart, each [..., H, n]."""
+    logits = jnp.swapaxes(at_least_float32(logits), -1, -2)
+    logits = logits.reshape(*logits.shape[:-2], -1, 2, logits.shape[-1])
     return logits[..., 0, :], logits[..., 1, :]
 
 
@@ -119,7 +135,11 @@ def _joined(own: Array | None, one: Message, other: Message) -> Array:
 
 
 def frame_side(
-    shape: GraphShape, layer: Layer, x: Float[Array, "*batch M d"], mask: Bool[Array, "*#batch M"], last: bool
+    shape: GraphShape,
+    layer: Layer,
+    x: Float[Array, "*batch M d"],
+    mask: Bool[Array, "*#batch M"],
+    last: bool,
 ) -> FrameSide:
     """Compute the frames' part of one layer.
 
@@ -170,6 +190,42 @@ def _layer(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> 
     return _activated(new_frames), _activated(new_texts)
 
 
+def _layer_with_few_reads(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> tuple[Array, Array]:
+    """Compute the same as `_layer`, all that is read of the texts by one product, with the heads inside the nodes."""
+    assert frames.values is not None and frames.within is not None  # only the last layer's side lacks them
+    across, within = layer.of(TEXT_FRAME), layer.of(TEXT_TEXT)
+    relations = [within] if within is across else [within, across]
+    residual = [] if layer.residual is None else [layer.residual]
+    kernels = [*(each.kernel for each in relations), *residual, *map(_vectors, relations)]
+    flat = [kernel.reshape(kernel.shape[0], -1) for kernel in kernels]
+    ends = np.cumsum([kernel.shape[1] for kernel in flat])[:-1]
+    found = jnp.split(texts @ jnp.concatenate(flat, axis=-1).astype(texts.dtype), ends, axis=-1)
+    within_values, across_values = found[0], found[len(relations) - 1]
+    logits = [_by_head(part) for part in found[-len(relations) :]]
+    own = found[len(relations)].reshape(*texts.shape[:-1], *residual[0].shape[1:]) if residual else None
+    heads, every_text = within.kernel.shape[1], jnp.ones(texts.shape[-2], bool)
+    receive, send = logits[-1]
+    to_frames = _attend_inside(frames.receive, send, jnp.split(across_values, heads, axis=-1), every_text)
+    to_texts = _attend_inside(receive, frames.send, jnp.moveaxis(frames.values, -3, 0), frames.mask)
+    among_texts = _attend_inside(*logits[0], jnp.split(within_values, heads, axis=-1), every_text)
+    among_frames = Message(jnp.swapaxes(frames.within.value, -3, -2), jnp.swapaxes(frames.within.log_weight, -2, -1))
+    own_frames = None if frames.own is None else jnp.swapaxes(frames.own, -3, -2)
+    new = _joined(own_frames, among_frames, to_frames), _joined(own, among_texts, to_texts)
+    new_frames, new_texts = (jax.nn.relu(nodes.reshape(*nodes.shape[:-2], -1)) for nodes in new)
+    return new_frames, new_texts
+
+
+def _attend_inside(receive: Array, send: Array, values: Iterable[Array], senders: Array) -> Message:
+    """Compute the message of values [..., j, k] by head as value [..., i, H, k] and log_weight [..., i, H].
+
+    A product a head reads its part of the nodes where it lies; one product over all heads would first have to bring
+    them in front of the nodes.
+    """
+    weights, log_weight = _edge_weights(receive, send, senders)
+    by_head = [weights[..., head, :, :].astype(part.dtype) @ part for head, part in enumerate(values)]
+    return Message(jnp.stack(by_head, axis=-2), jnp.swapaxes(log_weight, -2, -1))
+
+
 def _activated(heads: Float[Array, "*batch H n k"]) -> Float[Array, "*batch n width"]:
     """Concatenate the heads of every node and apply ReLU."""
     by_node = jnp.swapaxes(heads, -3, -2)
@@ -193,6 +249,7 @@ def candidate_weights(
     texts: Float[Array, "Bt Bv texts d"],
     draws: Draws,
     ids: Ids,
+    few_reads: bool | None = None,
 ) -> Float[Array, "Bt Bv texts"]:
     """Compute the weights w of the text nodes of every pair.
 
@@ -203,11 +260,16 @@ def candidate_weights(
         texts: The text and its candidates, by pair.
         draws: Source of the dropout masks.
         ids: Ids of the pairs, for dropout in training.
+        few_reads: Compute in the form that reads memory least; by default on anything but a CPU. The numbers are the
+            same to float tolerance.
     """
+    few_reads = jax.default_backend() != "cpu" if few_reads is None else few_reads
+    one_layer = _layer_with_few_reads if few_reads else _layer
     frames = jax.tree.map(lambda leaf: leaf[None], video)
     for index, layer in enumerate(layers[:-1]):
-        frame_features, texts = _layer(shape, layer, frames, texts)
+        frame_features, texts = one_layer(shape, layer, frames, texts)
         frame_features = draws.dropout(f"graph_dropout_frames_{index}", ids, frame_features, shape.dropout_rate)
         texts = draws.dropout(f"graph_dropout_texts_{index}", ids, texts, shape.dropout_rate)
-        frames = frame_side(shape, layers[index + 1], frame_features, frames.mask, last=index + 2 == shape.layers)
+        last = index + 2 == shape.layers
+        frames = frame_side(shape, layers[index + 1], frame_features, frames.mask, last)
     return jax.nn.softmax(_readout(shape, layers[-1], frames, texts), axis=-1)

@@ -83,3 +83,10 @@ def candidates(
 ) -> Float[Array, "*pairs S d"]:
     """Compute the text candidates t + R ∘ ε_i, i = 1..S."""
     return jax.lax.expand_dims(at_least_float32(text), [text.ndim - 1]) + jnp.expand_dims(radius, -2) * noise
+
+
+def weighted_noise(weights: Float[Array, "Bt Bv S"], noise: Float[Array, " Bt #Bv S d"]) -> Float[Array, "Bt Bv d"]:
+    """Compute Σ_i w_i ε_i of every pair, from noise of the pairs or of the texts."""
+    if noise.shape[1] == 1:
+        return jnp.einsum("tvs,tsd->tvd", weights, noise[:, 0])
+    return jnp.einsum("tvs,tvsd->tvd", weights, noise)

@@ -1,7 +1,8 @@
-"""The GPU benchmark at tiny sizes, on any device."""
+"""The visit of a GPU at tiny sizes, on any device."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -9,24 +10,79 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_kernels, gpu_scoring, train_step_ours
+from eaglenet_jax.config.moving_shapes import CLIP as TINY_CLIP
+from eaglenet_jax.config.moving_shapes import SMALLEST_CLIP
 
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_everything_is_measured_and_written(monkeypatch, tmp_path, capsys) -> None:
-    monkeypatch.setattr(gpu, "has_torch", lambda: False)
-    gpu.main(["--tiny", "--rounds=1", "--out", str(tmp_path)])
+@pytest.fixture
+def smallest(monkeypatch) -> None:
+    """The smallest CLIP in place of the tiny one, and no PyTorch."""
+    monkeypatch.setitem(train_step_ours.CLIPS, "tiny", TINY_CLIP | SMALLEST_CLIP)
+    monkeypatch.setattr(gpu_scoring, "has_torch", lambda: False)
+
+
+def test_every_part_is_measured_and_written(smallest, tmp_path, capsys) -> None:
+    parts = [part for part in gpu.PARTS if part != "demo"]  # see the next test
+    assert gpu.main(["--tiny", f"--parts={','.join(parts)}", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "gpu.json").read_text())
-    assert [(row["frames"], row["type"]) for row in result["gallery"]] == [(3, name) for name in gpu.TYPES]
-    exact, default, half = result["gallery"]
+    assert set(result["seconds"]) == set(parts) and not result["errors"]
+    tables = result["tables"]
+    assert set(tables) == set(gpu.TABLES) - {"demo", "torch_steps"}
+    assert [row["type"] for row in tables["agreement"]] == list(gpu_scoring.TYPES)
+    assert tables["agreement"][0]["to_cpu"] < 1e-6 < tables["agreement"][2]["to_cpu"] < 5e-2
+    assert tables["records"][0]["quantities"] > 10 and not tables["records"][0]["beyond_tolerance"]
+    exact, default, half = tables["gallery"]
     assert exact["largest_difference"] == 0 and default["largest_difference"] < 1e-2 > half["largest_difference"] > 0
     assert exact["same_first_percent"] == exact["R@10"] == 100
-    assert result["beside"]["largest_difference"] < 1e-5
-    printed = capsys.readouterr().out
-    assert "(a) was not measured" in printed and "float32, highest" in printed
+    assert tables["beside"][0]["largest_difference"] < 1e-5
+    assert [row["options"] for row in tables["steps"]] == ["", "pairwise_block=2"]
+    assert all(row["clips_per_second"] > 0 and row["temporary_bytes"] > 0 for row in tables["steps"])
+    assert tables["batches"][0]["bytes_a_clip"] > 0 and tables["batches"][0]["batch"] is None
+    for name in ("scoring_kernels", "step_kernels"):
+        assert 0 < len(tables[name]) <= gpu_kernels.LISTED
+        assert any(row["bytes"] for row in tables[name]) and 0.1 < sum(row["share"] for row in tables[name]) < 1.001
+    text = (tmp_path / "gpu.md").read_text()
+    assert text in capsys.readouterr().out
+    assert all(title in text for name, (title, _) in gpu.TABLES.items() if name in tables)
+
+
+def test_the_demo_is_trained_and_its_table_kept(tmp_path) -> None:
+    assert gpu.main(["--tiny", "--parts=demo", "--out", str(tmp_path)]) == 0
+    (row,) = json.loads((tmp_path / "gpu.json").read_text())["tables"]["demo"]
+    assert row["status"] == 0 and row["config"] == "demo:tiny" and "R@1" in row["end"]
+    assert row["end"] in (tmp_path / "gpu.md").read_text()
+
+
+def test_what_was_measured_before_a_failure_is_kept_and_the_rest_goes_on(monkeypatch, tmp_path, capsys) -> None:
+    def failing(visit, peaks):
+        yield "agreement", {"type": "t", "to_cpu": 0.5, "between_blocks": 0.25, "spread_of_scores": 1.0}
+        assert json.loads((tmp_path / "gpu.json").read_text())["tables"]["agreement"]
+        raise RuntimeError("out of memory")
+
+    after = lambda visit, peaks: iter([("demo", {"config": "c", "status": 0, "seconds": 1.0, "end": "R@1"})])  # noqa: E731
+    monkeypatch.setattr(gpu, "PARTS", {"right": failing, "demo": after})
+    assert gpu.main(["--tiny", "--rounds=2", "--parts=right,demo", "--out", str(tmp_path)]) == 1
+    text = (tmp_path / "gpu.md").read_text()
+    assert "| t | 5.0e-01 | 2.5e-01 |" in text and "R@1" in text and "Part right failed: RuntimeError" in text
+    assert "out of memory" in capsys.readouterr().err
+
+
+def test_times_of_operations_come_from_the_trace(tmp_path) -> None:
+    events = [
+        {"ph": "X", "name": "a", "dur": 30, "args": {"hlo_op": "fusion.1"}},
+        {"ph": "X", "name": "a", "dur": 10, "args": {"hlo_op": "fusion.1"}},
+        {"ph": "X", "name": "host", "dur": 99},
+        {"ph": "M", "name": "process_name", "args": {"name": "/device:GPU:0"}},
+    ]
+    with gzip.open(tmp_path / "vm.trace.json.gz", "wt") as stream:
+        json.dump({"traceEvents": events}, stream)
+    seconds, calls = gpu_kernels.operation_seconds(tmp_path)
+    assert seconds == {"fusion.1": pytest.approx(40e-6)} and calls == {"fusion.1": 2}
 
 
 def test_the_script_starts_from_anywhere(tmp_path) -> None:

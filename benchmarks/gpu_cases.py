@@ -1,0 +1,138 @@
+"""Programs to compile for described GPUs: scoring a block of pairs, and a training step."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from benchmarks.described_gpu import PRODUCTS, placed
+from benchmarks.random_features import Sizes, gallery, released_fields
+from eaglenet_jax.config.loading import load_config
+from eaglenet_jax.draws import Draws
+from eaglenet_jax.heads.eaglenet import EagleNet
+from eaglenet_jax.heads.interface import Head
+from eaglenet_jax.runs.plan import optimizer_settings
+from eaglenet_jax.scoring.gallery import make_score
+from eaglenet_jax.system import System, build_system
+from eaglenet_jax.training.optimizer import make_optimizer
+from eaglenet_jax.training.sharding import DATA_AXIS, state_shardings
+from eaglenet_jax.training.step import initial_state, make_train_step
+
+TOTAL_STEPS = 1000  # of the schedule, which is a constant of the program
+ROWS = PartitionSpec(DATA_AXIS)
+
+
+def compiled(jitted: Any, arguments: tuple[Any, ...], dtype: str, products: str = "cublas") -> Any:
+    """Compile a jitted function for the GPUs that its arguments' shapes are placed on.
+
+    Code that chooses by jax's backend sees "gpu"; products of float32 are at precision `highest`.
+    """
+    precision = "highest" if dtype == "float32" else "default"
+    with mock.patch("jax.default_backend", return_value="gpu"), jax.default_matmul_precision(precision):
+        lowered = jitted.trace(*arguments).lower(lowering_platforms=("cuda",))
+    return lowered.compile(compiler_options=PRODUCTS[products])
+
+
+def compiled_scoring(sizes: Sizes, dtype: str, mesh: Mesh, products: str = "cublas") -> Any:
+    """Compile EagleNet's scoring of one block; sizes.texts is of each device. products: a name of `PRODUCTS`."""
+    head = EagleNet(**released_fields(sizes, dtype))
+
+    def features() -> Any:
+        return jax.tree.map(jnp.asarray, gallery(sizes))
+
+    def params(key: jax.Array) -> Any:
+        texts, videos = features()
+
+        def everything(module: EagleNet) -> None:
+            module.score(module.prepare_text(texts), module.prepare_video(videos), Draws(key))
+
+        return nn.init(everything, head)(key)["params"]
+
+    return _scoring(head, jax.eval_shape(params, _key()), jax.eval_shape(features), mesh, dtype, products)
+
+
+def compiled_block(config: Any, texts: int, videos: int, mesh: Mesh) -> Any:
+    """Compile the scoring of one block by the head of a config; `texts` is of each device."""
+    system = build_system(config)
+    params = jax.eval_shape(system.init, _key())
+    batch = batch_shapes(system, max(texts, videos))
+    both: Any = jax.eval_shape(system.encode, params, batch)
+    text, video = (
+        jax.tree.map(lambda leaf, rows=rows: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype), features)
+        for features, rows in zip(both, (texts, videos), strict=True)
+    )
+    return _scoring(system.head, params["head"], (text, video), mesh, config.clip.get("dtype") or "float32")
+
+
+def _scoring(
+    head: Head, params: Any, features: tuple[Any, Any], mesh: Mesh, dtype: str, products: str = "cublas"
+) -> Any:
+    score = make_score(head, mesh if mesh.size > 1 else None)
+    draws = jax.eval_shape(lambda key: Draws(key), _key())
+
+    def prepare(params: Any, text: Any, video: Any, draws: Draws) -> Any:
+        def run(module: Head) -> Any:
+            return module.prepare_text(text), module.prepare_video(module.reduce_video(video, draws))
+
+        return nn.apply(run, head)({"params": params})
+
+    text, video = jax.eval_shape(prepare, params, *features, draws)
+    texts = text if mesh.size == 1 else jax.tree.map(lambda leaf: _rows(leaf, mesh.size), text)
+    given = placed(params, mesh), placed(texts, mesh, ROWS), placed(video, mesh), placed(draws, mesh)
+    return compiled(score.block, given, dtype, products)
+
+
+def compiled_step(config: Any, mesh: Mesh) -> Any:
+    """Compile the training step of a config's last stage, as `train` makes it. The batch is of all devices."""
+    system = build_system(config)
+    params = jax.eval_shape(system.init, _key())
+    optimizer = make_optimizer(optimizer_settings(config, system.head.unused_parameters()), params, TOTAL_STEPS)
+    state = jax.eval_shape(lambda params: initial_state(system, optimizer, params), params)
+    step = make_train_step(
+        system,
+        optimizer,
+        mesh=mesh if mesh.size > 1 else None,
+        pairwise_block=config.pairwise_block or None,
+        accumulate=config.accumulate,
+        encode_micro_batches=config.encode_micro_batches,
+    )
+    shardings = state_shardings(state, mesh, config.sharding.params)
+    state = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state, shardings
+    )
+    batch = placed(batch_shapes(system, config.batch_size), mesh, ROWS)
+    return compiled(step, (state, batch, placed(_key(), mesh)), config.clip.get("dtype") or "float32")
+
+
+def batch_shapes(system: System, rows: int) -> dict[str, Any]:
+    """Return the shapes of a batch of a system, see `System.encode`."""
+    size, of = system.clip.config.image_size, jax.ShapeDtypeStruct
+    batch = {
+        "text_id": of((rows,), jnp.uint32),
+        "tokens": of((rows, system.max_words), jnp.int32),
+        "video_id": of((rows,), jnp.uint32),
+        "frames": of((rows, system.max_frames, size, size, 3), jnp.uint8),
+        "frame_mask": of((rows, system.max_frames), jnp.bool_),
+    }
+    extra = {"text_extra": system.head.text_extra, "video_extra": system.head.video_extra}
+    found = {name: jax.eval_shape(lambda make=make: make(rows)) for name, make in extra.items()}
+    return batch | {name: tree for name, tree in found.items() if tree}
+
+
+def step_config(name: str, **fields: Any) -> Any:
+    """Load a config with other values of some fields, by names with "__" for dots."""
+    overrides = [f"--config.{field.replace('__', '.')}={value}" for field, value in fields.items()]
+    return load_config(name, overrides)
+
+
+def _rows(leaf: Any, devices: int) -> Any:
+    return jax.ShapeDtypeStruct((leaf.shape[0] * devices, *leaf.shape[1:]), leaf.dtype)
+
+
+def _key() -> Any:
+    return jax.eval_shape(lambda: jax.random.key(0))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from eaglenet_jax.data.video_picture import shown
 from eaglenet_jax.data.video_source import VideoSource
-from eaglenet_jax.search.playing import picture_of, plays_in_browsers
+from eaglenet_jax.search.playing import plays_in_browsers
 from eaglenet_jax.search.video_reader import VideoReader
 from tests.videos.make import Clip, number_of, write
 
@@ -41,7 +39,8 @@ def test_slides_with_reordered_pictures_keep_their_times(tmp_path: Path) -> None
         times = [time for time, _ in source.frames()]
         assert not source.notes()
     assert np.allclose(times, [0, 7, 33, 60], atol=0.01)
-    assert number_of(np.asarray(Image.open(io.BytesIO(picture_of(str(path), 40.0))))) == 2
+    with VideoReader(path) as video:  # a WebP moves a grey level by one, which is half of a picture's step
+        assert [number_of(picture) for picture in video.at([40.0, 60.0])] == [2, 3]
 
 
 def test_a_name_says_nothing_about_what_browsers_play(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Command: python -m eaglenet_jax.train --config=configs/moving_shapes.py
 Arguments: a system, a preset, `frozen` to train the head alone on features that are computed once, as in :xpool,frozen
-Trained: as configs/demo.py, but 100 steps of 32 clips from the shipped CLIP, its rate a quarter; with `frozen` 300 steps
+Trained: as configs/demo.py, but 100 steps of 32 clips, the CLIP at a quarter of the rate; with `frozen` 300 steps
 Expected: the tables of docs/results.md
 """
 

@@ -10,7 +10,6 @@ from typing import Any
 from eaglenet_jax.errors import UserError
 
 FOLDER_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
-ENABLED_VARIABLE = "JAX_ENABLE_COMPILATION_CACHE"
 LIMIT_BYTES = 2 * 1024**3  # what was not read for longest is removed beyond it
 SHORTEST_SECONDS = 0.3  # of a compilation that is worth a file
 OFF, AUTO = "", "auto"

@@ -80,7 +80,7 @@ class Dataset:
             set_first_stage(config, self.config(",".join([recipe.first_stage, size, preset])))
             set_own_encoder(config, CLIP_WEIGHTS["b32"], **clip_tokens("b32"))
         set_blip2(config, words & set(BLIP2_WORDS), preset)
-        config.claim = f"{self.name}/{size}/{asked}"
+        config.claim = f"{self.name}/{size}/{asked}" + ("_vitg" if "vitg" in words else "")
         return config
 
 

@@ -224,7 +224,8 @@ def claimed(rows: str) -> dict[str, Any]:
     Args:
         rows: `config.claim`, the rows to look for by comma, of which the first that is there counts: dataset, CLIP size
             and system as "msrvtt/b32/eaglenet", or these of an ablation with its table and row as
-            "msrvtt/b16/eaglenet/components/frl". "" for none.
+            "msrvtt/b16/eaglenet/components/frl"; "_vitg" behind the system for a second stage with ViT-G/14. "" for
+            none.
 
     Returns:
         {"source": …, "videos": of the test split, "t2v": {"R@1": percent, …}, …, "others": further claims, each with
@@ -232,7 +233,9 @@ def claimed(rows: str) -> dict[str, Any]:
     """
     for row in rows.split(","):
         dataset, size, system, *rest = [*row.split("/"), "", "", ""]
-        of_system = CLAIMED.get(dataset, {}).get(size, {}).get(system, ())
+        of_system = CLAIMED.get(dataset, {}).get(size, {}).get(system.removesuffix("_vitg"), ())
+        if system.endswith("_vitg"):
+            of_system = [each for each in of_system if LARGE in each["source"]]
         found = _of_ablation(dataset, size, rest) if rest[0] else of_system
         if found:
             return {"videos": TEST_VIDEOS[dataset], **found[0], "others": [dict(each) for each in found[1:]]}

@@ -62,6 +62,15 @@ def test_claims_are_the_printed_numbers_and_say_whose_they_are(row, source, side
     assert {name: claim[side][name] for name in printed} == printed
 
 
+@pytest.mark.parametrize("dataset", ["msrvtt", "msvd", "lsmdc", "didemo", "vatex"])
+def test_with_vitg_the_number_of_its_paper_is_that_of_large(dataset):
+    words = f"{dataset}:b32,crosstvr_ts2net,paper"
+    base, large = (claimed(load_config(name).claim) for name in (words, f"{words},vitg"))
+    assert "Base" in base["source"] and "Large" in large["source"]
+    assert all("Large" in each["source"] for each in large["others"])
+    assert large["t2v"]["R@1"] > base["t2v"]["R@1"]
+
+
 def test_reruns_are_told_from_numbers_of_the_systems_own_authors():
     for row, claim in EVERY:
         system = row.rpartition("/")[2]

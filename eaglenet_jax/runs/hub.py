@@ -12,21 +12,11 @@ from pathlib import Path
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.card import workdir_card
 from eaglenet_jax.runs.export import CARD_FILE, PARAMETER_FILE, SETTINGS_FILE, exported_folder, read_export
+from eaglenet_jax.runs.hub_contents import RUN_FILES, check_names, check_systems, managed
 from eaglenet_jax.runs.model_formats import read_workdir
-from eaglenet_jax.runs.saved_config import CONFIG_FILE
-from eaglenet_jax.runs.workdir import (
-    CHECKPOINTS,
-    EARLIER_STAGES,
-    PICTURE_FILE,
-    REPORT_FILE,
-    RESULT_FILE,
-    checkpoint_record,
-    has_checkpoints,
-)
+from eaglenet_jax.runs.workdir import CHECKPOINTS, EARLIER_STAGES, checkpoint_record, has_checkpoints
 
 TAGS = ("eaglenet_jax", "text-to-video-retrieval")
-# Of a run; besides its best checkpoint.
-RUN_FILES = (CONFIG_FILE, RESULT_FILE, REPORT_FILE, PICTURE_FILE)
 
 
 def push(source: str, name: str, private: bool = False) -> str:
@@ -53,6 +43,7 @@ def push(source: str, name: str, private: bool = False) -> str:
         workdir = Path(source)
         settings, _ = read_workdir(workdir)
         files = _run_files(workdir)
+        check_names(files, source)
         card = workdir_card(workdir, settings, f"python -m eaglenet_jax.hub push {workdir.name} {name}")
     else:
         raise UserError(f"{source} is neither a work directory nor a folder of `search export`; give one of them")
@@ -71,31 +62,35 @@ def push(source: str, name: str, private: bool = False) -> str:
     )
 
 
-def pull(name: str, out: Path, revision: str = "") -> str:
+def pull(name: str, out: Path, revision: str = "", trust: bool = False) -> str:
     """Download a model that `push` uploaded into a new folder → a line that says what it is.
 
     Args:
         name: Of the repository.
         out: The folder. Nothing is left there if the download fails or is no model of this program.
         revision: A branch, tag or commit; "" for the newest.
+        trust: Whether its config may name a system of a package, whose code runs when the model is opened.
 
     Raises:
-        UserError: `out` holds something, there is no such repository, or it holds another kind of model.
+        UserError: `out` holds something, there is no such repository, it holds another kind of model or a file that no
+            run has, or it names code of a package and is not trusted.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists; give a new folder")
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     fetched = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-    wanted = [PARAMETER_FILE, SETTINGS_FILE, CARD_FILE, *RUN_FILES, f"{CHECKPOINTS}/*"]
-    wanted += [f"{stage}/*" for stage in EARLIER_STAGES]
     try:
         with _reported(name):
-            from huggingface_hub import snapshot_download
+            from huggingface_hub import HfApi, snapshot_download
 
+            info = HfApi(endpoint=_endpoint()).repo_info(name, revision=revision or None)
+            names = [file.rfilename for file in info.siblings or ()]
+            check_names(names, name)
             snapshot_download(
-                name, revision=revision or None, local_dir=fetched, endpoint=_endpoint(), allow_patterns=wanted
+                name, revision=info.sha, local_dir=fetched, endpoint=_endpoint(), allow_patterns=managed(names)
             )
         shutil.rmtree(fetched / ".cache", ignore_errors=True)  # notes of the client
+        check_systems(fetched, name, trust)
         what = _identified(fetched, name)
         if out.is_dir():
             out.rmdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +119,43 @@ def test_a_revision_is_the_model_as_it_was(hub: LoopbackHub, exported: Path, tmp
     main(["pull", "someone/small", str(tmp_path / "new")])
     assert "System `clip4clip`" in (tmp_path / "old" / CARD_FILE).read_text()
     assert "# Another" in (tmp_path / "new" / CARD_FILE).read_text()
+
+
+def replaced(hub: LoopbackHub, name: str, **files: bytes) -> None:
+    """Commit files to a repository, as anyone can with another program."""
+    hub.files[name] = {**hub.files[name], **files}
+    hub.commits[name][f"{len(hub.commits[name]):040}"] = hub.files[name]
+
+
+@pytest.mark.parametrize("place", ["config.json", "first_stage/config.json", "nested"])
+def test_code_that_a_config_names_is_not_imported_unless_trusted(
+    hub: LoopbackHub, workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    main(["push", str(workdir), "someone/run"])
+    config = json.loads(hub.files["someone/run"]["config.json"])
+    theirs = {"system": "theirs_of_the_test.head:Head", "head": {}}
+    config |= {"first_stage": config | theirs} if place == "nested" else theirs
+    replaced(hub, "someone/run", **{place.replace("nested", "config.json"): json.dumps(config).encode()})
+    (tmp_path / "theirs_of_the_test").mkdir()
+    (tmp_path / "theirs_of_the_test/head.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"config\.json: system 'theirs_of.* pull with --trust if you trust its author"):
+        main(["pull", "someone/run", str(tmp_path / "run")])
+    assert "theirs_of_the_test.head" not in sys.modules and not (tmp_path / "run").exists()
+    main(["pull", "someone/run", str(tmp_path / "run"), "--trust"])
+    assert (tmp_path / "run/config.json").is_file()
+    sys.modules.pop("theirs_of_the_test.head", None)
+
+
+@pytest.mark.parametrize(
+    "path", ["checkpoints/head.py", "checkpoints/2/state/d/head.so", "first_stage/x.pth", "checkpoints/2/head/a.pyc"]
+)
+def test_a_file_that_no_run_has_is_refused_by_name(hub: LoopbackHub, workdir: Path, tmp_path: Path, path: str) -> None:
+    main(["push", str(workdir), "someone/run"])
+    replaced(hub, "someone/run", **{path: b"x = 1"})
+    with pytest.raises(UserError, match=f"someone/run: {path} is no file of a run"):
+        main(["pull", "someone/run", str(tmp_path / "run")])
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_is_one_line_and_leaves_nothing(

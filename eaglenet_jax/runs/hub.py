@@ -23,8 +23,8 @@ def push(source: str, name: str, private: bool = False) -> str:
     """Upload an exported model, or what evaluation and search need of a run → a line that says what was done.
 
     Of a run these are its config, its results and its best checkpoint, and those of its first stage; both kinds get
-    their model card. The client takes its token from the environment variable HF_TOKEN or from `hf auth login`, and
-    its address from HF_ENDPOINT.
+    their model card. The same commit deletes the files of a model that was pushed there before. The client takes its
+    token from the environment variable HF_TOKEN or from `hf auth login`, and its address from HF_ENDPOINT.
 
     Args:
         source: Folder of an exported model, or a work directory.
@@ -32,7 +32,7 @@ def push(source: str, name: str, private: bool = False) -> str:
         private: Whether a new repository is private.
 
     Raises:
-        UserError: There is no such model, or the hub refuses.
+        UserError: There is no such model, the hub refuses, or a public repository is there and `private` is asked for.
     """
     folder = exported_folder(source)
     if folder is not None:
@@ -48,13 +48,19 @@ def push(source: str, name: str, private: bool = False) -> str:
     else:
         raise UserError(f"{source} is neither a work directory nor a folder of `search export`; give one of them")
     with _reported(name):
-        from huggingface_hub import CommitOperationAdd, HfApi
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
         client = HfApi(endpoint=_endpoint())
         operations = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
         operations.append(CommitOperationAdd(CARD_FILE, _with_tags(card).encode()))
         address = client.create_repo(name, private=private, exist_ok=True)
-        client.create_commit(name, operations, commit_message=f"Upload {Path(source).name}")
+        info = client.repo_info(name)
+        if private and not info.private:
+            raise UserError(f"{name} is public already; make it private on the hub first, or leave out --private")
+        # What an earlier push left would be read instead: its best checkpoint if that is newer, an export before a run.
+        there = managed(file.rfilename for file in info.siblings or ())
+        old = [CommitOperationDelete(path, is_folder=False) for path in there if path not in {*files, CARD_FILE}]
+        client.create_commit(name, [*operations, *old], commit_message=f"Upload {Path(source).name}")
     size = sum(file.stat().st_size for file in files.values()) / 1e6
     return (
         f"{source}: {len(operations)} files, {size:.1f} MB, in {address}; fetch them with: "
@@ -91,14 +97,14 @@ def pull(name: str, out: Path, revision: str = "", trust: bool = False) -> str:
             )
         shutil.rmtree(fetched / ".cache", ignore_errors=True)  # notes of the client
         check_systems(fetched, name, trust)
-        what = _identified(fetched, name)
+        what = _identified(fetched, name, out)
         if out.is_dir():
             out.rmdir()
         fetched.chmod(0o755)  # temporary folders are for one user
         fetched.rename(out)
     finally:
         shutil.rmtree(fetched, ignore_errors=True)
-    return what.format(out=out)
+    return what
 
 
 def _run_files(workdir: Path) -> dict[str, Path]:
@@ -113,16 +119,16 @@ def _run_files(workdir: Path) -> dict[str, Path]:
     return found
 
 
-def _identified(folder: Path, name: str) -> str:
-    """Check what was fetched, and describe it with "{out}" for its folder."""
+def _identified(folder: Path, name: str, out: Path) -> str:
+    """Check what was fetched, and describe it as what will lie in `out`."""
     if exported_folder(folder) is not None:
         settings, _ = read_export(folder)
-        use = "python -m eaglenet_jax.search index VIDEOS --index=INDEX --checkpoint={out}"
-        return f"{name}: exported {settings['system']} in {{out}}; use it with: {use}"
+        use = f"python -m eaglenet_jax.search index VIDEOS --index=INDEX --checkpoint={out}"
+        return f"{name}: exported {settings['system']} in {out}; use it with: {use}"
     if has_checkpoints(folder):
         record = checkpoint_record(folder)
-        use = "python -m eaglenet_jax.evaluate --workdir={out} --config.data.prepared=FOLDER"
-        return f"{name}: run of {record.config.system}, step {record.step}, in {{out}}; evaluate it with: {use}"
+        use = f"python -m eaglenet_jax.evaluate --workdir={out} --config.data.prepared=FOLDER"
+        return f"{name}: run of {record.config.system}, step {record.step}, in {out}; evaluate it with: {use}"
     raise UserError(
         f"{name} holds no model that this program wrote; a CLIP in Hugging Face's form is given by its name, as "
         f"--config.init_from={name}"

@@ -10,9 +10,16 @@ from typing import Any
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.registry import HEADS
-from eaglenet_jax.runs.export import CARD_FILE, PARAMETER_FILE, SETTINGS_FILE
+from eaglenet_jax.runs.export import CARD_FILE, PARAMETER_FILE, SETTINGS_FILE, exported_folder
 from eaglenet_jax.runs.saved_config import CONFIG_FILE
-from eaglenet_jax.runs.workdir import CHECKPOINTS, EARLIER_STAGES, PICTURE_FILE, REPORT_FILE, RESULT_FILE
+from eaglenet_jax.runs.workdir import (
+    CHECKPOINTS,
+    EARLIER_STAGES,
+    PICTURE_FILE,
+    REPORT_FILE,
+    RESULT_FILE,
+    has_checkpoints,
+)
 
 # Of a run; besides its best checkpoint.
 RUN_FILES = (CONFIG_FILE, RESULT_FILE, REPORT_FILE, PICTURE_FILE)
@@ -62,6 +69,8 @@ def check_systems(folder: Path, where: str, trust: bool) -> None:
             systems = list(_values_of(json.loads(file.read_text()), "system"))
         except (ValueError, RecursionError) as error:
             raise UserError(f"{place} is damaged; push the model again") from error
+        if not systems and (exported_folder(file.parent) is not None or has_checkpoints(file.parent)):
+            raise UserError(f"{place} names no system, so it is damaged; push the model again")
         for system in systems:
             if not isinstance(system, str):
                 raise UserError(f"{place} is damaged: its system is {system!r}; push the model again")

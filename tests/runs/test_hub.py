@@ -121,6 +121,50 @@ def test_a_revision_is_the_model_as_it_was(hub: LoopbackHub, exported: Path, tmp
     assert "# Another" in (tmp_path / "new" / CARD_FILE).read_text()
 
 
+def test_a_second_push_leaves_nothing_of_the_first(
+    hub: LoopbackHub, exported: Path, workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["push", str(exported), "someone/x"])
+    newer = b"x"  # of a run that was pushed before and was longer
+    replaced(
+        hub, "someone/x", **{"checkpoints/9/state/_METADATA": newer, "first_stage/config.json": newer, "LICENSE": b""}
+    )
+    main(["push", str(workdir), "someone/x"])
+    found = hub.files["someone/x"]
+    assert not {PARAMETER_FILE, "first_stage/config.json", "checkpoints/9/state/_METADATA"} & found.keys()
+    assert {"LICENSE", CARD_FILE, "config.json"} <= found.keys()
+    capsys.readouterr()
+    main(["pull", "someone/x", str(tmp_path / "run")])
+    assert "run of clip4clip, step 2" in capsys.readouterr().out
+    main(["push", str(exported), "someone/x"])
+    assert hub.files["someone/x"].keys() == {PARAMETER_FILE, SETTINGS_FILE, CARD_FILE, "LICENSE"}
+
+
+def test_a_public_repository_is_not_taken_for_a_private_one(hub: LoopbackHub, exported: Path) -> None:
+    main(["push", str(exported), "someone/open"])
+    before = dict(hub.commits["someone/open"])
+    with pytest.raises(UserError, match="someone/open is public already"):
+        main(["push", str(exported), "someone/open", "--private"])
+    assert hub.commits["someone/open"] == before
+    main(["push", str(exported), "someone/closed", "--private"])
+    main(["push", str(exported), "someone/closed", "--private"])  # again into a private one
+
+
+def test_settings_of_others_are_data(
+    hub: LoopbackHub, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["push", str(exported), "someone/small"])
+    settings = json.loads(hub.files["someone/small"][SETTINGS_FILE])
+    replaced(hub, "someone/small", **{SETTINGS_FILE: json.dumps(settings | {"system": "{out.parent}:X"}).encode()})
+    capsys.readouterr()
+    main(["pull", "someone/small", str(tmp_path / "small"), "--trust"])
+    assert "exported {out.parent}:X in" in capsys.readouterr().out
+    settings.pop("system")
+    replaced(hub, "someone/small", **{SETTINGS_FILE: json.dumps(settings).encode()})
+    with pytest.raises(UserError, match=r"someone/small/config\.json names no system"):
+        main(["pull", "someone/small", str(tmp_path / "other")])
+
+
 def replaced(hub: LoopbackHub, name: str, **files: bytes) -> None:
     """Commit files to a repository, as anyone can with another program."""
     hub.files[name] = {**hub.files[name], **files}

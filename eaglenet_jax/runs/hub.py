@@ -54,7 +54,7 @@ def push(source: str, name: str, private: bool = False) -> str:
         operations = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
         operations.append(CommitOperationAdd(CARD_FILE, _with_tags(card).encode()))
         address = client.create_repo(name, private=private, exist_ok=True)
-        info = client.repo_info(name)
+        info = client.model_info(name)
         if private and not info.private:
             raise UserError(f"{name} is public already; make it private on the hub first, or leave out --private")
         # What an earlier push left would be read instead: its best checkpoint if that is newer, an export before a run.
@@ -89,7 +89,7 @@ def pull(name: str, out: Path, revision: str = "", trust: bool = False) -> str:
         with _reported(name):
             from huggingface_hub import HfApi, snapshot_download
 
-            info = HfApi(endpoint=_endpoint()).repo_info(name, revision=revision or None)
+            info = HfApi(endpoint=_endpoint()).model_info(name, revision=revision or None)
             names = [file.rfilename for file in info.siblings or ()]
             check_names(names, name)
             snapshot_download(

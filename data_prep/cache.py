@@ -18,8 +18,9 @@ from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.data.decode import JPEG_QUALITY, DecodedVideo, DecodeError, decode
 from eaglenet_jax.errors import UserError
 
-# Part of every key: increase it when the same settings no longer give the same frames.
-CACHE_VERSION = 2
+# Part of every key: increase it when the same settings no longer give the same frames, or
+# their times, which records before 3 lack.
+CACHE_VERSION = 3
 PARTS = "by the player's times"  # how parts of files are cut, in the keys of such videos alone
 
 

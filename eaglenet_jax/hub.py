@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     pull.add_argument("name", help="repository, as USER/MODEL")
     pull.add_argument("out", type=Path, help="new folder")
     pull.add_argument("--revision", default="", help="branch, tag or commit (default the newest)")
+    pull.add_argument("--trust", action="store_true", help="accept a model whose system is code of another package")
     flags = parser.parse_args(arguments)
 
     from eaglenet_jax.runs import hub  # late: --help answers at once
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     if flags.action == "push":
         print(hub.push(flags.source, flags.name, flags.private))
     else:
-        print(hub.pull(flags.name, flags.out, flags.revision))
+        print(hub.pull(flags.name, flags.out, flags.revision, flags.trust))
 
 
 if __name__ == "__main__":

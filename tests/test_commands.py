@@ -128,7 +128,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "query-bank-v2t",
         "eaglenet_jax/evaluate.py": "shuffle-frames step",
     },
-    "eaglenet_jax.hub": {"tests/runs/test_hub.py": "private revision"},
+    "eaglenet_jax.hub": {"tests/runs/test_hub.py": "private revision trust"},
     "eaglenet_jax.report": {
         "tests/runs/test_report_command.py": "out split",
         "eaglenet_jax/report.py": "title",

@@ -14,6 +14,7 @@ from flax import traverse_util
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.files import read_tensors, write_tensors
+from eaglenet_jax.runs.saved_config import with_older_options
 
 PARAMETER_FILE = "parameters.safetensors"
 SETTINGS_FILE = "config.json"
@@ -71,6 +72,8 @@ def read_export(folder: Path) -> tuple[dict[str, Any], Any]:
         settings = json.loads(file.read_text())
         found = settings.pop("format")
         rows, width = settings["clip"].get("vocab_size", 49408), settings["clip"].get("text_width")
+        # The options alone that are needed: with today's defaults a model would have another identity.
+        settings["head"] = with_older_options(settings["system"], settings["head"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{file} is missing or damaged; write {folder} again with `search export`") from error
     if found != FORMAT:

@@ -12,29 +12,19 @@ from pathlib import Path
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.card import workdir_card
 from eaglenet_jax.runs.export import CARD_FILE, PARAMETER_FILE, SETTINGS_FILE, exported_folder, read_export
+from eaglenet_jax.runs.hub_contents import RUN_FILES, check_names, check_systems, managed
 from eaglenet_jax.runs.model_formats import read_workdir
-from eaglenet_jax.runs.saved_config import CONFIG_FILE
-from eaglenet_jax.runs.workdir import (
-    CHECKPOINTS,
-    EARLIER_STAGES,
-    PICTURE_FILE,
-    REPORT_FILE,
-    RESULT_FILE,
-    checkpoint_record,
-    has_checkpoints,
-)
+from eaglenet_jax.runs.workdir import CHECKPOINTS, EARLIER_STAGES, checkpoint_record, has_checkpoints
 
 TAGS = ("eaglenet_jax", "text-to-video-retrieval")
-# Of a run; besides its best checkpoint.
-RUN_FILES = (CONFIG_FILE, RESULT_FILE, REPORT_FILE, PICTURE_FILE)
 
 
 def push(source: str, name: str, private: bool = False) -> str:
     """Upload an exported model, or what evaluation and search need of a run → a line that says what was done.
 
     Of a run these are its config, its results and its best checkpoint, and those of its first stage; both kinds get
-    their model card. The client takes its token from the environment variable HF_TOKEN or from `hf auth login`, and
-    its address from HF_ENDPOINT.
+    their model card. The same commit deletes the files of a model that was pushed there before. The client takes its
+    token from the environment variable HF_TOKEN or from `hf auth login`, and its address from HF_ENDPOINT.
 
     Args:
         source: Folder of an exported model, or a work directory.
@@ -42,7 +32,7 @@ def push(source: str, name: str, private: bool = False) -> str:
         private: Whether a new repository is private.
 
     Raises:
-        UserError: There is no such model, or the hub refuses.
+        UserError: There is no such model, the hub refuses, or a public repository is there and `private` is asked for.
     """
     folder = exported_folder(source)
     if folder is not None:
@@ -53,17 +43,24 @@ def push(source: str, name: str, private: bool = False) -> str:
         workdir = Path(source)
         settings, _ = read_workdir(workdir)
         files = _run_files(workdir)
+        check_names(files, source)
         card = workdir_card(workdir, settings, f"python -m eaglenet_jax.hub push {workdir.name} {name}")
     else:
         raise UserError(f"{source} is neither a work directory nor a folder of `search export`; give one of them")
     with _reported(name):
-        from huggingface_hub import CommitOperationAdd, HfApi
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
         client = HfApi(endpoint=_endpoint())
         operations = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
         operations.append(CommitOperationAdd(CARD_FILE, _with_tags(card).encode()))
         address = client.create_repo(name, private=private, exist_ok=True)
-        client.create_commit(name, operations, commit_message=f"Upload {Path(source).name}")
+        info = client.model_info(name)
+        if private and not info.private:
+            raise UserError(f"{name} is public already; make it private on the hub first, or leave out --private")
+        # What an earlier push left would be read instead: its best checkpoint if that is newer, an export before a run.
+        there = managed(file.rfilename for file in info.siblings or ())
+        old = [CommitOperationDelete(path, is_folder=False) for path in there if path not in {*files, CARD_FILE}]
+        client.create_commit(name, [*operations, *old], commit_message=f"Upload {Path(source).name}")
     size = sum(file.stat().st_size for file in files.values()) / 1e6
     return (
         f"{source}: {len(operations)} files, {size:.1f} MB, in {address}; fetch them with: "
@@ -71,39 +68,43 @@ def push(source: str, name: str, private: bool = False) -> str:
     )
 
 
-def pull(name: str, out: Path, revision: str = "") -> str:
+def pull(name: str, out: Path, revision: str = "", trust: bool = False) -> str:
     """Download a model that `push` uploaded into a new folder → a line that says what it is.
 
     Args:
         name: Of the repository.
         out: The folder. Nothing is left there if the download fails or is no model of this program.
         revision: A branch, tag or commit; "" for the newest.
+        trust: Whether its config may name a system of a package, whose code runs when the model is opened.
 
     Raises:
-        UserError: `out` holds something, there is no such repository, or it holds another kind of model.
+        UserError: `out` holds something, there is no such repository, it holds another kind of model or a file that no
+            run has, or it names code of a package and is not trusted.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists; give a new folder")
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     fetched = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-    wanted = [PARAMETER_FILE, SETTINGS_FILE, CARD_FILE, *RUN_FILES, f"{CHECKPOINTS}/*"]
-    wanted += [f"{stage}/*" for stage in EARLIER_STAGES]
     try:
         with _reported(name):
-            from huggingface_hub import snapshot_download
+            from huggingface_hub import HfApi, snapshot_download
 
+            info = HfApi(endpoint=_endpoint()).model_info(name, revision=revision or None)
+            names = [file.rfilename for file in info.siblings or ()]
+            check_names(names, name)
             snapshot_download(
-                name, revision=revision or None, local_dir=fetched, endpoint=_endpoint(), allow_patterns=wanted
+                name, revision=info.sha, local_dir=fetched, endpoint=_endpoint(), allow_patterns=managed(names)
             )
         shutil.rmtree(fetched / ".cache", ignore_errors=True)  # notes of the client
-        what = _identified(fetched, name)
+        check_systems(fetched, name, trust)
+        what = _identified(fetched, name, out)
         if out.is_dir():
             out.rmdir()
         fetched.chmod(0o755)  # temporary folders are for one user
         fetched.rename(out)
     finally:
         shutil.rmtree(fetched, ignore_errors=True)
-    return what.format(out=out)
+    return what
 
 
 def _run_files(workdir: Path) -> dict[str, Path]:
@@ -118,16 +119,16 @@ def _run_files(workdir: Path) -> dict[str, Path]:
     return found
 
 
-def _identified(folder: Path, name: str) -> str:
-    """Check what was fetched, and describe it with "{out}" for its folder."""
+def _identified(folder: Path, name: str, out: Path) -> str:
+    """Check what was fetched, and describe it as what will lie in `out`."""
     if exported_folder(folder) is not None:
         settings, _ = read_export(folder)
-        use = "python -m eaglenet_jax.search index VIDEOS --index=INDEX --checkpoint={out}"
-        return f"{name}: exported {settings['system']} in {{out}}; use it with: {use}"
+        use = f"python -m eaglenet_jax.search index VIDEOS --index=INDEX --checkpoint={out}"
+        return f"{name}: exported {settings['system']} in {out}; use it with: {use}"
     if has_checkpoints(folder):
         record = checkpoint_record(folder)
-        use = "python -m eaglenet_jax.evaluate --workdir={out} --config.data.prepared=FOLDER"
-        return f"{name}: run of {record.config.system}, step {record.step}, in {{out}}; evaluate it with: {use}"
+        use = f"python -m eaglenet_jax.evaluate --workdir={out} --config.data.prepared=FOLDER"
+        return f"{name}: run of {record.config.system}, step {record.step}, in {out}; evaluate it with: {use}"
     raise UserError(
         f"{name} holds no model that this program wrote; a CLIP in Hugging Face's form is given by its name, as "
         f"--config.init_from={name}"

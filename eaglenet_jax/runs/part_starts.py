@@ -22,7 +22,7 @@ def start_rows(stage: StagePlan, number: int, earlier: StagePlan | None) -> list
     number: of the stage in its run, from 1. earlier: the stage before it. Empty for a head that starts as a whole from
     one place, which the line of the stage names.
     """
-    if earlier is None and has_checkpoints(Path(stage.source or ".")):
+    if earlier is None and stage.source and has_checkpoints(Path(stage.source)):
         return []
     sources = leaf_sources(stage, earlier, f"stage {number - 1}")
     if set(sources.values()) <= {RANDOM}:

@@ -169,6 +169,21 @@ def _with_options(system: str, saved: dict[str, Any]) -> dict[str, Any]:
     return filled(known, saved)
 
 
+def with_older_options(system: str, saved: dict[str, Any]) -> dict[str, Any]:
+    """Add `Head.older_options` to the saved options of a head and of a head inside it, and no other options."""
+    try:
+        older = head_class(system).older_options(saved)
+    except UserError:
+        return saved  # as in `_with_options`
+    inside = {
+        key: {**value, "head": with_older_options(value["system"], value["head"])}
+        if isinstance(value, dict) and value.keys() == {"system", "head"}
+        else value
+        for key, value in saved.items()
+    }
+    return older | inside
+
+
 def _relocated_first_stage(init_from: str, workdir: Path) -> str:
     """Where a shared first stage lies now, if the folder of its sweep was moved; else `init_from` as it is."""
     name = Path(init_from).name

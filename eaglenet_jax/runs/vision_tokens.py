@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -106,8 +107,8 @@ def make_tokens(config: Any, batch_size: int = 16, dtype: str = "bfloat16") -> d
 
     config: its head names the encoder (`Head.second_encoder`) and the tokens of a frame (`Head.video_extra`). The
     demo's data are made where they are missing. dtype: one of `COMPUTE_TYPES`. Interrupted, it continues where it was.
-    Raises UserError for a head without an encoder of its own, and for an encoder that gives other tokens than the head
-    reads.
+    A split whose tokens are all there as the other type keeps them. Raises UserError for a head without an encoder of
+    its own, for an encoder that gives other tokens than the head reads, and for a part of a split as the other type.
     """
     if dtype not in COMPUTE_TYPES:
         raise UserError(f"dtype is {dtype!r}; choose {' or '.join(COMPUTE_TYPES)}")
@@ -143,13 +144,22 @@ def make_tokens(config: Any, batch_size: int = 16, dtype: str = "bfloat16") -> d
         content = header_content(header)
         whole, begun = folder / "header.json", folder / "begun.json"
         last = begun if begun.is_file() else whole
-        ours = last.is_file() and last.read_bytes() == content
-        if ours and last is whole and all(shard_file(folder, index).is_file() for index in range(header.shards)):
+        stored, there = _stored_type(last, header), sorted(folder.glob("*.npy"))
+        if stored and last is whole and all(shard_file(folder, index).is_file() for index in range(header.shards)):
+            if stored != header.dtype:
+                print(f"{name}: kept, of {stored}, in {folder}; delete it for {header.dtype}", file=sys.stderr)
             continue
+        if there and stored not in ("", header.dtype):
+            other = next((given for given, kept in COMPUTE_TYPES.items() if kept == stored), stored)
+            raise UserError(
+                f"{folder} holds a part of its tokens as {stored}; go on with --dtype={other}, or delete it"
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        if not ours:
+        if stored != header.dtype:
             whole.unlink(missing_ok=True)  # first: it says that all shards are there
-            for old in folder.glob("*.npy"):  # of other data, another encoder or other frames
+            if there:
+                print(f"{name}: the tokens in {folder} are of another config; they are made again", file=sys.stderr)
+            for old in there:  # of other data, another encoder or other frames
                 old.unlink(missing_ok=True)
             write_atomically(begun, content)
         print(f"{name}: {megabytes(header.bytes)} of {header.dtype} in {folder}", file=sys.stderr)
@@ -168,6 +178,20 @@ def make_tokens(config: Any, batch_size: int = 16, dtype: str = "bfloat16") -> d
         write_atomically(whole, content)
         begun.unlink(missing_ok=True)
     return folders
+
+
+def _stored_type(file: Path, header: TokensHeader) -> str:
+    """Read the type of tokens whose header is this one but for the type; "" for other tokens or none.
+
+    Headers of earlier versions name no type: it was float16.
+    """
+    try:
+        found = json.loads(file.read_text())
+        stored = str(found.pop("dtype", "float16"))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return ""
+    wanted = dataclasses.asdict(header)
+    return stored if found == {key: value for key, value in wanted.items() if key != "dtype"} else ""
 
 
 class _Progress:

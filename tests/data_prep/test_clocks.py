@@ -13,10 +13,11 @@ import pytest
 from data_prep import build as build_command
 from data_prep import doctor as doctor_command
 from data_prep.annotations import VideoEntry
-from data_prep.cache import FrameSettings
+from data_prep.cache import FrameSettings, record_path, write_record
 from data_prep.picture_times import picture_times
 from data_prep.prepare import Decoding, prepare
 from data_prep.probe import probe
+from eaglenet_jax.data.decode import decode
 from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.video_source import VideoSource
 from tests.videos.make import Clip, damage_packet, number_of, write
@@ -71,6 +72,19 @@ def test_frames_have_the_times_of_players(tmp_path: Path, timestamps: bool) -> N
         split = PreparedDataset.open(tmp_path / name).split("test")
         np.testing.assert_allclose(split.frame_times(0, 12), [3, 4, 5, 6], atol=0.1)
         np.testing.assert_allclose(split.frame_times(0, 2), [3, 6], atol=0.1)
+
+
+def test_records_of_before_there_were_times_are_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = VideoEntry("slides", write(tmp_path / "slides.mp4", SLIDES), "test", (("c", "x"),))
+    settings, out = FrameSettings(1.0, 16), tmp_path / "out"
+    with monkeypatch.context() as before:
+        before.setattr("data_prep.cache.CACHE_VERSION", 2)
+        record = record_path(out / "cache", entry, settings)
+    video = decode(entry.path, size=16)
+    assert video.provenance.pop("times") == [0, 20, 45]
+    write_record(record, video)
+    prepare([entry], out, {"dataset": "x"}, settings, Decoding(1, False))
+    np.testing.assert_allclose(PreparedDataset.open(out).split("test").frame_times(0, 3), [0, 20, 45])
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts", "cut.mp4"])

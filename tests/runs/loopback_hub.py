@@ -36,6 +36,8 @@ class LoopbackHub:
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.large[value["oid"]]
+            elif line["key"] == "deletedFile":
+                del files[value["path"]]
         self.files[name] = files
         number = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
         self.commits[name][number] = files
@@ -44,6 +46,8 @@ class LoopbackHub:
     def at(self, name: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
         """Return (commit, files) of a revision, None if there is none."""
         commits = self.commits.get(name, {})
+        if name in self.commits and not commits and revision == "main":
+            return "0" * 40, {}  # the hub makes a first commit itself
         number = next(reversed(commits), "") if revision == "main" else revision
         return (number, commits[number]) if number in commits else None
 
@@ -127,7 +131,8 @@ def serving() -> Iterator[LoopbackHub]:
             number, files = found
             if api and kind == "revision":
                 siblings = [{"rfilename": file} for file in files]
-                return self.answer({"id": name, "sha": number, "siblings": siblings, "tags": [], "private": False})
+                private = hub.private.get(name, False)
+                return self.answer({"id": name, "sha": number, "siblings": siblings, "tags": [], "private": private})
             if api:
                 entries = [
                     {"type": "file", "path": file, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}

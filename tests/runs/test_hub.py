@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +119,87 @@ def test_a_revision_is_the_model_as_it_was(hub: LoopbackHub, exported: Path, tmp
     main(["pull", "someone/small", str(tmp_path / "new")])
     assert "System `clip4clip`" in (tmp_path / "old" / CARD_FILE).read_text()
     assert "# Another" in (tmp_path / "new" / CARD_FILE).read_text()
+
+
+def test_a_second_push_leaves_nothing_of_the_first(
+    hub: LoopbackHub, exported: Path, workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["push", str(exported), "someone/x"])
+    newer = b"x"  # of a run that was pushed before and was longer
+    replaced(
+        hub, "someone/x", **{"checkpoints/9/state/_METADATA": newer, "first_stage/config.json": newer, "LICENSE": b""}
+    )
+    main(["push", str(workdir), "someone/x"])
+    found = hub.files["someone/x"]
+    assert not {PARAMETER_FILE, "first_stage/config.json", "checkpoints/9/state/_METADATA"} & found.keys()
+    assert {"LICENSE", CARD_FILE, "config.json"} <= found.keys()
+    capsys.readouterr()
+    main(["pull", "someone/x", str(tmp_path / "run")])
+    assert "run of clip4clip, step 2" in capsys.readouterr().out
+    main(["push", str(exported), "someone/x"])
+    assert hub.files["someone/x"].keys() == {PARAMETER_FILE, SETTINGS_FILE, CARD_FILE, "LICENSE"}
+
+
+def test_a_public_repository_is_not_taken_for_a_private_one(hub: LoopbackHub, exported: Path) -> None:
+    main(["push", str(exported), "someone/open"])
+    before = dict(hub.commits["someone/open"])
+    with pytest.raises(UserError, match="someone/open is public already"):
+        main(["push", str(exported), "someone/open", "--private"])
+    assert hub.commits["someone/open"] == before
+    main(["push", str(exported), "someone/closed", "--private"])
+    main(["push", str(exported), "someone/closed", "--private"])  # again into a private one
+
+
+def test_settings_of_others_are_data(
+    hub: LoopbackHub, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["push", str(exported), "someone/small"])
+    settings = json.loads(hub.files["someone/small"][SETTINGS_FILE])
+    replaced(hub, "someone/small", **{SETTINGS_FILE: json.dumps(settings | {"system": "{out.parent}:X"}).encode()})
+    capsys.readouterr()
+    main(["pull", "someone/small", str(tmp_path / "small"), "--trust"])
+    assert "exported {out.parent}:X in" in capsys.readouterr().out
+    settings.pop("system")
+    replaced(hub, "someone/small", **{SETTINGS_FILE: json.dumps(settings).encode()})
+    with pytest.raises(UserError, match=r"someone/small/config\.json names no system"):
+        main(["pull", "someone/small", str(tmp_path / "other")])
+
+
+def replaced(hub: LoopbackHub, name: str, **files: bytes) -> None:
+    """Commit files to a repository, as anyone can with another program."""
+    hub.files[name] = {**hub.files[name], **files}
+    hub.commits[name][f"{len(hub.commits[name]):040}"] = hub.files[name]
+
+
+@pytest.mark.parametrize("place", ["config.json", "first_stage/config.json", "nested"])
+def test_code_that_a_config_names_is_not_imported_unless_trusted(
+    hub: LoopbackHub, workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    main(["push", str(workdir), "someone/run"])
+    config = json.loads(hub.files["someone/run"]["config.json"])
+    theirs = {"system": "theirs_of_the_test.head:Head", "head": {}}
+    config |= {"first_stage": config | theirs} if place == "nested" else theirs
+    replaced(hub, "someone/run", **{place.replace("nested", "config.json"): json.dumps(config).encode()})
+    (tmp_path / "theirs_of_the_test").mkdir()
+    (tmp_path / "theirs_of_the_test/head.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"config\.json: system 'theirs_of.* pull with --trust if you trust its author"):
+        main(["pull", "someone/run", str(tmp_path / "run")])
+    assert "theirs_of_the_test.head" not in sys.modules and not (tmp_path / "run").exists()
+    main(["pull", "someone/run", str(tmp_path / "run"), "--trust"])
+    assert (tmp_path / "run/config.json").is_file()
+    sys.modules.pop("theirs_of_the_test.head", None)
+
+
+@pytest.mark.parametrize(
+    "path", ["checkpoints/head.py", "checkpoints/2/state/d/head.so", "first_stage/x.pth", "checkpoints/2/head/a.pyc"]
+)
+def test_a_file_that_no_run_has_is_refused_by_name(hub: LoopbackHub, workdir: Path, tmp_path: Path, path: str) -> None:
+    main(["push", str(workdir), "someone/run"])
+    replaced(hub, "someone/run", **{path: b"x = 1"})
+    with pytest.raises(UserError, match=f"someone/run: {path} is no file of a run"):
+        main(["pull", "someone/run", str(tmp_path / "run")])
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_is_one_line_and_leaves_nothing(

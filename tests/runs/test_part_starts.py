@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.initial_parameters import initial_parameters
-from eaglenet_jax.runs.part_starts import RANDOM, gathered, leaf_sources
+from eaglenet_jax.runs.part_starts import RANDOM, gathered, leaf_sources, start_rows
 from eaglenet_jax.runs.plan import plan_run
 from eaglenet_jax.runs.start_block import start_block
 from eaglenet_jax.system import build_system
@@ -57,6 +59,15 @@ def test_a_name_on_the_hub_is_not_asked_for(tmp_path):
     flags = [f"--config.data.root={tmp_path}", "--config.head.blip2=nobody/nothing"]
     block = start_block(plan_run(load_config(SYSTEM, flags), tmp_path / "run"))
     assert "from BLIP-2 nobody/nothing: classifier" in block and "random: layers/cross_attention_*/key" in block
+
+
+def test_checkpoints_of_the_current_folder_are_not_what_a_stage_starts_from(tmp_path, monkeypatch):
+    flags = [f"--config.data.root={tmp_path}", "--config.head.blip2=nobody/nothing"]
+    stage = plan_run(load_config(SYSTEM, flags), tmp_path / "run").stages[-1]
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert start_rows(dataclasses.replace(stage, source=""), 1, None)[0].startswith("from BLIP-2 nobody/nothing: ")
+    assert start_rows(dataclasses.replace(stage, source=str(tmp_path)), 1, None) == []
 
 
 def test_a_checkpoint_that_does_not_fit_is_found_before_the_first_stage_is_trained(shapes, tmp_path):

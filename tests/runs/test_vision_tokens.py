@@ -92,6 +92,30 @@ def test_a_lost_shard_is_made_again_and_shards_of_another_config_are_not_taken(m
     assert sorted(file.name for file in folders["train"].iterdir()) == ["00000.npy", "header.json"]
 
 
+def test_tokens_of_another_type_are_kept_or_named_and_never_deleted(made, capsys):
+    config, *_, folders = made
+    test, train = folders["test"], folders["train"]
+    for folder in folders.values():  # as before headers named a type
+        header = json.loads((folder / "header.json").read_text())
+        assert header.pop("dtype") == "float16"
+        (folder / "header.json").write_text(json.dumps(header, indent=1))
+    before = {file: file.stat().st_mtime_ns for folder in folders.values() for file in folder.iterdir()}
+    assert make_tokens(config) == folders
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert f"train: kept, of float16, in {train}; delete it for bfloat16" in capsys.readouterr().err
+    (train / "header.json").rename(train / "begun.json")  # as if it had been killed
+    with pytest.raises(UserError, match=r"holds a part of its tokens as float16; go on with --dtype=float32"):
+        make_tokens(config)
+    assert (train / "00000.npy").stat().st_mtime_ns == before[train / "00000.npy"]
+    make_tokens(config, dtype="float32")
+    assert (train / "00000.npy").stat().st_mtime_ns == before[train / "00000.npy"]
+    assert sorted(file.name for file in train.iterdir()) == ["00000.npy", "header.json"]
+    (test / "header.json").write_text("{}")
+    capsys.readouterr()
+    make_tokens(config, dtype="float32")
+    assert f"test: the tokens in {test} are of another config; they are made again" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def blip2(tmp_path_factory):
     """A config whose second stage reads BLIP-2's tokens, with its encoder and parameters."""

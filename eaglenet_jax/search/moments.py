@@ -73,7 +73,9 @@ def focus(times: Sequence[float], counts: np.ndarray, best: int, start: float, e
     finish = end if last + 1 == len(counts) else (times[last] + times[last + 1]) / 2
     lacking = SHORTEST - (finish - begin)
     if lacking > 0:
-        begin, finish = max(start, begin - lacking / 2), min(end, finish + lacking / 2)
+        # What the window's edge cuts off one side is added to the other.
+        begin = max(start, min(begin - lacking / 2, end - SHORTEST))
+        finish = min(end, begin + SHORTEST)
     return float(begin), float(finish)
 
 

@@ -44,6 +44,12 @@ def test_a_moment_by_cosines_lies_around_the_nearest_frame():
     assert by_cosines(moment("a", 0, 9, 0.9, times=(0.0,)), cosines).end == 9
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-4])
+def test_a_window_of_equal_frames_is_the_moment(noise):
+    window = moment("a", 8, 20, 0.9, times=tuple(8.0 + k for k in range(12)))
+    assert by_cosines(window, 0.3 + noise * np.sin(np.arange(12))) == window
+
+
 def test_moments_are_not_shorter_than_a_second():
     times = tuple(0.1 * k for k in range(12))
     weights = (*[0.0] * 5, 1.0, *[0.0] * 6)

@@ -85,6 +85,19 @@ def test_nothing_is_shown_without_the_token():
         assert client("0.0.0.0", "secret").get("/", headers={"Authorization": given}).status_code == status
 
 
+def test_the_cookie_stands_among_others():
+    jar = {}
+    for token in ("secret", "another"):  # of two servers on one host, which share what a browser keeps
+        answer = client("0.0.0.0", token).get(f"/?token={token}")
+        name, _, value = answer.headers["set-cookie"].partition(";")[0].partition("=")
+        jar[name] = value
+    kept = "; ".join(f"{name}={value}" for name, value in jar.items())
+    for token in ("secret", "another"):
+        for others in (kept, f'prefs={{"a":1}}; {kept}', f"a[b]=1; c@d=2; =; {kept}; e"):
+            assert client("0.0.0.0", token).get("/", headers={"Cookie": others}).status_code == 200, others
+    assert client("0.0.0.0", "third").get("/", headers={"Cookie": kept}).status_code == 401
+
+
 def test_a_token_that_is_no_ascii_is_wrong():
     assert client("0.0.0.0", "secret").get("/?token=%C3%A9").status_code == 401
 

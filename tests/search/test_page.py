@@ -161,7 +161,7 @@ def test_moments_of_a_video_stand_together(tmp_path, page_index):
     assert answers.answer(Asked("a blue square", page=2)) is answer  # kept, for all its pages
     page = TestClient(make_app(answers), base_url="http://127.0.0.1").get("/?q=a+blue+square").text
     assert page.count('class="card"') == 1 and f"{len(video.moments)} moments" in page
-    assert "known in some seconds" in page  # nothing was measured
+    assert "1 video, nearest first; how sure this is will be known in some seconds" in page  # nothing was measured
 
 
 def test_a_first_query_shows_what_it_waits_for(page_index):
@@ -173,6 +173,38 @@ def test_a_first_query_shows_what_it_waits_for(page_index):
     assert client.get("/api/search?q=a").status_code == 503
     waiting.get_ready()
     assert "http-equiv" not in client.get("/?q=a+star").text
+
+
+class Broken:
+    """An index of which one attribute raises."""
+
+    def __init__(self, index, name, error):
+        self._index, self._name, self._error = index, name, error
+
+    def __getattr__(self, name):
+        if name == self._name:
+            raise self._error
+        return getattr(self._index, name)
+
+    def __len__(self):
+        return len(self._index)
+
+
+def test_whatever_goes_wrong_with_the_model_ends_the_waiting(page_index):
+    answers = Answers(Broken(page_index[0], "model", RuntimeError("out\nof memory")))
+    answers.get_ready()
+    assert answers.ready.is_set() and answers.waiting == str(answers.failed)
+    assert str(answers.failed) == "loading the model failed: RuntimeError: out of memory"
+
+
+@pytest.mark.parametrize("error", [UserError("no"), ValueError("no")])
+def test_without_a_measurement_queries_are_answered(page_index, error, caplog):
+    answers = Answers(Broken(page_index[0], "calibration", error))
+    answers.get_ready()
+    assert answers.failed is None and not answers.measured and "could not be measured" in caplog.text
+    page = TestClient(make_app(answers), base_url="http://127.0.0.1").get("/?q=a+star").text
+    assert page.count('class="card"') == 6 and "nearest first; how sure this is could not be measured" in page
+    assert "in some seconds" not in page and "Strong match" not in page
 
 
 # What it serves -----------------------------------------------------------------------------------------------------

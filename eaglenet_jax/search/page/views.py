@@ -185,13 +185,13 @@ def _whole(row: StoredWindow) -> Moment:
 
 def _summary(answer: Answer, asked: Asked) -> str:
     """Return the line above the results."""
-    good, all_videos = len(answer.good), len(answer.videos)
+    good, count = len(answer.good), len(answer.videos)
+    said = f"{count} video{'' if count == 1 else 's'}, nearest first"
     if not answer.measured:
-        said = f"{all_videos} videos, nearest first; how sure this is will be known in some seconds"
+        unknown = "will be known in some seconds" if answer.measuring else "could not be measured"
+        said += f"; how sure this is {unknown}"
     elif asked.text and good:
         said = f"{good} video{'' if good == 1 else 's'} that may show it"
-    else:
-        said = f"{all_videos} video{'' if all_videos == 1 else 's'}, nearest first"
     if asked.page > 1:
         said += f"; page {asked.page}"
     return f"{said} ({answer.seconds:.2f} s)"

@@ -20,6 +20,8 @@ from starlette.testclient import TestClient
 from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.commands.serve import _listen, run
+from eaglenet_jax.search.confidence import Calibration, Levels
+from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.page.answers import Answers
 from eaglenet_jax.search.page.app import make_app
 from eaglenet_jax.search.page.asked import Asked, read_asked
@@ -145,7 +147,6 @@ def test_more_like_a_moment(visit, moments):
 
 
 def test_moments_of_a_video_stand_together(tmp_path, page_index):
-    from eaglenet_jax.search.index import SearchIndex
     from eaglenet_jax.search.windows import WindowRule
 
     write_colours(tmp_path / "long.mp4", COLORS, seconds_each=4)
@@ -173,6 +174,16 @@ def test_a_first_query_shows_what_it_waits_for(page_index):
     assert client.get("/api/search?q=a").status_code == 503
     waiting.get_ready()
     assert "http-equiv" not in client.get("/?q=a+star").text
+
+
+def test_kept_answers_have_the_words_of_the_last_measurement(page_index, monkeypatch):
+    levels = iter([Levels(-1e9, -1e9), Levels(1e9, 1e9)])
+    monkeypatch.setattr(SearchIndex, "calibration", property(lambda index: Calibration(level := next(levels), level)))
+    answers = Answers(page_index[0])
+    answers.get_ready()
+    assert {moment.confidence for moment in answers.answer(Asked("a star")).moments} == {"strong"}
+    answers._measure()
+    assert {moment.confidence for moment in answers.answer(Asked("a star")).moments} == {"weak"}
 
 
 class Broken:

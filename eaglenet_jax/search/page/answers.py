@@ -105,8 +105,9 @@ class Answers:
         self.failed: UserError | None = None
         """Why queries will never be answered."""
         self._unmeasurable = False
+        self._measurements = 0  # that are over
         self._rows = 0
-        self._kept: OrderedDict[tuple[Asked, int, bool], Answer] = OrderedDict()
+        self._kept: OrderedDict[tuple[Asked, int, int], Answer] = OrderedDict()
         self._files: OrderedDict[str, GivenFile] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -141,6 +142,7 @@ class Answers:
             # Queries are answered all the same.
             self._unmeasurable = self.calibration is None
             _log.exception("what scores mean on this index could not be measured")
+        self._measurements += 1  # after the calibration: an answer kept under this number has the new words
 
     def _measure_again(self) -> None:
         """Start a new measurement if the index has changed much; answers have the old words until it is done."""
@@ -182,7 +184,7 @@ class Answers:
         Raises:
             UserError: It cannot be answered.
         """
-        key = dataclasses.replace(asked, page=1, moment=""), self.index.store.version, self.measured
+        key = dataclasses.replace(asked, page=1, moment=""), self.index.store.version, self._measurements
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

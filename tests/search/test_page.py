@@ -146,6 +146,18 @@ def test_more_like_a_moment(visit, moments):
     assert visit("/?like=none")[0] == 422 and visit("/?q=a&m=none")[0] == 422
 
 
+def test_options_of_a_search_without_words_keep_it(visit, answers, page_index, moments):
+    file = answers.keep("a.png", page_index[0].like(moments[1].id))
+    for name, value in {"like": moments[0].id, "file": file}.items():
+        page = visit(f"/?{name}={value}")[1]
+        assert re.findall(r'<input type="hidden" name="(\w+)" value="([^"]+)"', page) == [(name, value)]
+        assert 'name="max"' in page and 'name="depth"' not in page  # candidates are scored again for sentences alone
+        narrowed = visit(f"/?q=&folder=&min=&max=0.001&from=&to=&{name}={value}")  # as the form sends it
+        assert narrowed[0] == 200 and "No video meets" in narrowed[1]
+    page = visit(f"/?q=a+star&like={moments[0].id}")[1]
+    assert 'type="hidden"' not in page and 'name="depth"' in page
+
+
 def test_moments_of_a_video_stand_together(tmp_path, page_index):
     from eaglenet_jax.search.windows import WindowRule
 

@@ -31,7 +31,7 @@ def client(host="127.0.0.1", token=None):
     return TestClient(app, base_url="http://127.0.0.1:7860", follow_redirects=False)
 
 
-@pytest.mark.parametrize("host", ["::1", "fe80::2", "127.0.0.1"])
+@pytest.mark.parametrize("host", ["::1", "fe80::2", "FE80::A", "127.0.0.1", "My-Machine"])
 def test_names_that_are_answered(host):
     shown = f"[{host}]" if ":" in host else host
     asked = client(host)

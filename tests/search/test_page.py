@@ -6,14 +6,17 @@ import argparse
 import io
 import itertools
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
 import av
 import pytest
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -414,6 +417,28 @@ def test_a_server_whose_model_cannot_be_opened_stops(page_index, capsys):
     with pytest.raises(UserError, match="cannot be opened"):
         run(argparse.Namespace(**given))
     assert re.search(r"http://127\.0\.0\.1:\d+$", capsys.readouterr().out.strip())  # no token for this machine
+
+
+@pytest.mark.parametrize(("host", "shown"), [("::", r"\[::1\]"), ("0.0.0.0", r"127\.0\.0\.1")])
+def test_the_address_of_a_server_for_everyone_leads_to_it(page_index, capsys, monkeypatch, host, shown):
+    reached = []
+
+    def reach(server, sockets):
+        to = urllib.parse.urlsplit(capsys.readouterr().out.split()[-1])
+        with socket.create_connection((to.hostname, to.port), timeout=30):
+            reached.append(to.netloc)
+
+    monkeypatch.setattr(uvicorn.Server, "run", reach)
+    monkeypatch.setattr(Answers, "get_ready", lambda answers: None)
+    given = {"index": page_index[0].store.uri, "checkpoint": None, "host": host, "port": 0, "token": "secret"}
+    assert run(argparse.Namespace(**given)) == 0
+    assert len(reached) == 1 and re.fullmatch(shown + r":\d+", reached[0])
+
+
+def test_an_empty_token_is_refused(page_index):
+    given = {"index": page_index[0].store.uri, "checkpoint": None, "host": "0.0.0.0", "port": 0, "token": ""}
+    with pytest.raises(UserError, match="--token is empty"):
+        run(argparse.Namespace(**given))
 
 
 def test_a_port_that_is_taken_and_an_address_that_is_not_here():

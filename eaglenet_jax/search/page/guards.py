@@ -11,7 +11,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-EVERYWHERE = ("0.0.0.0", "::")
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # with the address under which this machine reaches it
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 COOKIE = "search_token"
 MOST_UPLOAD = 256 * 1024 * 1024  # bytes
@@ -28,7 +28,7 @@ SENT_WITH_ALL = {
 
 def allowed_names(host: str) -> list[str]:
     """Return the host names that a request to a server at `host` may use; "*" for any."""
-    return ["*"] if host in EVERYWHERE else [host, *THIS_MACHINE]
+    return ["*"] if host in EVERYWHERE else [host.lower(), *THIS_MACHINE]
 
 
 class Guards:
@@ -110,7 +110,7 @@ class Guards:
 def _name(host: str) -> str:
     """Return the name in a Host header, without port and brackets."""
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
 
 

@@ -25,6 +25,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.commands.serve import _listen, run
 from eaglenet_jax.search.confidence import Calibration, Levels
 from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.page import answers as answers_module
 from eaglenet_jax.search.page.answers import Answers
 from eaglenet_jax.search.page.app import make_app
 from eaglenet_jax.search.page.asked import Asked, read_asked
@@ -159,6 +160,13 @@ def test_options_of_a_search_without_words_keep_it(visit, answers, page_index, m
         assert narrowed[0] == 200 and "No video meets" in narrowed[1]
     page = visit(f"/?q=a+star&like={moments[0].id}")[1]
     assert 'type="hidden"' not in page and 'name="depth"' in page
+
+
+def test_a_page_behind_the_last_is_the_last(visit, monkeypatch):
+    monkeypatch.setattr(answers_module, "VIDEOS_A_PAGE", 4)
+    page = visit("/?q=a+star&page=9")[1]
+    assert page.count('class="card"') == 2 and "Page 2 of 2" in page
+    assert 'rel="prev" href="/?q=a+star"' in page and 'rel="next"' not in page
 
 
 def test_moments_of_a_video_stand_together(tmp_path, page_index):

@@ -218,7 +218,8 @@ class Answers:
             moments = calibration.judged(moments)
             self._measure_again()
         if asked.like:
-            moments = [moment for moment in moments if moment.id != asked.like]
+            others = [moment for moment in moments if moment.id != asked.like]
+            moments = [dataclasses.replace(moment, rank=rank) for rank, moment in enumerate(others, start=1)]
         return Answer(
             self._by_video(moments),
             tuple(moments),

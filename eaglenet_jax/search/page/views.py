@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import tempfile
 from collections.abc import Sequence
@@ -54,6 +55,8 @@ class Views:
             if not asked.is_empty:
                 waiting = self._answers.waiting
                 answer = self._answers.answer(asked) if waiting is None else None
+                if answer is not None:  # the last page may be another than when the address was made
+                    asked = dataclasses.replace(asked, page=min(asked.page, answer.pages))
             if asked.moment and waiting is None:
                 player = self._player(asked, answer or Answer())
         except UserError as error:

@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.commands import query
 from eaglenet_jax.search.commands.serve import _listen, run
 from eaglenet_jax.search.confidence import Calibration, Levels
 from eaglenet_jax.search.index import SearchIndex
@@ -399,7 +400,20 @@ def test_a_picture_and_a_clip_as_the_query(answers, page_index, moments):
     assert client.post("/upload", data={"file": "no file"}, follow_redirects=False).status_code == 303
 
 
-# The command --------------------------------------------------------------------------------------------------------
+# Commands -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_of_one_file_takes_no_words_from_file_names(page_index, tmp_path, monkeypatch):
+    clip = tmp_path / "no one.mp4"
+    clip.write_bytes((page_index[2] / "videos" / "test_0000.mp4").read_bytes())
+    monkeypatch.setattr(SearchIndex, "open", lambda uri, checkpoint: page_index[0])
+    monkeypatch.setattr(SearchIndex, "calibration", Calibration(Levels(-1, -1), None))
+    given = {"index": "", "checkpoint": None, "text": ["never a star"], "video": str(clip), "image": None, "top": 2}
+    given |= {"rerank": 0, "merge": False, "json": False, "html": str(tmp_path / "found.html")}
+    assert query.run(argparse.Namespace(**given)) == 0
+    sentence, file = (tmp_path / "found.html").read_text().split("<section>")[1:]
+    assert "“never” is not understood" in sentence and sentence.count("Strong match") == 2
+    assert "no one.mp4" in file and "not understood" not in file and "Strong match" not in file
 
 
 def serve(page_index, *arguments):

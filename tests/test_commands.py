@@ -138,7 +138,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "eaglenet_jax/search/commands/index.py": "checkpoint overlap shots prune",
         "eaglenet_jax/search/commands/query.py": "video image top merge",
         "tests/runs/test_demo_run.py": "json workdir",
-        "tests/search/test_page.py": "host port token",
+        "tests/search/test_server.py": "host port token",
         "tests/data_prep/test_damaged_input.py": "out",
         "eaglenet_jax/search/commands/export.py": "dtype how own-words",
     },

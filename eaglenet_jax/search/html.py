@@ -31,11 +31,13 @@ class Found:
         query: The sentence, or the file that was searched for.
         moments: Best first.
         right: File that is known to be right, where one is.
+        of_file: Whether the query is a file.
     """
 
     query: str
     moments: Sequence[Moment]
     right: str | None = None
+    of_file: bool = False
 
     @property
     def doubtful(self) -> bool:
@@ -44,8 +46,8 @@ class Found:
 
     @property
     def negation(self) -> str | None:
-        """First negative word of the query."""
-        return negation(self.query)
+        """First negative word of a sentence; None for a file, whatever its name."""
+        return None if self.of_file else negation(self.query)
 
     @property
     def cards(self) -> list[Card]:

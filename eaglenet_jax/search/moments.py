@@ -13,6 +13,7 @@ SHORTEST = 1.0  # seconds of a moment, where its window is longer
 HEAVY = 0.5
 # Of cosines: a frame counts if its cosine is nearer to the window's best than to its worst.
 NEAR = 0.5
+FLAT = 1e-3  # cosines of a window that differ by less than this single no frame out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,9 @@ def focus(times: Sequence[float], counts: np.ndarray, best: int, start: float, e
     finish = end if last + 1 == len(counts) else (times[last] + times[last + 1]) / 2
     lacking = SHORTEST - (finish - begin)
     if lacking > 0:
-        begin, finish = max(start, begin - lacking / 2), min(end, finish + lacking / 2)
+        # What the window's edge cuts off one side is added to the other.
+        begin = max(start, min(begin - lacking / 2, end - SHORTEST))
+        finish = min(end, begin + SHORTEST)
     return float(begin), float(finish)
 
 
@@ -94,7 +97,7 @@ def by_weights(moment: Moment, start: float, end: float) -> Moment:
 
 
 def by_cosines(moment: Moment, cosines: np.ndarray) -> Moment:
-    """Return a moment that reaches over the frames nearest to the query.
+    """Return a moment that reaches over the frames nearest to the query; unchanged if all are equally near.
 
     Args:
         moment: A window.
@@ -103,7 +106,10 @@ def by_cosines(moment: Moment, cosines: np.ndarray) -> Moment:
     if len(moment.times) < 2:
         return moment
     values = np.asarray(cosines[: len(moment.times)], np.float32)
-    counts = values > values.min() + NEAR * (values.max() - values.min())
+    spread = values.max() - values.min()
+    if spread < FLAT:
+        return moment
+    counts = values > values.min() + NEAR * spread
     start, end = focus(moment.times, counts, int(values.argmax()), moment.start, moment.end)
     return dataclasses.replace(moment, start=start, end=end)
 

@@ -23,6 +23,7 @@ NEEDS = {
     "test_object_store.py": ("lancedb", "moto"),
     "test_presence.py": ("lancedb",),
     "test_page.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
+    "test_server.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
     "test_api.py": ("lancedb", "starlette", "uvicorn", "multipart"),
     "test_guards.py": ("starlette", "httpx2"),
     "test_visit.py": ("lancedb", "starlette", "uvicorn", "multipart", "playwright", "axe_playwright_python"),

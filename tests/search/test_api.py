@@ -23,6 +23,12 @@ def test_the_interface_answers_as_python_does(ask, page_index):
     assert status["videos"] == 6 and status["waiting"] is None and status["measured"]
 
 
+def test_what_is_like_a_moment_is_numbered_from_one(ask, page_index):
+    first = page_index[0].query("a star", top=1)[0]
+    results = json.loads(ask(f"/api/search?like={first.id}&top=3")[2])["results"]
+    assert [moment["rank"] for moment in results] == [1, 2, 3] and first.id not in [moment["id"] for moment in results]
+
+
 @pytest.mark.parametrize(
     "query", ["", "q=a&top=0", "q=a&top=x", "q=a&top=999999999999", "q=a&what=1", "q=a&min=x", "like=0"]
 )

@@ -44,11 +44,27 @@ def test_a_moment_by_cosines_lies_around_the_nearest_frame():
     assert by_cosines(moment("a", 0, 9, 0.9, times=(0.0,)), cosines).end == 9
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-4])
+def test_a_window_of_equal_frames_is_the_moment(noise):
+    window = moment("a", 8, 20, 0.9, times=tuple(8.0 + k for k in range(12)))
+    assert by_cosines(window, 0.3 + noise * np.sin(np.arange(12))) == window
+
+
 def test_moments_are_not_shorter_than_a_second():
     times = tuple(0.1 * k for k in range(12))
     weights = (*[0.0] * 5, 1.0, *[0.0] * 6)
     found = by_weights(moment("a", 0, 1.2, 0.9, times=times, weights=weights), 0, 1.2)
     assert found.end - found.start == pytest.approx(1) and 0 <= found.start < 0.5 < found.end <= 1.2
+
+
+@pytest.mark.parametrize(("heavy", "limits"), [(0, (3, 4)), (11, (3.2, 4.2)), (1, (3, 4)), (10, (3.2, 4.2))])
+def test_a_moment_at_the_edge_of_its_window_lasts_a_second_too(heavy, limits):
+    times = tuple(3 + 0.1 * k for k in range(12))
+    weights = tuple(float(k == heavy) for k in range(12))
+    found = by_weights(moment("a", 3, 4.2, 0.9, times=times, weights=weights), 3, 4.2)
+    assert (found.start, found.end) == pytest.approx(limits)
+    short = by_weights(moment("a", 3, 3.8, 0.9, times=times[:8], weights=(1.0, *[0.0] * 7)), 3, 3.8)
+    assert (short.start, short.end) == (3, 3.8)  # a window of less than a second
 
 
 # Merging ------------------------------------------------------------------------------------------------------------

@@ -1,15 +1,10 @@
-"""The page without a browser: what it shows and serves, its JSON interface, uploads, and the command."""
+"""The page without a browser: what it shows and serves, and uploads."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import itertools
 import re
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import av
@@ -19,7 +14,8 @@ from starlette.testclient import TestClient
 
 from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.search.commands.serve import _listen, run
+from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.page import answers as answers_module
 from eaglenet_jax.search.page.answers import Answers
 from eaglenet_jax.search.page.app import make_app
 from eaglenet_jax.search.page.asked import Asked, read_asked
@@ -144,8 +140,26 @@ def test_more_like_a_moment(visit, moments):
     assert visit("/?like=none")[0] == 422 and visit("/?q=a&m=none")[0] == 422
 
 
+def test_options_of_a_search_without_words_keep_it(visit, answers, page_index, moments):
+    file = answers.keep("a.png", page_index[0].like(moments[1].id))
+    for name, value in {"like": moments[0].id, "file": file}.items():
+        page = visit(f"/?{name}={value}")[1]
+        assert re.findall(r'<input type="hidden" name="(\w+)" value="([^"]+)"', page) == [(name, value)]
+        assert 'name="max"' in page and 'name="depth"' not in page  # candidates are scored again for sentences alone
+        narrowed = visit(f"/?q=&folder=&min=&max=0.001&from=&to=&{name}={value}")  # as the form sends it
+        assert narrowed[0] == 200 and "No video meets" in narrowed[1]
+    page = visit(f"/?q=a+star&like={moments[0].id}")[1]
+    assert 'type="hidden"' not in page and 'name="depth"' in page
+
+
+def test_a_page_behind_the_last_is_the_last(visit, monkeypatch):
+    monkeypatch.setattr(answers_module, "VIDEOS_A_PAGE", 4)
+    page = visit("/?q=a+star&page=9")[1]
+    assert page.count('class="card"') == 2 and "Page 2 of 2" in page
+    assert 'rel="prev" href="/?q=a+star"' in page and 'rel="next"' not in page
+
+
 def test_moments_of_a_video_stand_together(tmp_path, page_index):
-    from eaglenet_jax.search.index import SearchIndex
     from eaglenet_jax.search.windows import WindowRule
 
     write_colours(tmp_path / "long.mp4", COLORS, seconds_each=4)
@@ -161,18 +175,7 @@ def test_moments_of_a_video_stand_together(tmp_path, page_index):
     assert answers.answer(Asked("a blue square", page=2)) is answer  # kept, for all its pages
     page = TestClient(make_app(answers), base_url="http://127.0.0.1").get("/?q=a+blue+square").text
     assert page.count('class="card"') == 1 and f"{len(video.moments)} moments" in page
-    assert "known in some seconds" in page  # nothing was measured
-
-
-def test_a_first_query_shows_what_it_waits_for(page_index):
-    waiting = Answers(page_index[0])
-    client = TestClient(make_app(waiting), base_url="http://127.0.0.1")
-    page = client.get("/?q=a+star").text
-    assert "loading the model" in page and 'http-equiv="refresh"' in page and 'class="card"' not in page
-    assert 'http-equiv="refresh"' not in client.get("/").text
-    assert client.get("/api/search?q=a").status_code == 503
-    waiting.get_ready()
-    assert "http-equiv" not in client.get("/?q=a+star").text
+    assert "1 video, nearest first; how sure this is will be known in some seconds" in page  # nothing was measured
 
 
 # What it serves -----------------------------------------------------------------------------------------------------
@@ -331,41 +334,6 @@ def test_a_picture_and_a_clip_as_the_query(answers, page_index, moments):
         assert refused.status_code == 422 and name in refused.text and "/tmp" not in refused.text.partition("<main")[2]
     assert client.get("/?file=gone").status_code == 422
     assert client.post("/upload", data={"file": "no file"}, follow_redirects=False).status_code == 303
-
-
-# The command --------------------------------------------------------------------------------------------------------
-
-
-def serve(page_index, *arguments):
-    command = [sys.executable, "-m", "eaglenet_jax.search", "serve", f"--index={page_index[0].store.uri}", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_a_server_for_others_wants_a_token(page_index):
-    with serve(page_index, "--host=0.0.0.0", "--port=0", "--token=secret") as server:
-        try:
-            (address,) = re.findall(r"(http://127\.0\.0\.1:\d+)/\?token=secret", server.stdout.readline())
-            with pytest.raises(urllib.error.HTTPError, match="401"):
-                urllib.request.urlopen(address, timeout=60)
-            request = urllib.request.Request(address, headers={"Authorization": "Bearer secret"})
-            with urllib.request.urlopen(request, timeout=60) as page:
-                assert b"6 videos" in page.read()
-        finally:
-            server.terminate()
-
-
-def test_a_server_whose_model_cannot_be_opened_stops(page_index, capsys):
-    given = {"index": page_index[0].store.uri, "checkpoint": "/nowhere", "host": "127.0.0.1", "port": 0, "token": None}
-    with pytest.raises(UserError, match="cannot be opened"):
-        run(argparse.Namespace(**given))
-    assert re.search(r"http://127\.0\.0\.1:\d+$", capsys.readouterr().out.strip())  # no token for this machine
-
-
-def test_a_port_that_is_taken_and_an_address_that_is_not_here():
-    with _listen("127.0.0.1", 0) as taken, pytest.raises(UserError, match="another --host or --port"):
-        _listen("127.0.0.1", taken.getsockname()[1])
-    with pytest.raises(UserError, match="cannot listen"):
-        _listen("203.0.113.7", 0)
 
 
 def test_the_malicious_name_is_in_the_index(page_index):

@@ -40,7 +40,8 @@ def run(given: argparse.Namespace) -> int:
     if given.html:
         judge = index.calibration.judged if given.text else None  # words are for sentences
         found = [
-            Found(query, judge(moments) if judge and query in given.text else moments) for query, moments, _ in answers
+            Found(query, judge(moments) if judge and "text" in asked else moments, of_file="text" not in asked)
+            for asked, (query, moments, _) in zip(queries, answers, strict=True)
         ]
         write_atomically(Path(given.html), results_page(found, index.model.is_demo).encode())
     if given.json:

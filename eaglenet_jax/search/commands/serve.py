@@ -21,6 +21,8 @@ def run(given: argparse.Namespace) -> int:
         from eaglenet_jax.search.page.guards import EVERYWHERE, THIS_MACHINE
     except ImportError as error:
         raise UserError("the page needs Starlette and uvicorn: pip install 'eaglenet_jax[app]'") from error
+    if given.token == "":
+        raise UserError("--token is empty; give one, or leave it out: one is made where it is needed")
     answers = Answers(SearchIndex.open(given.index, given.checkpoint))
     token = given.token
     if token is None and given.host not in THIS_MACHINE:
@@ -35,7 +37,7 @@ def run(given: argparse.Namespace) -> int:
 
     threading.Thread(target=get_ready, daemon=True).start()
     host, port = listening.getsockname()[:2]
-    shown = "127.0.0.1" if host in EVERYWHERE else host
+    shown = EVERYWHERE.get(host, host)
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
     print(f"{len(answers.index)} windows to search at {address}{f'/?token={token}' if token else ''}", flush=True)
     server.run(sockets=[listening])

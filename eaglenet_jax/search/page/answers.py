@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import secrets
 import threading
 import time
@@ -21,6 +22,8 @@ VIDEOS_A_PAGE = 24
 KEPT_ANSWERS = 64
 CHANGED = 0.2  # of the rows; then scores are measured again
 KEPT_FILES = 32  # uploaded queries
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Answer:
         seconds: Time that it took.
         notes: What the user should know about the query, most important first.
         measured: Whether the words of confidence are known.
+        measuring: Whether they are not, but soon will be.
     """
 
     videos: tuple[FoundVideo, ...] = ()
@@ -57,6 +61,7 @@ class Answer:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     measured: bool = True
+    measuring: bool = False
 
     @property
     def good(self) -> tuple[FoundVideo, ...]:
@@ -98,8 +103,11 @@ class Answers:
         self.calibration: Calibration | None = None
         """What scores mean, as soon as it is known. Measured again when the index has grown or shrunk by a fifth."""
         self.failed: UserError | None = None
+        """Why queries will never be answered."""
+        self._unmeasurable = False
+        self._measurements = 0  # that are over
         self._rows = 0
-        self._kept: OrderedDict[tuple[Asked, int, bool], Answer] = OrderedDict()
+        self._kept: OrderedDict[tuple[Asked, int, int], Answer] = OrderedDict()
         self._files: OrderedDict[str, GivenFile] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -111,11 +119,15 @@ class Answers:
             if len(self.index):
                 self.index.query("a", top=1, rerank=int(model.reranks), merge=True)
             self.waiting = None
-            self.ready.set()
-            self._measure()
         except UserError as error:
             self.failed, self.waiting = error, str(error)
-            self.ready.set()
+        except Exception as error:
+            # Whatever it is, a thread that ends without a word would leave every visitor waiting.
+            self.failed = UserError(f"{self.waiting} failed: {type(error).__name__}: {' '.join(str(error).split())}")
+            self.failed.__cause__, self.waiting = error, str(self.failed)
+        self.ready.set()
+        if self.failed is None:
+            self._measure()
 
     @property
     def measured(self) -> bool:
@@ -123,8 +135,14 @@ class Answers:
         return self.calibration is not None
 
     def _measure(self) -> None:
-        self._rows = len(self.index)
-        self.calibration = self.index.calibration
+        try:
+            self._rows = len(self.index)
+            self.calibration = self.index.calibration
+        except Exception:
+            # Queries are answered all the same.
+            self._unmeasurable = self.calibration is None
+            _log.exception("what scores mean on this index could not be measured")
+        self._measurements += 1  # after the calibration: an answer kept under this number has the new words
 
     def _measure_again(self) -> None:
         """Start a new measurement if the index has changed much; answers have the old words until it is done."""
@@ -166,7 +184,7 @@ class Answers:
         Raises:
             UserError: It cannot be answered.
         """
-        key = dataclasses.replace(asked, page=1, moment=""), self.index.store.version, self.measured
+        key = dataclasses.replace(asked, page=1, moment=""), self.index.store.version, self._measurements
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -200,13 +218,15 @@ class Answers:
             moments = calibration.judged(moments)
             self._measure_again()
         if asked.like:
-            moments = [moment for moment in moments if moment.id != asked.like]
+            others = [moment for moment in moments if moment.id != asked.like]
+            moments = [dataclasses.replace(moment, rank=rank) for rank, moment in enumerate(others, start=1)]
         return Answer(
             self._by_video(moments),
             tuple(moments),
             time.perf_counter() - started,
             tuple(notes),
-            calibration is not None or not asked.text,
+            measured=calibration is not None or not asked.text,
+            measuring=calibration is None and not self._unmeasurable,
         )
 
     def _by_video(self, moments: Sequence[Moment]) -> tuple[FoundVideo, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-EVERYWHERE = ("0.0.0.0", "::")
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # with the address under which this machine reaches it
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 COOKIE = "search_token"
 MOST_UPLOAD = 256 * 1024 * 1024  # bytes
@@ -27,7 +28,7 @@ SENT_WITH_ALL = {
 
 def allowed_names(host: str) -> list[str]:
     """Return the host names that a request to a server at `host` may use; "*" for any."""
-    return ["*"] if host in EVERYWHERE else [host, *THIS_MACHINE]
+    return ["*"] if host in EVERYWHERE else [host.lower(), *THIS_MACHINE]
 
 
 class Guards:
@@ -44,6 +45,8 @@ class Guards:
     def __init__(self, app: ASGIApp, host: str, token: str | None) -> None:
         self._app, self._token = app, token
         self._names = allowed_names(host)
+        # Browsers keep one jar for all ports of a host: each server has a name of its own there.
+        self._cookie = f"{COOKIE}_{hashlib.sha256((token or '').encode()).hexdigest()[:12]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request and pass it on."""
@@ -90,14 +93,11 @@ class Guards:
             rest = urlencode([(name, value) for name, value in fields if name != "token"])
             # One slash: an address that begins with two would lead to another host.
             answer = RedirectResponse("/" + scope["path"].lstrip("/") + (f"?{rest}" if rest else ""), 303)
-            answer.set_cookie(COOKIE, self._token, httponly=True, samesite="lax")
+            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="lax")
             return answer
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            cookie = None
+        cookie = cookie_parser(headers.get("cookie", "")).get(self._cookie)
         bearer = headers.get("authorization", "")
-        if (cookie is not None and self._is_token(cookie.value)) or (
+        if (cookie is not None and self._is_token(cookie)) or (
             bearer.lower().startswith("bearer ") and self._is_token(bearer[7:].strip())
         ):
             return None
@@ -110,7 +110,7 @@ class Guards:
 def _name(host: str) -> str:
     """Return the name in a Host header, without port and brackets."""
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
 
 

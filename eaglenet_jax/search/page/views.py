@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import tempfile
 from collections.abc import Sequence
@@ -54,6 +55,8 @@ class Views:
             if not asked.is_empty:
                 waiting = self._answers.waiting
                 answer = self._answers.answer(asked) if waiting is None else None
+                if answer is not None:  # the last page may be another than when the address was made
+                    asked = dataclasses.replace(asked, page=min(asked.page, answer.pages))
             if asked.moment and waiting is None:
                 player = self._player(asked, answer or Answer())
         except UserError as error:
@@ -185,13 +188,13 @@ def _whole(row: StoredWindow) -> Moment:
 
 def _summary(answer: Answer, asked: Asked) -> str:
     """Return the line above the results."""
-    good, all_videos = len(answer.good), len(answer.videos)
+    good, count = len(answer.good), len(answer.videos)
+    said = f"{count} video{'' if count == 1 else 's'}, nearest first"
     if not answer.measured:
-        said = f"{all_videos} videos, nearest first; how sure this is will be known in some seconds"
+        unknown = "will be known in some seconds" if answer.measuring else "could not be measured"
+        said += f"; how sure this is {unknown}"
     elif asked.text and good:
         said = f"{good} video{'' if good == 1 else 's'} that may show it"
-    else:
-        said = f"{all_videos} video{'' if all_videos == 1 else 's'}, nearest first"
     if asked.page > 1:
         said += f"; page {asked.page}"
     return f"{said} ({answer.seconds:.2f} s)"

@@ -178,8 +178,9 @@ def reason(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-        named = re.search(r": ([^:[]+) \[os_error_code=", str(cause))  # tensorstore's format
+        # tensorstore's format; other notes may stand before the code, or behind a short write instead of it.
+        named = re.search(r": ([^:[]+) \[[a-z_]+=|bytes to file \d+: ([^:[\n]+)", str(cause))
         if named:
-            return named[1]
+            return (named[1] or named[2]).strip()
         cause = cause.__cause__ or cause.__context__
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.training.checkpoint_files import reason
 from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.sharding import make_mesh, place_state, state_shardings
 from eaglenet_jax.training.state import TrainState
@@ -205,6 +206,18 @@ def test_full_disk_is_one_line_and_leaves_the_one_before(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
     state, _ = Checkpoints(tmp_path).restore({str(i): np.zeros((100, 100), np.float32) for i in range(10)})
     np.testing.assert_array_equal(state["9"], np.random.default_rng(9).normal(size=(100, 100)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "notes", ["[os_error_code='27']", "[tensorstore_spec='{\"driver\":\"zarr\"}', os_error_code='27']", ""]
+)
+def test_the_systems_reason_is_found_in_tensorstores_messages(notes: str) -> None:
+    message = (
+        'OUT_OF_RANGE: Error opening "zarr" driver: Error writing "2/.zarray" in OCDBT database at local file "/a b/": '
+        f'Failed writing: "/a b/d/24f6": Failed to write 17208 bytes to file 7: File too large {notes}'
+    )
+    assert reason(ValueError(message)) == "File too large"
+    assert reason(ValueError("shapes differ: 3\nmore")) == "shapes differ: 3"
 
 
 def test_unwritable_directory_is_a_users_error(tmp_path: Path) -> None:

@@ -15,13 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.moving_shapes.render import describe
+from benchmarks.moving_shapes_run import open_run
 from data_prep.moving_shapes.scenes import Scene
 from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.evaluate_split import evaluate_split
-from eaglenet_jax.runs.experiment import demo_data, open_experiment
-from eaglenet_jax.runs.workdir import load_checkpoint
 
 SUMMARY = "Where a run on MovingShapes errs, by attribute."
 KINDS = ("shape", "colour", "size", "background", "second shape", "motion", "direction")
@@ -74,16 +71,11 @@ def count_errors(scores: np.ndarray, right: Sequence[tuple[Scene, int]], clips: 
 
 def errors_of(workdir: Path, split: str) -> dict[str, Any]:
     """Evaluate the best checkpoint of a run on one split and count its errors."""
-    loaded = load_checkpoint(workdir)
-    data = demo_data(loaded.config.data)
-    if data is None:
-        raise UserError(f"{workdir} was not trained on rendered MovingShapes; give a run of configs on it")
-    experiment = open_experiment(loaded.config)
-    evaluation = evaluate_split(experiment, loaded.params, split)
-    annotations, shots = describe(dict(data.splits), data.seed, data.events)
-    told = {f"sen{sentence['sen_id']}": sentence.get("events", [0]) for sentence in annotations["sentences"]}
+    run = open_run(workdir)
+    evaluation = evaluate_split(run.experiment, run.params, split)
+    told = {f"sen{sentence['sen_id']}": sentence.get("events", [0]) for sentence in run.annotations["sentences"]}
     videos = list(evaluation.encoded.split.video_ids)
-    clips = [[shot.scene for shot in shots[video]] for video in videos]
+    clips = [[shot.scene for shot in run.shots[video]] for video in videos]
     right = [
         (clips[video][told[caption][0]], int(video))
         for caption, video in zip(evaluation.encoded.captions.ids, evaluation.encoded.text_video, strict=True)

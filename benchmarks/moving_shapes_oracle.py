@@ -17,13 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.moving_shapes.render import describe
+from benchmarks.moving_shapes_run import open_run
 from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import retrieval_metrics
 from eaglenet_jax.runs.evaluate_split import encode_split
-from eaglenet_jax.runs.experiment import demo_data, open_experiment
-from eaglenet_jax.runs.workdir import load_checkpoint
 
 SUMMARY = "R@1 of a run's encoders on MovingShapes where the frames of every event are known."
 
@@ -55,18 +52,14 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 def oracle_metrics(workdir: Path, split: str) -> dict[str, Any]:
     """Encode a split by the best checkpoint of a run and measure the retrieval by the best event."""
-    loaded = load_checkpoint(workdir)
-    data = demo_data(loaded.config.data)
-    if data is None:
-        raise UserError(f"{workdir} was not trained on rendered MovingShapes; give a run of configs on it")
-    encoded = encode_split(open_experiment(loaded.config), loaded.params, split)
-    _, shots = describe(dict(data.splits), data.seed, data.events)
+    run = open_run(workdir)
+    encoded = encode_split(run.experiment, run.params, split)
     clips = []
     for number, name in enumerate(encoded.split.video_ids):
         real = np.asarray(encoded.videos.mask[number])
         frames = np.asarray(encoded.videos.frames[number], np.float64)[real]
         times = encoded.frame_times(number)[real]
-        clips.append(event_means(frames, times, [shot.seconds for shot in shots[name]]))
+        clips.append(event_means(frames, times, [shot.seconds for shot in run.shots[name]]))
     scores = best_event_scores(np.asarray(encoded.texts.pooled, np.float64), clips)
     return retrieval_metrics(scores, encoded.text_video)
 

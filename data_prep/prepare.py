@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from data_prep.annotations import SHOWN, VideoEntry, check_entries
 from data_prep.cache import PARTS, FillCache, FrameSettings, fill_cache, read_record, record_path
@@ -255,10 +255,7 @@ def _clock(provenance: Provenance, settings: FrameSettings, exact: bool) -> dict
         settings: As it was decoded.
         exact: Whether captions have intervals, so that less than half a step matters.
     """
-    times, step = provenance.get("times"), 1 / settings.fps
-    if isinstance(times, list):
-        most = TICK_SECONDS if exact else step / 2
-        is_even = all(abs(time - number * step) <= most for number, time in enumerate(times))
-        return {} if is_even else {"times": times}
-    # A record of an earlier version has no times.
-    return {"source_fps": provenance["source_fps"]} if exact and not settings.timestamps else {}
+    times, step = cast(list[float], provenance["times"]), 1 / settings.fps
+    most = TICK_SECONDS if exact else step / 2
+    is_even = all(abs(time - number * step) <= most for number, time in enumerate(times))
+    return {} if is_even else {"times": times}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
-from eaglenet_jax.command import Parser
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.claims import claimed
 from eaglenet_jax.runs.sweep import expand
-from tests.test_conventions import ENTRY_POINTS
+from tests.given_command import given_to
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/coverage.md").read_text()
@@ -42,30 +39,6 @@ def numbers_of(text: str) -> set[str]:
     return set(re.findall(r"\b[IVX]+\b|\d+", spelled))
 
 
-class _Given(Exception):
-    """Carries what a command has read of its arguments."""
-
-
-@pytest.fixture
-def given(monkeypatch):
-    """given(command) → its parsed flags, taken where the command has read them."""
-    real = Parser.parse_known_args
-
-    def caught(parser, arguments=None, namespace=None):
-        raise _Given(*real(parser, arguments, namespace))
-
-    def found(command: str):
-        words = shlex.split(command)
-        assert words[:2] == ["python", "-m"] and words[2] in ENTRY_POINTS, command
-        with monkeypatch.context() as patched:
-            patched.setattr(Parser, "parse_known_args", caught)
-            with pytest.raises(_Given) as error:
-                importlib.import_module(words[2]).main(words[3:])
-        return error.value.args
-
-    return found
-
-
 def configs(command: str) -> list[str]:
     """The configs of a command, a table of ablations as its rows."""
     asked = re.findall(r"--config=(\S+)", command)
@@ -73,7 +46,7 @@ def configs(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("paper", "cells"), ROWS, ids=lambda value: value if isinstance(value, str) else value[0])
-def test_commands_of_a_row_can_be_given(paper, cells, given):
+def test_commands_of_a_row_can_be_given(paper, cells):
     what, _, covered, how, held = cells
     assert covered in ("yes", "in part", "no")
     commands = re.findall(r"`(python -m [^`]*)`", how)
@@ -84,7 +57,7 @@ def test_commands_of_a_row_can_be_given(paper, cells, given):
         assert f"def {test}(" in (ROOT / file).read_text() if test else (ROOT / file).is_file()
     numbers = numbers_of(what)
     for command in commands:
-        _, unknown = given(command)
+        _, unknown = given_to(command)
         assert not unknown
         beside = [claimed(load_config(config).claim) for config in configs(command)]
         if beside and "table" in what and (paper, what) not in NO_NUMBERS:
@@ -107,10 +80,10 @@ def test_every_table_and_figure_of_every_paper_has_a_row():
             assert named >= {ROMAN[number - 1] if roman else str(number) for number in every}, f"{paper}, {kind}"
 
 
-def test_a_dead_command_is_found(given):
+def test_a_dead_command_is_found():
     with pytest.raises(UserError, match="unknown argument '--report-all"):
-        given("python -m eaglenet_jax.evaluate --workdir=DIR --report-all")
+        given_to("python -m eaglenet_jax.evaluate --workdir=DIR --report-all")
     with pytest.raises(UserError, match="no config"):
         configs("python -m eaglenet_jax.sweep --config=ablations/none:msrvtt")
     with pytest.raises(AssertionError):
-        given("python -m eaglenet_jax.nothing")
+        given_to("python -m eaglenet_jax.nothing")

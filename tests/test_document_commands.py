@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
-from eaglenet_jax.command import CONFIG_FIELD, Parser
+from eaglenet_jax.command import CONFIG_FIELD
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.sweep import expand
-from tests.test_conventions import ENTRY_POINTS
+from tests.given_command import given_to
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,36 +34,9 @@ def commands_of(text: str) -> list[str]:
 COMMANDS = [(path.name, command) for path in DOCUMENTS for command in commands_of(path.read_text())]
 
 
-class _Given(Exception):
-    """Carries what a command has read of its arguments."""
-
-
-@pytest.fixture
-def given(monkeypatch):
-    """given(command) → (flags, overrides of the config), taken where the command has read them."""
-    real = Parser.parse_known_args
-
-    def caught(parser, arguments=None, namespace=None):
-        raise _Given(*real(parser, arguments, namespace))
-
-    def found(command: str):
-        words = [STANDS_FOR.get(word, word) for word in shlex.split(command)]
-        name = words[2]
-        if name not in ENTRY_POINTS:
-            pytest.fail(f"{name} is no command")
-        module = f"{name}.__main__" if importlib.util.find_spec(name).submodule_search_locations else name
-        with monkeypatch.context() as patched:
-            patched.setattr(Parser, "parse_known_args", caught)
-            with pytest.raises(_Given) as error:
-                importlib.import_module(module).main(words[3:])
-        return error.value.args
-
-    return found
-
-
 @pytest.mark.parametrize(("document", "command"), COMMANDS, ids=lambda value: re.sub(r"\W+", "_", value)[:60])
-def test_a_command_of_a_document_can_be_given(document, command, given):
-    flags, overrides = given(command)
+def test_a_command_of_a_document_can_be_given(document, command):
+    flags, overrides = given_to(" ".join(STANDS_FOR.get(word, word) for word in command.split(" ")))
     assert all(word.startswith(CONFIG_FIELD) for word in overrides), document
     config = getattr(flags, "config", None)
     for asked in [config] if isinstance(config, str) else config or []:
@@ -73,13 +44,13 @@ def test_a_command_of_a_document_can_be_given(document, command, given):
             load_config(each, [word for word in overrides if "=" in word])
 
 
-def test_commands_are_found_and_a_dead_one_is(given):
+def test_commands_are_found_and_a_dead_one_is():
     assert commands_of(
         "```sh\npip install x && python -m a --b \\\n  --c  # why\n# python -m d\n```\n`python -m e`"
     ) == ["python -m a --b --c"]
     assert len(COMMANDS) > 40
     with pytest.raises(UserError, match="unknown argument '--tinyy'"):
-        given("python -m benchmarks.one_query --tinyy")
-    flags, overrides = given("python -m eaglenet_jax.train --config=demo --config.no_field=1")
+        given_to("python -m benchmarks.one_query --tinyy")
+    flags, overrides = given_to("python -m eaglenet_jax.train --config=demo --config.no_field=1")
     with pytest.raises(UserError):
         load_config(flags.config, overrides)

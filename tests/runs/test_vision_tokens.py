@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -31,18 +32,23 @@ from tests.clip.sizes import encode_video
 from tests.data.prepared import write_prepared
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("tokens")
-    overrides = [
+def _overrides(root: Path, width: int) -> list[str]:
+    """Overrides for tokens of an encoder under `root`, 17 a frame."""
+    return [
         f"--config.data.prepared={write_prepared(root / 'prepared')}",
         "--config.selection=test",
         "--config.clip.image_size=16",
         "--config.clip.patch_size=4",
         f"--config.head.tokens.source={root / 'encoder'}",
         "--config.head.tokens.count=17",
-        "--config.head.tokens.width=16",
+        f"--config.head.tokens.width={width}",
     ]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tokens")
+    overrides = _overrides(root, 16)
     config = load_config("demo:tiny,crosstvr", overrides)
     clip_config = build_clip_config(config.clip)
     clip = Clip(clip_config)
@@ -127,15 +133,7 @@ def blip2(tmp_path_factory):
     names = {theirs: getattr(eva, ours) for ours, (theirs, _) in SIZES.items()}
     written = {"model_type": "blip-2", "vision_config": names, "qformer_config": {}}
     (root / "encoder/config.json").write_text(json.dumps(written))
-    overrides = [
-        f"--config.data.prepared={write_prepared(root / 'prepared')}",
-        "--config.selection=test",
-        "--config.clip.image_size=16",
-        "--config.clip.patch_size=4",
-        f"--config.head.tokens.source={root / 'encoder'}",
-        "--config.head.tokens.count=17",
-        "--config.head.tokens.width=24",
-    ]
+    overrides = _overrides(root, 24)
     return load_config("demo:tiny,crosstvr", overrides), eva, params
 
 

@@ -107,7 +107,14 @@ def entry_faults(entries: Sequence[VideoEntry]) -> Iterator[str]:
     """
     if not entries:
         yield "The annotations name no video; check the annotation files."
-    yield from _repeated("video", (entry.video_id for entry in entries))
+    counts = collections.Counter((entry.video_id, entry.split) for entry in entries)
+    yield from _repeated("video", (name for (name, _), count in counts.items() for _ in range(count) if count > 1))
+    splits: dict[str, list[str]] = {}
+    for video_id, split in counts:
+        splits.setdefault(video_id, []).append(split)
+    shared = [f"{video_id} ({' and '.join(found)})" for video_id, found in splits.items() if len(found) > 1]
+    if shared:
+        yield f"{len(shared)} videos are in several splits: {first_few(shared)}. Give each video one split."
     yield from _repeated("caption", (caption_id for entry in entries for caption_id, _ in entry.captions))
     uncaptioned = [entry.video_id for entry in entries if not entry.captions]
     if uncaptioned:

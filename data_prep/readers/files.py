@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 import csv
 import io
@@ -30,15 +31,20 @@ def find(folder: Path, *names: str) -> Path | None:
 def read_text(path: Path) -> str:
     """Read a file as UTF-8, without a byte order mark, with composed characters (NFC), so that ids meet each other.
 
+    A file that begins with the byte order mark of UTF-16, as Excel's "Unicode Text" does, is read as that.
+
     Raises:
-        UserError: It is not UTF-8.
+        UserError: It is neither.
     """
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        return unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
+        text = content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8, or download it again"
         ) from error
+    return unicodedata.normalize("NFC", text)
 
 
 def read_lines(path: Path) -> list[str]:

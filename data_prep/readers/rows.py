@@ -50,8 +50,11 @@ def read_rows(path: Path) -> list[Row]:
 
 def _of_csv(path: Path, delimiter: str) -> list[Row]:
     text = read_text(path)
-    first = text.partition("\n")[0]
-    delimiter = delimiter or max(",;\t", key=first.count)
+    first, _, rest = text.partition("\n")
+    if first.startswith("sep=") and len(first) == 5:  # for Excel
+        delimiter, text = first[4], rest
+    # In the order of how seldom they are part of a name.
+    delimiter = delimiter or max("\t;,", key=first.count)
     # Not strict, a quote that is not closed takes all rows after it into one cell.
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -98,11 +101,15 @@ def _of_json(path: Path, content: Any) -> list[Row]:
     if not isinstance(content, dict) or not content:
         raise wrong_form(path, JSON_FORM, TypeError(f"it is a {type(content).__name__}"))
     values = list(content.values())
-    inner = [value for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
-    if len(inner) == 1:  # {"annotations": [rows]}
-        return _of_json(path, inner[0])
+    inner = {name: value for name, value in content.items() if isinstance(value, list) and _holds_rows(value)}
+    if len(inner) > 1:
+        raise wrong_form(path, JSON_FORM, TypeError(f"it has several lists of rows, {', '.join(inner)}"))
+    if inner:  # {"annotations": [rows]}
+        return _of_json(path, *inner.values())
     if all(isinstance(value, dict) for value in values):  # pandas: column → index → value
         keys = list(values[0])
+        if "caption" in keys:  # {video: {"caption": …}}
+            return [{"video": video, **value} for video, value in content.items()]
         if all(list(value) == keys for value in values):
             return [{name: column[key] for name, column in content.items()} for key in keys]
     if len(values) > 1 and all(isinstance(value, list) for value in values) and {"video", "caption"} & set(content):
@@ -110,6 +117,10 @@ def _of_json(path: Path, content: Any) -> list[Row]:
             raise wrong_form(path, JSON_FORM, ValueError("its columns have different lengths"))
         return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
     return [{"video": video, "caption": captions} for video, captions in content.items()]
+
+
+def _holds_rows(value: list[Any]) -> bool:
+    return bool(value) and isinstance(value[0], dict)
 
 
 def _of_parquet(path: Path) -> list[Row]:

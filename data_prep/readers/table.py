@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,8 +36,9 @@ class _Video:
 
     file: str
     clip: tuple[float, float | None] | None
-    splits: dict[str, None] = dataclasses.field(default_factory=dict)
-    captions: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    splits: dict[str, list[tuple[str, str]]] = dataclasses.field(default_factory=dict)
+    """Split → its captions of the video."""
+    captions: int = 0
 
 
 def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Annotations:
@@ -59,14 +61,15 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Annotati
     names = _columns(path, rows, columns or {})
     faults = CellFaults(path)
     videos: dict[str, _Video] = {}
+    ambiguous = _ambiguous(row.get(names["video"]) for row in rows)
     offset = 2 if path.suffix.lower() in (".csv", ".tsv", ".txt") else 1  # a header is the first row
     for number, row in enumerate(rows, offset):
-        _add_row(videos, row, names, f"row {number}", faults)
+        _add_row(videos, row, names, f"row {number}", faults, ambiguous)
     faults.check()
     splits: dict[str, list[CaptionedVideo]] = {}
     for video_id, video in videos.items():
-        for split in video.splits:
-            found = CaptionedVideo(video_id, tuple(video.captions), video.file, video.clip)
+        for split, captions in video.splits.items():
+            found = CaptionedVideo(video_id, tuple(captions), video.file, video.clip)
             splits.setdefault(split, []).append(found)
     unread = [name for name in rows[0] if name not in names.values()]
     facts = {f"column {name!r} is read as {role}": len(rows) for role, name in names.items()}
@@ -96,7 +99,25 @@ def _columns(path: Path, rows: list[Row], given: Mapping[str, str]) -> dict[str,
     return names
 
 
-def _add_row(videos: dict[str, _Video], row: Row, names: Mapping[str, str], where: str, faults: CellFaults) -> None:
+def _ambiguous(cells: Iterable[Any]) -> set[str]:
+    """Names of files that a table gives with several endings: "a" of "a.mp4" and "a.avi", which are two videos."""
+    endings: dict[str, set[str]] = {}
+    for cell in cells:
+        with contextlib.suppress(BadCell):  # reported with its row
+            place = _place(name_cell(cell))
+            ending = place.name[len(stem(place.name)) :].lower()
+            endings.setdefault(_without_ending(place), set()).add(ending)
+    return {name for name, found in endings.items() if len(found - {""}) > 1}
+
+
+def _add_row(
+    videos: dict[str, _Video],
+    row: Row,
+    names: Mapping[str, str],
+    where: str,
+    faults: CellFaults,
+    ambiguous: set[str],
+) -> None:
     def cell(role: str, convert: Any) -> Any:
         try:
             return convert(row.get(names[role]))
@@ -114,15 +135,16 @@ def _add_row(videos: dict[str, _Video], row: Row, names: Mapping[str, str], wher
         faults.add(where, names["end"], BadCell(f"{clip[1]:g}, which is not after the start {clip[0]:g}"))
     if file is None or texts is None or split is None:
         return
-    video_id = _video_id(file, clip)
+    video_id = _video_id(file, clip, ambiguous)
     video = videos.setdefault(video_id, _Video(file, clip))
-    video.splits[split] = None
+    captions = video.splits.setdefault(split, [])
     for position, text in enumerate(texts):
         if caption_id is None:
-            name = f"{video_id}#{len(video.captions)}"
+            name = f"{video_id}#{video.captions}"
         else:
             name = str(caption_id) if len(texts) == 1 else f"{caption_id}#{position}"
-        video.captions.append((name, text))
+        captions.append((name, text))
+        video.captions += 1
 
 
 def _split(value: Any) -> str:
@@ -132,10 +154,19 @@ def _split(value: Any) -> str:
     return SPLITS[name.lower()]
 
 
-def _video_id(file: str, clip: tuple[float, float | None] | None) -> str:
-    """The name of the file without ending, with its folders, and the part of it."""
-    place = PurePosixPath(file.replace("\\", "/"))
-    name = str(place.with_name(stem(place.name))) if place.name else file
+def _video_id(file: str, clip: tuple[float, float | None] | None, ambiguous: set[str]) -> str:
+    """The name of the file with its folders, with its ending if another file differs in that alone; and the part."""
+    place = _place(file)
+    name = _without_ending(place)
+    name = str(place) if name in ambiguous else name
     if clip is None:
         return name
     return f"{name}_{clip[0]:g}_{'end' if clip[1] is None else f'{clip[1]:g}'}"
+
+
+def _place(file: str) -> PurePosixPath:
+    return PurePosixPath(file.replace("\\", "/"))
+
+
+def _without_ending(place: PurePosixPath) -> str:
+    return str(place.with_name(stem(place.name))) if place.name else str(place)

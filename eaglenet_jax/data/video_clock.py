@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+from fractions import Fraction
 
 import av
 from av.container import InputContainer
@@ -22,10 +23,19 @@ SECONDS_AHEAD = 10.0
 SECONDS_AHEAD_ELSEWHERE = 30 * 3600.0
 # Presentation times are stored in the order of decoding: they go back by as many pictures as decoders reorder.
 PICTURES_REORDERED = 17
+HIGHEST_RATE = 240  # of slow-motion cameras
 TS_DISCONT = 0x200  # AVFMT_TS_DISCONT
 REORDERED_IN_MXF = ("h264", "hevc")
 # These store one time a picture, that of presentation; FFmpeg makes up the decoding times.
 PRESENTATION_ONLY = ("matroska", "webm", "ogg", "nut")
+
+
+def stated_rate(stream: VideoStream) -> Fraction | None:
+    """Return the pictures a second that a file states, None if it states none; of raw DV FFmpeg gives the clock's."""
+    average, guessed = stream.average_rate, stream.guessed_rate
+    if average and guessed and average > HIGHEST_RATE >= guessed:
+        return guessed
+    return average or guessed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +62,7 @@ class VideoClock:
         if base is None:
             raise ValueError("the stream has no time base")
         self._num, self._den = base.numerator, base.denominator
-        rate = stream.average_rate or stream.guessed_rate
+        rate = stated_rate(stream)
         self.frame = max(1, round(self._den / (self._num * rate))) if rate else 0
         """Ticks of a picture at the stated rate; 0 if there is none."""
         name = container.format.name
@@ -100,6 +110,8 @@ class VideoClock:
         """Forget what came before, after a seek to a place where `offset` is added to the file's times."""
         self.offset = offset
         self._before: int | None = None  # of packets: decoding time, or the largest presentation time
+        self._largest: list[int] = []  # presentation times, as many as decoders reorder, as a heap
+        self._least: int | None = None
         self._before_is_pts = False
         self._expected: int | None = None
         self._anywhere: float | None = None  # ticks at which the latest packet of any stream ends
@@ -123,6 +135,8 @@ class VideoClock:
                     self.offset -= by
                     stamp -= by
                     before = stamp
+            if by_pts or dts is None:
+                self._note_presentation(stamp)
             if before is not None and by_pts and before > stamp:
                 stamp = before
             self._before, self._before_is_pts = stamp, dts is None
@@ -213,8 +227,9 @@ class VideoClock:
 
     def _is_break(self, stamp: int, is_presentation: bool) -> bool:
         assert self._before is not None and self._expected is not None
-        reordered = PICTURES_REORDERED * self.frame if self._by_pts or is_presentation else 0
-        if stamp < self._before - max(self._back, reordered):
+        if stamp < self._before - self._back and (
+            self._is_behind(stamp, self._before) if self._by_pts or is_presentation else True
+        ):
             return True
         ahead = (stamp - self._expected) * self._num / self._den
         if ahead > SECONDS_AHEAD_ELSEWHERE:
@@ -222,3 +237,14 @@ class VideoClock:
         # While the sound goes on, a gap between pictures is a picture that stands.
         alone = self._anywhere is None or stamp > self._anywhere + self._ahead
         return self._discontinuous and ahead > SECONDS_AHEAD and alone
+
+    def _note_presentation(self, stamp: int) -> None:
+        push = heapq.heappush if len(self._largest) < PICTURES_REORDERED else heapq.heappushpop
+        push(self._largest, stamp)
+        self._least = stamp if self._least is None else min(self._least, stamp)
+
+    def _is_behind(self, stamp: int, latest: int) -> bool:
+        """Whether more pictures are later than decoders reorder, however long each of them stands."""
+        if len(self._largest) == PICTURES_REORDERED:
+            return stamp < self._largest[0]
+        return self._least is not None and stamp <= self._least and latest - stamp > PICTURES_REORDERED * self.frame

@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from eaglenet_jax.data.video_clock import TICK_SECONDS, VideoClock
+from eaglenet_jax.data.video_clock import TICK_SECONDS, VideoClock, stated_rate
 from eaglenet_jax.data.video_map import KeyPicture, may_break, read_map
 from eaglenet_jax.data.video_tail import end_of_file
 
@@ -151,7 +151,7 @@ class VideoSource:
         self.stream.codec_context.thread_count = 1
         stream, stated = self.stream, self.container.duration
         self._size = self.container.size
-        self.rate = float(stream.average_rate or stream.guessed_rate or 0)
+        self.rate = float(stated_rate(stream) or 0)
         """Frames a second stated by the file; 0 if it states none."""
         self.announced = stated / av.time_base if stated else 0.0
         """Length in seconds stated by the file, from time zero; 0 if it states none."""

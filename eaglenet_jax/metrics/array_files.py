@@ -19,7 +19,8 @@ import numpy as np
 from eaglenet_jax.errors import UserError
 
 NUMPY, ZIP, PARQUET, HDF5, PICKLE = b"\x93NUMPY", b"PK", b"PAR1", b"\x89HDF", b"\x80"
-MATLAB = b"MATLAB 5.0"
+MATLAB, MATLAB_HDF5 = b"MATLAB 5.0", b"MATLAB 7.3"
+UTF8_MARK = b"\xef\xbb\xbf"
 DAMAGED = (ValueError, EOFError, SyntaxError, OverflowError, TypeError, KeyError, zipfile.BadZipFile)
 FORMS = ".npy, .npz, .pt, .mat, .csv, .tsv and .parquet"
 
@@ -120,7 +121,8 @@ def _reader(start: bytes, file: Path) -> Callable[[Path, str], FileArray]:
     if start.startswith(ZIP):
         with zipfile.ZipFile(file) as archive:
             return _read_npz if any(member.endswith(".npy") for member in archive.namelist()) else _read_pytorch
-    for mark, reader in ((NUMPY, _read_npy), (PARQUET, _read_parquet), (MATLAB, _read_matlab), (HDF5, _refuse_hdf5)):
+    hdf5 = ((HDF5, _refuse_hdf5), (MATLAB_HDF5, _refuse_hdf5))
+    for mark, reader in ((NUMPY, _read_npy), (PARQUET, _read_parquet), (MATLAB, _read_matlab), *hdf5):
         if start.startswith(mark):
             return reader
     if start.startswith(PICKLE) and file.suffix in (".pt", ".pth", ".bin"):
@@ -129,6 +131,8 @@ def _reader(start: bytes, file: Path) -> Callable[[Path, str], FileArray]:
         if file.suffix == ".mat":
             return _read_matlab  # version 4 has no mark
         raise UserError(f"{file} is not a .npy file, nor another that is read ({FORMS}); nothing of it was executed")
+    if file.suffix.lower() in (".json", ".jsonl") or start.removeprefix(UTF8_MARK).lstrip()[:1] in (b"[", b"{"):
+        return _refuse_json
     return _read_text
 
 
@@ -161,6 +165,14 @@ def _refuse_hdf5(file: Path, name: str) -> FileArray:
     raise UserError(
         f"{file} is an HDF5 file (MATLAB's -v7.3 is one), which is not read: save it with -v7 in MATLAB, or with "
         "numpy.save from h5py"
+    )
+
+
+def _refuse_json(file: Path, name: str) -> FileArray:
+    raise UserError(
+        f"{file} is JSON; scores are read from {FORMS}. Two lines of Python convert nested lists: "
+        f'scores = json.load(open("{file.name}", encoding="utf-8-sig")) and '
+        f'numpy.save("{file.stem}.npy", numpy.array(scores, "float32"))'
     )
 
 
@@ -199,7 +211,7 @@ def _read_text(file: Path, name: str) -> FileArray:
     from pyarrow import csv as arrow_csv
 
     _no_name(file, name)
-    content = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    content = file.read_bytes().removeprefix(UTF8_MARK)
     try:
         lines = content.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
@@ -212,6 +224,9 @@ def _read_text(file: Path, name: str) -> FileArray:
         except ValueError as error:
             raise UserError(f"{file} is not a .npy file, nor a table of numbers ({FORMS} are read)") from error
     fields = next(csv.reader([first], delimiter=delimiter))
+    # A delimiter behind the last number of each line makes an empty column.
+    trailing = len(fields) > 1 and not fields[-1].strip() and bool(fields[0].strip())
+    fields = fields[:-1] if trailing else fields
     comma = delimiter == ";" and "," in lines[-2 if len(lines) > 1 else 0]
     header = _is_header([field.replace(",", ".") for field in fields] if comma else fields)
     try:
@@ -223,6 +238,8 @@ def _read_text(file: Path, name: str) -> FileArray:
         )
     except pyarrow.ArrowException as error:
         raise UserError(f"{file} is not a table of numbers ({str(error).splitlines()[0]})") from error
+    if trailing and table.num_columns > len(fields) and pyarrow.types.is_null(table.column(len(fields)).type):
+        table = table.remove_column(len(fields))
     if header:
         table = table.rename_columns([f"{field}" if field else "" for field in fields][: table.num_columns])
     return _of_table(table, file, named=header)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from eaglenet_jax.data.video_picture import display_matrix, is_turned_only
 from eaglenet_jax.data.video_source import DecodeError, VideoSource, picture_streams
-from eaglenet_jax.search.video_reader import THUMBNAIL, VideoReader
+from eaglenet_jax.search.video_reader import STANDS_SECONDS, THUMBNAIL, VideoReader
 
 # The containers behind the suffixes, by a part of FFmpeg's name: browsers look at the content.
 CONTAINERS = {".webm": "webm"}
@@ -92,6 +92,8 @@ def as_webp(image: Image.Image) -> bytes:
 def copy_of_moment(path: str, start: float, end: float) -> bytes:
     """Return an MP4 file (H.264, no sound) of an interval of a video; its times start at 0.
 
+    Before the first picture of the video stands the first, as in `VideoReader.at`.
+
     Raises:
         DecodeError: There is nothing to show.
     """
@@ -149,8 +151,12 @@ def _copied(path: str, start: float, end: float, version: Version) -> bytes:
     with VideoReader(Path(path)) as video, av.open(content, "w", format="mp4") as copy:
         encoder: _Encoder | None = None
         for time, picture in video.between(start, end):
-            encoder = encoder or _Encoder(copy, *picture.shape[:2])
-            encoder.add(time - start, picture)
+            late = time - start
+            if encoder is None:
+                encoder = _Encoder(copy, *picture.shape[:2])
+                if late > STANDS_SECONDS:  # players do not all wait for the first picture
+                    encoder.add(0.0, picture)
+            encoder.add(late, picture)
         if encoder is None:
             raise DecodeError(f"{path} has nothing to show between {start:.1f} and {end:.1f} s")
         encoder.end(min(end, max(video.length, start)) - start)

@@ -84,6 +84,9 @@ def test_captions_of_zero_words_are_refused_by_their_id() -> None:
 def test_repeated_ids_videos_without_captions_and_nothing_at_all_are_refused() -> None:
     with pytest.raises(UserError, match="1 video ids occur more than once: a"):
         check_entries([entry("a", ("c0", "x")), entry("a", ("c1", "x"))])
+    elsewhere = dataclasses.replace(entry("a", ("c1", "x")), split="other")
+    with pytest.raises(UserError, match=r"1 videos are in several splits: a \(\w+ and other\)\. Give each video one"):
+        check_entries([entry("a", ("c0", "x")), elsewhere])
     with pytest.raises(UserError, match="1 caption ids occur more than once: c0"):
         check_entries([entry("a", ("c0", "x")), entry("b", ("c0", "y"))])
     with pytest.raises(UserError, match="5 videos have no caption: v0, v1, v2 and 2 more"):

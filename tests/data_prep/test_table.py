@@ -64,10 +64,16 @@ FORMS = {
     "bom.csv": "\ufeff" + delimited(","),
     "semicolon.csv": delimited(";"),
     "t.tsv": delimited("\t"),
+    "excel.csv": delimited("\t").encode("utf-16"),
+    "sep.csv": "sep=;\n" + delimited(";"),
+    "comma_in_header.csv": delimited(";").replace("\r\n", ";x\r\n").replace(";x", ";rest (a, b)", 1),
     "nfd.csv": unicodedata.normalize("NFD", CSV),
     "rows.json": "\ufeff" + json.dumps(ROWS),
     "columns.json": json.dumps(columns()),
     "pandas.json": json.dumps({name: dict(enumerate(values)) for name, values in columns().items()}),
+    "by_video.json": json.dumps(
+        {"a": {"caption": ["a dog, running", "it runs"], "split": "train"}} | {row["video"]: row for row in ROWS[2:]}
+    ),
     "inside.json": json.dumps({"info": {"year": 1}, "annotations": ROWS}),
     "t.jsonl": "\n".join(map(json.dumps, ROWS)) + "\n\n",
     "lines.json": "\n".join(map(json.dumps, ROWS)) + "\n",
@@ -85,6 +91,29 @@ def test_every_form_of_a_table_is_the_same(tmp_path, name) -> None:
     else:
         write(tmp_path, name, FORMS[name])
     assert content(read_table(tmp_path / name)) == EXPECTED
+
+
+def test_a_video_of_two_splits_has_the_captions_of_each(tmp_path) -> None:
+    file = write(tmp_path, "t.csv", "video,caption,split\na,one,train\na,two,test\na,three,train\n")
+    assert content(read_table(file)) == {
+        "train": [("a", (("a#0", "one"), ("a#2", "three")))],
+        "test": [("a", (("a#1", "two"),))],
+    }
+
+
+def test_files_that_differ_in_their_ending_alone_are_two_videos(tmp_path) -> None:
+    file = write(tmp_path, "t.csv", "video,caption\nsub/a.mp4,one\nsub/a.mkv,two\nb.mp4,three\nb,four\nb.MP4,five\n")
+    assert content(read_table(file))["train"] == [
+        ("sub/a.mp4", (("sub/a.mp4#0", "one"),)),
+        ("sub/a.mkv", (("sub/a.mkv#0", "two"),)),
+        ("b", (("b#0", "three"), ("b#1", "four"), ("b#2", "five"))),
+    ]
+
+
+def test_lists_of_rows_of_several_names_are_refused_by_their_names(tmp_path) -> None:
+    file = write(tmp_path, "t.json", json.dumps({"train": ROWS, "test": ROWS}))
+    with pytest.raises(UserError, match="it has several lists of rows, train, test"):
+        read_table(file)
 
 
 def test_a_list_of_captions_is_several_captions(tmp_path) -> None:
@@ -268,9 +297,9 @@ def test_the_doctor_finds_what_build_refuses(folder, capsys) -> None:
     write(folder, "t.csv", "video,caption,id,split\na,one,k,train\nb,two,k,train\nc,three,k,val\nc,x,y,test\n")
     code, found = doctor(folder, "t.csv", capsys)
     said = " ".join(each["what"] for each in found["findings"] if each["changes_results"])
-    assert code == 1 and "build refuses this: 2 caption ids occur more than once: k" in said
+    assert code == 1 and "build refuses this: 1 caption ids occur more than once: k" in said
     assert "1 videos are in val and in test" in said
-    with pytest.raises(UserError, match="ids occur more than once"):
+    with pytest.raises(UserError, match="1 videos are in several splits: c"):
         build_command.main(places(folder, "t.csv"))
     write(folder, "u.csv", "video,caption,split\na,one,train\nb,two,test\n")
     found = doctor(folder, "u.csv", capsys)[1]

@@ -54,6 +54,8 @@ def write(folder: Path, kind: str) -> Path:
         file.write_text("\ufeff" + csv_of(SCORES, header="id,a,b,c", rows=tuple("vwxyz")), newline="\r\n")
     elif kind == "csv with decimal commas":
         file.write_text(csv_of(SCORES, ";").replace(".", ","))
+    elif kind == "csv with a comma at the end of each line":
+        file.write_text(csv_of(SCORES).replace("\n", ",\n"))
     elif kind == "tsv":
         file.write_text(csv_of(SCORES, "\t"))
     elif kind == "txt":
@@ -66,6 +68,7 @@ def write(folder: Path, kind: str) -> Path:
     [
         *("npy float16", "npy bfloat16", "npz", "mat", "parquet", "tsv", "txt", "csv", "csv of pandas"),
         *("csv of pandas without index", "csv with names and a BOM", "csv with decimal commas"),
+        "csv with a comma at the end of each line",
     ],
 )
 def test_every_kind_of_file_has_the_numbers_that_were_written(tmp_path, kind) -> None:
@@ -92,6 +95,11 @@ def test_one_of_several_arrays_is_named(tmp_path) -> None:
     ("name", "content", "message"),
     [
         ("a.mat", b"\x89HDF\r\n\x1a\n" + bytes(200), "save it with -v7 in MATLAB"),
+        (
+            "a.mat",
+            b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512) + b"\x89HDF\r\n\x1a\n",
+            "save it with -v7 in MATLAB",
+        ),
         ("a.npz", b"PK\x03\x04cut", "damaged or cut short"),
         ("a.parquet", b"PAR1cut", "damaged or no Parquet file"),
         ("a.pkl", b"\x80\x04\x95abc", "not a .npy file, nor another that is read"),
@@ -99,6 +107,8 @@ def test_one_of_several_arrays_is_named(tmp_path) -> None:
         ("a.csv", b"1,2\n3\n", "not a table of numbers"),
         ("a.csv", b"id,text,score\na,b,1\n", "text where numbers are expected, as 'b' in column 2"),
         ("a.csv", b"", "is empty"),
+        ("a.json", b"[[1, 2], [3, 4]]", r'scores = json.load\(open\("a.json".* and numpy.save\("a.npy"'),
+        ("a.txt", b'\xef\xbb\xbf{"a": [1, 2]}', r"is JSON; scores are read from .npy, .npz, .pt, .mat, .csv"),
         ("a.txt", b"a dog\na cat\n", "nor a table of numbers"),
     ],
 )

@@ -116,6 +116,11 @@ def test_time_zero_is_the_start_of_the_container(tmp_path: Path, suffix: str) ->
     time = sampled[2][0]
     assert number_of(np.asarray(Image.open(io.BytesIO(picture_of(str(path), time))))) == 20
     assert number_of(played(copy_of_moment(str(path), time, time + 1))[0][1]) == 20
+    shots = played(copy_of_moment(str(path), 0, 5))  # players do not all wait for the first picture: it stands before
+    assert shots[0][0] == 0 and shots[-1][0] == pytest.approx(sampled[1][0] + 0.9, abs=0.15)
+    assert max(abs(number_of(shot)) for at, shot in shots if at < 2.9) <= 1
+    (tenth,) = (number_of(shot) for at, shot in shots if abs(at - sampled[1][0]) < 0.02)
+    assert tenth == pytest.approx(10, abs=1)
 
 
 def test_a_picture_stands_until_the_next(tmp_path: Path) -> None:

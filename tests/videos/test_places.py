@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -41,6 +42,29 @@ def test_slides_with_reordered_pictures_keep_their_times(tmp_path: Path) -> None
     assert np.allclose(times, [0, 7, 33, 60], atol=0.01)
     with VideoReader(path) as video:  # a WebP moves a grey level by one, which is half of a picture's step
         assert [number_of(picture) for picture in video.at([40.0, 60.0])] == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["slow.mkv", "slow.nut", "slow.mp4"])
+def test_slow_pictures_that_are_reordered_are_no_jump_of_the_clock(tmp_path: Path, name: str) -> None:
+    """A rate that falls from 30 to 2 a second: stored order goes back by more seconds than at the stated rate."""
+    times = [*np.arange(30) / 30, *np.arange(1, 13, 0.5)]
+    path = write(tmp_path / name, Clip(len(times), 30, times=times, key_every=100, between=3))
+    with VideoSource(path) as source:
+        found = [(time, number_of(shown(frame, source.stream))) for time, frame in source.frames()]
+        assert not source.clock.jumps and not source.clock.disordered
+    assert [number for _, number in found] == pytest.approx(range(len(times)), abs=1)
+    assert np.allclose([time for time, _ in found], times, atol=0.02)
+
+
+def test_the_rate_of_raw_dv_is_that_of_its_pictures(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "tape.dv"), "w") as container:
+        stream = container.add_stream("dvvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 720, 576, "yuv420p"
+        for _ in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((576, 720, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    with VideoSource(tmp_path / "tape.dv") as source:
+        assert source.rate == 25 and len(list(source.frames())) == 4
 
 
 def test_a_name_says_nothing_about_what_browsers_play(tmp_path: Path) -> None:

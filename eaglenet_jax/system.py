@@ -188,7 +188,7 @@ def _extra(batch: Mapping[str, Any], side: str) -> dict[str, Any]:
     return dict(batch.get(f"{side}_extra", {}))
 
 
-# Two programs, since a run that starts from a trained CLIP needs the head's parameters alone, and systems share the other.
+# Two programs: a run that starts from a trained CLIP needs the head's parameters alone, and systems share the other.
 @partial(jax.jit, static_argnums=0)
 def _init_clip(clip: Clip, key: PRNGKeyArray) -> Params:
     key, _ = jax.random.split(key)

@@ -112,7 +112,14 @@ class System:
         return _init_head(self, key)
 
     def feature_shapes(self, count: int) -> tuple[TextFeatures, VideoFeatures]:
-        """Shapes of the features of `count` captions and their videos, trees of `jax.ShapeDtypeStruct`."""
+        """Return the shapes of features; nothing is computed or traced.
+
+        Args:
+            count: Captions, and as many videos.
+
+        Returns:
+            Features with a `jax.ShapeDtypeStruct` as every leaf.
+        """
         config, shape = self.clip.config, jax.ShapeDtypeStruct
         rows, d, frames = (count,), config.embed_dim, (count, self.max_frames)
         words = shape((*rows, self.max_words, d), config.dtype) if self.head.uses_words else None

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
@@ -23,6 +22,7 @@ from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures
+from eaglenet_jax.runs.initial_parameters import as_float32
 from eaglenet_jax.runs.model_formats import DEMO, read_model
 from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video
@@ -315,7 +315,7 @@ def model_fields(source: str | os.PathLike[str]) -> dict[str, Any]:
     return {
         "settings": stored.settings,
         "system": build_system(stored.settings),
-        "params": jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), stored.params),
+        "params": jax.tree.map(as_float32, stored.params),
         "source": stored.source,
         "identity": stored.identity,
     }

@@ -101,7 +101,36 @@ class System:
         Args:
             key: A PRNG key.
         """
-        return _init(self, key)
+        return {"clip": _init_clip(self.clip, key), "head": self.init_head(key)}
+
+    def init_head(self, key: PRNGKeyArray) -> Params:
+        """Random parameters of the head alone, the same as those of `init`.
+
+        Args:
+            key: A PRNG key.
+        """
+        return _init_head(self, key)
+
+    def feature_shapes(self, count: int) -> tuple[TextFeatures, VideoFeatures]:
+        """Return the shapes of features; nothing is computed or traced.
+
+        Args:
+            count: Captions, and as many videos.
+
+        Returns:
+            Features with a `jax.ShapeDtypeStruct` as every leaf.
+        """
+        config, shape = self.clip.config, jax.ShapeDtypeStruct
+        rows, d, frames = (count,), config.embed_dim, (count, self.max_frames)
+        words = shape((*rows, self.max_words, d), config.dtype) if self.head.uses_words else None
+        patches = shape((*frames, config.patches, d), config.dtype) if self.head.uses_patches else None
+        extra = jax.eval_shape(lambda: (self.head.text_extra(count), self.head.video_extra(count)))
+        text_mask, frame_mask = shape((*rows, self.max_words), jnp.bool_), shape(frames, jnp.bool_)
+        ids = shape(rows, jnp.uint32)
+        return (
+            TextFeatures(ids, shape((*rows, d), config.dtype), words, text_mask, extra[0]),
+            VideoFeatures(ids, shape((*frames, d), config.dtype), patches, frame_mask, extra[1]),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,22 +195,23 @@ def _extra(batch: Mapping[str, Any], side: str) -> dict[str, Any]:
     return dict(batch.get(f"{side}_extra", {}))
 
 
+# Two programs: a run that starts from a trained CLIP needs the head's parameters alone, and systems share the other.
 @partial(jax.jit, static_argnums=0)
-def _init(system: System, key: PRNGKeyArray) -> Params:
-    size = system.clip.config.image_size
-    ids = jnp.arange(2, dtype=jnp.uint32)
-    tokens = jnp.zeros((2, system.max_words), jnp.int32)
-    frames = jnp.zeros((2, system.max_frames, size, size, 3), jnp.uint8)
-    mask = jnp.ones((2, system.max_frames), bool)
-    clip_key, head_key = jax.random.split(key)
-    clip = system.clip.init(clip_key, tokens, frames, mask)["params"]
-    text = jax.eval_shape(system.encode_text, {"clip": clip}, ids, tokens, system.head.text_extra(2))
-    video = jax.eval_shape(system.encode_video, {"clip": clip}, ids, frames, mask, system.head.video_extra(2))
-    text, video = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), (text, video))
+def _init_clip(clip: Clip, key: PRNGKeyArray) -> Params:
+    key, _ = jax.random.split(key)
+    size = clip.config.image_size
+    tokens, frames = jnp.zeros((1, 3), jnp.int32), jnp.zeros((1, 1, size, size, 3), jnp.uint8)
+    return cast(Params, clip.init(key, tokens, frames, jnp.ones((1, 1), bool))["params"])
+
+
+@partial(jax.jit, static_argnums=0)
+def _init_head(system: System, key: PRNGKeyArray) -> Params:
+    _, key = jax.random.split(key)
+    text, video = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), system.feature_shapes(2))
     # The loss runs through every part of the head, the parts that scoring alone never meets included.
     state = system.head.initial_state()
-    head = system.head.init(head_key, text, video, state, Draws(head_key, train=True), whole, method="loss")
-    return {"clip": clip, "head": head.get("params", {})}
+    head = system.head.init(key, text, video, state, Draws(key, train=True), whole, method="loss")
+    return cast(Params, head.get("params", {}))
 
 
 def build_clip_config(options: Mapping[str, Any]) -> ClipConfig:

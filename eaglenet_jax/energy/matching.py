@@ -55,6 +55,8 @@ def draw_samples(
         Samples (text, video), and the buffer with the samples in front.
     """
     owner: Any = getattr(energy, "__self__", energy)
+    if owner.is_initializing():  # the sampler has no parameters, and takes a while to trace
+        return jnp.zeros((count, *buffer.text.shape[1:])), jnp.zeros((count, *buffer.video.shape[1:])), buffer
     module, variables = owner.unbind()
     method = getattr(energy, "__name__", None)
     # The samples are constants of the loss, so the sampler's passes through the weights need no gradient either.

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.errors import UserError
@@ -25,27 +26,35 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
     system, the head; likewise an exported model, as folder or name of `export.SHIPPED`; else a Hugging Face CLIP as
     folder or name. Raises UserError for a CLIP of another size and what cannot be read.
     """
-    params = dict(system.init(jax.random.key(seed)))
-    params["head"] = system.head.start_from_files(params["head"], {"blip2": start_from_blip2})
+    key = jax.random.key(seed)
     if not source:
+        params = dict(system.init(key))
+        params["head"] = system.head.start_from_files(params["head"], {"blip2": start_from_blip2})
         return params
+    head_params = system.head.start_from_files(system.init_head(key), {"blip2": start_from_blip2})
     ours = _trained_model(source)
     if ours is not None:
         settings, trained = ours
         _check_clip(system, build_clip_config(settings["clip"]), source)
         head = build_system(settings).head
         logit_scale = head.clip_logit_scale(trained["head"])
-        started = system.head.start_from_head(params["head"], head, trained["head"])
+        started = system.head.start_from_head(head_params, head, trained["head"])
         loaded = {"clip": trained["clip"]} if started is None else {"clip": trained["clip"], "head": started}
     else:
         clip_config, clip_params, logit_scale = load_clip(source)
         _check_clip(system, clip_config, source)
         loaded = dict(clip_params)
-    check_shapes({name: params[name] for name in loaded}, loaded, f"init_from={source}")
+    expected = jax.eval_shape(system.init, key)
+    check_shapes({name: expected[name] for name in loaded}, loaded, f"init_from={source}")
     if "head" not in loaded:
-        params["head"] = system.head.start_from_clip(params["head"], loaded["clip"], logit_scale)
+        head_params = system.head.start_from_clip(head_params, loaded["clip"], logit_scale)
     # Parameters are float32, whatever type they were stored in.
-    return {**params, **jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), loaded)}
+    return {"head": head_params, **jax.tree.map(as_float32, loaded)}
+
+
+def as_float32(leaf: Any) -> jax.Array:
+    """Put a parameter of any type on the device. Converted before that, where each shape would be a program."""
+    return jnp.asarray(leaf if isinstance(leaf, jax.Array) else np.asarray(leaf, np.float32), jnp.float32)
 
 
 def check_source(system: System, shapes: Any, source: str) -> None:

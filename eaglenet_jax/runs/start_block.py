@@ -118,8 +118,6 @@ def _time(plan: RunPlan) -> str:
             rough.append(training_seconds(stage, stage.steps - step))
     if not rough and not timed:
         return "nothing is left to train"
-    if not all(rough):  # the backend does not count
-        return "estimated after the first steps"
     left = f"about {spoken_time(sum(rough) + sum(timed))}"
     if not rough:
         return f"{left}, by the rate until now"

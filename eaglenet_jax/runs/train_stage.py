@@ -20,12 +20,14 @@ from eaglenet_jax.runs.evaluate_split import EncodedSplit, encode_split, score_s
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.initial_parameters import initial_parameters
 from eaglenet_jax.runs.plan import StagePlan
+from eaglenet_jax.runs.time_estimate import product_flops
 from eaglenet_jax.runs.workdir import CHECKPOINTS, EVENTS, PROFILE
 from eaglenet_jax.scoring.encoding import reduces_videos
 from eaglenet_jax.system import OnFeatures, parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.ema import averaged_params, with_average
 from eaglenet_jax.training.event_log import EventLog
+from eaglenet_jax.training.frozen import WithFrozen
 from eaglenet_jax.training.live_line import LiveLine
 from eaglenet_jax.training.loop import Best, Evaluator, Feed, Schedule, Standing, Watch, train_loop
 from eaglenet_jax.training.optimizer import describe_groups, make_optimizer, parameter_rates
@@ -54,12 +56,12 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
     devices, workdir, total = Devices.of_all(config.sharding.params), plan.folder, plan.steps
     params = initial_parameters(system, plan.source, config.seed)
     optimizer = make_optimizer(plan.optimizer, params, total)
+    frozen = {name for name, rate in parameter_rates(plan.optimizer, params).items() if rate.frozen}
     if config.ema_decay:
-        rates = parameter_rates(plan.optimizer, params)
-        optimizer = with_average(optimizer, config.ema_decay, [name for name in rates if rates[name].frozen])
+        optimizer = with_average(optimizer, config.ema_decay, frozen)
     state = devices.place(initial_state(system, optimizer, params))
     step = make_train_step(
-        OnFeatures(system) if config.cached_features else system,
+        WithFrozen(OnFeatures(system) if config.cached_features else system, frozen),
         optimizer,
         mesh=devices.mesh,
         pairwise_block=config.pairwise_block or None,
@@ -100,10 +102,8 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
         )
         key = jax.random.fold_in(jax.random.key(config.seed), 1)
         first_batch = devices.batch(next(stream))
-        # Counted before compilation; the body of a loop, as Langevin sampling is one, counts once.
-        # Not every backend counts.
-        flops = (step.lower(state, first_batch, key).cost_analysis() or {}).get("flops")
-        line.say((f"{flops / 1e9:,.1f} GFLOP a step; " if flops else "") + "compiling the first step")
+        flops = product_flops(step.trace(state, first_batch, key).jaxpr)  # the first step is not traced again
+        line.say(f"{flops / 1e9:,.1f} GFLOP of products a step; compiling the first step")
         end = train_loop(
             step,
             Standing(state, best),

@@ -78,6 +78,7 @@ def reduces_videos(head: Head) -> bool:
     return type(head).reduce_video is not Head.reduce_video
 
 
+@functools.lru_cache(maxsize=8)
 def make_reduce_video(
     head: Head, compiled: Callable[..., Any] = jax.jit
 ) -> Callable[[Any, VideoFeatures, Draws], VideoFeatures]:
@@ -88,7 +89,8 @@ def make_reduce_video(
         compiled: Compiles the method of a head that has one.
 
     Returns:
-        reduce(params of the head, features, draws) → features.
+        reduce(params of the head, features, draws) → features. The same arguments give the same function, compiled
+        once.
     """
     if not reduces_videos(head):
         return lambda params, video, draws: video

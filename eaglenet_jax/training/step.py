@@ -48,7 +48,12 @@ def initial_state(system: Trainable, optimizer: optax.GradientTransformation, pa
     Returns:
         Step 0 with these parameters.
     """
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), system.head.initial_state())
+
+    def rest(params: Any) -> tuple[Array, Any, Any]:
+        return jnp.zeros((), jnp.int32), optimizer.init(params), system.head.initial_state()
+
+    step, opt_state, head_state = jax.jit(rest)(params)  # one program, where each tensor's zeros would be one
+    return TrainState(step, params, opt_state, head_state)
 
 
 def make_train_step(

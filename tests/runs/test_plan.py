@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import jax
@@ -267,9 +266,6 @@ def test_time_is_estimated_from_the_rate_of_checkpoints(tmp_path, monkeypatch):
     assert time() == f"about 4 min{rough}"  # 120 s by the rate and 130 s
     _checkpoint(tmp_path / "run", config, seconds=60.0)  # 3 of 13 steps
     assert time() == "about 5 min, by the rate until now"
-    monkeypatch.setattr(blocks, "training_seconds", lambda stage, steps: 0.0)
-    shutil.rmtree(tmp_path / "run/checkpoints")
-    assert time() == "estimated after the first steps"
 
 
 def test_the_first_process_alone_describes_a_run(tmp_path, monkeypatch, capsys):

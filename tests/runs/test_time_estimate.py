@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -53,6 +54,18 @@ def test_a_head_on_cached_features_is_counted_alone(tmp_path):
         for name in ("xpool", "xpool,frozen")
     )
     assert 0 < frozen < full / 10
+
+
+def test_products_in_loops_branches_and_gradients_are_counted():
+    def looped(x):
+        doubled, _ = jax.lax.scan(lambda x, _: (jax.nn.relu(x @ x), None), x, None, length=5)
+        return jnp.sum(jax.checkpoint(jnp.matmul)(doubled, x))
+
+    x = jnp.ones((4, 4))
+    one = 2 * 4**3
+    assert time_estimate.product_flops(jax.jit(looped).trace(x).jaxpr) == 6 * one
+    gradient = time_estimate.product_flops(jax.jit(jax.grad(looped)).trace(x).jaxpr)
+    assert gradient in (18 * one, 19 * one)  # a product gives two; the one under the checkpoint may be made again
 
 
 def test_a_product_is_timed():

@@ -39,8 +39,10 @@ def verdict(name: str, other: str, difference: Mapping[str, Any]) -> str:
         low, high = (low, high) if points > 0 else (-high, -low)
         said = f"{name} is {better} than {other}: the right video comes first {abs(points):.1f} points {more} often"
     else:
-        said = f"Whether {name} or {other} is better is not shown: R@1 differs by {points:+.1f} points"
-    return f"{said} (95 % interval {low:.1f} to {high:.1f}). By chance a difference this large comes out {_odds(p)}."
+        change = f"{points:+.1f}".replace("-", "−")
+        said = f"Whether {name} or {other} is better is not shown: R@1 differs by {change} points"
+    interval = f"(95 % interval {low:.1f} to {high:.1f})".replace("-", "−")
+    return f"{said} {interval}. By chance a difference this large comes out {_odds(p)}."
 
 
 def _count(percent: float) -> str:

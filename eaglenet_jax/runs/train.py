@@ -15,7 +15,6 @@ from eaglenet_jax.compilation_cache import choose_cache
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.vision_tokens import COMMAND
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.saved_ranks import load_ranks, save_ranks
 from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.evaluate import EvaluatedStage, evaluate_zero_shot, saved_parameters, stage_result
 from eaglenet_jax.runs.evaluate_split import evaluate_split
@@ -30,6 +29,7 @@ from eaglenet_jax.runs.length import (
 from eaglenet_jax.runs.page import draw_strips, measure_stage, stage_name, strips_of, write_run_page
 from eaglenet_jax.runs.plan import RunPlan, StagePlan, plan_run, run_stages
 from eaglenet_jax.runs.saved_config import has_config, saved_config
+from eaglenet_jax.runs.saved_ranks import load_ranks, save_ranks
 from eaglenet_jax.runs.start_block import start_block
 from eaglenet_jax.runs.train_stage import train_stage
 from eaglenet_jax.runs.workdir import (

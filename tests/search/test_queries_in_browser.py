@@ -109,13 +109,30 @@ def test_a_first_query_waits_in_view(browser, page_index):
     with serving(answers) as address:
         page = browser.new_page()
         page.goto(f"{address}/?q=a+star")
-        expect(page.locator(".waiting")).to_contain_text("First query: loading the model")
+        expect(page.locator(".waiting")).to_contain_text("First query: loading the model … 1 s")
         assert faults(page) == [] and page.locator("#q").input_value() == "a star"
         answers.waiting = "compiling the model"
         expect(page.locator(".waiting")).to_contain_text("compiling the model")
         answers.waiting = None
         expect(page.locator(".results .card")).to_have_count(6)
         page.close()
+
+
+def test_words_of_confidence_come_when_they_are_known(browser, page_index, answers):
+    late = Answers(page_index[0])
+    late.waiting = None
+    with serving(late) as address:
+        page, reading = browser.new_page(), browser.new_page()
+        for each in (page, reading):
+            each.goto(f"{address}/?q=a+star")
+            expect(each.locator(".summary")).to_contain_text("will be known in some seconds")
+        reading.locator(".results .card").first.focus()
+        late.calibration, late._measurements = answers.calibration, 1
+        expect(page.locator(".results .word")).to_have_count(6)
+        expect(reading.get_by_role("link", name="Show how sure this is")).to_be_visible()
+        assert reading.locator(".results .word").count() == 0  # nothing moved
+        page.close()
+        reading.close()
 
 
 def test_a_refused_file_is_said_without_a_fault(visit):
@@ -141,10 +158,11 @@ def test_videos_load_only_in_the_player(visit):
     page.keyboard.press("Enter")
     page.locator("dialog video").wait_for()
     for _ in range(3):
-        before = page.url
-        page.keyboard.press("ArrowRight" if page.locator("dialog [data-next]").count() else "ArrowLeft")
-        page.wait_for_function("before => location.href !== before", arg=before)
-        page.wait_for_load_state("networkidle")
+        before = page.locator("dialog video").get_attribute("src")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(
+            "before => document.querySelector('dialog video').getAttribute('src') !== before", arg=before
+        )
         assert page.locator("video").count() == 1
     page.keyboard.press("Escape")
     page.wait_for_function("() => !document.querySelector('dialog').open")

@@ -7,7 +7,7 @@ import pytest
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import place, placement_metrics
-from eaglenet_jax.metrics.saved_ranks import load_ranks, save_ranks
+from eaglenet_jax.runs.saved_ranks import load_ranks, save_ranks
 
 
 def test_ranks_come_back_as_they_were(tmp_path) -> None:

@@ -44,7 +44,7 @@ def load_ranks(file: str | Path) -> dict[str, RetrievalPlacement]:
     if not Path(file).is_file():
         return {}
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(Path(file).read_bytes()), allow_pickle=False) as arrays:
             names = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
             found = {name: [arrays[f"{name}/{field}"].astype(np.int64) for field in _FIELDS] for name in names}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -131,8 +131,11 @@ def write_run_page(
     others = list(earlier)
     if stage.zero_shot is not None:
         others.insert(0, (result.zero_shot["name"], stage.zero_shot))
-    # Ranks of the others count one right video a text, and a video's captions among videos.
+    # Ranks of the others count one right video a text, and a video's captions among videos. Those of a stage before
+    # are of other queries where the data were prepared again in between.
     comparable = report.relevance is None and report.summary["v2t_among"] == "videos"
+    asked = report.placement.text_video
+    others = [each for each in others if comparable and np.array_equal(each[1].text_video, asked)]
     context = Context(
         title=f"{stage_name(result)}, {split} split",
         before=[row for row in result_rows(results, split)[:-1] if row[0] != "chance"],
@@ -140,7 +143,7 @@ def write_run_page(
         notes=run_notes(result, split, stage),
         facts=_facts(results[-1], split, stage.experiment),
         picture=page_picture(strips.queries, strips.title, strips.facts),
-        others=others if comparable else (),
+        others=others,
     )
     return write_score_page(file, report, context, _gallery(stage))
 

@@ -23,7 +23,7 @@ def save_ranks(file: str | Path, placements: Mapping[str, RetrievalPlacement]) -
         file: Of NumPy's format .npz.
         placements: By the name of the split.
     """
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, placement in placements.items():
         values = (
             placement.t2v.greater, placement.t2v.tied, placement.v2t.greater, placement.v2t.tied,
@@ -31,7 +31,7 @@ def save_ranks(file: str | Path, placements: Mapping[str, RetrievalPlacement]) -
         )  # fmt: skip
         arrays |= {f"{name}/{field}": np.asarray(value, np.int32) for field, value in zip(_FIELDS, values, strict=True)}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **arrays)
     write_atomically(Path(file), buffer.getvalue())
 
 

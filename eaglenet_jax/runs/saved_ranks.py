@@ -31,7 +31,7 @@ def save_ranks(file: str | Path, placements: Mapping[str, RetrievalPlacement]) -
         )  # fmt: skip
         arrays |= {f"{name}/{field}": np.asarray(value, np.int32) for field, value in zip(_FIELDS, values, strict=True)}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(Path(file), buffer.getvalue())
 
 

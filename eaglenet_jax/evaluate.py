@@ -246,7 +246,14 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
     from eaglenet_jax.reports.score_text import detail_lines, extra_rows
     from eaglenet_jax.reports.stage_results import print_results
     from eaglenet_jax.runs.evaluate import EvaluationOptions, evaluate_checkpoint, evaluate_run, save_stage
-    from eaglenet_jax.runs.page import baseline_scores, check_baseline, measure_stage, run_notes, write_run_page
+    from eaglenet_jax.runs.page import (
+        baseline_scores,
+        check_baseline,
+        measure_stage,
+        run_notes,
+        stage_name,
+        write_run_page,
+    )
 
     as_json, page, save = given.pop("json", False), given.pop("report", None), given.pop("save", None)
     baseline, measuring = given.pop("baseline", None), _measure_options(given)
@@ -269,7 +276,8 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
     split = last.evaluation.encoded.split.name
     if save is not None:
         save_stage(last, save)
-    written = None if page is None else write_run_page(page, results, last, found)
+    earlier = [(stage_name(stage.result), stage.evaluation.placement) for stage in stages[:-1]]
+    written = None if page is None else write_run_page(page, results, last, found, earlier)
     if as_json:
         stage_values = [dataclasses.asdict(result) for result in results]
         print(json.dumps({"split": split, "stages": stage_values, "scores": found.summary}, indent=1))

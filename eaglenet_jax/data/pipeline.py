@@ -8,10 +8,11 @@ and with several hosts each reads its rows of it. So a run is resumed from the c
 from __future__ import annotations
 
 import atexit
-import logging
+import functools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Generator, Iterator, Mapping
@@ -34,8 +35,6 @@ Batch = dict[
 
 # Batches are large (115 MB of 64 videos with 12 frames of 224 × 224), so few are kept ready.
 _BATCHES_AHEAD = 2
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -319,11 +318,17 @@ def _tokenized(captions: Captions, tokenizer: Tokenizer, split_name: str) -> tup
             " take them out of the annotations and prepare the dataset again"
         )
     if truncated := tokenizer.count_truncated(codes):
-        _log.warning(
-            "%d of %d captions of split %r are longer than max_words=%d and are truncated",
-            truncated, len(codes), split_name, tokenizer.max_words,
-        )  # fmt: skip
+        _say_once(
+            f"note: {truncated} of {len(codes):,} captions of split {split_name!r} have more than "
+            f"{tokenizer.max_words} tokens; the rest of these is not read (config.max_words)"
+        )
     return example_ids(captions.ids), tokenizer.rows(codes)
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    """Print a line where it was not printed before: a split is read again at every evaluation."""
+    print(line, file=sys.stderr)
 
 
 def _let_grain_read_its_flags() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def config_from_hf(file: Path) -> ClipConfig:
     Raises:
         UserError: The file is not a CLIP's, or the CLIP differs from ours in its computation.
     """
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that there is no PyTorch
     from transformers import CLIPConfig
 
     try:
@@ -89,10 +91,15 @@ def config_from_hf(file: Path) -> ClipConfig:
         acts = f"{vision.hidden_act!r} and {text.hidden_act!r}"
         raise UserError(f"{file}: activations {acts}; both towers must have the same of {', '.join(ACTIVATIONS)}")
     for tower in (vision, text):
-        if tower.layer_norm_eps != 1e-5 or tower.intermediate_size != 4 * tower.hidden_size:
+        expected = {"layer_norm_eps": 1e-5, "intermediate_size": 4 * tower.hidden_size}
+        other = [
+            f"{name} is {getattr(tower, name)}, this program's CLIP has {value}"
+            for name, value in expected.items()
+            if getattr(tower, name) != value
+        ]
+        if other:
             raise UserError(
-                f"{file}: layer_norm_eps {tower.layer_norm_eps} and intermediate_size {tower.intermediate_size} for "
-                f"hidden_size {tower.hidden_size}; this CLIP has 1e-05 and 4 · hidden_size"
+                f"{file}: {'; '.join(other)} (hidden_size {tower.hidden_size}); give a CLIP of OpenAI's form"
             )
     return ClipConfig(
         embed_dim=parsed.projection_dim,

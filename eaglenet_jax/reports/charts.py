@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -16,16 +17,29 @@ RANK_BINS = ((1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, 20), (21, 50), (51, 1
 
 @dataclass(frozen=True)
 class Series:
-    """One line or one colour of bars. values: [N]."""
+    """One line or one colour of bars. values: [N]. mark: class of its style, by default by its number."""
 
     name: str
     values: np.ndarray
+    mark: str = ""
 
 
 def recall_series(name: str, ranks: np.ndarray, deepest: int = TICKS[-1]) -> Series:
     """Compute R@K in percent for K = 1 … deepest, of ranks [N] from 1, as `rank_metrics` does."""
     reached = np.searchsorted(np.sort(ranks), np.arange(1, deepest + 1) + 1, side="left")
     return Series(name, 100.0 * reached / len(ranks))
+
+
+def chance_series(chance: Mapping[str, Any], deepest: int) -> Series | None:
+    """Compute R@K of random scores for K = 1 … deepest. chance: metrics of a direction; None where they lack R@1."""
+    known = {int(name[2:]): value for name, value in chance.items() if name.startswith("R@") and value is not None}
+    if 1 not in known:
+        return None
+    depths = np.arange(1, deepest + 1)
+    values = np.minimum(100.0, known[1] * depths)  # with one right item
+    if any(abs(value - min(100.0, known[1] * k)) > 1e-6 for k, value in known.items()):
+        values = np.interp(depths, list(known), list(known.values()))
+    return Series("chance", values, "chance")
 
 
 def recall_chart(series: Sequence[Series], label: str) -> Markup:
@@ -39,8 +53,8 @@ def recall_chart(series: Sequence[Series], label: str) -> Markup:
     for number, each in enumerate(series):
         points = " ".join(f"{x[i]:.1f},{_height(value, 100.0):.1f}" for i, value in enumerate(each.values))
         parts.append(
-            Markup('<polyline class="line series{}" points="{}"><title>{}</title></polyline>').format(
-                number, points, each.name
+            Markup('<polyline class="line {}" points="{}"><title>{}</title></polyline>').format(
+                each.mark or f"series{number}", points, each.name
             )
         )
     return _svg(parts, label)

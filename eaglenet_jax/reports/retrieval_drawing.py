@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ INK, FAINT, LINE, PAPER = "#1a1a1a", "#6b6b6b", "#d8d8d8", "#ffffff"
 RIGHT, MISSED = "#14743a", "#9a1c1c"  # of like darkness to INK: the tick and the words carry the meaning in grayscale
 PART, WEIGHT = "#d9560b", "#8fa3bd"  # the described part, and weight elsewhere
 MARGIN, COLUMN_GAP, QUERY_GAP, BORDER = 40, 56, 48, 5
+NARROW, NARROW_MARGIN = 760, 14  # width of the picture for small screens
 MOST_FRAMES = 12  # of a strip
 SHARE_AT_TOP = 3  # a frame of this many times the mean weight has a full bar, so that equal weights look low
 
@@ -143,10 +145,31 @@ def draw_retrieval(
     Raises:
         UserError: If there is no query.
     """
+    retrieval_image(queries, title, facts).save(path, format="PNG")
+
+
+def narrow_image(queries: Sequence[QueryResult]) -> Any:
+    """Draw a picture for a small screen (PIL): each query's caption and its own video, no title and no other videos."""
+    most = max(min(MOST_FRAMES, len(query.own.frames)) for query in queries)
+    size = StripSize.fitting(NARROW - 2 * (NARROW_MARGIN + BORDER), most, 132, 3, 48 if _weighs(queries) else 0)
+    measure = Page(1, 1)
+    inside = NARROW - 2 * NARROW_MARGIN
+    captions = [_wrap(measure, f"“{_drawable(query.caption)}”", inside) for query in queries]
+    heights = [_height(query, len(lines), size, size, 0) for query, lines in zip(queries, captions, strict=True)]
+    page = Page(NARROW, NARROW_MARGIN + 150 + sum(heights) + QUERY_GAP * (len(queries) - 1) + NARROW_MARGIN)
+    y = _draw_legend(page, (NARROW_MARGIN, NARROW_MARGIN), queries, NARROW) + 50
+    for query, lines, height in zip(queries, captions, heights, strict=True):
+        _draw_own(page, (NARROW_MARGIN, y), query, lines, size)
+        y += height + QUERY_GAP
+    return page.image.crop((0, 0, NARROW, y - QUERY_GAP + NARROW_MARGIN))
+
+
+def retrieval_image(queries: Sequence[QueryResult], title: str, facts: str) -> Any:
+    """Draw the picture of `draw_retrieval` (PIL)."""
     if not queries:
         raise UserError("no queries to draw: give at least one")
     most = max(min(MOST_FRAMES, len(video.frames)) for query in queries for video in (query.own, *query.others))
-    weighs = queries[0].own.weights is not None
+    weighs = _weighs(queries)
     large = StripSize.fitting(1060, most, 132, 3, 64 if weighs else 0)
     small = StripSize.fitting(560, most, 72, 2, 22 if weighs else 0)
     right = MARGIN + max(large.width(most), 560) + 2 * BORDER + COLUMN_GAP
@@ -166,33 +189,47 @@ def draw_retrieval(
         for place, video in enumerate(query.others):
             _draw_other(page, (right, y + place * _step(small)), video, small)
         y += height + QUERY_GAP
-    page.image.save(path, format="PNG")
+    return page.image
+
+
+def _weighs(queries: Sequence[QueryResult]) -> bool:
+    return any(query.own.weights is not None for query in queries)
 
 
 def _step(size: StripSize) -> int:
     return size.frame + size.bar + (BORDER + 4 if size.bar else 0) + 14
 
 
-def _height(query: QueryResult, lines: int, large: StripSize, small: StripSize) -> int:
+def _height(query: QueryResult, lines: int, large: StripSize, small: StripSize, others: int | None = None) -> int:
+    others = len(query.others) if others is None else others
     own = 40 * lines + 42 + (26 if query.described is not None else 6) + 2 * BORDER + _step(large) - 14
-    return max(own, _step(small) * len(query.others) - 14)
+    return max(own, _step(small) * others - 14)
 
 
 def _draw_heading(page: Page, title: str, facts: str, queries: Sequence[QueryResult]) -> None:
     page.text((MARGIN, MARGIN - 8), _drawable(title), "title")
     page.text((MARGIN, MARGIN + 44), _drawable(facts), fill=FAINT)
-    x, y = MARGIN, MARGIN + 86
+    _draw_legend(page, (MARGIN, MARGIN + 86), queries, page.image.width)
+
+
+def _draw_legend(page: Page, corner: tuple[int, int], queries: Sequence[QueryResult], width: int) -> int:
+    """Draw what colours mean, on several lines where the page is narrow; returns where the last line stands."""
+    x, y = corner
+    stacked = width <= NARROW
     page.draw.rectangle((x, y, x + 34, y + 24), outline=RIGHT, width=BORDER)
     x = page.text((x + 44, y), "the clip of the sentence") + 36
     parts = any(query.described is not None for query in queries)
-    if any(query.own.weights is not None for query in queries):
+    if _weighs(queries):
+        x, y = (corner[0], y + 38) if stacked else (x, y)
         for place, height in enumerate((8, 24, 14)):
             bar = (x + 12 * place, y + 25 - height, x + 12 * place + 9, y + 25)
             page.draw.rectangle(bar, fill=PART if parts and place == 1 else WEIGHT)
         x = page.text((x + 46, y), "how much each frame counts for the sentence") + 36
     if parts:
+        x, y = (corner[0], y + 38) if stacked else (x, y)
         page.bracket(x, x + 40, y + 8)
         page.text((x + 52, y), "the part that the sentence describes", fill=PART)
+    return y
 
 
 def _draw_own(page: Page, corner: tuple[int, int], query: QueryResult, lines: Sequence[str], size: StripSize) -> None:

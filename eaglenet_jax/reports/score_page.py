@@ -14,8 +14,16 @@ from markupsafe import Markup
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.ranks import RetrievalPlacement
 from eaglenet_jax.metrics.score_report import ScoreReport
-from eaglenet_jax.reports.charts import rank_histogram, recall_chart, recall_series, value_histogram
+from eaglenet_jax.metrics.significance import paired_test
+from eaglenet_jax.reports.charts import (
+    chance_series,
+    rank_histogram,
+    recall_chart,
+    recall_series,
+    value_histogram,
+)
 from eaglenet_jax.reports.notable_queries import (
     Gallery,
     Query,
@@ -26,6 +34,7 @@ from eaglenet_jax.reports.notable_queries import (
     rank_name,
     spread,
 )
+from eaglenet_jax.reports.page_picture import PagePicture
 from eaglenet_jax.reports.score_text import (
     ARROWS,
     POINTING,
@@ -35,9 +44,11 @@ from eaglenet_jax.reports.score_text import (
     temperature_lines,
 )
 from eaglenet_jax.reports.template import render
+from eaglenet_jax.reports.verdicts import opening, verdict
 
 COLUMNS = ("R@1", "R@5", "R@10", "R@50", "Rsum", "MdR", "MnR", "MRR")
 SHOWN, HARDEST, MOVED, DUPLICATES = 6, 8, 8, 30
+MOST_COLUMNS = 12  # frames in one line of a strip
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,9 @@ class Context:
         after: (name, metrics) of table rows below it.
         notes: Sentences above the table.
         facts: (name, value), as config and checkpoint.
+        picture: Below the first sentence; None for none.
+        others: (name of a row in `before`, ranks) of other systems on the same queries: they get a curve, and a
+            sentence on whether the scores differ from theirs.
     """
 
     title: str
@@ -57,6 +71,8 @@ class Context:
     after: Sequence[tuple[str, Mapping[str, Any]]] = ()
     notes: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    picture: PagePicture | None = None
+    others: Sequence[tuple[str, RetrievalPlacement]] = ()
 
 
 def write_score_page(file: str | Path, report: ScoreReport, context: Context, gallery: Gallery | None = None) -> Path:
@@ -126,23 +142,25 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         context=context,
         summary=summary,
         arrows=ARROWS,
-        headline=_headline(summary),
+        opening=opening(summary),
+        verdicts=_verdicts(report, context),
         notes=[*context.notes, *summary["notes"], *(f"Warning: {warning}" for warning in summary["warnings"])],
         temperatures=[*ranking_lines(summary), *temperature_lines(summary)],
         columns=columns,
         rows=[_row(summary, columns, *row) for row in rows],
         pointing_captions=summary["metrics"]["t2v"].get("pointing_captions", 0) if POINTING in columns["t2v"] else 0,
-        charts=[_charts(side, arrow, runs, ties) for side, arrow in ARROWS.items()],
+        charts=[_charts(side, arrow, [*runs, *context.others], summary) for side, arrow in ARROWS.items()],
         names=[name for name, _ in runs],
         radii=_radii(gallery),
         moved=moved,
         shown=shown_queries,
         said={
             "candidates": any(each.candidates for each in explained),
-            "energy": any(each.energy is not None for each in explained),
+            "energy": _lowest_energies(shown_queries),
             "words": any(each.words for each in explained),
             "attended": any(each.attended for each in explained),
         },
+        columns_of_frames=min(MOST_COLUMNS, max((len(each.frames) for each in explained), default=6)),
         has_frames=gallery.frames_of is not None,
         explains=gallery.explain is not None,
         hardest=shown(hardest(ranks, HARDEST)),
@@ -162,12 +180,25 @@ def scores_hash(scores: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(name, number, interval) of what stands largest on the page."""
-    metrics, intervals = summary["metrics"], summary["intervals"]
-    items = [(f"R@1 {arrow}", metrics[side]["R@1"], intervals[side]["R@1"]) for side, arrow in ARROWS.items()]
-    items.append(("Rsum, of 600", metrics["Rsum"], intervals["Rsum"]))
-    return [(name, _number(value, "R@1"), _interval(bounds, "R@1")) for name, value, bounds in items]
+def _verdicts(report: ScoreReport, context: Context) -> list[str]:
+    """Say for each other system whether the scores differ from its."""
+    summary = report.summary
+    differences = [(name, paired_test(report.placement, ranks, summary["ties"])) for name, ranks in context.others]
+    if "baseline" in summary:
+        differences.append((summary["baseline"]["name"], summary["baseline"]["difference"]))
+    return [said for name, difference in differences if (said := verdict(summary["name"], name, difference))]
+
+
+def _lowest_energies(queries: Sequence[Query]) -> tuple[int, int] | None:
+    """(queries whose right video has the lowest energy of those shown, queries); None without energies."""
+    found = []
+    for query in queries:
+        explained = [(video.right, video.explained.energy) for video in query.found if video.explained]
+        right = [energy for is_right, energy in explained if is_right and energy is not None]
+        wrong = [energy for is_right, energy in explained if not is_right and energy is not None]
+        if right and wrong:
+            found.append(min(right) < min(wrong))
+    return (sum(found), len(found)) if found else None
 
 
 def _named_rows(summary: Mapping[str, Any], context: Context) -> list[tuple[str, Mapping[str, Any]]]:
@@ -196,6 +227,7 @@ def _row(
             side: [_number(metrics.get(side, {}).get(column), column) for column in columns[side]] for side in ARROWS
         },
         "rsum": _number(metrics.get("Rsum"), "Rsum"),
+        "rsum_interval": _interval(summary["intervals"].get("Rsum"), "Rsum") if own else "",
         "intervals": {
             side: [_interval(summary["intervals"][side].get(column), column) for column in columns[side]]
             for side in ARROWS
@@ -226,12 +258,18 @@ def _interval(interval: Sequence[float] | None, column: str) -> str:
     return f"{_number(interval[0], column)} – {_number(interval[1], column)}"
 
 
-def _charts(side: str, arrow: str, runs: Sequence[tuple[str, Any]], ties: str) -> dict[str, Markup | str]:
-    ranks = [(name, getattr(placement, side).ranks(ties)) for name, placement in runs]
+def _charts(side: str, arrow: str, runs: Sequence[tuple[str, Any]], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw the curves of all runs and of chance, and the ranks of the runs whose scores are shown."""
+    ranks = [(name, getattr(placement, side).ranks(summary["ties"])) for name, placement in runs]
     deepest = min(50, max(2, int(max(each.max() for _, each in ranks))))
+    curves = [recall_series(name, each, deepest) for name, each in ranks]
+    curves = [dataclasses.replace(curve, mark=f"series{place}") for place, curve in enumerate(curves)]
+    by_chance = chance_series(summary["chance"].get(side, {}), deepest)
+    shown = ranks[: 2 if "baseline" in summary else 1]
     said = "; ".join(f"{name}: R@1 {100 * np.mean(each < 2):.1f} %" for name, each in ranks)
     return {
         "title": arrow,
-        "recall": recall_chart([recall_series(name, each, deepest) for name, each in ranks], f"R@K {arrow}. {said}"),
-        "histogram": rank_histogram(ranks, f"Ranks of the right items, {arrow}. {said}"),
+        "recall": recall_chart([*curves, *([by_chance] if by_chance else [])], f"R@K {arrow}. {said}"),
+        "keys": [(each.mark, each.name) for each in (*curves, *([by_chance] if by_chance else []))],
+        "histogram": rank_histogram(shown, f"Ranks of the right items, {arrow}. {said}"),
     }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.metrics.ranks import Metrics, chance_metrics
+from eaglenet_jax.reports.verdicts import verdict
 
 ARROWS = {"t2v": "text → video", "v2t": "video → text"}
 COLUMNS = {"R@1": 6, "R@5": 6, "R@10": 6, "MdR": 7, "MnR": 7}  # and their widths
@@ -112,7 +113,9 @@ def detail_lines(summary: Mapping[str, Any]) -> list[str]:
         )
     if "baseline" in summary:
         lines += ["", f"{summary['name']} − {summary['baseline']['name']}, paired by query (a lower MnR is better):"]
-        lines += _difference_lines(summary["baseline"]["difference"])
+        difference = summary["baseline"]["difference"]
+        lines += [*_difference_lines(difference), ""]
+        lines += textwrap.wrap(verdict(summary["name"], summary["baseline"]["name"], difference), 95)
     return lines
 
 

@@ -18,7 +18,7 @@ from eaglenet_jax.config.loading import config_hash
 from eaglenet_jax.data.pipeline import text_batches
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.pointing import with_pointing_chance
-from eaglenet_jax.metrics.ranks import RetrievalScores, chance_metrics
+from eaglenet_jax.metrics.ranks import RetrievalPlacement, RetrievalScores, chance_metrics
 from eaglenet_jax.metrics.saved_scores import SavedScores, save_scores
 from eaglenet_jax.progress import Progress, labelled, no_progress
 from eaglenet_jax.reports.claims import claimed
@@ -48,12 +48,40 @@ NOISE_METRICS = ("R@1", "R@5", "R@10", "R@50", "Rsum", "MdR", "MnR", "MRR", "poi
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedStage:
-    """A stage of a run, evaluated on one split. params: of the checkpoint."""
+    """A stage of a run, evaluated on one split.
+
+    Attributes:
+        result: Its metrics, and what they depend on.
+        experiment: Its config, system and data.
+        params: Of the checkpoint.
+        evaluation: Of the split.
+        zero_shot: Ranks of CLIP before training on the same queries; None where it was not measured.
+    """
 
     result: StageResult
     experiment: Experiment
     params: Any
     evaluation: Evaluation
+    zero_shot: RetrievalPlacement | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroShot:
+    """CLIP before training; without a name and empty where it cannot be loaded.
+
+    Attributes:
+        name: Of its row in tables.
+        metrics: By split.
+        ranks: By split.
+    """
+
+    name: str = ""
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    ranks: Mapping[str, RetrievalPlacement] = dataclasses.field(default_factory=dict)
+
+    def as_result(self) -> dict[str, Any]:
+        """Return {"name": …, split: metrics}, as a `StageResult` has it."""
+        return {"name": self.name, **self.metrics} if self.name else {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,32 +226,34 @@ def _evaluated(
     result = stage_result(experiment, where, {split: evaluation}, loaded, seconds=0.0)
     if options.noise_seeds > 1:
         result = dataclasses.replace(result, noise={split: noise_spread(evaluation, each)})
+    before = ZeroShot()
     if options.zero_shot:
-        result = dataclasses.replace(
-            result, zero_shot=zero_shot_metrics(experiment, loaded, [split], options.shuffle_frames, progress)
-        )
-    return EvaluatedStage(result, experiment, loaded.params, evaluation)
+        before = evaluate_zero_shot(experiment, loaded, [split], options.shuffle_frames, progress)
+        result = dataclasses.replace(result, zero_shot=before.as_result())
+    return EvaluatedStage(result, experiment, loaded.params, evaluation, before.ranks.get(split))
 
 
-def zero_shot_metrics(
+def evaluate_zero_shot(
     experiment: Experiment,
     loaded: LoadedCheckpoint,
     splits: Sequence[str],
     shuffle_frames: bool = False,
     progress: Progress = no_progress,
-) -> dict[str, Any]:
-    """Measure CLIP before training → {"name": …, split: metrics}; empty, with a warning, where it cannot be loaded."""
+) -> ZeroShot:
+    """Measure CLIP before training; where it cannot be loaded, print a warning."""
     try:
         name, before, params = zero_shot_clip(experiment, loaded.converted_from, loaded.params)
     except UserError as error:
         if jax.process_index() == 0:
             print(f"warning: no zero-shot row: {error}", file=sys.stderr)
-        return {}
+        return ZeroShot()
     mesh = Devices.of_all(experiment.config.sharding.params).mesh
-    metrics = {
-        split: dict(evaluate_split(before, params, split, shuffle_frames, mesh, progress).metrics) for split in splits
-    }
-    return {"name": name, **metrics}
+    each = {split: evaluate_split(before, params, split, shuffle_frames, mesh, progress) for split in splits}
+    return ZeroShot(
+        name,
+        {split: dict(evaluation.metrics) for split, evaluation in each.items()},
+        {split: evaluation.placement for split, evaluation in each.items()},
+    )
 
 
 def noise_spread(first: Evaluation, others: Iterable[Evaluation]) -> dict[str, Any]:

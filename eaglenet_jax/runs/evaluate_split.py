@@ -14,7 +14,7 @@ from eaglenet_jax.data.prepared_dataset import Captions, PreparedSplit
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.metrics.pointing import frames_inside, pointing_metrics
-from eaglenet_jax.metrics.ranks import place, placement_metrics, with_misses
+from eaglenet_jax.metrics.ranks import RetrievalPlacement, place, placement_metrics, with_misses
 from eaglenet_jax.progress import Progress, labelled, no_progress
 from eaglenet_jax.runs.cached_features import cached_split
 from eaglenet_jax.runs.experiment import Experiment
@@ -76,13 +76,14 @@ class Evaluation:
 
     scores, v2t_scores: [Nt, Nv]; one matrix unless the system reranks, which depends on the direction. metrics:
     {"t2v": …, "v2t": …, "Rsum": …} in percent, with those of `pointing_metrics` in "t2v". missing: queries without a
-    video, both ways, that are counted as misses in them.
+    video, both ways, that are counted as misses in them. placement: of all queries, those too.
     """
 
     encoded: EncodedSplit
     scores: np.ndarray
     v2t_scores: np.ndarray
     metrics: Mapping[str, Any]
+    placement: RetrievalPlacement
     missing: tuple[int, int] = (0, 0)
 
     @property
@@ -194,7 +195,7 @@ def score_split(
     placed = params["head"], draws
     placed = placed if mesh is None else to_all_devices(placed, mesh)
     metrics["t2v"] |= _pointing(experiment.system.head, placed[0], placed[1], encoded)
-    return Evaluation(encoded, *scores, metrics, missing)
+    return Evaluation(encoded, *scores, metrics, placement, missing)
 
 
 def _pointing(head: Head, head_params: Any, draws: Draws, encoded: EncodedSplit) -> dict[str, Any]:

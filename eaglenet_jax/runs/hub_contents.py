@@ -16,13 +16,14 @@ from eaglenet_jax.runs.workdir import (
     CHECKPOINTS,
     EARLIER_STAGES,
     PICTURE_FILE,
+    RANKS_FILE,
     REPORT_FILE,
     RESULT_FILE,
     has_checkpoints,
 )
 
 # Of a run; besides its best checkpoint.
-RUN_FILES = (CONFIG_FILE, RESULT_FILE, REPORT_FILE, PICTURE_FILE)
+RUN_FILES = (CONFIG_FILE, RESULT_FILE, RANKS_FILE, REPORT_FILE, PICTURE_FILE)
 # Files of orbax have no suffix but these, so that none of them is a module of Python or a library.
 _STATE = r"(?:state|metadata)/(?:ocdbt\.process_\d+/)?(?:\w+/)*(?:\w+|manifest\.ocdbt|commit_success\.txt)"
 _STEP = rf"{CHECKPOINTS}/\d+/(?:SHA256SUMS|_CHECKPOINT_METADATA|commit_success\.txt|{_STATE})"

@@ -11,16 +11,17 @@ import numpy as np
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.pointing import with_pointing_chance
-from eaglenet_jax.metrics.ranks import RetrievalScores
+from eaglenet_jax.metrics.ranks import RetrievalPlacement, RetrievalScores
 from eaglenet_jax.metrics.relevance import shared_captions
 from eaglenet_jax.metrics.saved_scores import load_scores
 from eaglenet_jax.metrics.score_files import read_scores
 from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreReport, measure_scores
 from eaglenet_jax.progress import Progress, no_progress
 from eaglenet_jax.reports.notable_queries import Gallery
+from eaglenet_jax.reports.page_picture import page_picture
 from eaglenet_jax.reports.pair_explanations import ExplainedSplit, explainer
 from eaglenet_jax.reports.retrieval_drawing import draw_retrieval
-from eaglenet_jax.reports.retrieval_picture import Clips, query_results
+from eaglenet_jax.reports.retrieval_picture import Clips, QueryResult, query_results
 from eaglenet_jax.reports.score_page import Context, write_score_page
 from eaglenet_jax.reports.stage_results import Selection, StageResult, chosen_on, noise_rows, result_rows
 from eaglenet_jax.runs.evaluate import EvaluatedStage, EvaluationOptions, evaluate_run, query_bank, validation_scores
@@ -107,15 +108,42 @@ def _check_same(path: Path, ours: tuple[list[str], list[str]], theirs: tuple[lis
         raise UserError(f"--baseline={path} is of other texts or videos than the run; compare both on the same split")
 
 
-def write_run_page(file: Path, results: Sequence[StageResult], stage: EvaluatedStage, report: ScoreReport) -> Path:
-    """Write report.html of the last stage of a run. results: of all its stages."""
+def write_run_page(
+    file: Path,
+    results: Sequence[StageResult],
+    stage: EvaluatedStage,
+    report: ScoreReport,
+    earlier: Sequence[tuple[str, RetrievalPlacement]] = (),
+    strips: Strips | None = None,
+) -> Path:
+    """Write report.html of the last stage of a run.
+
+    Args:
+        file: Path of the page.
+        results: Of all its stages.
+        stage: The last one.
+        report: Of its scores.
+        earlier: Names of stages before it and their ranks on the same queries.
+        strips: What its picture shows; None to look for it.
+    """
     result, split = stage.result, stage.evaluation.encoded.split.name
+    strips = strips or strips_of(stage)
+    others = list(earlier)
+    if stage.zero_shot is not None:
+        others.insert(0, (result.zero_shot["name"], stage.zero_shot))
+    # Ranks of the others count one right video a text, and a video's captions among videos. Those of a stage before
+    # are of other queries where the data were prepared again in between.
+    comparable = report.relevance is None and report.summary["v2t_among"] == "videos"
+    asked = report.placement.text_video
+    others = [each for each in others if comparable and np.array_equal(each[1].text_video, asked)]
     context = Context(
         title=f"{stage_name(result)}, {split} split",
         before=[row for row in result_rows(results, split)[:-1] if row[0] != "chance"],
         after=noise_rows(result, split),
         notes=run_notes(result, split, stage),
         facts=_facts(results[-1], split, stage.experiment),
+        picture=page_picture(strips.queries, strips.title, strips.facts),
+        others=others,
     )
     return write_score_page(file, report, context, _gallery(stage))
 
@@ -164,8 +192,17 @@ def caption_words(stage: EvaluatedStage, text: int) -> dict[str, list[str]]:
     return {"verbs": words("verbs") or ["(no verb)"], "nouns": words("nouns")}
 
 
-def draw_strips(file: Path, stage: EvaluatedStage) -> None:
-    """Draw retrieval.png: for some queries spread over the split, their own video and the best others as strips."""
+@dataclasses.dataclass(frozen=True)
+class Strips:
+    """What retrieval.png shows. title, facts: its first two lines."""
+
+    queries: Sequence[QueryResult]
+    title: str
+    facts: str
+
+
+def strips_of(stage: EvaluatedStage) -> Strips:
+    """Choose some queries spread over the split, with their own video and the best others."""
     experiment, encoded = stage.experiment, stage.evaluation.encoded
     head, params, draws = experiment.system.head, stage.params["head"], evaluation_draws(experiment)
 
@@ -190,9 +227,13 @@ def draw_strips(file: Path, stage: EvaluatedStage) -> None:
             f" {metrics['pointing']:.0f} % of the frame weight is on the part described"
             f" ({metrics['pointing_chance']:.0f} % by chance)."
         )
-    draw_retrieval(
-        file, queries, f"{stage_name(stage.result)}: a sentence finds its clip, {encoded.split.name} split", facts
-    )
+    return Strips(queries, f"{stage_name(stage.result)}: a sentence finds its clip, {encoded.split.name} split", facts)
+
+
+def draw_strips(file: Path, stage: EvaluatedStage, strips: Strips | None = None) -> None:
+    """Draw retrieval.png of a stage. strips: what it shows; None to look for it."""
+    strips = strips or strips_of(stage)
+    draw_retrieval(file, strips.queries, strips.title, strips.facts)
 
 
 def run_notes(result: StageResult, split: str, stage: EvaluatedStage) -> list[str]:

@@ -16,7 +16,7 @@ from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.vision_tokens import COMMAND
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.stage_results import StageResult
-from eaglenet_jax.runs.evaluate import EvaluatedStage, saved_parameters, stage_result, zero_shot_metrics
+from eaglenet_jax.runs.evaluate import EvaluatedStage, evaluate_zero_shot, saved_parameters, stage_result
 from eaglenet_jax.runs.evaluate_split import evaluate_split
 from eaglenet_jax.runs.experiment import Experiment, open_experiment
 from eaglenet_jax.runs.length import (
@@ -26,13 +26,15 @@ from eaglenet_jax.runs.length import (
     length_of,
     length_of_result,
 )
-from eaglenet_jax.runs.page import draw_strips, measure_stage, write_run_page
+from eaglenet_jax.runs.page import draw_strips, measure_stage, stage_name, strips_of, write_run_page
 from eaglenet_jax.runs.plan import RunPlan, StagePlan, plan_run, run_stages
 from eaglenet_jax.runs.saved_config import has_config, saved_config
+from eaglenet_jax.runs.saved_ranks import load_ranks, save_ranks
 from eaglenet_jax.runs.start_block import start_block
 from eaglenet_jax.runs.train_stage import train_stage
 from eaglenet_jax.runs.workdir import (
     PICTURE_FILE,
+    RANKS_FILE,
     REPORT_FILE,
     check_claim,
     claim,
@@ -86,12 +88,14 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
         for stage, folder in reversed(stages):
             _claim(stage, folder, workdir)
         results: list[StageResult] = []
+        folders = [planned.folder for planned in plan.stages]
         for planned, experiment in zip(plan.stages, experiments, strict=True):
             finished = planned.finished
             if finished is None:
                 experiment = experiment or open_experiment(planned.config)
                 best, seconds = train_stage(experiment, planned)
-                finished = _finish(experiment, planned.folder, best, seconds, results)
+                earlier = list(zip(results, folders, strict=False))
+                finished = _finish(experiment, planned.folder, best, seconds, earlier)
             results.append(finished)
         return results
 
@@ -170,22 +174,34 @@ def _claim(config: Any, folder: Path, workdir: Path) -> None:
 
 
 def _finish(
-    experiment: Experiment, workdir: Path, best: Best, seconds: float, earlier: Sequence[StageResult]
+    experiment: Experiment, workdir: Path, best: Best, seconds: float, earlier: Sequence[tuple[StageResult, Path]]
 ) -> StageResult:
-    """Evaluate the best checkpoint on validation and test, and write metrics.json, retrieval.png and report.html."""
+    """Evaluate the best checkpoint on validation and test, and write metrics.json, retrieval.png and report.html.
+
+    earlier: results and work directories of the stages before.
+    """
     loaded = saved_parameters(experiment, workdir, best.step)
     mesh = Devices.of_all(experiment.config.sharding.params).mesh
     splits = [split for split in ("val", "test") if split in experiment.dataset.manifest["splits"]]
     evaluations = {split: evaluate_split(experiment, loaded.params, split, mesh=mesh) for split in splits}
     result = stage_result(experiment, str(workdir), evaluations, loaded, seconds)
-    zero_shot = zero_shot_metrics(experiment, loaded, splits)
-    result = dataclasses.replace(result, zero_shot=zero_shot, length=length_of(experiment.config))
+    zero_shot = evaluate_zero_shot(experiment, loaded, splits)
+    result = dataclasses.replace(result, zero_shot=zero_shot.as_result(), length=length_of(experiment.config))
     if jax.process_index() == 0:
+        save_ranks(workdir / RANKS_FILE, {split: evaluation.placement for split, evaluation in evaluations.items()})
         write_result(result, workdir)
-        stage = EvaluatedStage(result, experiment, loaded.params, evaluations[splits[-1]])
+        shown = splits[-1]
+        stage = EvaluatedStage(result, experiment, loaded.params, evaluations[shown], zero_shot.ranks.get(shown))
         try:
-            draw_strips(workdir / PICTURE_FILE, stage)
-            write_run_page(workdir / REPORT_FILE, [*earlier, result], stage, measure_stage(stage))
+            strips = strips_of(stage)
+            draw_strips(workdir / PICTURE_FILE, stage, strips)
+            before = [
+                (stage_name(other), ranks[shown])
+                for other, folder in earlier
+                if shown in (ranks := load_ranks(folder / RANKS_FILE))
+            ]
+            results = [*(other for other, _ in earlier), result]
+            write_run_page(workdir / REPORT_FILE, results, stage, measure_stage(stage), before, strips)
         except Exception as error:  # a picture that fails must not fail a finished training
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             print(f"warning: no {REPORT_FILE} or picture: {reason}", file=sys.stderr)

@@ -4,6 +4,7 @@ config.json   the resolved config               metrics.json    results by split
 checkpoints/  the newest and the best steps     report.html     the page of the results
 events/       logs of training                  retrieval.png   retrieved clips as strips of frames
 profile/      traces, where asked for           first_stage/    work directory of the stage before
+ranks.npz     the rank of every query
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ OLD_FIRST_STAGE = "pretrain"  # the name of that folder in work directories that
 RESULT_FILE = "metrics.json"
 REPORT_FILE = "report.html"
 PICTURE_FILE = "retrieval.png"
+RANKS_FILE = "ranks.npz"
 EVENTS = "events"
 PROFILE = "profile"
 LOCK_FILE = ".lock"

@@ -78,8 +78,8 @@ def test_config_file_says_all_sizes(tmp_path):
     [
         (lambda c: c.update(model_type="siglip"), "a model of type 'siglip', not a CLIP"),
         (lambda c: c["vision_config"].update(hidden_act="relu"), "activations 'relu' and 'quick_gelu'"),
-        (lambda c: c["text_config"].update(intermediate_size=7), "intermediate_size 7"),
-        (lambda c: c["vision_config"].update(layer_norm_eps=1e-6), "layer_norm_eps 1e-06"),
+        (lambda c: c["text_config"].update(intermediate_size=7), "intermediate_size is 7"),
+        (lambda c: c["vision_config"].update(layer_norm_eps=1e-6), "layer_norm_eps is 1e-06"),
     ],
 )
 def test_a_clip_that_computes_something_else_is_refused(folder, change, message):

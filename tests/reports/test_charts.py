@@ -7,12 +7,13 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
-from eaglenet_jax.metrics.ranks import rank_metrics
+from eaglenet_jax.metrics.ranks import chance_metrics, rank_metrics
 from eaglenet_jax.reports.charts import (
     BOTTOM,
     HEIGHT,
     TOP,
     Series,
+    chance_series,
     rank_histogram,
     recall_chart,
     recall_series,
@@ -34,6 +35,16 @@ def test_the_curve_is_drawn_where_the_values_are() -> None:
     points = [float(point.split(",")[1]) for point in svg.find("polyline").get("points").split()]
     full = HEIGHT - TOP - BOTTOM
     np.testing.assert_allclose([(HEIGHT - BOTTOM - y) / full for y in points], [0.25, 0.5, 1.0], atol=1e-3)
+
+
+def test_the_curve_of_chance_goes_through_its_metrics() -> None:
+    chance = chance_metrics((40, 40))["t2v"]
+    values = chance_series(chance, 40).values
+    assert [values[k - 1] for k in (1, 2, 5, 10, 40)] == [2.5, 5.0, 12.5, 25.0, 100.0]
+    several = {"R@1": 5.0, "R@5": 23.7, "R@10": 44.2}
+    values = chance_series(several, 10).values
+    assert [values[k - 1] for k in (1, 5, 10)] == [5.0, 23.7, 44.2] and np.all(np.diff(values) > 0)
+    assert chance_series({"R@1": None}, 10) is None
 
 
 def test_every_number_is_in_one_bar_of_its_own_series() -> None:

@@ -9,6 +9,11 @@ import pytest
 from tests.reports.sample_report import VIDEOS, write_made_page
 
 pytestmark = pytest.mark.browser
+CUT_OFF = """() => [...document.querySelectorAll('body *')].filter(one => {
+    const box = one.getBoundingClientRect(), hidden = one.closest('thead, svg');
+    return !hidden && (box.right > innerWidth + 1 || one.scrollWidth > one.clientWidth + 1 && one.clientWidth);
+}).map(one => one.outerHTML.slice(0, 120))"""
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,11 @@ def test_it_is_legible_and_fits(browser, file, scheme, width) -> None:
         box = chart.bounding_box()
         assert box["width"] > 250 and box["height"] > 100
     lines = page.eval_on_selector_all("polyline", "all => all.map(one => getComputedStyle(one).stroke)")
-    assert len(lines) == 4 and len(set(lines)) == 2
+    assert len(lines) == 8 and len(set(lines)) == 4  # both directions
+    assert page.evaluate(CUT_OFF) == []
+    shown = page.evaluate("document.querySelector('.retrieval').currentSrc.length")
+    wide = page.evaluate("document.querySelector('.retrieval').src.length")
+    assert (shown == wide) == (width > 560)
     assert len(page.screenshot(full_page=True)) > 50_000
     page.close()
 
@@ -76,4 +85,32 @@ def test_it_prints(browser, file) -> None:
     assert pdf.startswith(b"%PDF") and 2 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 14
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_frames_of_a_query_stand_below_each_other(browser, file, width) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(file)
+    places = page.eval_on_selector_all(
+        ".query .found:not(.plain)",
+        """lists => lists.map(list => [...list.querySelectorAll('.video')].map(video =>
+            [...video.querySelectorAll('.frames > span')].map(frame => {
+                const box = frame.getBoundingClientRect();
+                return [Math.round(box.left), Math.round(box.width)];
+            })))""",
+    )
+    assert len(places) == 6 and all(len(video) == 12 for query in places for video in query)
+    assert all(video == places[0][0] for query in places for video in query)
+    page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_fault(browser, file, width) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(file)
+    found = Axe().run(page, options=RULES).response["violations"]
+    assert [(fault["id"], [node["html"][:160] for node in fault["nodes"]]) for fault in found] == []
     page.close()

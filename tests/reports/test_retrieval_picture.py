@@ -10,7 +10,17 @@ import pytest
 from PIL import Image
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.retrieval_drawing import BORDER, PART, RIGHT, WEIGHT, Strip, draw_retrieval
+from eaglenet_jax.reports.retrieval_drawing import (
+    BORDER,
+    NARROW,
+    NARROW_MARGIN,
+    PART,
+    RIGHT,
+    WEIGHT,
+    Strip,
+    draw_retrieval,
+    narrow_image,
+)
 from eaglenet_jax.reports.retrieval_picture import Clips, FoundVideo, QueryResult, query_results
 
 LEGEND = 180  # pixels at the top that explain the colours
@@ -109,6 +119,21 @@ def test_bars_are_as_high_as_weights_and_orange_where_the_caption_describes(tmp_
     assert highest / bars[2] == pytest.approx(5 / 3, rel=0.1) and highest / bars[0] == pytest.approx(5, rel=0.2)
     none = drawn(tmp_path / "a.png", [query(own=own, others=[])])
     assert not coloured(none, PART).any()
+
+
+def test_a_narrow_picture_has_the_own_videos_alone() -> None:
+    weights, described = np.full(6, 1 / 6), np.arange(6) < 2
+    shown = [
+        query(own=FoundVideo(frames(90), 1.0, 1, weights), described=described),
+        query(own=FoundVideo(frames(120), 1.0, 2)),
+    ]
+    page = np.asarray(narrow_image(shown))
+    assert page.shape[1] == NARROW and page.shape[0] < 900
+    found = [np.count_nonzero((page == value).all(axis=-1)) for value in (90, 120, 200)]
+    assert min(found[:2]) > 50_000 and found[2] < 1000  # the other videos; edges of letters are grey as well
+    assert coloured(page, PART).any() and coloured(page, WEIGHT).any()
+    edge = page[-NARROW_MARGIN:]
+    assert edge.min() == 255 and page[-NARROW_MARGIN - 60 :].min() < 255  # it ends below the last strip
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,27 @@ def test_everything_is_on_the_page_and_nothing_is_loaded(tmp_path) -> None:
     assert page.count("<img") > 100
 
 
+def test_it_begins_with_a_sentence_and_a_picture_and_says_who_is_better(tmp_path) -> None:
+    page = write_made_page(tmp_path / "report.html").read_text()
+    r_at_1 = re.search(r'class="own".*?data-column="R@1">([\d.]+)', page, re.DOTALL)[1]
+    sentence = f"The right video comes first in {float(r_at_1):.0f} of 100 searches; by chance in 3.3."
+    order = [page.index(part) for part in (sentence, '<img class="retrieval"', ">Results<", "<table")]
+    assert order == sorted(order)
+    assert page.count("data:image/webp") == 2 and "finds its video at rank 1" in page
+    assert "scores is better than zero-shot CLIP: the right video comes first" in page
+    assert re.search("than other run: the right|scores or other run is better is not shown", page)
+    keys = re.findall(r'<line class="line (\w+)"[^>]*/></svg>([^<]+)</li>', page)
+    assert keys == [
+        ("series0", "scores"),
+        ("series1", "other run"),
+        ("series2", "zero-shot CLIP"),
+        ("chance", "chance"),
+    ]
+    curves = re.findall(r'<polyline class="line (\w+)"', page)
+    assert curves == [mark for mark, _ in keys] * 2
+    assert "of these 6 queries the right video has the lowest energy in 4" in page
+
+
 def test_two_systems_stand_side_by_side_on_the_same_queries() -> None:
     ours = np.eye(4) + np.arange(16).reshape(4, 4) / 1000
     theirs = np.roll(ours, 1, axis=1)  # never right
@@ -50,7 +71,7 @@ def test_two_systems_stand_side_by_side_on_the_same_queries() -> None:
     for row, query in enumerate(queries):
         own, other = query.split('<p class="system">')[1:]
         assert own.startswith("ours") and other.startswith("theirs")
-        names = [re.findall(r"<b>\d\.</b> <span>(v\d)</span>", each) for each in (own, other)]
+        names = [re.findall(r'<b>\d\.</b> <span class="name">(v\d)</span>', each) for each in (own, other)]
         assert names[0][0] == f"v{row}" and names[1][0] == f"v{(row + 1) % 4}"
         assert "right video at rank 1<" in own and "right video at rank 1<" not in other
         assert own.count("<img") == other.count("<img") == 8

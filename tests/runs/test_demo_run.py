@@ -90,9 +90,15 @@ def test_a_run_prints_its_table_and_writes_its_files(finished):
         "checkpoints",
         "events/log.jsonl",
         "first_stage/metrics.json",
+        "first_stage/ranks.npz",
+        "ranks.npz",
     ):
         assert (workdir / name).exists()
     assert list((workdir / "events").glob("events.out.tfevents*"))
+    page = (workdir / "report.html").read_text()
+    for other in ("untrained CLIP", "demo_clip (clip4clip)"):  # a verdict, and a curve
+        assert f" than {other}: the right video" in page or f"Whether demo (eaglenet) or {other} is better" in page
+        assert f"<title>{other}</title></polyline>" in page
     log = [json.loads(line) for line in (workdir / "events/log.jsonl").read_text().splitlines()]
     assert sum("val/t2v/R@1" in line for line in log) == 2
     assert sum("train/eam_loss" in line for line in log) == 6

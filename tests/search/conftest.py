@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import threading
-import time
+import shutil
 from importlib.util import find_spec
 
 import av
 import pytest
 
+from tests.search.browsing import serving
 from tests.search.clips import write_shapes
 
+IN_BROWSER = ("lancedb", "starlette", "uvicorn", "multipart", "playwright", "axe_playwright_python")
 NEEDS = {
     "test_benchmark.py": ("lancedb",),
     "test_index.py": ("lancedb",),
@@ -26,7 +27,8 @@ NEEDS = {
     "test_server.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
     "test_api.py": ("lancedb", "starlette", "uvicorn", "multipart"),
     "test_guards.py": ("starlette", "httpx2"),
-    "test_visit.py": ("lancedb", "starlette", "uvicorn", "multipart", "playwright", "axe_playwright_python"),
+    "test_visit.py": IN_BROWSER,
+    "test_queries_in_browser.py": IN_BROWSER,
 }
 collect_ignore = [file for file, packages in NEEDS.items() if not all(map(find_spec, packages))]
 EVIL = "<img src=x onerror='document.title=1'>${1+1}.mp4"
@@ -75,21 +77,41 @@ def answers(page_index):
 @pytest.fixture(scope="session")
 def address(answers):
     """Address of a server of this process."""
-    import uvicorn
+    with serving(answers) as address:
+        yield address
 
-    from eaglenet_jax.search.commands.serve import _listen
-    from eaglenet_jax.search.page.app import make_app
 
-    with _listen("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(uvicorn.Config(make_app(answers), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        deadline = time.monotonic() + 30
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(30)
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """visit(path, options of the context) → a page. Afterwards: no error, no request to anywhere else."""
+    asked, errors, contexts = [], [], []
+
+    def opened(path="/", **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if "Content Security" in said.text else None)
+        page.goto(address + path)
+        page.wait_for_load_state("networkidle")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not errors and not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
 
 
 @pytest.fixture(scope="session")

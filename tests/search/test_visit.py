@@ -3,47 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from eaglenet_jax.search.page.asked import Asked
+from tests.search.browsing import faults
 
 pytestmark = pytest.mark.browser
-RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser, address):
-    """visit(path, options of the context) → a page. Afterwards: no error, no request to anywhere else."""
-    asked, errors, contexts = [], [], []
-
-    def opened(path="/", **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if "Content Security" in said.text else None)
-        page.goto(address + path)
-        page.wait_for_load_state("networkidle")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not errors and not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
 
 
 def keep(page, name, tmp_path):
@@ -52,11 +19,6 @@ def keep(page, name, tmp_path):
 
 def focused(page, attribute="class"):
     return page.evaluate(f"document.activeElement.getAttribute('{attribute}')")
-
-
-def faults(page):
-    found = Axe().run(page, options=RULES).response["violations"]
-    return [(fault["id"], [node["html"][:160] for node in fault["nodes"]]) for fault in found]
 
 
 def test_a_visit_with_the_keyboard(visit, page_index, tmp_path):

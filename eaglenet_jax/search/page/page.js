@@ -149,6 +149,32 @@ for (const card of cards) {
   card.addEventListener("blur", () => unpreview(card));
 }
 
+// The first query waits for the model -----------------------------------------------------------------------------------
+
+const waiting = document.querySelector("[data-waiting]");
+async function wait(since) {
+  let status;
+  try { status = await (await fetch("/api/status")).json(); } catch { status = { waiting: "the server does not answer" }; }
+  if (status.waiting === null) { location.reload(); return; }
+  // Only a change, so that a screen reader does not read it every second.
+  if (waiting.textContent !== status.waiting) waiting.textContent = status.waiting;
+  document.querySelector("[data-seconds]").textContent = `${Math.round((Date.now() - since) / 1000)} s`;
+  setTimeout(wait, 1000, since);
+}
+if (waiting) wait(Date.now());
+
+// Words of confidence come some seconds after the model: into the page, but not below the hand of whoever uses it already.
+const measuring = document.querySelector("[data-measuring]");
+async function measure() {
+  if (!(await (await fetch("/api/status")).json()).measured) { setTimeout(measure, 2000); return; }
+  if (!dialog.open && !scrollY && !cards.includes(document.activeElement) && box.value === box.defaultValue) { location.reload(); return; }
+  const link = document.createElement("a");
+  link.href = location.href;
+  link.textContent = "Show how sure this is";
+  measuring.replaceChildren(link);
+}
+if (measuring) measure();
+
 // Keys ---------------------------------------------------------------------------------------------------------------
 
 function nearest(from, key) {

@@ -15,6 +15,7 @@ from eaglenet_jax.clip.token_shift import token_shift
 from eaglenet_jax.config.defaults import merged
 from eaglenet_jax.config.presets import preset_options
 from eaglenet_jax.draws import RecordedDraws
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.metrics.postprocess import dual_softmax
 from eaglenet_jax.port.sources import source_called
@@ -31,6 +32,11 @@ def _double(tree: Any) -> Any:
 
 
 def _clip_config(sizes: Mapping[str, Any]) -> ClipConfig:
+    if sizes["temporal_heads"] != sizes["text_heads"]:
+        raise UserError(
+            f"config.temporal_heads of the record is {sizes['temporal_heads']}; ours are the {sizes['text_heads']} of "
+            "the text tower, as wide as the features"
+        )
     return ClipConfig(
         embed_dim=sizes["d"],
         image_size=sizes["image"],

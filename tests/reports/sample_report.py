@@ -39,7 +39,7 @@ def write_made_page(file: Path) -> Path:
             WordPictures("dog", "noun", [data_uri(brightened(frames_of(28)[0], np.arange(9.0)))] * 2),
         ]
         candidates = [(weight, weight) for weight in weights]
-        return [PairExplanation(frames, candidates, -0.5, 3.25, words, attended=True) for _ in videos]
+        return [PairExplanation(frames, candidates, -0.5, 64.02, words, attended=True) for _ in videos]
 
     report = measure_scores(
         RetrievalScores(scores),

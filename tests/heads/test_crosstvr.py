@@ -285,7 +285,6 @@ def test_a_random_start_tells_pairs_apart_at_any_width():
     match = np.asarray(scores_of(head, params, text, video), np.float64)
     logits = np.log(match / (1 - match))
     pair = logits - logits.mean(axis=0) - logits.mean(axis=1, keepdims=True) + logits.mean()
-    print("PAIR", np.std(pair))
     assert np.std(pair) > 3e-3
 
 

@@ -45,6 +45,8 @@ def test_tolerances():
     assert good("gradient", [100.009, 5.009], [100.0, 5.0]) and not good("gradient", [100.02], [100.0])
     assert good("gradient", [9e-7], [0.0]) and not good("gradient", [2e-6], [0.0])
     assert not good("value", [np.nan], [1.0]) and not good("value", [1.0, 1.0], [1.0])
+    assert good("forward", [0.1 + 3e-7], [0.1]) and not good("forward", [0.1 + 5e-7], [0.1])
+    assert good("norm", [2.00001], [2.0]) and not good("norm", [2.00003], [2.0])
 
 
 def test_what_is_compared_with_nothing_is_named(tmp_path):

@@ -27,8 +27,8 @@ BERT_WIDTH = 768
 def small_start(width: int) -> Initializer:
     """Build the initializer N(0, 0.02² · 768/width), BERT's at its width.
 
-    At another width 0.02 is not what lets an attention add as much to the residual stream: at 64 a pair's logit would
-    start with 1/400 of the part that belongs to the pair, and training stay where it began for hundreds of steps.
+    What an attention adds to the residual stream then has the same size at every width. With 0.02 at a width of 64 the
+    part of a logit that belongs to the pair would start 400 times smaller.
     """
     return nn.initializers.normal(0.02 * (BERT_WIDTH / width) ** 0.5)
 

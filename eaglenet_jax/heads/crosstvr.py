@@ -26,7 +26,14 @@ from eaglenet_jax.heads.features import TokenShape
 from eaglenet_jax.heads.interface import CandidateScorer, Head, PairScores, Pairwise, TextFeatures, VideoFeatures
 from eaglenet_jax.heads.options import check_known, head_fields
 from eaglenet_jax.layers.negatives import drawn_negatives
-from eaglenet_jax.layers.query_transformer import SMALL, Dropout, QueryShape, QueryTransformer, Tokens, bert_norm
+from eaglenet_jax.layers.query_transformer import (
+    Dropout,
+    QueryShape,
+    QueryTransformer,
+    Tokens,
+    bert_norm,
+    small_start,
+)
 from eaglenet_jax.layers.selection import top_positions
 from eaglenet_jax.layers.similarity import at_least_float32
 from eaglenet_jax.registry import head_class
@@ -191,16 +198,17 @@ class CrossTvr(Head):
         if not (self.spatial or self.temporal):
             raise ValueError("CrossTvr.spatial and CrossTvr.temporal are both off; switch one of them on")
         width = self.transformer.width
-        self.query_tokens = self.param("query_tokens", SMALL, (self.queries, width))
-        self.word_projection = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype)
+        start = small_start(width)
+        self.query_tokens = self.param("query_tokens", start, (self.queries, width))
+        self.word_projection = nn.Dense(width, kernel_init=start, dtype=self.dtype)
         self.embedding_norm = bert_norm("embedding_norm")
         self.layers = QueryTransformer(self.transformer, self.dtype)
         if self.spatial and self.temporal and not self.shared_weights:
             self.temporal_layers = QueryTransformer(self.transformer, self.dtype)
         if self.temporal:
-            self.selector_up = nn.Dense(self.tokens.width, kernel_init=SMALL, dtype=self.dtype)
-            self.selector_down = nn.Dense(1, kernel_init=SMALL, dtype=self.dtype)
-        self.classifier = nn.Dense(2, kernel_init=SMALL)
+            self.selector_up = nn.Dense(self.tokens.width, kernel_init=start, dtype=self.dtype)
+            self.selector_down = nn.Dense(1, kernel_init=start, dtype=self.dtype)
+        self.classifier = nn.Dense(2, kernel_init=start)
 
     def text_extra(self, texts: int) -> dict[str, Any]:
         """Return what the first stage needs."""

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -20,7 +21,16 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.layers.similarity import at_least_float32, masked_softmax
 
 NORM_EPS = 1e-12
-SMALL = nn.initializers.normal(0.02)
+BERT_WIDTH = 768
+
+
+def small_start(width: int) -> Initializer:
+    """Build the initializer N(0, 0.02² · 768/width), BERT's at its width.
+
+    What an attention adds to the residual stream then has the same size at every width. With 0.02 at a width of 64 the
+    part of a logit that belongs to the pair would start 400 times smaller.
+    """
+    return nn.initializers.normal(0.02 * (BERT_WIDTH / width) ** 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +106,10 @@ class AddedAttention(nn.Module):
         self, x: Float[Array, "*batch q w"], tokens: Tokens, dropout: Dropout, part: str
     ) -> Float[Array, "*batch q w"]:
         width = x.shape[-1]
+        start = small_start(width)
 
         def projected(name: str, source: Array) -> Array:
-            flat = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype, name=name)(source)
+            flat = nn.Dense(width, kernel_init=start, dtype=self.dtype, name=name)(source)
             return flat.reshape(*source.shape[:-1], self.heads, width // self.heads)
 
         query, key, value = projected("query", x), projected("key", tokens.states), projected("value", tokens.states)
@@ -108,7 +119,7 @@ class AddedAttention(nn.Module):
         weights = masked_softmax(logits, tokens.mask[..., None, None, :]).astype(value.dtype)
         self.sow("intermediates", "weights", weights)  # kept only where `with_weights` asks for it
         attended = jnp.einsum("...hqn,...nhc->...qhc", weights, value).reshape(x.shape)
-        added = nn.Dense(width, kernel_init=SMALL, dtype=self.dtype, name="output")(attended)
+        added = nn.Dense(width, kernel_init=start, dtype=self.dtype, name="output")(attended)
         return bert_norm("norm")(x + dropout(part, at_least_float32(added)))
 
 
@@ -120,8 +131,9 @@ class AddedFeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch q w"], dropout: Dropout, part: str) -> Float[Array, "*batch q w"]:
-        up = nn.Dense(self.hidden, kernel_init=SMALL, dtype=self.dtype, name="up")(x)
-        down = nn.Dense(x.shape[-1], kernel_init=SMALL, dtype=self.dtype, name="down")
+        start = small_start(x.shape[-1])
+        up = nn.Dense(self.hidden, kernel_init=start, dtype=self.dtype, name="up")(x)
+        down = nn.Dense(x.shape[-1], kernel_init=start, dtype=self.dtype, name="down")
         return bert_norm("norm")(x + dropout(part, at_least_float32(down(jax.nn.gelu(up, approximate=False)))))
 
 

@@ -111,7 +111,10 @@ def temperatures(
         return {**default, "from": "the default"}
     if validation is None:
         return {**default, "from": "the default, without validation scores to choose it on"}
-    chosen = {side: choose_temperature(validation.scores, validation.text_video, side) for side in SIDES}
+    of_side = {"t2v": validation.scores, "v2t": validation.scores}
+    if validation.v2t_scores is not None:  # reranked, which depends on the direction
+        of_side["v2t"] = validation.v2t_scores
+    chosen = {side: choose_temperature(of_side[side], validation.text_video, side) for side in SIDES}
     same = validation.scores is scores
     where = "these very scores, which makes the row optimistic" if same else "the validation scores"
     return {**chosen, "from": f"chosen on {where}"}

@@ -242,7 +242,7 @@ def _radii(gallery: Gallery) -> tuple[Markup, str] | None:
     if gallery.radii is None:
         return None
     series = list(zip(("pairs that belong together", "other pairs"), gallery.radii, strict=True))
-    said = ", ".join(f"{name}: mean {values.mean():.3g} over {len(values):,}" for name, values in series)
+    said = ", ".join(f"{name}: mean {values.mean():.1f} over {len(values):,}" for name, values in series)
     return value_histogram(series, "|R|₁", f"Length of the radius. {said}"), said
 
 

@@ -339,11 +339,11 @@ def validation_scores(stage: EvaluatedStage, progress: Progress = no_progress) -
     """Score a stage's validation split, None where there is none."""
     encoded = stage.evaluation.encoded
     if encoded.split.name == "val":
-        return RetrievalScores(stage.evaluation.scores, encoded.text_video)
+        return RetrievalScores(stage.evaluation.scores, encoded.text_video, stage.evaluation.v2t_scores)
     if "val" not in stage.experiment.dataset.manifest["splits"]:
         return None
     evaluation = evaluate_split(stage.experiment, stage.params, "val", encoded.shuffled, progress=progress)
-    return RetrievalScores(evaluation.scores, evaluation.encoded.text_video)
+    return RetrievalScores(evaluation.scores, evaluation.encoded.text_video, evaluation.v2t_scores)
 
 
 QUERY_BANK, BANK_BATCH = 2048, 64  # most training captions of a query bank, and how many are encoded at a time

@@ -18,7 +18,7 @@ from eaglenet_jax.heads.crosstvr import CrossTvr, TokenShape
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
 from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.negatives import drawn_negatives
-from eaglenet_jax.layers.query_transformer import QueryShape
+from eaglenet_jax.layers.query_transformer import QueryShape, small_start
 from eaglenet_jax.metrics.ranks import place
 from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.gallery import score_gallery
@@ -209,14 +209,20 @@ def test_a_draw_of_zero_takes_no_forbidden_pair():
     assert [one.tolist() for one in drawn] == [[2, 0, 0], [2, 0, 0]]
 
 
-def test_a_batch_of_one_video_has_no_negatives():
+@pytest.mark.parametrize("masked", [True, False])
+def test_another_caption_of_the_same_video_is_a_negative_only_where_it_is_told_so(masked):
+    """Of a batch of two captions of one video; without negatives the loss is that of its own pairs alone."""
     text, video = features(2)
     video = dataclasses.replace(video, id=jnp.zeros(2, jnp.uint32))
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), random_params(CROSSTVR))
+    head = CROSSTVR.clone(mask_repeated_videos=masked)
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), random_params(head))
     draws = Draws(jax.random.key(0), train=True)
-    loss = jax.jit(lambda p: CROSSTVR.apply({"params": p}, text, video, (), draws, whole, method="loss")[0])(params)
-    own = np.diagonal(np.asarray(scores_of(CROSSTVR, params, text, video)))
-    np.testing.assert_allclose(loss, -np.log(own).mean(), rtol=1e-4)
+    loss = jax.jit(lambda p: head.apply({"params": p}, text, video, (), draws, whole, method="loss")[0])(params)
+    match = np.asarray(scores_of(head, params, text, video), np.float64)
+    expected = [-np.log(match[0, 0]), -np.log(match[1, 1])]
+    if not masked:  # a video for each text, then a text for each video
+        expected += 2 * [-np.log(1 - match[0, 1]), -np.log(1 - match[1, 0])]
+    np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-4)
 
 
 def test_the_gallery_is_the_first_stage_and_a_rerank_both_ways():
@@ -258,6 +264,28 @@ def test_dropout_applies_only_to_residual_terms():
     parts = {name.removeprefix("spatial_").removeprefix("temporal_").rstrip("01") for name in asked}
     assert parts == {"self_", "cross_", "query_feed_", "word_feed_"}
     assert {width for _, width in asked.values()} == {SHAPE.width}  # not as wide as there are keys
+
+
+def test_a_random_start_tells_pairs_apart_at_any_width():
+    """N(0, 0.02²) is BERT's start at a width of 768; at 64 it would leave 1/400 of what belongs to a pair alone."""
+    berts = small_start(768)(jax.random.key(0), (768, 64))
+    assert float(jnp.std(berts)) == pytest.approx(0.02, rel=0.02)
+    head = CROSSTVR.clone(transformer=QueryShape(64, 2, 4, 256, 1, 0.0), queries=8)
+    text, video = (jax.tree.map(lambda x: x * 5 if x.dtype == jnp.float32 else x, side) for side in features())
+    draws = Draws(jax.random.key(0), train=True)
+    start = jax.jit(lambda key: head.init(key, text, video, (), draws, whole, method="loss")["params"])
+    params = start(jax.random.key(1))
+    kernels = {
+        jax.tree_util.keystr(path): float(jnp.std(leaf))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if "kernel" in jax.tree_util.keystr(path) and leaf.size > 300
+    }
+    assert len(kernels) > 20
+    assert kernels == pytest.approx(dict.fromkeys(kernels, 0.02 * 12**0.5), rel=0.15)
+    match = np.asarray(scores_of(head, params, text, video), np.float64)
+    logits = np.log(match / (1 - match))
+    pair = logits - logits.mean(axis=0) - logits.mean(axis=1, keepdims=True) + logits.mean()
+    assert np.std(pair) > 3e-3
 
 
 def test_it_starts_from_a_run_of_its_first_stage():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -16,7 +17,7 @@ from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import whole
 from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.rgat import GraphShape
-from tests.heads.heads import FRAMES, WIDTH, applied, features, head_params, scores
+from tests.heads.heads import FRAMES, HEADS, WIDTH, applied, features, head_params, scores
 
 EVALUATION = Draws(jax.random.key(7))
 PROJECTIONS = ("query", "key", "value", "output")
@@ -25,7 +26,8 @@ PROJECTIONS = ("query", "key", "value", "output")
 def _head(**options) -> EagleNet:
     """Without the graph, which takes long to compile and is not what is shown."""
     small = {"sampler": SamplerSettings(steps=2, buffer_rows=6), "pooling_dropout": 0.0, "candidate_choice": "best"}
-    return EagleNet(WIDTH, FRAMES, GraphShape(WIDTH, heads=2), candidates=3, **small, energy="bilinear", **options)
+    options = {"energy": "bilinear", **options}
+    return EagleNet(WIDTH, FRAMES, GraphShape(WIDTH, heads=2), candidates=3, **small, **options)
 
 
 @functools.cache
@@ -108,6 +110,49 @@ def test_the_loss_of_fused_energies_is_the_written_one_and_trains_the_pooling():
     expected = true.mean() - sampled.mean() + (true**2).mean() + (sampled**2).mean()
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert float(jnp.abs(slope["pooling"]["value"]["kernel"]).max()) > 1e-4
+
+
+@pytest.mark.parametrize("unit_length", [True, False])
+def test_the_second_energy_is_that_of_the_support_text_at_unit_length_or_as_it_is(unit_length):
+    """L_eam of (t_sup, F), of which the samples are the newest rows of the buffer."""
+    head = _head(energy="mlp", support="own", eam_negatives=False, support_unit_length=unit_length)
+    params = _params(head)
+    text, video = features(4)
+
+    @jax.jit
+    def aux():
+        sides = (
+            head.apply({"params": params}, each, method=f"prepare_{name}")
+            for name, each in (("text", text), ("video", video))
+        )
+        return head.apply({"params": params}, *sides, EVALUATION, aux=True, method="score").aux
+
+    row = np.arange(4)
+    pooled, radius = (np.asarray(aux()[name])[row, row] for name in ("pooled", "radius"))
+    way = pooled - np.asarray(text.pooled)
+    support = np.asarray(text.pooled) + radius * way / np.linalg.norm(way, axis=-1, keepdims=True)
+    support = support / np.linalg.norm(support, axis=-1, keepdims=True) if unit_length else support
+    true = np.diagonal(applied(head, params, jnp.asarray(support), video, method="pair_energies"))
+    _, parts, state = _loss(head, params)
+    assert int(state.calls) == 2
+    samples = dataclasses.replace(video, frames=state.video[:4], mask=jnp.ones((4, FRAMES), bool))
+    sampled = np.diagonal(applied(head, params, state.text[:4], samples, method="pair_energies"))
+    expected = true.mean() - sampled.mean() + (true**2).mean() + (sampled**2).mean()
+    np.testing.assert_allclose(parts["eam_support_loss"], expected, rtol=1e-4)
+
+
+def test_the_loss_of_the_papers_preset_is_made_in_double_precision_too():
+    """Traced, with its buffer and its chains; what it computes is shown elsewhere."""
+    head = HEADS["eaglenet_paper"]
+    with jax.enable_x64(True):
+        double = functools.partial(jax.tree.map, lambda x: jnp.asarray(x, jnp.float64) if x.dtype == jnp.float32 else x)
+        params, (text, video) = double(head_params(head)), double(features(4))
+        draws = Draws(jax.random.key(1), train=True)
+        loss, parts, state = jax.eval_shape(
+            lambda: head.apply({"params": params}, text, video, head.initial_state(), draws, whole, method="loss")
+        )
+        assert "eam_loss" in parts
+        assert {leaf.dtype for leaf in (loss, *parts.values(), state.text, state.video)} == {np.dtype(np.float64)}
 
 
 @pytest.mark.parametrize(("words", "weights"), [("b16", (0.5, 0.5)), ("b32", (0.5, 0.0)), ("b16,paper", (0.5, 0.0))])

@@ -116,6 +116,17 @@ def test_the_temperature_is_chosen_on_validation_scores_with_ids(tmp_path) -> No
     assert wrong["temperatures"]["dual_softmax"]["t2v"] != choose_temperature(validation)
 
 
+def test_each_direction_of_reranked_scores_has_the_temperature_of_its_own_validation_scores() -> None:
+    validation = RetrievalScores(5 * cosines(40, seed=5), None, cosines(40, seed=6) / 20)
+    report = measure_scores(
+        RetrievalScores(cosines(30)), validation=validation, options=MeasureOptions(["dual_softmax"], resamples=5)
+    )
+    chosen = report.summary["temperatures"]["dual_softmax"]
+    assert chosen["t2v"] == choose_temperature(validation.scores)
+    assert chosen["v2t"] == choose_temperature(validation.v2t_scores, direction="v2t")
+    assert chosen["v2t"] != choose_temperature(validation.scores, direction="v2t")
+
+
 def said(tmp_path, scores: np.ndarray, **relevance: object) -> str:
     np.save(tmp_path / "s.npy", scores)
     options = MeasureOptions(resamples=5)

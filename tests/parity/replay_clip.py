@@ -12,10 +12,11 @@ import numpy as np
 
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.clip.model import Clip
+from eaglenet_jax.config.clip_sizes import SHIFT_BLOCKS
 from eaglenet_jax.port.load import clip_from_tensors
 from eaglenet_jax.port.openai_clip import OPENAI_CLIP
 
-SHIFTED = 2  # the released program shifts the last two blocks of twelve
+SHIFTED = 2  # of a shallow CLIP the last two blocks
 
 
 def clip(record: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
@@ -50,7 +51,8 @@ def clip(record: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
     yield "image_features", "value", found, record["image_features"]
     every = jnp.concatenate([found[:, :, None], patches], axis=2)
     yield "image_tokens", "value", every.reshape(record["image_tokens"].shape), record["image_tokens"]
-    blocks = tuple(range(config.vision_layers))[-SHIFTED:]
+    deep = config.vision_layers > max(SHIFT_BLOCKS)  # as the released program's
+    blocks = SHIFT_BLOCKS if deep else tuple(range(config.vision_layers))[-SHIFTED:]
     shifted = Clip(dataclasses.replace(config, shift_blocks=blocks))
     found, _ = shifted.apply(variables, frames, mask, method="encode_video")
     yield "image_features_token_shift", "value", found, record["image_features_token_shift"]

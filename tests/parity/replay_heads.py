@@ -16,6 +16,7 @@ from eaglenet_jax.config.defaults import merged
 from eaglenet_jax.config.presets import preset_options
 from eaglenet_jax.draws import Draws, RecordedDraws
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, PreparedText, TextFeatures, VideoFeatures, whole
 from eaglenet_jax.layers.similarity import unit
 from eaglenet_jax.layers.stochastic_text import toward
@@ -24,6 +25,24 @@ from eaglenet_jax.port.table import Table, to_flax, to_pytorch
 from eaglenet_jax.registry import head_class
 
 Rows = Iterator[tuple[str, str, Any, Any]]
+
+
+# Names of energies that the program may have written; golden/README.md does not list them.
+ENERGIES = {"cos": "cosine", "cosine": "cosine", "cossim": "cosine", "bilinear": "bilinear", "mlp": "mlp"}
+ALMOST_NOTHING = 1e-300  # weight of an energy loss that the program computes though its weight is 0
+
+
+def _word(config: Mapping[str, Any], name: str, words: Mapping[str, str]) -> str:
+    """Our word for an option of the program. UserError for one that is not known."""
+    if config.get(name) not in words:
+        raise UserError(f"config.{name} of the record is {config.get(name)!r}; known are {', '.join(words)}")
+    return words[config[name]]
+
+
+def _energy_calls(record: Mapping[str, Any]) -> int:
+    """How often the first training step draws samples of the energy: starts of video and text, then the noise."""
+    drawn = sum(name.startswith("train0/draw/") for name in record) - 1  # without that of the candidates
+    return -(-drawn // (3 + 2 * record["config"]["steps"])) if drawn > 0 else 0
 
 
 def _released_options(system: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,18 +112,18 @@ def eaglenet(record: Mapping[str, Any]) -> Rows:
         "eaglenet",
         {
             "candidates": config["S"],
-            "candidate_noise": {"normal": "normal", "uniform01": "uniform"}[config["prior"]],
+            "candidate_noise": _word(config, "prior", {"normal": "normal", "uniform01": "uniform"}),
             "frame_positions": bool(config["framepe"]),
             "pooling_heads": config["pool_heads"],
             "pooling_dropout": 0.0,
             "support_weight": config["sup"],
-            "loss_kind": {"sig": "sigmoid", "clip": "softmax"}[config["loss_fn"]],
-            "energy": {"cos": "cosine"}.get(config["energy_fn"], config["energy_fn"]),
-            "energy_pooling": {"mean": "avg"}.get(config["pooling"], config["pooling"]),
-            "eam_weight": config["eamw"],
+            "loss_kind": _word(config, "loss_fn", {"sig": "sigmoid", "clip": "softmax"}),
+            "energy": _word(config, "energy_fn", ENERGIES),
+            "energy_pooling": _word(config, "pooling", {"avg": "avg", "mean": "avg", "max": "max", "min": "min"}),
+            "eam_weight": config["eamw"] or (ALMOST_NOTHING if _energy_calls(record) > bool(config["eamsup"]) else 0.0),
             "eam_support_weight": config["eamsup"],
             "graph": {
-                "kind": config["gnn_type"],
+                "kind": _word(config, "gnn_type", {"rgat": "rgat", "gat": "gat"}),
                 "layers": config["L"],
                 "heads": config["H"],
                 "dropout_rate": 0.0,
@@ -128,9 +147,10 @@ def eaglenet(record: Mapping[str, Any]) -> Rows:
         **tree["head_state"], valid_rows=jnp.asarray(config["buf"], jnp.int32), calls=jnp.asarray(0, jnp.int32)
     )
     differentiate = _differentiated(head)
-    for step in (0, 1):
+    for step in range(sum(f"train{step}/loss" in record for step in (0, 1))):
         arrays = _double(_eaglenet_draws(record, step, int(state.calls)))
-        arrays["buffer_rows"] = arrays["buffer_rows"].astype(jnp.int32)
+        if "buffer_rows" in arrays:
+            arrays["buffer_rows"] = arrays["buffer_rows"].astype(jnp.int32)
         draws = RecordedDraws(arrays=arrays)
         scores = _score(head, tree["head"], *_features(text, video), draws)
         (loss, (parts, state)), gradients = differentiate(tree["head"], text, video, state, draws)
@@ -187,7 +207,8 @@ def _eaglenet_draws(record: Mapping[str, Any], step: int, calls: int) -> dict[st
         drawn["langevin_video"].append(np.stack(steps[0::2]))
         drawn["langevin_text"].append(np.stack(steps[1::2]))
         calls += 1
-    return {"candidates": np.moveaxis(by_pair, 0, 2), **{name: np.stack(each) for name, each in drawn.items()}}
+    stacked = {name: np.stack(each) for name, each in drawn.items() if each}
+    return {"candidates": np.moveaxis(by_pair, 0, 2), **stacked}
 
 
 def _gradient_rows(record: Mapping[str, Any], prefix: str, table: Table, gradients: Any) -> Rows:

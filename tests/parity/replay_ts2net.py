@@ -15,6 +15,7 @@ from eaglenet_jax.clip.token_shift import token_shift
 from eaglenet_jax.config.defaults import merged
 from eaglenet_jax.config.presets import preset_options
 from eaglenet_jax.draws import RecordedDraws
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.metrics.postprocess import dual_softmax
 from eaglenet_jax.port.sources import source_called
@@ -31,6 +32,11 @@ def _double(tree: Any) -> Any:
 
 
 def _clip_config(sizes: Mapping[str, Any]) -> ClipConfig:
+    if sizes["temporal_heads"] != sizes["text_heads"]:
+        raise UserError(
+            f"config.temporal_heads of the record is {sizes['temporal_heads']}; ours are the {sizes['text_heads']} of "
+            "the text tower, as wide as the features"
+        )
     return ClipConfig(
         embed_dim=sizes["d"],
         image_size=sizes["image"],
@@ -108,16 +114,16 @@ def _select(record: Record, system: System, params: Any, table: Table) -> Rows:
         draws = _noise(record[f"{at}/noise"], frames, train=mode == "train")
         scores, chosen = run(params, tokens, draws)
         recorded = record["select/scores_all_tokens"]
-        yield f"{at}/scores_all_tokens", "value", scores.reshape(recorded.shape), recorded
+        yield f"{at}/scores_all_tokens", "forward", scores.reshape(recorded.shape), recorded
         recorded = record[f"{at}/indicators"]
-        yield f"{at}/indicators", "value", chosen.reshape(recorded.shape), recorded
-        yield f"{at}/output", "value", jax.jit(output)(params, tokens, draws), record[f"{at}/output"]
+        yield f"{at}/indicators", "forward", chosen.reshape(recorded.shape), recorded
+        yield f"{at}/output", "forward", jax.jit(output)(params, tokens, draws), record[f"{at}/output"]
     draws = _noise(record["select/train/noise"], frames, train=True)
     gradients, by_input = jax.jit(jax.grad(lambda *given: jnp.sum(output(*given, draws) * cotangent), argnums=(0, 1)))(
         params, tokens
     )
     recorded = record["select/train/grad/input"]
-    yield "select/train/grad/input", "gradient", by_input.reshape(recorded.shape), recorded
+    yield "select/train/grad/input", "slope", by_input.reshape(recorded.shape), recorded
     yield from _gradient_rows(record, "select/train", table, gradients)
 
 
@@ -157,14 +163,14 @@ def _train(record: Record, system: System, params: Any, table: Table) -> Rows:
         batch = _batch(record, "train", record[f"{at}/video_mask"].astype(bool))
         (text, video, reduced), (states, counted, similarity), (loss, gradients) = run(params, batch)
         if at == "train":
-            yield f"{at}/text_features", "value", text.pooled, record[f"{at}/text_features"]
+            yield f"{at}/text_features", "forward", text.pooled, record[f"{at}/text_features"]
             tokens = jnp.concatenate([video.frames[:, :, None], video.patches], axis=2)
-            yield f"{at}/image_tokens", "value", tokens, record[f"{at}/image_tokens"]
-            yield f"{at}/selected", "value", _sequence(reduced), record[f"{at}/selected"]
+            yield f"{at}/image_tokens", "forward", tokens, record[f"{at}/image_tokens"]
+            yield f"{at}/selected", "forward", _sequence(reduced), record[f"{at}/selected"]
         yield f"{at}/mask_used_for_frames", "exact", counted, record[f"{at}/mask_used_for_frames"]
-        yield f"{at}/frame_states", "value", states, record[f"{at}/frame_states"]
-        yield f"{at}/similarity", "value", scale * similarity, record[f"{at}/similarity"]
-        yield f"{at}/loss", "value", loss, record[f"{at}/loss"]
+        yield f"{at}/frame_states", "forward", states, record[f"{at}/frame_states"]
+        yield f"{at}/similarity", "forward", scale * similarity, record[f"{at}/similarity"]
+        yield f"{at}/loss", "loss", loss, record[f"{at}/loss"]
         if at == "train":
             yield from _gradient_rows(record, at, table, gradients)
 
@@ -173,10 +179,10 @@ def _gradient_rows(record: Record, at: str, table: Table, gradients: Any) -> Row
     """Every recorded gradient and norm; none are recorded where there is no gradient."""
     for name, value in to_pytorch(table, jax.tree.map(np.asarray, gradients)).items():
         if f"{at}/grad/{name}" in record:
-            yield f"{at}/grad/{name}", "gradient", value, record[f"{at}/grad/{name}"]
+            yield f"{at}/grad/{name}", "slope", value, record[f"{at}/grad/{name}"]
         if at == "train":
             norm = record.get(f"{at}/grad_norm/{name}", 0.0)
-            yield f"{at}/grad_norm/{name}", "gradient", np.linalg.norm(value), norm
+            yield f"{at}/grad_norm/{name}", "norm", np.linalg.norm(value), norm
 
 
 def _similarity(head: Head, params: Any, text: TextFeatures, video: VideoFeatures, draws: RecordedDraws) -> Any:
@@ -201,5 +207,5 @@ def _eval(record: Record, system: System, params: Any) -> Rows:
         return _similarity(head, params, text, video, draws)
 
     scaled = np.exp(np.float64(record["param/clip.logit_scale"])) * np.asarray(scores(params, batch))
-    yield "eval/similarity", "value", scaled, record["eval/similarity"]
+    yield "eval/similarity", "forward", scaled, record["eval/similarity"]
     yield "eval/similarity_dsl", "value", dual_softmax(scaled, temperature=1.0), record["eval/similarity_dsl"]

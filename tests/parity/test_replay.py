@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,36 @@ def test_tolerances():
     assert good("gradient", [100.009, 5.009], [100.0, 5.0]) and not good("gradient", [100.02], [100.0])
     assert good("gradient", [9e-7], [0.0]) and not good("gradient", [2e-6], [0.0])
     assert not good("value", [np.nan], [1.0]) and not good("value", [1.0, 1.0], [1.0])
+    assert good("forward", [0.1 + 3e-7], [0.1]) and not good("forward", [0.1 + 5e-7], [0.1])
+    assert good("norm", [2.00001], [2.0]) and not good("norm", [2.00003], [2.0])
+
+
+def test_what_is_compared_with_nothing_is_named(tmp_path):
+    with np.load(GOLDEN / "metrics.npz") as file:
+        record = dict(file)
+    np.savez(tmp_path / "more.npz", **record, extra=np.zeros(3))
+    with pytest.raises(UserError, match="1 recorded quantities are compared with nothing, first extra"):
+        list(replay.replay(tmp_path / "more.npz"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("gnn_type", "gcn", "config.gnn_type of the record is 'gcn'; known are rgat, gat"),
+        ("energy_fn", "rbf", "config.energy_fn of the record is 'rbf'; known are cos, "),
+        ("pooling", None, "config.pooling of the record is None; known are avg, mean, max, min"),
+        ("prior", "laplace", "known are normal, uniform01"),
+        ("loss_fn", "hinge", "known are sig, clip"),
+    ],
+)
+def test_an_option_that_is_not_known_is_one_line(option, value, message, tmp_path):
+    with np.load(GOLDEN / "eaglenet_msrvtt.npz") as file:
+        record = dict(file)
+    config = json.loads(str(record["config"])) | {option: value}
+    np.savez(tmp_path / "other.npz", **{**record, "config": json.dumps(config)})
+    with pytest.raises(UserError, match=message) as caught:
+        list(replay.replay(tmp_path / "other.npz"))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_foreign_file_is_refused(tmp_path):

@@ -27,7 +27,7 @@ def test_everything_is_on_the_page_and_nothing_is_loaded(tmp_path) -> None:
     page = write_made_page(tmp_path / "new/report.html").read_text()
     for words in ("Results", "Recall and ranks", "Against other run", "Queries that moved most", "What is found"):
         assert f">{words}" in page
-    for words in ("verb “walks”", "noun “dog”", "|R|₁ 3.25", "pairs that belong together: mean", "Frames are dark"):
+    for words in ("verb “walks”", "noun “dog”", "|R|₁ 64.0<", "pairs that belong together: mean", "Frames are dark"):
         assert words in page
     for words in ("Hardest queries", "The same words", "v3 (", "v7 (", "energy -0.500", "hash 0123456789", "A note."):
         assert words in page

@@ -11,6 +11,7 @@ from PIL import Image
 
 from configs import demo
 from eaglenet_jax.clip import Clip
+from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import VideoFeatures
@@ -51,7 +52,7 @@ class FakeStore:
         self.settings = StoreSettings("", "", features.frames.shape[2], features.frames.shape[1], WindowRule())
         self.pooled = models.mean_of_frames(features.frames, features.mask)
         self.rows = [
-            StoredWindow(f"{row}", f"/v/{row}.mp4", 0.0, 2.0, tuple(np.arange(12.0)[mask]), b"", frames=frames)
+            StoredWindow(f"{row}", f"/v/{row}.mp4", 0.0, 2.0, tuple(np.flatnonzero(mask) * 1.0), b"", frames=frames)
             for row, (frames, mask) in enumerate(zip(features.frames, features.mask, strict=True))
         ]
 
@@ -131,6 +132,27 @@ def test_a_head_that_needs_patches_is_not_asked_to_rerank(model, features, monke
     monkeypatch.setattr(type(model.system.head), "uses_patches", True)
     with pytest.raises(UserError, match="patches"):
         find(FakeStore(features), model, text_query(model, SENTENCE), top=1, rerank=5)
+
+
+OWN_ENCODER = ("source=an/encoder", "count=5", "width=24")  # not there: an index reads no token of it
+
+
+@pytest.mark.parametrize("overrides", [(), OWN_ENCODER], ids=["shared_encoder", "own_encoder"])
+def test_a_second_stage_is_searched_by_its_encoders_and_does_not_rerank(tmp_path, overrides):
+    config = load_config("demo:crosstvr,tiny", [f"--config.head.tokens.{field}" for field in overrides])
+    settings = model_settings(config)
+    write_export(tmp_path, settings, some_params(settings), "", "float32", None)
+    model = models.open_model(tmp_path)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 6, model.size, model.size, 3), np.uint8)
+    windows = jax.tree.map(np.asarray, model.encode_windows(frames, [6, 2, 4]))
+    query = text_query(model, SENTENCE)
+    found = find(FakeStore(windows), model, query, top=3)
+    pooled = models.mean_of_frames(windows.frames, windows.mask)
+    assert [moment.id for moment in found] == [str(row) for row in np.argsort(-(pooled @ query.vector))]
+    with pytest.raises(
+        UserError, match=r"^CrossTvr needs patches or other features .* without reranking \(rerank=0\)$"
+    ):
+        find(FakeStore(windows), model, query, top=1, rerank=2)
 
 
 def some_params(settings):

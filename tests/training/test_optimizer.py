@@ -233,6 +233,25 @@ def test_float16_storage_loses_small_updates_of_clip_alone() -> None:
         make_optimizer(RELEASED | {"clip_storage": "half"}, params, 10)
 
 
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_moments_are_float32_where_the_released_ones_underflow(storage: str) -> None:
+    """0.02 g² is zero in float16, and the step becomes lr · m / 1e-6: not imitated (docs/DIFFERENCES.md)."""
+    gradient, mean, square, place = 1e-4, 0.0, 0.0, 0.0
+    assert np.float16(0.02 * gradient**2) == 0
+    unlimited = {"global_clip": 0.0, "per_tensor_clip": 0.0, "weight_decay": 0.0}
+    config = RELEASED | unlimited | {"clip_lr": 1.0, "schedule": "constant", "warmup": 0.0, "clip_storage": storage}
+    params = {"clip": {"kernel": jnp.zeros(4)}}
+    optimizer = make_optimizer(config, params, 10)
+    state = optimizer.init(params)
+    for _ in range(3):
+        updates, state = optimizer.update({"clip": {"kernel": jnp.full(4, gradient)}}, state, params)
+        params = optax.apply_updates(params, updates)
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.98 * square + 0.02 * gradient**2
+        place -= mean / (square**0.5 + 1e-6)
+    np.testing.assert_allclose(params["clip"]["kernel"], place, rtol=1e-3)  # with float16 moments 18 times as far
+    assert {leaf.dtype for leaf in jax.tree.leaves(state) if leaf.ndim} == {np.dtype(np.float32)}
+
+
 def test_patterns_may_freeze_the_same_parameters():
     config = {"head_lr": 0.1, "clip_lr": 0.1, "weight_decay": 0.0, "groups": ((".*", {}),)}
     params = {"clip": {"w": np.zeros(1)}, "head": {"first": {"w": np.zeros(1)}, "w": np.zeros(1)}}

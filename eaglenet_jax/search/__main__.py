@@ -44,6 +44,10 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=float, metavar="SECONDS", help="length of a window (12)")
     parser.add_argument("--overlap", type=float, metavar="SECONDS", help="shared with the previous window (4)")
     parser.add_argument("--prune", action="store_true", help="drop the rows of all files that are gone, of any place")
+    parser.add_argument("--watch", action="store_true", help="keep the index up to date with the folders until Ctrl-C")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that share the files, default %(default)s"
+    )
     parser.add_argument("--shots", action="store_true", help="also end a window at the end of a shot")
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "index": "bring an index up to date with files and folders of videos",
     "query": "find the moments that a sentence, a picture or a video describes",
     "serve": "serve a search page from this machine",
+    "mcp": "let an assistant search, over stdin and stdout in the Model Context Protocol",
     "demo": "render clips, index them and answer three queries; offline, in a minute",
     "export": "write a run's best checkpoint as a small folder to share",
 }
@@ -76,6 +77,11 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token", help="what a visitor has to give; default: a new one where --host is not this machine, else none"
     )
+
+
+def _mcp_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--index", required=True, metavar="URI", help=INDEX)
+    parser.add_argument("--checkpoint", help=CHECKPOINT)
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:

@@ -126,8 +126,8 @@ def add_files(store: Store, model: SearchModel, files: Sequence[Path]) -> Added:
     names = list(dict.fromkeys(map(named, files)))
     states = store.states(list(map(str, names)))
     current = {file for file in names if any(is_current(file, state) for state in states.get(str(file), ()))}
-    changed = frozenset(map(str, set(names) - current)) & states.keys()
     todo = [file for file in names if file not in current]
+    changed = frozenset(str(file) for file in todo if str(file) in states)
     line = IndexingLine(todo, shown=False)
     if todo:
         index_files(store, model, ToDo(todo, changed), line)

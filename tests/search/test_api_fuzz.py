@@ -51,9 +51,7 @@ def test_requests_are_answered_as_described(case):
     case.call_and_validate(checks=CHECKS)
 
 
-@settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     place=st.sampled_from(["/media/{}", "/thumbs/{}.webp", "/frames/{}/0.webp", "/strips/{}.webp", "/moments/{}", "/"]),
     written=st.text(st.characters(min_codepoint=1, max_codepoint=0x2FF), max_size=12),

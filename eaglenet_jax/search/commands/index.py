@@ -108,6 +108,8 @@ def _open(given: argparse.Namespace) -> SearchIndex:
     if store is None:
         if not given.videos:
             raise UserError(f"there is no index at {given.index}; give the --index that is to be pruned")
+        if given.checkpoint is None:
+            print(f"model: {DEFAULT_CHECKPOINT}, the default; --checkpoint takes another", file=sys.stderr, flush=True)
         return SearchIndex.create(given.index, given.checkpoint or DEFAULT_CHECKPOINT, WindowRule(**rule))
     for name, value in rule.items():
         if getattr(store.settings.rule, name) != value:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,46 +99,56 @@ def test_a_killed_process_of_this_machine_loses_its_files_at_once(store, files):
             assert set(taken(other)) == set(files)
 
 
-def test_another_machine_keeps_its_files_while_it_shows_that_it_lives(store, files, tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "LEASE_SECONDS", 1.2)
-    far = Claims(store, files, least=6)
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds that processes see, in a list of one."""
+    now = [0.0]
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_another_machine_keeps_its_files_while_it_shows_that_it_lives(store, files, tmp_path, monkeypatch, clock):
+    (tmp_path / "far").mkdir()
+    table = ClaimTable(store.uri)
     with monkeypatch.context() as there:  # another machine has other temporary files
-        (tmp_path / "far").mkdir()
         there.setattr(tempfile, "tempdir", str(tmp_path / "far"))
         far = Claims(store, files, least=6)
         far.__enter__()
     assert len(taken(far)) == 6
     with Claims(store, files, least=6) as near:
-        started = time.monotonic()
-        while time.monotonic() - started < 2:
+        for now in (0, claims.LEASE_SECONDS - 1):
+            clock[0] = now
             assert taken(near) == []
-            time.sleep(0.1)
-        far._stop.set()  # its machine is switched off
-        far._beating.join()
-        while not (found := taken(near)) and time.monotonic() - started < 20:
-            time.sleep(0.1)
-        assert set(found) == set(files)
+        table.beat(far.worker, 1)
+        clock[0] += 1
+        assert taken(near) == []  # it sees the number that has changed
+        clock[0] += claims.LEASE_SECONDS - 1
+        assert taken(near) == []
+        clock[0] += 1  # the number has stood still
+        assert set(taken(near)) == set(files)
+    far.__exit__(None, None, None)
 
 
-def test_files_whose_processes_died_come_last_alone_and_not_for_ever(store, files, monkeypatch):
-    monkeypatch.setattr(claims, "LEASE_SECONDS", 0.0)
+def test_files_whose_processes_died_come_last_alone_and_not_for_ever(store, files, clock):
     table = ClaimTable(store.uri)
     dead = [Claim(str(file), "dead", 5, deaths) for file, deaths in zip(files[:5], (0, 0, 1, 1, 2), strict=True)]
     table.insert(dead)
     with Claims(store, files, least=2) as several:
-        monkeypatch.setattr(claims, "LEASE_SECONDS", 0.0)
-        order = taken(several)
-        assert order == [files[5], *files[:2]]
-        assert several.next() is None  # the rest one by one, when nothing else is being read
+        assert taken(several) == [files[5]]
+        clock[0] += claims.LEASE_SECONDS
+        assert taken(several) == files[:2]  # the rest one by one, when nothing else is being read
         deaths = {claim.path: claim.deaths for claim in table.all() if claim.worker == several.worker}
         assert deaths == {str(files[5]): 0, str(files[0]): 1, str(files[1]): 1}
-        for group in (order, files[2:3], files[3:4]):
+        alone = []
+        group = [files[5], *files[:2]]
+        while group:
             for file in group:
                 write(store, file)
             several.done([str(file) for file in group])
-            following = taken(several)
-            assert len(following) <= 1
-        assert several.finished and several.news()[1].keys() == {files[4]}
+            group = taken(several)
+            alone += group
+            assert len(group) <= 1
+        assert alone == files[2:4] and several.finished and several.news()[1].keys() == {files[4]}
         assert "3 processes ended" in next(c.reason for c in table.all() if c.path == str(files[4]))
 
 

@@ -37,7 +37,8 @@ def paths_of(index):
 
 
 def index_command(index, *videos, **more):
-    options = {"checkpoint": None, "window": None, "overlap": None, "shots": False, "prune": False}
+    options = {"checkpoint": None, "window": None, "overlap": None, "shots": False, "prune": False, "watch": False}
+    options["workers"] = 1
     return run(argparse.Namespace(index=str(index), videos=[str(video) for video in videos], **{**options, **more}))
 
 

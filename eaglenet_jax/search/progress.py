@@ -106,11 +106,13 @@ class IndexingLine:
 
     @property
     def video(self) -> str:
-        """Hours of video that are done, and of all files as far as that can be estimated."""
+        """Hours of video that are done, and of all files as estimated so far; minutes where they are few."""
         if not (self._seconds and self._bytes):
             return ""
-        rate = self._seconds / self._bytes / 3600
-        return f", {_hours(self._done * rate)} of about {_hours(self._total * rate)} hours of video"
+        rate = self._seconds / self._bytes
+        unit, length = ("hours", 3600) if self._total * rate >= 3600 else ("minutes", 60)
+        done, total = (f"{size * rate / length:,.1f}" for size in (self._done, self._total))
+        return f", {done} of about {total} {unit} of video"
 
     def _reach(self, file: Path, share: float) -> None:
         before = self._reached.get(file, 0.0)
@@ -132,10 +134,6 @@ class IndexingLine:
                 file=sys.stderr,
                 flush=True,
             )
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
 def _size(file: Path) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+import dataclasses
+from typing import TYPE_CHECKING
 
 import eaglenet_jax
 from eaglenet_jax.errors import UserError
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 MOST_MOMENTS = 50  # of an answer, which an assistant has to read
 
 
-class FoundMoment(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class FoundMoment:
     """A moment of an answer: its file, start and end in seconds, and how sure it is: strong, possible or weak."""
 
     file: str

@@ -37,7 +37,8 @@ def index_in_processes(store: Store, checkpoint: str, todo: ToDo, report: Report
         UserError: A process cannot work, or too many have died.
     """
     running: dict[Connection, multiprocessing.process.BaseProcess] = {}
-    deaths = 0
+    heard: set[Connection] = set()
+    deaths, done = 0, False
     try:
         for _ in range(todo.sharers):
             running |= [_start(store.uri, checkpoint, todo)]
@@ -49,7 +50,11 @@ def index_in_processes(store: Store, checkpoint: str, todo: ToDo, report: Report
                 except (EOFError, OSError):
                     process = running.pop(connection)
                     process.join()
-                    if process.exitcode:
+                    if process.exitcode == 0:  # all files are done, so one that is still loading the model has no work
+                        done = True
+                        for idle in [running[each] for each in running if each not in heard]:
+                            idle.terminate()
+                    elif not done:
                         deaths += 1
                         report.say(f"a process ended without a word ({process.exitcode}); others take its files")
                         if deaths > MOST_DEATHS:
@@ -59,6 +64,7 @@ def index_in_processes(store: Store, checkpoint: str, todo: ToDo, report: Report
                             ) from None
                         running |= [_start(store.uri, checkpoint, todo)]
                 else:
+                    heard.add(connection)
                     if name == "error":
                         raise UserError(arguments[0])
                     getattr(report, name)(*arguments)
@@ -104,16 +110,16 @@ def _work(connection: Connection, uri: str, checkpoint: str, todo: ToDo) -> None
     """Index files and tell the parent."""
     # Ctrl-C reaches every process of a terminal; the parent decides and ends the others, which commit first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    keep_compiled_programs()
     told = _Told(connection)
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        keep_compiled_programs()
         index_files(Store.open(uri), open_model(checkpoint), todo, told)
     except UserError as error:
         told.error(str(error))
-    except KeyboardInterrupt:
-        pass  # asked to end by the parent
+    except KeyboardInterrupt:  # asked to end; what was finished is in the index
+        sys.exit(130)
 
 
 def _end_with_parent() -> None:

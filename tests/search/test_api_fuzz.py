@@ -1,4 +1,4 @@
-"""The JSON interface under requests that are made from its own description, right and wrong ones; all other addresses."""
+"""The JSON interface under requests made from its own description, right and wrong ones; and all other addresses."""
 
 from __future__ import annotations
 

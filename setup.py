@@ -82,9 +82,16 @@ setup(
         ],
         "notebook": ["ipykernel>=6.29,<8"],
         "search": ["lancedb>=0.30,<1"],
-        # What the tests of search and of the notebooks need besides `search`, `app`, `notebook` and `browser`.
-        "search_test": ["httpx2>=2,<3", "moto[server]>=5,<6", "nbclient>=0.10,<1", "nbformat>=5.10,<6"],
+        # What the tests of search and of the notebooks need besides `search`, `app`, `mcp`, `notebook` and `browser`.
+        "search_test": [
+            "httpx2>=2,<3",
+            "moto[server]>=5,<6",
+            "nbclient>=0.10,<1",
+            "nbformat>=5.10,<6",
+            "schemathesis>=4.32,<5",
+        ],
         "app": ["python-multipart>=0.0.20,<0.1", "starlette>=1,<2", "uvicorn>=0.34,<1"],
+        "mcp": ["mcp>=2.3,<3"],
         "syntax": ["spacy>=3.8,<4"],
         "beam": ["apache-beam>=2.65,<3"],
     },

@@ -135,7 +135,7 @@ FLAGS: dict[str, dict[str, str]] = {
     },
     "eaglenet_jax.search": {
         "tests/search/test_index.py": "index window rerank html clips",
-        "eaglenet_jax/search/commands/index.py": "checkpoint overlap shots prune",
+        "eaglenet_jax/search/commands/index.py": "checkpoint overlap shots prune workers watch",
         "eaglenet_jax/search/commands/query.py": "video image top merge",
         "tests/runs/test_demo_run.py": "json workdir",
         "tests/search/test_server.py": "host port token",

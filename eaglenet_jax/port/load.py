@@ -25,6 +25,7 @@ from eaglenet_jax.port.table import LOGIT_SCALE, Table, Tensors, Tree, to_flax, 
 CONFIG_FILE = "config.json"
 # A later one only where there is no earlier one: .bin needs PyTorch.
 WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
+LARGE_FILE = 10_000_000  # bytes, of whose download a line says so first
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -119,21 +120,38 @@ def clip_files(source: str) -> tuple[Path, Path]:
     return hub_file(source, CONFIG_FILE), weights
 
 
-def hub_file(source: str, *names: str) -> Path:
-    """Return the first of the files that the local cache or the hub has."""
-    from huggingface_hub import hf_hub_download
+def hub_file(source: str, *names: str, report: Callable[[str], None] = to_stderr) -> Path:
+    """Return the first of the files that the local cache or the hub has.
+
+    Args:
+        source: Name on the hub.
+        names: The files.
+        report: Receives a line before a large file is downloaded.
+
+    Raises:
+        UserError: None of them is in the cache, and the hub has none or cannot be reached.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
     reason: Exception | None = None
-    for only_cached in (True, False):
-        for name in names:
-            try:
-                return Path(hf_hub_download(source, name, local_files_only=only_cached))
-            except EntryNotFoundError as error:  # not in the cache, or not in the repository
-                reason = error
-            except (OSError, ValueError) as error:  # offline, no such repository, no right to read it
-                reason = error
-                break
+    for name in names:
+        try:
+            return Path(hf_hub_download(source, name, local_files_only=True))
+        except (OSError, ValueError):  # EntryNotFoundError is one of them, by version
+            continue
+    for name in names:
+        try:
+            # Without a connection the download itself tries six times, with two warnings each; this asks once.
+            size = get_hf_file_metadata(hf_hub_url(source, name)).size or 0
+            if size > LARGE_FILE:
+                report(f"downloading {name} of {source}, {size / 1e6:,.0f} MB, once: to {constants.HF_HUB_CACHE}")
+            return Path(hf_hub_download(source, name))
+        except EntryNotFoundError as error:
+            reason = error
+        except Exception as error:  # offline, no such repository, no right to read it; of httpx or httpx2, by version
+            reason = error
+            break
     detail = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
     raise UserError(
         f"{source}: no such folder, and {names[0]} cannot be read from the Hugging Face hub ({detail}); "

@@ -18,6 +18,7 @@ COMMANDS = {
     "index": "bring an index up to date with files and folders of videos",
     "query": "find the moments that a sentence, a picture or a video describes",
     "serve": "serve a search page from this machine",
+    "mcp": "let an assistant search, over stdin and stdout in the Model Context Protocol",
     "demo": "render clips, index them and answer three queries; offline, in a minute",
     "export": "write a run's best checkpoint as a small folder to share",
 }
@@ -44,6 +45,10 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=float, metavar="SECONDS", help="length of a window (12)")
     parser.add_argument("--overlap", type=float, metavar="SECONDS", help="shared with the previous window (4)")
     parser.add_argument("--prune", action="store_true", help="drop the rows of all files that are gone, of any place")
+    parser.add_argument("--watch", action="store_true", help="keep the index up to date with the folders until Ctrl-C")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that share the files, default %(default)s"
+    )
     parser.add_argument("--shots", action="store_true", help="also end a window at the end of a shot")
 
 
@@ -72,6 +77,11 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token", help="what a visitor has to give; default: a new one where --host is not this machine, else none"
     )
+
+
+def _mcp_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--index", required=True, metavar="URI", help=INDEX)
+    parser.add_argument("--checkpoint", help=CHECKPOINT)
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO, DEMO_MODEL
+from eaglenet_jax.search.adding import Added, How, add_files, add_videos
 from eaglenet_jax.search.confidence import Calibration, calibrate
-from eaglenet_jax.search.indexing import Added, add_videos
 from eaglenet_jax.search.library import Filter, Library, read_library
 from eaglenet_jax.search.model import SearchModel, open_model
 from eaglenet_jax.search.moments import Moment
@@ -120,10 +120,42 @@ class SearchIndex:
         """Delete the rows of all files that are no longer at their paths; return the number of these files."""
         return prune(self.store)
 
-    def add(self, videos: Place | Sequence[Place], progress: bool = False) -> Added:
-        """Bring files and folders up to date, see `indexing.add_videos`."""
+    def add(
+        self,
+        videos: Place | Sequence[Place],
+        progress: bool = False,
+        workers: int = 1,
+        ready: Callable[[Path], bool] | None = None,
+    ) -> Added:
+        """Bring files and folders up to date, see `adding.add_videos`.
+
+        Args:
+            videos: Files and folders.
+            progress: Show progress on stderr.
+            workers: Processes that share the work; each opens the model.
+            ready: ready(file) returns whether a new or changed file may be read already, by default always.
+
+        Raises:
+            UserError: A place does not exist, the index cannot be written, or `workers` is below 1.
+        """
+        if workers < 1:
+            raise UserError(f"workers={workers}: give 1 or more")
         places = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
-        return add_videos(self.store, self.model, [Path(place) for place in places], progress)
+        how = How(progress, workers, self._checkpoint, ready)
+        return add_videos(self.store, self.model, [Path(place) for place in places], how)
+
+    def add_files(self, files: Iterable[Place]) -> Added:
+        """Index files that are known by name, for a program that divides them among workers itself.
+
+        Unlike `add`, it looks at nothing but these files: moved and deleted ones are left to `add`.
+
+        Args:
+            files: The files; those that are indexed as they are now are passed over.
+
+        Raises:
+            UserError: The index cannot be written.
+        """
+        return add_files(self.store, self.model, [Path(file) for file in files])
 
     def query(
         self,

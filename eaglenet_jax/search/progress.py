@@ -1,4 +1,4 @@
-"""Progress of indexing: a bar on a terminal, a line from time to time elsewhere."""
+"""Progress of indexing in hours of video: a bar on a terminal, a line from time to time elsewhere."""
 
 from __future__ import annotations
 
@@ -11,23 +11,33 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from eaglenet_jax.search.indexing import Tally
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class IndexingLine:
-    """Progress in bytes of the files, with the time left. A context manager.
+    """Progress in hours of video, with the time left. A context manager.
+
+    How long all files are is not known before they are read: it is estimated by their bytes and by the files so far.
 
     Args:
         files: Files to index.
         shown: False shows nothing.
+
+    Attributes:
+        tally: What has become of the files.
     """
 
     def __init__(self, files: Sequence[Path], shown: bool) -> None:
         self._sizes = {file: _size(file) for file in files}
         self._total = max(1, sum(self._sizes.values()))
         self._reached: dict[Path, float] = {}
-        self._files = self._windows = 0
-        self._done = 0.0
+        self._finished: set[Path] = set()
+        self._done = 0.0  # bytes
+        self._encoded: set[Path] = set()
+        self._bytes, self._seconds = 0.0, 0.0  # of what was encoded, and seconds of video of the same
+        self.tally = Tally()
         self._shown = shown and bool(files)
         self._started = self._said = time.monotonic()
         console = Console(stderr=True)
@@ -35,14 +45,14 @@ class IndexingLine:
         columns = (
             TextColumn("Indexing"),
             BarColumn(),
-            TextColumn("{task.fields[files]}/{task.fields[of]} files, {task.fields[windows]} windows"),
+            TextColumn("{task.fields[files]}/{task.fields[of]} files{task.fields[video]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
         self._drawn = self._shown and terminal
         self._bar = Progress(*columns, console=console, disable=not self._drawn)
-        self._task = self._bar.add_task("", total=self._total, files=0, of=len(files), windows=0)
+        self._task = self._bar.add_task("", total=self._total, files=0, of=len(files), video="")
 
     def __enter__(self) -> IndexingLine:
         if self._drawn:
@@ -55,14 +65,18 @@ class IndexingLine:
         if self._drawn:
             self._bar.stop()
 
-    def reached(self, file: Path, share: float) -> None:
+    def reached(self, file: Path, share: float, seconds: float) -> None:
         """Record that a window of a file is encoded.
 
         Args:
             file: The file.
-            share: Part of the file that is done, between 0 and 1.
+            share: Part of the file that is done, between 0 and 1; 0 where its length is not known.
+            seconds: Seconds of video that no earlier window has.
         """
-        self._windows += 1
+        self._seconds += seconds
+        if file not in self._encoded:  # files that others index count as done, and say nothing about seconds
+            self._encoded.add(file)
+            self._bytes += self._reached.get(file, 0.0) * self._sizes.get(file, 0)
         self._reach(file, share)
 
     def finished(self, file: Path, trouble: str | None) -> None:
@@ -72,32 +86,51 @@ class IndexingLine:
             file: The file.
             trouble: What was wrong with it, if anything.
         """
-        self._files += 1
+        self._finished.add(file)
         if trouble:
             self.trouble(file, trouble)
         self._reach(file, 1.0)
 
     def trouble(self, file: Path, what: str) -> None:
         """Show that something is wrong with a file."""
+        self.say(f"{file}: {what}")
+
+    def say(self, line: str) -> None:
+        """Show a line."""
         if self._shown:
-            self._bar.console.print(f"{file}: {what}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def settled(self, tally: Tally) -> None:
+        """Add to what has become of the files."""
+        self.tally.add(tally)
+
+    @property
+    def video(self) -> str:
+        """Hours of video that are done, and of all files as estimated so far; minutes where they are few."""
+        if not (self._seconds and self._bytes):
+            return ""
+        rate = self._seconds / self._bytes
+        unit, length = ("hours", 3600) if self._total * rate >= 3600 else ("minutes", 60)
+        done, total = (f"{size * rate / length:,.1f}" for size in (self._done, self._total))
+        return f", {done} of about {total} {unit} of video"
 
     def _reach(self, file: Path, share: float) -> None:
         before = self._reached.get(file, 0.0)
-        if share > before:
-            self._reached[file] = share
-            self._done += (share - before) * self._sizes.get(file, 0)
+        new = max(0.0, share - before) * self._sizes.get(file, 0)
+        self._reached[file] = max(before, share)
+        self._done += new
+        self._bytes += new if file in self._encoded else 0.0
         self._show(self._done)
 
     def _show(self, done: float) -> None:
         if self._drawn:
-            self._bar.update(self._task, completed=done, files=self._files, windows=self._windows)
+            self._bar.update(self._task, completed=done, files=len(self._finished), video=self.video)
         now = time.monotonic()
         if self._shown and not self._drawn and now - self._said >= SECONDS_BETWEEN_LINES and done:
             self._said = now
             left = (now - self._started) * (self._total - done) / done
             print(
-                f"{self._files} of {len(self._sizes)} files, {self._windows} windows, about {left:.0f} s left",
+                f"{len(self._finished)} of {len(self._sizes)} files{self.video}, about {left:.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )

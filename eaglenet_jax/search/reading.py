@@ -7,7 +7,7 @@ import dataclasses
 import os
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,8 @@ class ReadWindow:
         window: Its row, without features.
         frames: [M, size, size, 3] uint8, of which the first `count` are real.
         count: Number of real frames.
-        share: Part of the file up to the end of this window, between 0 and 1.
+        share: Part of the file up to the end of this window, between 0 and 1; 0 where its length is not known.
+        seconds: Seconds of video that no window before it has.
     """
 
     file: Path
@@ -37,13 +38,12 @@ class ReadWindow:
     frames: np.ndarray
     count: int
     share: float
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
 class FileEnd:
     """End of the windows of a file.
-
-    Without windows, reason and warning, the file was skipped because another process has indexed it in the meantime.
 
     Attributes:
         file: The file.
@@ -59,26 +59,26 @@ class FileEnd:
 
 
 def read_files(
-    files: Sequence[Path], model: SearchModel, rule: WindowRule, *, ahead: int, done: Callable[[Path], bool]
+    next_file: Callable[[], Path | None], model: SearchModel, rule: WindowRule, *, ahead: int, readers: int
 ) -> Generator[ReadWindow | FileEnd, None, None]:
-    """Read the windows of all files and the end of each, several files at a time, in any order between files.
+    """Read the windows of files and the end of each, several files at a time, in any order between files.
 
     The threads end with the iterator.
 
     Args:
-        files: The files.
+        next_file: Called from several threads; returns a file to read, None for no more.
         model: Model of the index.
         rule: How videos are cut.
         ahead: Most windows that wait to be taken.
-        done: done(file) is called before a file is read; True skips it.
+        readers: Files that are read at once.
+
+    Raises:
+        Exception: Whatever `next_file` raises.
     """
-    results: queue.Queue[ReadWindow | FileEnd | None] = queue.Queue(maxsize=ahead)
-    waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
-    for file in files:
-        waiting.put(file)
+    results: queue.Queue[ReadWindow | FileEnd | Exception | None] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
 
-    def put(result: ReadWindow | FileEnd | None) -> None:
+    def put(result: ReadWindow | FileEnd | Exception | None) -> None:
         while not stop.is_set():
             with contextlib.suppress(queue.Full):
                 return results.put(result, timeout=0.1)
@@ -86,19 +86,18 @@ def read_files(
     def work() -> None:
         while not stop.is_set():
             try:
-                file = waiting.get_nowait()
-            except queue.Empty:
+                file = next_file()
+            except Exception as error:  # in a thread; the reader of the results has to hear of it
+                return put(error)
+            if file is None:
                 break
-            if done(file):
-                put(FileEnd(file))
-                continue
             for result in read_file(file, model, rule):
                 if stop.is_set():
                     break
                 put(result)
         put(None)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_readers(), len(files)))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(readers)]
     for thread in threads:
         thread.start()
     try:
@@ -107,6 +106,8 @@ def read_files(
             result = results.get()
             if result is None:
                 running -= 1
+            elif isinstance(result, Exception):
+                raise result
             else:
                 yield result
     finally:
@@ -115,7 +116,8 @@ def read_files(
             thread.join()
 
 
-def _readers() -> int:
+def readers() -> int:
+    """Return how many files are read at once where there are enough."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 16)
 
@@ -128,9 +130,11 @@ def read_file(file: Path, model: SearchModel, rule: WindowRule) -> Iterator[Read
         with VideoReader(file) as video:
             pictures = ((time, as_picture(whole, model.size)) for time, whole in video.sampled(model.fps))
             cut = (lambda before, after: is_shot_cut(before.pixels, after.pixels)) if rule.shots else _never
+            reached = 0.0
             for window in cut_windows(pictures, rule, lambda: video.length, cut):
                 windows += 1
-                yield _ready(file, state, window, model, video.announced)
+                yield _ready(file, state, window, model, (video.announced, reached))
+                reached = max(reached, window.end)
             warning = video.trouble()
         yield FileEnd(file, windows, warning=warning)
     except OSError as error:
@@ -145,7 +149,11 @@ def _never(before: Picture, after: Picture) -> bool:
     return False
 
 
-def _ready(file: Path, state: FileState, window: Window[Picture], model: SearchModel, announced: float) -> ReadWindow:
+def _ready(
+    file: Path, state: FileState, window: Window[Picture], model: SearchModel, clock: tuple[float, float]
+) -> ReadWindow:
+    """Prepare a window. clock: seconds of the file as it announces, and up to which earlier windows reach."""
+    announced, reached = clock
     frames, picked = model.window_frames([picture.pixels for picture in window.items])
     row = StoredWindow(
         window_id(str(file), state.hash, window.start),
@@ -156,4 +164,5 @@ def _ready(file: Path, state: FileState, window: Window[Picture], model: SearchM
         as_jpeg(window.items[len(window.items) // 2].small),
         file=state,
     )
-    return ReadWindow(file, row, frames, len(picked), min(1.0, window.end / announced) if announced else 0.0)
+    share = min(1.0, window.end / announced) if announced else 0.0
+    return ReadWindow(file, row, frames, len(picked), share, max(0.0, window.end - reached))

@@ -7,9 +7,8 @@ import dataclasses
 import hashlib
 import json
 import math
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy as np
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.arrow_rows import as_table, quoted, rows_of
+from eaglenet_jax.search.lance import connect, reason, reported, tables
 from eaglenet_jax.search.windows import WindowRule
 
 if TYPE_CHECKING:
@@ -145,9 +145,9 @@ class Store:
         """
         if "://" not in uri and not Path(uri).is_dir():
             return None  # connecting would create the folder
-        with _reported(uri):
-            connection = _connect(uri)
-            if TABLE not in _tables(connection):
+        with reported(uri):
+            connection = connect(uri)
+            if TABLE not in tables(connection):
                 return None
             table = connection.open_table(TABLE)
         return cls(uri, table, _settings(uri, table.schema))
@@ -171,9 +171,9 @@ class Store:
         Raises:
             UserError: The existing index has another model or other windows.
         """
-        with _reported(uri):
-            connection = _connect(uri)
-            if TABLE not in _tables(connection):
+        with reported(uri):
+            connection = connect(uri)
+            if TABLE not in tables(connection):
                 # Another process may be doing the same at this moment.
                 with contextlib.suppress(ValueError):
                     connection.create_table(TABLE, schema=settings.schema())
@@ -188,19 +188,19 @@ class Store:
         return store
 
     def __len__(self) -> int:
-        with _reported(self.uri):
+        with reported(self.uri):
             return self._table.count_rows()
 
     @property
     def size(self) -> int:
         """Bytes of all rows, without replaced ones that are not yet deleted."""
-        with _reported(self.uri):
+        with reported(self.uri):
             return self._table.stats()["total_bytes"]
 
     @property
     def indexed(self) -> bool:
         """Whether searches use a vector index instead of comparing all rows."""
-        with _reported(self.uri):
+        with reported(self.uri):
             return bool(self._table.list_indices())
 
     def files(self, folder: str) -> dict[str, list[FileState]]:
@@ -208,10 +208,16 @@ class Store:
 
         A file has several states if it changed and the process that replaced its rows was killed.
         """
-        under = f"path = {quoted(folder)} OR starts_with(path, {quoted(folder.rstrip('/') + '/')})"
+        return self._states(f"path = {quoted(folder)} OR starts_with(path, {quoted(folder.rstrip('/') + '/')})")
+
+    def states(self, paths: Collection[str]) -> dict[str, list[FileState]]:
+        """Return the states of those of the files that are indexed, as `files`."""
+        return self._states(f"path IN ({', '.join(map(quoted, paths))})") if paths else {}
+
+    def _states(self, where: str) -> dict[str, list[FileState]]:
         names = ("path", *FILE)
-        with _reported(self.uri):
-            rows = self._table.search().where(under).select(list(names)).limit(None).to_arrow()
+        with reported(self.uri):
+            rows = self._table.search().where(where).select(list(names)).limit(None).to_arrow()
         states: dict[str, list[FileState]] = {}
         for row in rows.group_by(list(names)).aggregate([]).to_pylist():
             states.setdefault(row["path"], []).append(_file_state(row))
@@ -221,7 +227,7 @@ class Store:
         """Commit rows, all or none of them. A row whose id exists already is left unchanged."""
         if not windows:
             return
-        with _reported(self.uri):
+        with reported(self.uri):
             self._table.merge_insert("id").when_not_matched_insert_all().execute(as_table(windows, self.settings))
 
     def drop(self, paths: Iterable[str], keep: Mapping[str, str] | None = None) -> None:
@@ -236,7 +242,7 @@ class Store:
             f"(path = {quoted(path)}" + (f" AND file_hash != {quoted(keep[path])})" if path in keep else ")")
             for path in paths
         ]
-        with _reported(self.uri):
+        with reported(self.uri):
             for start in range(0, len(conditions), 500):
                 self._table.delete(" OR ".join(conditions[start : start + 500]))
 
@@ -252,7 +258,7 @@ class Store:
             where: SQL condition on the columns that the windows have to meet.
         """
         names = [*DESCRIBED, *(("frames",) if frames else ()), "_distance"]
-        with _reported(self.uri):
+        with reported(self.uri):
             query = self._table.search(np.asarray(vector, np.float32), vector_column_name="pooled")
             refined = max(REFINED, math.ceil(REFINED_ROWS / limit))
             query = query.distance_type("cosine").nprobes(PARTITIONS_PROBED).refine_factor(refined)
@@ -264,20 +270,20 @@ class Store:
 
     def window(self, identifier: str) -> StoredWindow | None:
         """Return the row of an id, with the state of its file, or None."""
-        with _reported(self.uri):
+        with reported(self.uri):
             rows = self._table.search().where(f"id = {quoted(identifier)}").select([*DESCRIBED, *FILE]).limit(1)
             rows = rows.to_arrow()
         return next((self._window(row) for row in rows_of(rows)), None)
 
     def vector(self, identifier: str) -> np.ndarray | None:
         """Return the pooled vector [d] of an id, or None."""
-        with _reported(self.uri):
+        with reported(self.uri):
             rows = self._table.search().where(f"id = {quoted(identifier)}").select(["pooled"]).limit(1).to_arrow()
         return np.asarray(rows["pooled"][0].as_py(), np.float32) if len(rows) else None
 
     def videos(self) -> list[dict[str, Any]]:
         """Return a dict for each file: path, id (of one of its windows), end (seconds), file_time, windows (number)."""
-        with _reported(self.uri):
+        with reported(self.uri):
             rows = self._table.search().select(["path", "id", "end", "file_time"]).limit(None).to_arrow()
         wanted = [("id", "min"), ("end", "max"), ("file_time", "max"), ("id", "count")]
         names = ["path", "id", "end", "file_time", "windows"]
@@ -286,18 +292,18 @@ class Store:
     @property
     def version(self) -> int:
         """Number of the last commit: what is computed from all rows is valid while it stays."""
-        with _reported(self.uri):
+        with reported(self.uri):
             return self._table.version
 
     @property
     def written(self) -> datetime:
         """Time of the last commit."""
-        with _reported(self.uri):
+        with reported(self.uri):
             return self._table.list_versions()[-1]["timestamp"]
 
     def rows(self, path: str) -> list[StoredWindow]:
         """Return all rows of a file, complete."""
-        with _reported(self.uri):
+        with reported(self.uri):
             rows = self._table.search().where(f"path = {quoted(path)}").limit(None).to_arrow()
         return [dataclasses.replace(self._window(row), pooled=np.asarray(row["pooled"])) for row in rows_of(rows)]
 
@@ -315,7 +321,7 @@ class Store:
             self._tidy(exact_rows)
         except (RuntimeError, OSError, ValueError) as error:
             if "conflict" not in str(error).lower():
-                print(f"warning: {self.uri} was not tidied, queries may be slow: {_reason(error)}", file=sys.stderr)
+                print(f"warning: {self.uri} was not tidied, queries may be slow: {reason(error)}", file=sys.stderr)
 
     def _tidy(self, exact_rows: int) -> None:
         from lancedb.index import IvfRq
@@ -347,33 +353,6 @@ class Store:
 
 def _file_state(row: Mapping[str, Any]) -> FileState:
     return FileState(*(row[name] for name in FILE))
-
-
-def _connect(uri: str) -> Any:
-    try:
-        import lancedb
-    except ImportError as error:
-        raise UserError("searching needs LanceDB: pip install 'eaglenet_jax[search]'") from error
-    # Keys, region and endpoint of an object store are read from the environment: AWS_ACCESS_KEY_ID and so on.
-    return lancedb.connect(uri, read_consistency_interval=timedelta(0))
-
-
-def _tables(connection: Any) -> list[str]:
-    return list(connection.list_tables().tables)
-
-
-@contextlib.contextmanager
-def _reported(uri: str) -> Iterator[None]:
-    """Convert the errors of LanceDB's layers to a one-line UserError that names the index."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"the index {uri} cannot be used: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return re.sub(r", \S+\.rs:\d+:\d+$", "", first)[:300]  # without the line of LanceDB's own source
 
 
 def _settings(uri: str, schema: pa.Schema) -> StoreSettings:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 
 import jax
 import ml_dtypes
@@ -12,7 +14,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.clip_sizes import sizes_from_shapes
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.hf_clip import HF_CLIP, config_from_hf, config_to_hf
-from eaglenet_jax.port.load import clip_from_tensors, clip_shapes, load_clip, save_clip
+from eaglenet_jax.port.load import clip_from_tensors, clip_shapes, hub_file, load_clip, save_clip
 from eaglenet_jax.port.openai_clip import OPENAI_CLIP, SIZE_NAMES
 from eaglenet_jax.port.table import to_pytorch
 
@@ -143,6 +145,34 @@ def test_a_hub_name_without_a_connection_gets_one_line():
     with pytest.raises(UserError, match=r"no-such-org/no-such-clip: no such folder.*cannot be read") as caught:
         load_clip("no-such-org/no-such-clip")
     assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch, caplog):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    closed = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", closed)
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"no-such-org/no-such-clip: no such folder.*cannot be read"):
+        load_clip("no-such-org/no-such-clip")
+    assert not caplog.records and time.monotonic() - started < 20  # asking six times takes half a minute
+
+
+def test_a_large_download_is_announced(monkeypatch, tmp_path):
+    sizes = {"model.safetensors": 605_000_000, "config.json": 4_000}
+
+    def download(source, name, local_files_only=False):
+        if local_files_only:
+            raise FileNotFoundError("not in the cache")
+        return tmp_path / name
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr(
+        "huggingface_hub.get_hf_file_metadata", lambda url: SimpleNamespace(size=sizes[url.rpartition("/")[2]])
+    )
+    said = []
+    assert hub_file("org/clip", "config.json", report=said.append).name == "config.json" and not said
+    assert hub_file("org/clip", "model.safetensors", "other.bin", report=said.append).name == "model.safetensors"
+    assert len(said) == 1 and "model.safetensors of org/clip, 605 MB" in said[0]
 
 
 def test_sizes_of_something_else_are_refused():

@@ -19,6 +19,7 @@ from tests.search.clips import write_shapes
 IN_BROWSER = ("lancedb", "starlette", "uvicorn", "multipart", "playwright", "axe_playwright_python")
 NEEDS = {
     "test_benchmark.py": ("lancedb",),
+    "test_claims.py": ("lancedb",),
     "test_index.py": ("lancedb",),
     "test_notebooks.py": ("lancedb", "nbclient", "nbformat"),
     "test_object_store.py": ("lancedb", "moto"),
@@ -26,6 +27,10 @@ NEEDS = {
     "test_page.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
     "test_server.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
     "test_api.py": ("lancedb", "starlette", "uvicorn", "multipart"),
+    "test_api_fuzz.py": ("lancedb", "starlette", "uvicorn", "multipart", "schemathesis"),
+    "test_mcp.py": ("lancedb", "mcp"),
+    "test_watch.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
+    "test_workers.py": ("lancedb",),
     "test_guards.py": ("starlette", "httpx2"),
     "test_visit.py": IN_BROWSER,
     "test_queries_in_browser.py": IN_BROWSER,

@@ -37,7 +37,8 @@ def paths_of(index):
 
 
 def index_command(index, *videos, **more):
-    options = {"checkpoint": None, "window": None, "overlap": None, "shots": False, "prune": False}
+    options = {"checkpoint": None, "window": None, "overlap": None, "shots": False, "prune": False, "watch": False}
+    options["workers"] = 1
     return run(argparse.Namespace(index=str(index), videos=[str(video) for video in videos], **{**options, **more}))
 
 
@@ -104,3 +105,19 @@ def test_what_is_passed_over_is_said(place, capsys, monkeypatch):
     said = capsys.readouterr()
     assert "passed over: 2 .gif" in said.err and "1 .txt" in said.err and "lost+found: Permission denied" in said.err
     assert "3 new" in said.out and "1 folders could not be read" in said.out
+
+
+def test_the_default_model_is_named_before_it_is_fetched(place, capsys):
+    with pytest.raises(UserError, match="cannot be read from the Hugging Face hub") as caught:  # tests are offline
+        index_command(place / "another", place / "videos")
+    assert "\n" not in str(caught.value) and not (place / "another").exists()
+    assert capsys.readouterr().err == "model: openai/clip-vit-base-patch32, the default; --checkpoint takes another\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [({"watch": True, "prune": True}, "leave out --prune"), ({"workers": 0}, "--workers=0: give 1 or more")],
+)
+def test_what_cannot_be_meant_is_refused(place, more, message):
+    with pytest.raises(UserError, match=message):
+        index_command(place / "index", place / "videos", **more)

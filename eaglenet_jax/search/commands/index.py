@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import signal
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.adding import Added
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.model import DEMO_ONLY
 from eaglenet_jax.search.store import Store
+from eaglenet_jax.search.watching import watch
 from eaglenet_jax.search.windows import WindowRule
 
 DEFAULT_CHECKPOINT = "openai/clip-vit-base-patch32"
@@ -22,6 +28,10 @@ def run(given: argparse.Namespace) -> int:
     """
     if not given.videos and not given.prune:
         raise UserError("nothing to index; give folders or files, or --prune to drop files that are gone")
+    if given.watch and (given.prune or not given.videos):
+        raise UserError("--watch follows folders that are given, and drops what is gone of them; leave out --prune")
+    if given.workers < 1:
+        raise UserError(f"--workers={given.workers}: give 1 or more")
     for place in given.videos:
         if not Path(place).exists():  # checked before an index is created
             raise UserError(
@@ -33,11 +43,26 @@ def run(given: argparse.Namespace) -> int:
         return 0
     if index.model.is_demo:
         print(DEMO_ONLY, file=sys.stderr)
-    added = index.add(given.videos, progress=True)
+    if given.watch:
+        return _watch(given, index)
+    added = index.add(given.videos, progress=True, workers=given.workers)
+    pruned = index.prune() if given.prune else None
+    _passed_over(added)
+    print(f"{_said(added, pruned)} in {added.seconds:.1f} s, {len(index)} in {given.index}")
+    if added.unreadable or any(not Path(path).exists() for path in added.failed):
+        return 2
+    read = added.new or added.changed or added.unchanged or added.elsewhere or added.moved
+    return int(bool(added.failed) and not read)
+
+
+def _passed_over(added: Added) -> None:
     for suffix, count in added.passed.items():
         print(f"passed over: {count} {suffix or 'files without a suffix'}", file=sys.stderr)
     for folder, reason in added.unreadable.items():
         print(f"passed over: {folder}: {reason}", file=sys.stderr)
+
+
+def _said(added: Added, pruned: int | None = None) -> str:
     parts = [
         *([f"{added.moved} moved"] if added.moved else []),
         f"{added.new} new",
@@ -45,15 +70,35 @@ def run(given: argparse.Namespace) -> int:
         f"{added.unchanged} unchanged",
         f"{added.dropped} dropped",
         *([f"{added.elsewhere} by another process"] if added.elsewhere else []),
-        *([f"{index.prune()} pruned"] if given.prune else []),
+        *([f"{pruned} pruned"] if pruned is not None else []),
         *([f"{len(added.failed)} could not be read"] if added.failed else []),
         *([f"{len(added.unreadable)} folders could not be read"] if added.unreadable else []),
     ]
-    print(f"files: {', '.join(parts)}; {added.windows} windows in {added.seconds:.1f} s, {len(index)} in {given.index}")
-    if added.unreadable or any(not Path(path).exists() for path in added.failed):
-        return 2
-    read = added.new or added.changed or added.unchanged or added.elsewhere or added.moved
-    return int(bool(added.failed) and not read)
+    return f"files: {', '.join(parts)}; {added.windows} windows"
+
+
+def _watch(given: argparse.Namespace, index: SearchIndex) -> int:
+    """Follow the places until Ctrl-C or SIGTERM, both of which end it as planned."""
+
+    def add(ready: Callable[[Path], bool]) -> Added:
+        added = index.add(given.videos, progress=True, workers=given.workers, ready=ready)
+        print(f"{time.strftime('%H:%M:%S')} {_said(added)} in {added.seconds:.1f} s", flush=True)
+        return added
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print(f"watching {', '.join(given.videos)}; Ctrl-C ends it", file=sys.stderr, flush=True)
+    try:
+        done = watch(
+            [Path(place) for place in given.videos], add, lambda line: print(line, file=sys.stderr, flush=True)
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    counts = ", ".join(f"{count} {name}" for name, count in done.counts.items() if name != "windows" and count)
+    print(
+        f"watched for {datetime.timedelta(seconds=round(done.seconds))}: {counts or 'nothing to do'}; "
+        f"{done.counts['windows']} windows, {len(index)} in {given.index}"
+    )
+    return 0
 
 
 def _open(given: argparse.Namespace) -> SearchIndex:
@@ -63,6 +108,8 @@ def _open(given: argparse.Namespace) -> SearchIndex:
     if store is None:
         if not given.videos:
             raise UserError(f"there is no index at {given.index}; give the --index that is to be pruned")
+        if given.checkpoint is None:
+            print(f"model: {DEFAULT_CHECKPOINT}, the default; --checkpoint takes another", file=sys.stderr, flush=True)
         return SearchIndex.create(given.index, given.checkpoint or DEFAULT_CHECKPOINT, WindowRule(**rule))
     for name, value in rule.items():
         if getattr(store.settings.rule, name) != value:

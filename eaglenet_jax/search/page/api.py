@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -16,11 +17,11 @@ from eaglenet_jax.search.page.asked import DEPTHS, LONGEST_TEXT, read_asked
 DEFAULT_TOP = 10
 _NUMBER = {"type": "number", "minimum": 0}
 _PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "q": ("a sentence; this or `like` is needed", {"type": "string", "maxLength": LONGEST_TEXT}),
-    "like": ("id of a moment: find what looks like it", {"type": "string"}),
+    "q": ("a sentence; this or `like` is needed", {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT}),
+    "like": ("id of a moment: find what looks like it", {"type": "string", "minLength": 1}),
     "top": ("most moments", {"type": "integer", "minimum": 1, "maximum": MOST_MOMENTS, "default": DEFAULT_TOP}),
     "depth": ("how many candidates the head scores again", {"type": "string", "enum": [*DEPTHS], "default": "normal"}),
-    "folder": ("only videos in this folder, at any depth", {"type": "string"}),
+    "folder": ("only videos in this folder, at any depth", {"type": "string", "minLength": 1}),
     "min": ("least length of the video in seconds", _NUMBER),
     "max": ("greatest length of the video in seconds", _NUMBER),
     "from": ("first day on which the file was changed", {"type": "string", "format": "date"}),
@@ -70,9 +71,7 @@ class Api:
         """Answer a query."""
         fields = request.query_params
         try:
-            unknown = [name for name in fields if name not in _PARAMETERS]
-            if unknown:
-                raise UserError(f"unknown parameter {unknown[0]}; there are {', '.join(_PARAMETERS)}")
+            _check(fields.multi_items())
             given = fields.get("top", str(DEFAULT_TOP))
             if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= MOST_MOMENTS):
                 raise UserError(f"top={given}: give 1 to {MOST_MOMENTS}")
@@ -110,6 +109,20 @@ class Api:
     def description(self, request: Request) -> JSONResponse:
         """Describe the interface as OpenAPI 3.1."""
         return JSONResponse(openapi())
+
+
+def _check(given: Sequence[tuple[str, str]]) -> None:
+    """Raise UserError for what the page lets pass: unknown, empty and repeated fields, and too long sentences."""
+    names = [name for name, _ in given]
+    for name, value in given:
+        if name not in _PARAMETERS:
+            raise UserError(f"unknown parameter {name}; there are {', '.join(_PARAMETERS)}")
+        if names.count(name) > 1:
+            raise UserError(f"{name} is given {names.count(name)} times; give it once")
+        if not value:
+            raise UserError(f"{name} is empty; leave it out, or give a value")
+        if name == "q" and len(value) > LONGEST_TEXT:
+            raise UserError(f"the query has {len(value)} characters; {LONGEST_TEXT} are the most")
 
 
 def openapi() -> dict[str, Any]:

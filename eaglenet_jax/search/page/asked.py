@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
+import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
@@ -99,10 +100,8 @@ def _number(fields: Mapping[str, str], name: str) -> float | None:
     given = fields.get(name, "").strip()
     if not given:
         return None
-    try:
-        value = float(given)
-    except ValueError:
-        value = math.nan
+    # Python's own numbers include "1_000" and digits of other scripts.
+    value = float(given) if re.fullmatch(r"-?\d+(\.\d*)?([eE][+-]?\d+)?", given, re.ASCII) else math.nan
     if not 0 <= value < math.inf:
         raise UserError(f"{name}={given}: give a number of 0 or more")
     return value
@@ -110,7 +109,11 @@ def _number(fields: Mapping[str, str], name: str) -> float | None:
 
 def _day(fields: Mapping[str, str], name: str) -> datetime.date | None:
     given = fields.get(name, "").strip()
+    if not given:
+        return None
     try:
-        return datetime.date.fromisoformat(given) if given else None
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", given, re.ASCII):  # a week, or a day without dashes
+            raise ValueError(given)
+        return datetime.date.fromisoformat(given)
     except ValueError as error:
         raise UserError(f"{name}={given}: give a day as 2026-01-31") from error

@@ -1,0 +1,41 @@
+"""Connection to LanceDB, on disk or in an object store, and its errors as one line."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from eaglenet_jax.errors import UserError
+
+
+def connect(uri: str) -> Any:
+    """Return the connection to a folder or URI. Every read includes what other processes have committed before it."""
+    try:
+        import lancedb
+    except ImportError as error:
+        raise UserError("searching needs LanceDB: pip install 'eaglenet_jax[search]'") from error
+    # Keys, region and endpoint of an object store are read from the environment: AWS_ACCESS_KEY_ID and so on.
+    return lancedb.connect(uri, read_consistency_interval=timedelta(0))
+
+
+def tables(connection: Any) -> list[str]:
+    """Return the names of the tables."""
+    return list(connection.list_tables().tables)
+
+
+@contextlib.contextmanager
+def reported(uri: str) -> Iterator[None]:
+    """Convert the errors of LanceDB's layers to a one-line UserError that names the index."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"the index {uri} cannot be used: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of an error."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return re.sub(r", \S+\.rs:\d+:\d+$", "", first)[:300]  # without the line of LanceDB's own source

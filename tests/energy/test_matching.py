@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,17 @@ def _pairs(count, seed=0):
     frames = rng.normal(size=(count, FRAMES, WIDTH)).astype(np.float32)
     mask = np.arange(FRAMES) < rng.integers(1, FRAMES + 1, size=(count, 1))
     return jnp.asarray(text), jnp.asarray(frames), jnp.asarray(mask)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _energies(energy, params, *pairs):
+    """Energies of pairs as one program; operation by operation each is compiled by itself."""
+    return energy.apply({"params": params}, *pairs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _start(energy, seed, *pairs):
+    return energy.init(jax.random.key(seed), *pairs).get("params", {})
 
 
 def _by_loops(kind, pooling, params, text, frames, mask):
@@ -58,11 +70,10 @@ def _by_loops(kind, pooling, params, text, frames, mask):
 def test_energies_equal_their_definition(kind, pooling):
     text, frames, mask = _pairs(5)
     energy = Energy(WIDTH, kind, pooling)
-    variables = energy.init(jax.random.key(1), text, frames, mask)
-    params = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, variables.get("params", {}))
-    found = energy.apply({"params": params}, text, frames, mask)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, _start(energy, 1, text, frames, mask))
+    found = _energies(energy, params, text, frames, mask)
     np.testing.assert_allclose(found, _by_loops(kind, pooling, params, text, frames, mask), atol=1e-5)
-    every = energy.apply({"params": params}, text[:, None], frames[None], mask[None])
+    every = _energies(energy, params, text[:, None], frames[None], mask[None])
     np.testing.assert_allclose(np.diagonal(every), found, atol=1e-5)
 
 
@@ -174,19 +185,20 @@ def test_an_unknown_rule_is_refused():
 def test_the_loss_is_the_written_sum():
     text, frames, mask = pairs = MatchingPairs(*_pairs(4))
     energy = Energy(WIDTH, "bilinear")
-    params = energy.init(jax.random.key(2), text, frames, mask)["params"]
+    params = _start(energy, 2, text, frames, mask)
     settings = SamplerSettings(steps=2, buffer_rows=6)
 
+    @jax.jit
     def both(mismatched):
         bound = energy.bind({"params": params})
         return energy_loss(bound, pairs, mismatched, empty_buffer(6, FRAMES, WIDTH), DRAWS, settings)
 
     paper, buffer = both(None)
-    true = energy.apply({"params": params}, text, frames, mask)
-    sampled = energy.apply({"params": params}, buffer.text[:4], buffer.video[:4], jnp.ones((4, FRAMES), bool))
+    true = _energies(energy, params, text, frames, mask)
+    sampled = _energies(energy, params, buffer.text[:4], buffer.video[:4], jnp.ones((4, FRAMES), bool))
     expected = true.mean() - sampled.mean() + (true**2).mean() + (sampled**2).mean()
     np.testing.assert_allclose(paper, expected, rtol=1e-5)
-    every = energy.apply({"params": params}, text[:, None], frames[None], mask[None])
+    every = _energies(energy, params, text[:, None], frames[None], mask[None])
     off = ~np.eye(4, dtype=bool)
     wrong = np.asarray(every)[off]
     released, _ = both((every, jnp.asarray(off)))
@@ -197,7 +209,7 @@ def test_the_loss_is_the_written_sum():
 def test_no_gradient_passes_through_the_samples():
     text, frames, mask = pairs = MatchingPairs(*_pairs(3))
     energy = Energy(WIDTH, "mlp")
-    params = energy.init(jax.random.key(3), text, frames, mask)["params"]
+    params = _start(energy, 3, text, frames, mask)
     settings = SamplerSettings(steps=3, buffer_rows=6)
 
     def loss(params, fixed):
@@ -209,7 +221,8 @@ def test_no_gradient_passes_through_the_samples():
         true = energy.apply({"params": params}, text, frames, mask)
         return regularised_difference(true, sampled, jnp.ones(3, bool)), buffer
 
-    (_, buffer), slope = jax.value_and_grad(loss, has_aux=True)(params, None)
+    with_slope = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (_, buffer), slope = with_slope(params, None)
     constant = (buffer.text[:3], buffer.video[:3])
-    _, other = jax.value_and_grad(loss, has_aux=True)(params, constant)
+    _, other = with_slope(params, constant)
     jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6), slope, other)

@@ -162,9 +162,11 @@ def test_the_second_energy_loss_is_made_only_where_it_has_a_weight():
 def test_the_second_energy_call_gets_the_support_text_at_unit_length():
     """Only the MLP energy sees the length; every other part of the loss stays as it is."""
     for energy, differs in (("mlp", True), ("bilinear", False), ("cosine", False)):
-        params = head_params(_head(energy=energy, **NO_GRAPH))
-        heads = [_head(energy=energy, support_unit_length=unit, **NO_GRAPH) for unit in (True, False)]
+        options = {"energy": energy, "eam_weight": float(differs), **NO_GRAPH}  # to compile one call of two where alike
+        params = head_params(_head(**options))
+        heads = [_head(support_unit_length=unit, **options) for unit in (True, False)]
         sides = [_loss(head, params)[1] for head in heads]
+        assert {"match_loss", "support_loss", "eam_support_loss"} <= set(sides[0])
         for name in sides[0]:
             gap = abs(float(sides[0][name] - sides[1][name]))
             assert gap > 1e-4 if differs and name == "eam_support_loss" else gap < 1e-5, (energy, name, gap)

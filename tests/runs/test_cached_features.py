@@ -166,11 +166,11 @@ def test_systems_and_seeds_share_what_another_clip_or_size_does_not(prepared, mo
     other, _ = _started(prepared, "xpool", "seed=3", "evaluation.batch_size=3")
     head = other.system.init(jax.random.key(3))["head"]
     assert _encoded(monkeypatch, other, {"clip": params["clip"], "head": head}) == []
-    moved = jax.tree.map(lambda leaf: leaf + 1e-4, params)
+    moved = jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(1e-4), params)
     assert _encoded(monkeypatch, experiment, moved) == ["captions", "videos"]
-    fewer, _ = _started(prepared, "clip4clip", "max_frames=3")
+    fewer = open_experiment(_config(prepared, "clip4clip", "cached_features=True", "max_frames=3"))
     assert _encoded(monkeypatch, fewer, params) == ["videos"]
-    shorter, _ = _started(prepared, "clip4clip", "max_words=9")
+    shorter = open_experiment(_config(prepared, "clip4clip", "cached_features=True", "max_words=9"))
     assert _encoded(monkeypatch, shorter, params) == ["captions"]
     renewed = {**experiment.dataset.manifest, "states": "prepared again"}
     again = dataclasses.replace(experiment, dataset=dataclasses.replace(experiment.dataset, manifest=renewed))

@@ -18,6 +18,7 @@ from eaglenet_jax.energy.replay_buffer import empty_buffer, push, start_chains
 
 WIDTH, FRAMES = 4, 3
 DRAWS = Draws(jax.random.key(0), train=True)
+_started_chains = jax.jit(start_chains, static_argnums=1, static_argnames=("rule", "probability"))
 
 
 def _pairs(count, seed=0):
@@ -137,35 +138,35 @@ def _filled(valid, calls=1):
 
 
 def test_released_starts():
-    text, video = start_chains(_filled(10, calls=0), 8, DRAWS, rule="released")
+    text, video = _started_chains(_filled(10, calls=0), 8, DRAWS, rule="released")
     assert text.min() < -0.2 and text.min() >= -1 and text.max() < 1 and video.min() < -0.5
     buffer = _filled(10)
-    text, video = start_chains(buffer, 8, DRAWS, rule="released")
+    text, video = _started_chains(buffer, 8, DRAWS, rule="released")
     rows = [int(np.flatnonzero((np.asarray(buffer.text) == row).all(1))[0]) for row in np.asarray(text[:7])]
     assert len(set(rows)) == 7  # int(0.95 · 8) distinct rows, the same for text and video
     np.testing.assert_array_equal(video[:7], buffer.video[np.asarray(rows)])
     assert text[7].min() >= 0 and text[7].max() < 1
-    zero_rows, _ = start_chains(_filled(0), 8, DRAWS, rule="released")
+    zero_rows, _ = _started_chains(_filled(0), 8, DRAWS, rule="released")
     np.testing.assert_array_equal(zero_rows[:7], 0)  # its flaw: rows that were never pushed
 
 
 def test_our_starts_take_only_pushed_rows():
     for valid, taken in ((0, 0), (3, 3), (10, 7)):
-        text, video = start_chains(_filled(valid), 8, DRAWS, rule="ours")
+        text, video = _started_chains(_filled(valid), 8, DRAWS, rule="ours")
         from_buffer = np.asarray(text).max(axis=1) < -1
         assert from_buffer.sum() == taken and (np.asarray(video).max(axis=(1, 2)) < -1).sum() == taken
         assert np.all(np.asarray(text)[~from_buffer] >= 0)
-    text, _ = start_chains(_filled(10, calls=0), 8, DRAWS, rule="ours")
+    text, _ = _started_chains(_filled(10, calls=0), 8, DRAWS, rule="ours")
     assert text.max() < 1
 
 
 def test_paper_starts_are_independent_for_text_and_video():
-    text, video = start_chains(_filled(4), 2000, DRAWS, rule="paper", probability=0.8)
+    text, video = _started_chains(_filled(4), 2000, DRAWS, rule="paper", probability=0.8)
     from_text = np.asarray(text).max(axis=1) < -1
     from_video = np.asarray(video).max(axis=(1, 2)) < -1
     assert from_text.mean() == pytest.approx(0.8, abs=0.04)
     assert (from_text & from_video).mean() == pytest.approx(0.64, abs=0.04)
-    fresh, _ = start_chains(_filled(0), 20, DRAWS, rule="paper")
+    fresh, _ = _started_chains(_filled(0), 20, DRAWS, rule="paper")
     assert fresh.min() >= 0
 
 
@@ -173,7 +174,7 @@ def test_paper_starts_are_independent_for_text_and_video():
 def test_chains_start_in_double_precision_too(rule):
     with jax.enable_x64(True):
         buffer = push(empty_buffer(6, FRAMES, WIDTH), jnp.full((6, WIDTH), -5.0), jnp.full((6, FRAMES, WIDTH), -5.0))
-        text, video = start_chains(buffer, 5, DRAWS, rule=rule, probability=1.0)
+        text, video = _started_chains(buffer, 5, DRAWS, rule=rule, probability=1.0)
         assert text.dtype == video.dtype == jnp.float64 and text.max() == video.max() == -5
 
 

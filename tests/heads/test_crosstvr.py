@@ -128,6 +128,7 @@ def test_what_it_looks_at_goes_with_frames_and_patches():
     expected = said["attended_patches"][:, :, frames][..., patches]
     np.testing.assert_allclose(other["attended_patches"], expected, atol=1e-5)
     assert np.ptp(said["attended_patches"][0, 0]) > 0.01 and np.ptp(said["attended_frames"][0, 0]) > 0.01
+
     # To look changes nothing.
     @jax.jit
     def logits_of_both():

@@ -167,8 +167,8 @@ def test_another_caption_of_the_same_video_is_no_negative(case):
     released = head.clone(mask_repeated_videos=False)
 
     @jax.jit
-    def released_loss(params):
+    def released_loss(params, text, video):
         draws = Draws(key, train=True)
-        return released.apply({"params": params}, text, twice, state, draws, whole, method="loss")[1]["match_loss"]
+        return released.apply({"params": params}, text, video, state, draws, whole, method="loss")[1]["match_loss"]
 
-    assert released_loss(params) > counted + 1e-4
+    assert released_loss(params, text, twice) > counted + 1e-4

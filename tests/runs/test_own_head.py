@@ -24,6 +24,7 @@ from eaglenet_jax.scoring.rerank import RerankOptions, rerank
 from eaglenet_jax.search.model import open_model
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.optimizer import parameter_rates
+from tests.clip.sizes import random_params
 
 SOURCE = '''
 """The frame that fits best, smoothly."""
@@ -226,11 +227,7 @@ def test_its_tokens_are_those_that_it_names(place, workdir, demo_datasets):
     with pytest.raises(UserError, match="the head reads no vision encoder of its own"):
         make_tokens(config)
     clip_config = build_system(config).clip.config
-    clip = Clip(clip_config)
-    tokens, mask = np.zeros((1, config.max_words), np.int32), np.ones((1, 1), bool)
-    frames = np.zeros((1, 1, clip_config.image_size, clip_config.image_size, 3), np.uint8)
-    params = jax.jit(clip.init)(jax.random.key(1), tokens, frames, mask)["params"]
-    save_clip(place / "encoder", clip_config, {"clip": params}, np.float32(1))
+    save_clip(place / "encoder", clip_config, {"clip": random_params(Clip(clip_config))}, np.float32(1))
     config.head.encoder, config.head.count, config.head.width = str(place / "encoder"), clip_config.patches + 1, 16
     folders = make_tokens(config)
     assert set(folders) == {"train", "val", "test"}

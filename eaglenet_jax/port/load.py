@@ -122,7 +122,7 @@ def clip_files(source: str) -> tuple[Path, Path]:
 def hub_file(source: str, *names: str) -> Path:
     """Return the first of the files that the local cache or the hub has."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     reason: Exception | None = None
     for only_cached in (True, False):
@@ -131,6 +131,8 @@ def hub_file(source: str, *names: str) -> Path:
                 return Path(hf_hub_download(source, name, local_files_only=only_cached))
             except EntryNotFoundError as error:  # not in the cache, or not in the repository
                 reason = error
+                if isinstance(error, LocalEntryNotFoundError) and not only_cached:
+                    break  # the hub cannot be reached: each further name would be tried for half a minute
             except (OSError, ValueError) as error:  # offline, no such repository, no right to read it
                 reason = error
                 break

@@ -15,7 +15,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.crosstvr import CrossTvr
 from eaglenet_jax.heads.interface import whole
 from eaglenet_jax.training.pairwise import make_pairwise
-from tests.heads.heads import HEADS, applied, features, head_params, scores
+from tests.heads.heads import HEADS, applied, features, head_params, random_params, scores
 
 EVALUATION = Draws(jax.random.key(7))
 
@@ -29,7 +29,7 @@ CASES = [pytest.param(name, marks=pytest.mark.long) if name in VARIANTS else nam
 def case(request):
     """A head with its parameters and jitted scoring and loss, compiled once a module."""
     head = HEADS[request.param]
-    params = jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(0.05), head_params(head))  # away from identity
+    params = random_params(head, *features(3))
 
     @functools.partial(jax.jit, static_argnums=(0,))
     def loss(block, params, text, video, state, key):

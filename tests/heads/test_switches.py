@@ -20,7 +20,7 @@ from eaglenet_jax.heads.interface import PreparedText, TextFeatures, VideoFeatur
 from eaglenet_jax.layers.rgat import GraphShape
 from eaglenet_jax.registry import head_class
 from eaglenet_jax.system import build_clip_config, build_system
-from tests.heads.heads import FRAMES, WIDTH, applied, features, head_params, scores
+from tests.heads.heads import FRAMES, WIDTH, applied, features, head_params, random_params, scores
 
 SHAPE = GraphShape(WIDTH, heads=2, dropout_rate=0.0)
 SMALL = SamplerSettings(steps=2, buffer_rows=6)
@@ -219,9 +219,7 @@ def _preset(preset, *overrides):
     text = TextFeatures(jnp.arange(2, dtype=jnp.uint32), normal(2, head.width), None, jnp.ones((2, 5), bool))
     frames, mask = normal(2, head.frames, head.width), jnp.ones((2, head.frames), bool)
     video = VideoFeatures(jnp.arange(2, dtype=jnp.uint32), frames, None, mask)
-    draws = Draws(jax.random.key(1), train=True)
-    start = jax.jit(lambda key: head.init(key, text, video, head.initial_state(), draws, whole, method="loss"))
-    return head, start(jax.random.key(0))["params"], text, video
+    return head, random_params(head, text, video), text, video
 
 
 @pytest.mark.parametrize(

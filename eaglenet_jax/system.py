@@ -101,7 +101,8 @@ class System:
         Args:
             key: A PRNG key.
         """
-        return _init(self, key)
+        clip_key, head_key = jax.random.split(key)
+        return {"clip": _init_clip(self.clip, clip_key), "head": _init_head(self, head_key)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,21 +168,28 @@ def _extra(batch: Mapping[str, Any], side: str) -> dict[str, Any]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _init(system: System, key: PRNGKeyArray) -> Params:
+def _init_clip(clip: Clip, key: PRNGKeyArray) -> Params:
+    """Random parameters of the encoders; a program of its own, since the stages of a run have the same ones."""
+    size = clip.config.image_size
+    frames, mask = jnp.zeros((1, 1, size, size, 3), jnp.uint8), jnp.ones((1, 1), bool)
+    return cast(Params, clip.init(key, jnp.zeros((1, 3), jnp.int32), frames, mask)["params"])
+
+
+@partial(jax.jit, static_argnums=0)
+def _init_head(system: System, key: PRNGKeyArray) -> Params:
     size = system.clip.config.image_size
     ids = jnp.arange(2, dtype=jnp.uint32)
     tokens = jnp.zeros((2, system.max_words), jnp.int32)
     frames = jnp.zeros((2, system.max_frames, size, size, 3), jnp.uint8)
     mask = jnp.ones((2, system.max_frames), bool)
-    clip_key, head_key = jax.random.split(key)
-    clip = system.clip.init(clip_key, tokens, frames, mask)["params"]
+    clip = jax.eval_shape(partial(_init_clip, system.clip), key)
     text = jax.eval_shape(system.encode_text, {"clip": clip}, ids, tokens, system.head.text_extra(2))
     video = jax.eval_shape(system.encode_video, {"clip": clip}, ids, frames, mask, system.head.video_extra(2))
     text, video = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), (text, video))
     # The loss runs through every part of the head, the parts that scoring alone never meets included.
     state = system.head.initial_state()
-    head = system.head.init(head_key, text, video, state, Draws(head_key, train=True), whole, method="loss")
-    return {"clip": clip, "head": head.get("params", {})}
+    head = system.head.init(key, text, video, state, Draws(key, train=True), whole, method="loss")
+    return cast(Params, head.get("params", {}))
 
 
 def build_clip_config(options: Mapping[str, Any]) -> ClipConfig:

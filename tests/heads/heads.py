@@ -116,7 +116,7 @@ def random_params(head, text, video, seed: int = 0):
 
     def draw(path, leaf):
         middle = 1.0 if jax.tree_util.keystr(path).endswith("['scale']") else 0.05
-        return rng.normal(middle, 0.3, leaf.shape).astype(leaf.dtype)
+        return jnp.asarray(rng.normal(middle, 0.3, leaf.shape), leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(start, jax.random.key(0)))
 

@@ -20,8 +20,8 @@ from tests.heads.heads import HEADS, applied, features, head_params, random_para
 EVALUATION = Draws(jax.random.key(7))
 
 
-# They share most of their code with "eaglenet" and take a quarter of the time of this file.
-VARIANTS = ("eaglenet_softmax_gat", "eaglenet_paper", "eaglenet_no_graph")
+# They share most of their code with "eaglenet" and "tmass" and take a third of the time of this file.
+VARIANTS = ("eaglenet_softmax_gat", "eaglenet_paper", "eaglenet_no_graph", "tmass_paper")
 CASES = [pytest.param(name, marks=pytest.mark.long) if name in VARIANTS else name for name in HEADS]
 
 

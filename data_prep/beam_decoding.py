@@ -38,7 +38,7 @@ def fill_cache_on_beam(
         progress: Not used; the runner decides.
 
     Raises:
-        UserError: Apache Beam is not installed.
+        UserError: Apache Beam is not installed, or the runner cannot run the job.
     """
     try:
         import apache_beam
@@ -53,14 +53,21 @@ def fill_cache_on_beam(
     cache_dir.mkdir(parents=True, exist_ok=True)
     failures_file = cache_dir / FAILURES
     task = functools.partial(_failure, cache_dir=cache_dir, settings=settings)
-    with apache_beam.Pipeline(options=PipelineOptions(shlex.split(options))) as pipeline:
-        (
-            pipeline
-            | "Videos" >> apache_beam.Create(jobs)
-            | "Spread" >> apache_beam.Reshuffle()
-            | "Decode" >> apache_beam.FlatMap(task)
-            | "Report" >> apache_beam.io.WriteToText(str(failures_file), num_shards=1, shard_name_template="")
-        )
+    try:
+        with apache_beam.Pipeline(options=PipelineOptions(shlex.split(options))) as pipeline:
+            (
+                pipeline
+                | "Videos" >> apache_beam.Create(jobs)
+                | "Spread" >> apache_beam.Reshuffle()
+                | "Decode" >> apache_beam.FlatMap(task)
+                | "Report" >> apache_beam.io.WriteToText(str(failures_file), num_shards=1, shard_name_template="")
+            )
+    except Exception as error:  # every runner raises what it likes: no such runner, no cluster there, no Java here
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"--beam={options!r}: the runner ended with: {reason} Check its options and its cluster; the same command "
+            "continues, since what is decoded stays in the cache"
+        ) from error
     lines = failures_file.read_text(encoding="utf-8").splitlines()
     failures_file.unlink()
     return failures | dict(json.loads(line) for line in lines)

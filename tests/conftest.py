@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib.metadata
 import os
 import shutil
@@ -53,6 +54,13 @@ CHECKED += [
 
 jaxtyping.install_import_hook(CHECKED, "tests.typechecking.functions_only")
 jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage less often: jax traces make many objects that stay, and thousands of tests are kept as well."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

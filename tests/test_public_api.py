@@ -236,13 +236,12 @@ def test_both_directions_of_a_head_that_reranks(model, monkeypatch):
 
 
 def random_model(argument: str, **more):
-    import jax
-
     from eaglenet_jax.runs.model_formats import model_settings
+    from tests.random_parameters import random_parameters
 
     settings = model_settings(en.load_config(f"demo:{argument}"), 3.0)
     system = en.build_system(settings)
-    return en.Model({**settings, **more}, system, system.init(jax.random.key(0)), "", "")
+    return en.Model({**settings, **more}, system, random_parameters(system), "", "")
 
 
 def test_a_head_that_reads_syntax_is_given_it(model):

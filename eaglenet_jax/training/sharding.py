@@ -148,6 +148,7 @@ def initialize_distributed(config: Mapping[str, Any]) -> None:
         return
     if cluster == "auto":
         where, options = "the environment", {}
+        remedy = "start it with srun, mpirun or on a TPU pod, or give config.distributed.cluster=explicit"
     elif cluster == "explicit":
         options = {
             "coordinator_address": config["coordinator"],
@@ -155,6 +156,7 @@ def initialize_distributed(config: Mapping[str, Any]) -> None:
             "process_id": config["process"],
         }
         where = f"{options['coordinator_address']!r} as process {options['process_id']} of {options['num_processes']}"
+        remedy = "give the HOST:PORT of process 0 as coordinator, how many processes there are, and which one this is"
     else:
         raise UserError(f"config.distributed.cluster={cluster!r} is none of none, auto, explicit")
     try:
@@ -163,7 +165,9 @@ def initialize_distributed(config: Mapping[str, Any]) -> None:
         jax.distributed.initialize(**options)
     except (ValueError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"config.distributed: could not join the other processes by {where}: {reason}") from error
+        raise UserError(
+            f"config.distributed: could not join the other processes by {where}: {reason.rstrip('.')}; {remedy}"
+        ) from error
 
 
 def _wait_for(coordinator: str, seconds: float = 300.0) -> None:

@@ -57,8 +57,8 @@ def test_config_builds_with_every_preset(name):
         frames = config.max_frames if config.system in ("eaglenet", "ts2net") else 0
         key = (config.system, frames, str(changing), name in ("demo", "moving_shapes"))
         if key not in SHAPES:
-            # Tracing CLIP's blocks takes most of the time: with the first head of a length all of them, then one.
-            if any(known[1] == key[1] for known in SHAPES):
+            # Tracing CLIP's blocks takes most of the time: with the first head all of them, then one.
+            if any(known[-1] == key[-1] for known in SHAPES):
                 one = {"vision_layers": 1, "text_layers": 1, "shift_blocks": ()}
                 system = dataclasses.replace(system, clip=Clip(dataclasses.replace(system.clip.config, **one)))
             SHAPES[key] = jax.eval_shape(system.init, jax.random.key(0))

@@ -45,6 +45,18 @@ def test_beam_gives_the_same_records_as_processes(tmp_path: Path) -> None:
     assert cached == {path: path.stat().st_mtime_ns for path in cached}
 
 
+@pytest.mark.extras
+@pytest.mark.filterwarnings("ignore")
+def test_a_runner_that_cannot_run_is_one_line(tmp_path: Path) -> None:
+    annotations, videos = fake("charades", tmp_path / "fake", videos=16, workers=1, progress=False)
+    fill = functools.partial(fill_cache_on_beam, options="--runner=NoSuchRunner")
+    with pytest.raises(
+        UserError, match=r"--beam='--runner=NoSuchRunner': the runner ended with: .*continues"
+    ) as caught:
+        build(assemble("charades", annotations, videos), tmp_path / "out", FrameSettings(1.0, 16), Decoding(fill=fill))
+    assert "\n" not in str(caught.value)
+
+
 def test_without_beam_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     annotations, videos = fake("charades", tmp_path / "fake", videos=16, workers=1, progress=False)

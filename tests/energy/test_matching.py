@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from eaglenet_jax.energy.replay_buffer import empty_buffer, push, start_chains
 
 WIDTH, FRAMES = 4, 3
 DRAWS = Draws(jax.random.key(0), train=True)
+_started_chains = jax.jit(start_chains, static_argnums=1, static_argnames=("rule", "probability"))
 
 
 def _pairs(count, seed=0):
@@ -25,6 +27,17 @@ def _pairs(count, seed=0):
     frames = rng.normal(size=(count, FRAMES, WIDTH)).astype(np.float32)
     mask = np.arange(FRAMES) < rng.integers(1, FRAMES + 1, size=(count, 1))
     return jnp.asarray(text), jnp.asarray(frames), jnp.asarray(mask)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _energies(energy, params, *pairs):
+    """Energies of pairs as one program; operation by operation each is compiled by itself."""
+    return energy.apply({"params": params}, *pairs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _start(energy, seed, *pairs):
+    return energy.init(jax.random.key(seed), *pairs).get("params", {})
 
 
 def _by_loops(kind, pooling, params, text, frames, mask):
@@ -58,11 +71,10 @@ def _by_loops(kind, pooling, params, text, frames, mask):
 def test_energies_equal_their_definition(kind, pooling):
     text, frames, mask = _pairs(5)
     energy = Energy(WIDTH, kind, pooling)
-    variables = energy.init(jax.random.key(1), text, frames, mask)
-    params = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, variables.get("params", {}))
-    found = energy.apply({"params": params}, text, frames, mask)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, _start(energy, 1, text, frames, mask))
+    found = _energies(energy, params, text, frames, mask)
     np.testing.assert_allclose(found, _by_loops(kind, pooling, params, text, frames, mask), atol=1e-5)
-    every = energy.apply({"params": params}, text[:, None], frames[None], mask[None])
+    every = _energies(energy, params, text[:, None], frames[None], mask[None])
     np.testing.assert_allclose(np.diagonal(every), found, atol=1e-5)
 
 
@@ -126,35 +138,35 @@ def _filled(valid, calls=1):
 
 
 def test_released_starts():
-    text, video = start_chains(_filled(10, calls=0), 8, DRAWS, rule="released")
+    text, video = _started_chains(_filled(10, calls=0), 8, DRAWS, rule="released")
     assert text.min() < -0.2 and text.min() >= -1 and text.max() < 1 and video.min() < -0.5
     buffer = _filled(10)
-    text, video = start_chains(buffer, 8, DRAWS, rule="released")
+    text, video = _started_chains(buffer, 8, DRAWS, rule="released")
     rows = [int(np.flatnonzero((np.asarray(buffer.text) == row).all(1))[0]) for row in np.asarray(text[:7])]
     assert len(set(rows)) == 7  # int(0.95 · 8) distinct rows, the same for text and video
     np.testing.assert_array_equal(video[:7], buffer.video[np.asarray(rows)])
     assert text[7].min() >= 0 and text[7].max() < 1
-    zero_rows, _ = start_chains(_filled(0), 8, DRAWS, rule="released")
+    zero_rows, _ = _started_chains(_filled(0), 8, DRAWS, rule="released")
     np.testing.assert_array_equal(zero_rows[:7], 0)  # its flaw: rows that were never pushed
 
 
 def test_our_starts_take_only_pushed_rows():
     for valid, taken in ((0, 0), (3, 3), (10, 7)):
-        text, video = start_chains(_filled(valid), 8, DRAWS, rule="ours")
+        text, video = _started_chains(_filled(valid), 8, DRAWS, rule="ours")
         from_buffer = np.asarray(text).max(axis=1) < -1
         assert from_buffer.sum() == taken and (np.asarray(video).max(axis=(1, 2)) < -1).sum() == taken
         assert np.all(np.asarray(text)[~from_buffer] >= 0)
-    text, _ = start_chains(_filled(10, calls=0), 8, DRAWS, rule="ours")
+    text, _ = _started_chains(_filled(10, calls=0), 8, DRAWS, rule="ours")
     assert text.max() < 1
 
 
 def test_paper_starts_are_independent_for_text_and_video():
-    text, video = start_chains(_filled(4), 2000, DRAWS, rule="paper", probability=0.8)
+    text, video = _started_chains(_filled(4), 2000, DRAWS, rule="paper", probability=0.8)
     from_text = np.asarray(text).max(axis=1) < -1
     from_video = np.asarray(video).max(axis=(1, 2)) < -1
     assert from_text.mean() == pytest.approx(0.8, abs=0.04)
     assert (from_text & from_video).mean() == pytest.approx(0.64, abs=0.04)
-    fresh, _ = start_chains(_filled(0), 20, DRAWS, rule="paper")
+    fresh, _ = _started_chains(_filled(0), 20, DRAWS, rule="paper")
     assert fresh.min() >= 0
 
 
@@ -162,7 +174,7 @@ def test_paper_starts_are_independent_for_text_and_video():
 def test_chains_start_in_double_precision_too(rule):
     with jax.enable_x64(True):
         buffer = push(empty_buffer(6, FRAMES, WIDTH), jnp.full((6, WIDTH), -5.0), jnp.full((6, FRAMES, WIDTH), -5.0))
-        text, video = start_chains(buffer, 5, DRAWS, rule=rule, probability=1.0)
+        text, video = _started_chains(buffer, 5, DRAWS, rule=rule, probability=1.0)
         assert text.dtype == video.dtype == jnp.float64 and text.max() == video.max() == -5
 
 
@@ -174,19 +186,20 @@ def test_an_unknown_rule_is_refused():
 def test_the_loss_is_the_written_sum():
     text, frames, mask = pairs = MatchingPairs(*_pairs(4))
     energy = Energy(WIDTH, "bilinear")
-    params = energy.init(jax.random.key(2), text, frames, mask)["params"]
+    params = _start(energy, 2, text, frames, mask)
     settings = SamplerSettings(steps=2, buffer_rows=6)
 
+    @jax.jit
     def both(mismatched):
         bound = energy.bind({"params": params})
         return energy_loss(bound, pairs, mismatched, empty_buffer(6, FRAMES, WIDTH), DRAWS, settings)
 
     paper, buffer = both(None)
-    true = energy.apply({"params": params}, text, frames, mask)
-    sampled = energy.apply({"params": params}, buffer.text[:4], buffer.video[:4], jnp.ones((4, FRAMES), bool))
+    true = _energies(energy, params, text, frames, mask)
+    sampled = _energies(energy, params, buffer.text[:4], buffer.video[:4], jnp.ones((4, FRAMES), bool))
     expected = true.mean() - sampled.mean() + (true**2).mean() + (sampled**2).mean()
     np.testing.assert_allclose(paper, expected, rtol=1e-5)
-    every = energy.apply({"params": params}, text[:, None], frames[None], mask[None])
+    every = _energies(energy, params, text[:, None], frames[None], mask[None])
     off = ~np.eye(4, dtype=bool)
     wrong = np.asarray(every)[off]
     released, _ = both((every, jnp.asarray(off)))
@@ -197,7 +210,7 @@ def test_the_loss_is_the_written_sum():
 def test_no_gradient_passes_through_the_samples():
     text, frames, mask = pairs = MatchingPairs(*_pairs(3))
     energy = Energy(WIDTH, "mlp")
-    params = energy.init(jax.random.key(3), text, frames, mask)["params"]
+    params = _start(energy, 3, text, frames, mask)
     settings = SamplerSettings(steps=3, buffer_rows=6)
 
     def loss(params, fixed):
@@ -209,7 +222,8 @@ def test_no_gradient_passes_through_the_samples():
         true = energy.apply({"params": params}, text, frames, mask)
         return regularised_difference(true, sampled, jnp.ones(3, bool)), buffer
 
-    (_, buffer), slope = jax.value_and_grad(loss, has_aux=True)(params, None)
+    with_slope = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (_, buffer), slope = with_slope(params, None)
     constant = (buffer.text[:3], buffer.video[:3])
-    _, other = jax.value_and_grad(loss, has_aux=True)(params, constant)
+    _, other = with_slope(params, constant)
     jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6), slope, other)

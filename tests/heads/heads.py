@@ -107,6 +107,20 @@ def syntax(count):
     return jax.tree.map(jnp.asarray, made)
 
 
+def random_params(head, text, video, seed: int = 0):
+    """Draw parameters of a head in NumPy, scales near one: nothing is zero, and no initialisation is compiled."""
+    rng, draws = np.random.default_rng(seed), Draws(jax.random.key(0), train=True)
+
+    def start(key):
+        return head.init(key, text, video, head.initial_state(), draws, whole, method="loss").get("params", {})
+
+    def draw(path, leaf):
+        middle = 1.0 if jax.tree_util.keystr(path).endswith("['scale']") else 0.05
+        return jnp.asarray(rng.normal(middle, 0.3, leaf.shape), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(start, jax.random.key(0)))
+
+
 @functools.cache
 def head_params(head, seed: int = 0):
     """Initialise the parameters of a head through its loss, of which only the initialisation is compiled."""

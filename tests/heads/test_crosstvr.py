@@ -128,13 +128,18 @@ def test_what_it_looks_at_goes_with_frames_and_patches():
     expected = said["attended_patches"][:, :, frames][..., patches]
     np.testing.assert_allclose(other["attended_patches"], expected, atol=1e-5)
     assert np.ptp(said["attended_patches"][0, 0]) > 0.01 and np.ptp(said["attended_frames"][0, 0]) > 0.01
+
     # To look changes nothing.
-    sides = (
-        head.apply({"params": params}, text, method="prepare_text"),
-        head.apply({"params": params}, video, method="prepare_video"),
-    )
-    rows = jnp.arange(3), jnp.arange(3)
-    logits = [head.apply({"params": params}, rows, sides, DRAWS, *more, method="match_rows") for more in ((), ({},))]
+    @jax.jit
+    def logits_of_both():
+        variables, rows = {"params": params}, (jnp.arange(3), jnp.arange(3))
+        sides = (
+            head.apply(variables, text, method="prepare_text"),
+            head.apply(variables, video, method="prepare_video"),
+        )
+        return [head.apply(variables, rows, sides, DRAWS, *more, method="match_rows") for more in ((), ({},))]
+
+    logits = logits_of_both()
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
 
 

@@ -20,7 +20,7 @@ from eaglenet_jax.heads.ts2net import PreparedVideo, Ts2Net
 from eaglenet_jax.layers.query_transformer import QueryShape
 from eaglenet_jax.scoring.encoding import make_reduce_video
 from eaglenet_jax.scoring.gallery import ScoringOptions, score_gallery
-from tests.heads.heads import FRAMES, HEADS, PATCHES, WIDTH, features, head_params, scores
+from tests.heads.heads import FRAMES, HEADS, PATCHES, WIDTH, applied, features, head_params, scores
 
 HEAD = HEADS["ts2net"]
 NOISY = HEAD.clone(evaluation_noise=True)
@@ -117,7 +117,7 @@ def counted_frames(tiled, valid):
     )
     variables = jax.eval_shape(lambda key: head.init(key, video, method="frame_states"), jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), variables)
-    return np.flatnonzero(head.apply(zeros, video, method="frame_states")[1][0]).tolist()
+    return np.flatnonzero(applied(head, zeros.get("params", {}), video, method="frame_states")[1][0]).tolist()
 
 
 def test_the_mask_is_that_of_the_frames_or_tiled_in_the_wrong_order():
@@ -145,7 +145,8 @@ def test_the_similarity_is_the_written_sum():
     text, frames = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (text, frames))
     mask = np.arange(FRAMES) < np.array([4, 2, 1, 0])[:, None]
     video = PreparedVideo(jnp.asarray(frames, jnp.float32), jnp.asarray(mask))
-    found = HEAD.apply({"params": params()}, jnp.asarray(text, jnp.float32), video, EVALUATION, True, method="score")
+    score = jax.jit(lambda *sides: HEAD.apply({"params": params()}, *sides, EVALUATION, True, method="score"))
+    found = score(jnp.asarray(text, jnp.float32), video)
     for i in range(3):
         for j in range(3):
             s = frames[j][mask[j]] @ text[i]
@@ -167,13 +168,8 @@ def test_selected_patches_act_through_the_attention_alone():
     other = dataclasses.replace(video, patches=-2 * video.patches)
     one, two = (scores(HEAD, silent, text, each, EVALUATION) for each in (video, other))
     np.testing.assert_allclose(one, two, atol=1e-6)
-    plain = HEAD.apply(
-        {"params": silent},
-        rows_of(text),
-        PreparedVideo(unit_rows(video.frames), video.mask),
-        EVALUATION,
-        method="score",
-    )
+    sides = rows_of(text), PreparedVideo(unit_rows(video.frames), video.mask)
+    plain = applied(HEAD, silent, *sides, EVALUATION, method="score")
     np.testing.assert_allclose(one, plain.similarity, atol=1e-5)
     one, two = (scores(HEAD, params(), text, each, EVALUATION) for each in (video, other))
     assert np.abs(one - two).max() > 1e-3

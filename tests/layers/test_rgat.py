@@ -53,15 +53,26 @@ def _folded(shape, variables, frames, texts, mask, few_reads=False):
     return candidate_weights(shape, layers, video, texts, Draws(jax.random.key(0)), ids, few_reads)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5))
+@functools.partial(jax.jit, static_argnums=0)
+def _dense(shape, variables, frames, texts, mask):
+    layers, pairs = GraphParameters(shape).apply(variables), (2, *frames.shape)
+    masks = jnp.broadcast_to(mask, (2, *mask.shape))
+    return dense_candidate_weights(shape, layers, jnp.broadcast_to(frames, pairs), texts, masks)
+
+
 def _both(shape, variables, frames, texts, mask, few_reads=False):
-    layers = GraphParameters(shape).apply(variables)
-    folded = _folded(shape, variables, frames, texts, mask, few_reads)
-    pairs = (2, *frames.shape)
-    dense = dense_candidate_weights(
-        shape, layers, jnp.broadcast_to(frames, pairs), texts, jnp.broadcast_to(mask, (2, *mask.shape))
-    )
-    return folded, dense
+    return _folded(shape, variables, frames, texts, mask, few_reads), _dense(shape, variables, frames, texts, mask)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _gradient(which, shape, variables, frames, texts, mask):
+    """Gradient of a weighted sum of the weights; the dense one is compiled once for both forms of the folded one."""
+
+    def scalar(variables, frames, texts):
+        found = which(shape, variables, frames, texts, mask)
+        return jnp.sum(jnp.asarray(np.random.default_rng(9).normal(size=found.shape)) * found)
+
+    return jax.grad(scalar, argnums=(0, 1, 2))(variables, frames, texts)
 
 
 @pytest.mark.parametrize(("layers", "heads", "texts", "frames", "few_reads"), SIZES)
@@ -80,15 +91,10 @@ def test_folded_equals_dense_with_gradients_in_float64(layers, heads, texts, fra
                 assert np.ptp(np.asarray(folded)) > 1e-5
             if index and layers != 2:  # compiling gradients costs most of the time
                 continue
-            probe = jnp.asarray(np.random.default_rng(9).normal(size=folded.shape))
-
-            def scalar(which, variables, frames, texts):
-                return jnp.sum(probe * _both(shape, variables, frames, texts, inputs[2], few_reads)[which])
-
-            gradient = jax.jit(jax.grad(scalar, argnums=(1, 2, 3)), static_argnums=0)
+            form = functools.partial(_folded, few_reads=True) if few_reads else _folded
             for one, other in zip(
-                jax.tree.leaves(gradient(0, variables, *inputs[:2])),
-                jax.tree.leaves(gradient(1, variables, *inputs[:2])),
+                jax.tree.leaves(_gradient(form, shape, variables, *inputs)),
+                jax.tree.leaves(_gradient(_dense, shape, variables, *inputs)),
                 strict=True,
             ):
                 np.testing.assert_allclose(one, other, atol=1e-12, rtol=1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,11 @@ from eaglenet_jax.port.load import clip_from_tensors
 from eaglenet_jax.port.openai_clip import OPENAI_CLIP
 
 SHIFTED = 2  # of a shallow CLIP the last two blocks
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("method", "words", "patches"))
+def _applied(model: Clip, variables: Any, *arguments: Any, method: str, **chosen: bool) -> Any:
+    return model.apply(variables, *arguments, method=method, **chosen)
 
 
 def clip(record: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
@@ -41,18 +47,18 @@ def clip(record: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
     params, _ = clip_from_tensors(OPENAI_CLIP, tensors, config)
     variables = {"params": jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params["clip"])}
     tokens = jnp.asarray(record["text_ids"], jnp.int32)
-    pooled, words = Clip(config).apply(variables, tokens, words=True, method="encode_text")
+    pooled, words = _applied(Clip(config), variables, tokens, words=True, method="encode_text")
     yield "text_features", "value", pooled, record["text_features"]
     yield "text_hidden", "value", words, record["text_hidden"]
 
     frames = jnp.asarray(np.moveaxis(record["frames"], 2, -1), jnp.float64)
     mask = jnp.ones(frames.shape[:2], bool)
-    found, patches = Clip(config).apply(variables, frames, mask, patches=True, method="encode_video")
+    found, patches = _applied(Clip(config), variables, frames, mask, patches=True, method="encode_video")
     yield "image_features", "value", found, record["image_features"]
     every = jnp.concatenate([found[:, :, None], patches], axis=2)
     yield "image_tokens", "value", every.reshape(record["image_tokens"].shape), record["image_tokens"]
     deep = config.vision_layers > max(SHIFT_BLOCKS)  # as the released program's
     blocks = SHIFT_BLOCKS if deep else tuple(range(config.vision_layers))[-SHIFTED:]
     shifted = Clip(dataclasses.replace(config, shift_blocks=blocks))
-    found, _ = shifted.apply(variables, frames, mask, method="encode_video")
+    found, _ = _applied(shifted, variables, frames, mask, method="encode_video")
     yield "image_features_token_shift", "value", found, record["image_features_token_shift"]

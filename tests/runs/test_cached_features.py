@@ -39,6 +39,7 @@ from eaglenet_jax.training.checkpoint_files import read_arrays, saved_shapes
 from eaglenet_jax.training.optimizer import parameter_name, parameter_rates
 from eaglenet_jax.training.step import initial_state, make_train_step
 from tests.data.prepared import CAPTION_COUNTS, write_prepared
+from tests.random_parameters import random_parameters
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def _config(prepared: Path, system: str, *fields: str):
 def _started(prepared: Path, system: str, *fields: str):
     """An experiment on cached features, and random parameters of its system."""
     experiment = open_experiment(_config(prepared, system, "cached_features=True", *fields))
-    return experiment, experiment.system.init(jax.random.key(0))
+    return experiment, random_parameters(experiment.system)
 
 
 def _close(one, other, **tolerance):
@@ -164,13 +165,13 @@ def test_systems_and_seeds_share_what_another_clip_or_size_does_not(prepared, mo
     experiment, params = _started(prepared, "clip4clip")
     cached_split(experiment, params, "train")
     other, _ = _started(prepared, "xpool", "seed=3", "evaluation.batch_size=3")
-    head = other.system.init(jax.random.key(3))["head"]
+    head = random_parameters(other.system, seed=3)["head"]
     assert _encoded(monkeypatch, other, {"clip": params["clip"], "head": head}) == []
-    moved = jax.tree.map(lambda leaf: leaf + 1e-4, params)
+    moved = jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(1e-4), params)
     assert _encoded(monkeypatch, experiment, moved) == ["captions", "videos"]
-    fewer, _ = _started(prepared, "clip4clip", "max_frames=3")
+    fewer = open_experiment(_config(prepared, "clip4clip", "cached_features=True", "max_frames=3"))
     assert _encoded(monkeypatch, fewer, params) == ["videos"]
-    shorter, _ = _started(prepared, "clip4clip", "max_words=9")
+    shorter = open_experiment(_config(prepared, "clip4clip", "cached_features=True", "max_words=9"))
     assert _encoded(monkeypatch, shorter, params) == ["captions"]
     renewed = {**experiment.dataset.manifest, "states": "prepared again"}
     again = dataclasses.replace(experiment, dataset=dataclasses.replace(experiment.dataset, manifest=renewed))

@@ -32,8 +32,11 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("demo")
+def root(tmp_path_factory, demo_datasets) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    demo_datasets.mkdir(exist_ok=True)
+    (folder / "datasets").symlink_to(demo_datasets)
+    return folder
 
 
 def _arguments(root: Path, name: str, *more: str) -> list[str]:

@@ -24,6 +24,7 @@ from eaglenet_jax.scoring.rerank import RerankOptions, rerank
 from eaglenet_jax.search.model import open_model
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.optimizer import parameter_rates
+from tests.clip.sizes import random_params
 
 SOURCE = '''
 """The frame that fits best, smoothly."""
@@ -150,8 +151,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def workdir(place):
-    data = [f"--config.{stage}data.root={place / 'datasets'}" for stage in ("", "first_stage.")]
+def workdir(place, demo_datasets):
+    data = [f"--config.{stage}data.root={demo_datasets}" for stage in ("", "first_stage.")]
     with contextlib.redirect_stdout(io.StringIO()):
         train.main(
             ["--config=demo:tiny", f"--config.system={SYSTEM}", "--config.head.sharpness=5.0",
@@ -221,16 +222,12 @@ def test_a_head_of_two_stages_is_configured_by_its_name(place):
         head_class(SYSTEM).options_on("xpool", {})
 
 
-def test_its_tokens_are_those_that_it_names(place):
-    config = load_config(f"demo:tiny,{RESCORED}", [f"--config.data.root={place / 'datasets'}"])
+def test_its_tokens_are_those_that_it_names(place, workdir, demo_datasets):
+    config = load_config(f"demo:tiny,{RESCORED}", [f"--config.data.root={demo_datasets}"])
     with pytest.raises(UserError, match="the head reads no vision encoder of its own"):
         make_tokens(config)
     clip_config = build_system(config).clip.config
-    clip = Clip(clip_config)
-    tokens, mask = np.zeros((1, config.max_words), np.int32), np.ones((1, 1), bool)
-    frames = np.zeros((1, 1, clip_config.image_size, clip_config.image_size, 3), np.uint8)
-    params = jax.jit(clip.init)(jax.random.key(1), tokens, frames, mask)["params"]
-    save_clip(place / "encoder", clip_config, {"clip": params}, np.float32(1))
+    save_clip(place / "encoder", clip_config, {"clip": random_params(Clip(clip_config))}, np.float32(1))
     config.head.encoder, config.head.count, config.head.width = str(place / "encoder"), clip_config.patches + 1, 16
     folders = make_tokens(config)
     assert set(folders) == {"train", "val", "test"}
@@ -241,8 +238,8 @@ def test_its_tokens_are_those_that_it_names(place):
         make_tokens(config)
 
 
-def test_its_stages_fit_each_other_and_the_first_is_kept(place):
-    config = load_config(f"demo:tiny,{RESCORED}", [f"--config.data.root={place / 'datasets'}"])
+def test_its_stages_fit_each_other_and_the_first_is_kept(place, demo_datasets):
+    config = load_config(f"demo:tiny,{RESCORED}", [f"--config.data.root={demo_datasets}"])
     plan = plan_run(config, place / "two")  # refuses a stage that cannot start from the one before
     assert [stage.config.system for stage in plan.stages] == ["clip4clip", "xpool", RESCORED]
     rates = parameter_rates(config.optimizer, jax.eval_shape(build_system(config).init, jax.random.key(0)))

@@ -23,6 +23,7 @@ from eaglenet_jax.runs.saved_config import save_config
 from eaglenet_jax.runs.start_block import start_block
 from eaglenet_jax.system import build_clip_config
 from eaglenet_jax.training.checkpoints import Checkpoints
+from tests.clip.sizes import random_params
 from tests.data.prepared import write_prepared
 
 # Overrides of demo:tiny → what the message says.
@@ -131,10 +132,8 @@ def _checkpoint(workdir: Path, config, **metadata) -> Path:
 def test_what_a_run_starts_from_has_to_fit(tmp_path):
     source = _checkpoint(tmp_path / "source", load_config("demo:tiny,clip4clip", ["--config.clip.embed_dim=32"]))
     clip_config = build_clip_config(load_config("demo:tiny", ["--config.clip.vision_layers=3"]).clip)
-    tokens, mask, frames = np.zeros((1, 20), np.int32), np.ones((1, 1), bool), np.zeros((1, 1, 48, 48, 3), np.uint8)
-    params = jax.jit(Clip(clip_config).init)(jax.random.key(1), tokens, frames, mask)["params"]
     (tmp_path / "clip").mkdir()
-    save_clip(tmp_path / "clip", clip_config, {"clip": params}, np.float32(1))
+    save_clip(tmp_path / "clip", clip_config, {"clip": random_params(Clip(clip_config))}, np.float32(1))
     (tmp_path / "empty").mkdir()
     for folder, message in (
         (source, r"config\.first_stage\.init_from: .*another CLIP: embed_dim is 32 there and 16"),

@@ -61,7 +61,7 @@ def test_released_optimiser_is_replayed_over_all_steps(golden: Callable, dtype: 
     with jax.enable_x64(dtype == np.float64):
         params = jax.tree.map(jnp.asarray, _records(records, "param/", dtype))
         optimizer = make_optimizer(config, params, recorded["t_total"])
-        state, update = optimizer.init(params), jax.jit(optimizer.update)
+        state, update = jax.jit(optimizer.init)(params), jax.jit(optimizer.update)
         for step in range(recorded["t_total"]):
             gradients = jax.tree.map(jnp.asarray, _records(records, f"step{step}/grad/", dtype))
             updates, state = update(gradients, state, params)
@@ -150,12 +150,13 @@ def test_adamw_is_optaxs() -> None:
     params = expected = _params()
     ours = make_optimizer(config, params, 20)
     reference = optax.adamw(optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, 20), weight_decay=0.2)
-    our_state, state = ours.init(params), reference.init(params)
+    our_state, state = jax.jit(ours.init)(params), jax.jit(reference.init)(params)
+    our_update, reference_update = jax.jit(ours.update), jax.jit(reference.update)
     for step in range(6):
-        gradients = jax.tree.map(lambda p, step=step: jnp.sin(3 * p + step), params)
-        updates, our_state = ours.update(gradients, our_state, params)
-        reference_updates, state = reference.update(gradients, state, expected)
-        params, expected = optax.apply_updates(params, updates), optax.apply_updates(expected, reference_updates)
+        gradients = jax.tree.map(lambda p, step=step: np.sin(3 * np.asarray(p) + np.float32(step)), params)
+        updates, our_state = our_update(gradients, our_state, params)
+        reference_updates, state = reference_update(gradients, state, expected)
+        params, expected = (jax.tree.map(np.add, *each) for each in ((params, updates), (expected, reference_updates)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), params, expected)
 
 

@@ -4,9 +4,10 @@
 
 No GPU is used or needed, only jax's CUDA plugin (pip install -e '.[cuda12]'). It prints the bytes that pass through
 memory, temporaries, the operations that move most, and the seconds that follow from assumed peaks. Nothing is tuned as
-on a real GPU, so all of it is a prediction. "devices" compiles for 8 and 16 GPUs and counts their collectives. "heads"
-compiles each head at tiny sizes, "configs" each config with each of its systems at full size (minutes each): a program
-that does not compile ends the command with an error.
+on a real GPU, so all of it is a prediction. "pairs" compiles the loss of all pairs with its gradient, in both forms of
+the graph. "devices" compiles for 8 and 16 GPUs and counts their collectives. "heads" compiles each head at tiny sizes,
+"configs" each config with each of its systems at full size (minutes each): a program that does not compile ends the
+command with an error.
 """
 
 from __future__ import annotations

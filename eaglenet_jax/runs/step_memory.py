@@ -42,7 +42,7 @@ class StepBytes:
 def memory_row(stage: StagePlan) -> str:
     """Describe the memory of a stage's step; "" where its devices do not say how much they have, as CPUs.
 
-    The step is compiled, and kept in the compilation cache for the training.
+    Where they do, the step is compiled for them.
 
     Args:
         stage: As it is planned.

@@ -34,29 +34,32 @@ class Peaks:
     Attributes:
         bytes_per_second: Of its memory.
         bfloat16: FLOP/s of large products of bfloat16.
+        tensorfloat32: FLOP/s of large products of float32 at jax's default precision on a GPU.
         float32: FLOP/s of large products of float32 at precision `highest`.
         link_bytes_per_second: To the other GPUs, each way.
     """
 
     bytes_per_second: float
     bfloat16: float
+    tensorfloat32: float
     float32: float
     link_bytes_per_second: float
 
     def flops(self, dtype: str) -> float:
-        """Return the FLOP/s of products of a type."""
-        return self.float32 if dtype == "float32" else self.bfloat16
+        """Return the FLOP/s of products of a type: bfloat16, tensorfloat32 or float32 (at precision `highest`)."""
+        return float(getattr(self, dtype))
 
     def __str__(self) -> str:
         return (
             f"{self.bytes_per_second / 1e12:.1f} TB/s, {self.bfloat16 / 1e12:.0f} TFLOP/s of bfloat16, "
-            f"{self.float32 / 1e12:.0f} of float32 at `highest`, {self.link_bytes_per_second / 1e9:.0f} GB/s to the "
+            f"{self.tensorfloat32 / 1e12:.0f} of TF32, {self.float32 / 1e12:.0f} of float32 at `highest`, "
+            f"{self.link_bytes_per_second / 1e9:.0f} GB/s to the "
             "other GPUs"
         )
 
 
-# Nine tenths of the 4.8 TB/s and four fifths of the 989 and 67 TFLOP/s and 450 GB/s of the data sheet.
-H200 = Peaks(4.3e12, 790e12, 54e12, 360e9)
+# Nine tenths of the 4.8 TB/s and four fifths of the 989, 495 and 67 TFLOP/s and 450 GB/s of the data sheet.
+H200 = Peaks(4.3e12, 790e12, 395e12, 54e12, 360e9)
 
 
 def allow_compiling() -> None:

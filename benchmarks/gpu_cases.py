@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 from unittest import mock
 
@@ -12,16 +13,18 @@ from jax.sharding import Mesh, PartitionSpec
 
 from benchmarks.described_gpu import PRODUCTS, placed
 from benchmarks.random_features import Sizes, gallery, released_fields
+from benchmarks.training_memory import initial_params, pairwise_loss
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.heads.interface import Head
+from eaglenet_jax.layers.rgat_folded import candidate_weights
 from eaglenet_jax.runs.plan import optimizer_settings
+from eaglenet_jax.runs.step_memory import step_and_arguments
+from eaglenet_jax.runs.time_estimate import batch_shapes
 from eaglenet_jax.scoring.gallery import make_score
-from eaglenet_jax.system import System, build_system
-from eaglenet_jax.training.optimizer import make_optimizer
-from eaglenet_jax.training.sharding import DATA_AXIS, state_shardings
-from eaglenet_jax.training.step import initial_state, make_train_step
+from eaglenet_jax.system import build_system
+from eaglenet_jax.training.sharding import DATA_AXIS
 
 TOTAL_STEPS = 1000  # of the schedule, which is a constant of the program
 ROWS = PartitionSpec(DATA_AXIS)
@@ -87,41 +90,27 @@ def _scoring(
     return compiled(score.block, given, dtype, products)
 
 
+def compiled_pairs(sizes: Sizes, mesh: Mesh, few_reads: bool) -> Any:
+    """Compile EagleNet's loss of all pairs of a batch with its gradient, without energies, in one form of the graph.
+
+    It computes as `train` does, in float32 whatever the type of the CLIP, with products of TF32.
+    """
+    head, function = pairwise_loss(sizes, "folded")
+    params = jax.eval_shape(lambda: initial_params(head))
+    text = jax.ShapeDtypeStruct((sizes.texts, sizes.width), jnp.float32)
+    frames = jax.ShapeDtypeStruct((sizes.texts, sizes.frames, sizes.width), jnp.float32)
+    form = functools.partial(candidate_weights, few_reads=few_reads)
+    with mock.patch("eaglenet_jax.heads.eaglenet.candidate_weights", form):
+        return compiled(jax.jit(function), placed((params, text, frames, _key()), mesh), "tensorfloat32")
+
+
 def compiled_step(config: Any, mesh: Mesh) -> Any:
     """Compile the training step of a config's last stage, as `train` makes it. The batch is of all devices."""
     system = build_system(config)
     params = jax.eval_shape(system.init, _key())
-    optimizer = make_optimizer(optimizer_settings(config, system.head.unused_parameters()), params, TOTAL_STEPS)
-    state = jax.eval_shape(lambda params: initial_state(system, optimizer, params), params)
-    step = make_train_step(
-        system,
-        optimizer,
-        mesh=mesh if mesh.size > 1 else None,
-        pairwise_block=config.pairwise_block or None,
-        accumulate=config.accumulate,
-        encode_micro_batches=config.encode_micro_batches,
-    )
-    shardings = state_shardings(state, mesh, config.sharding.params)
-    state = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state, shardings
-    )
-    batch = placed(batch_shapes(system, config.batch_size), mesh, ROWS)
-    return compiled(step, (state, batch, placed(_key(), mesh)), config.clip.get("dtype") or "float32")
-
-
-def batch_shapes(system: System, rows: int) -> dict[str, Any]:
-    """Return the shapes of a batch of a system, see `System.encode`."""
-    size, of = system.clip.config.image_size, jax.ShapeDtypeStruct
-    batch = {
-        "text_id": of((rows,), jnp.uint32),
-        "tokens": of((rows, system.max_words), jnp.int32),
-        "video_id": of((rows,), jnp.uint32),
-        "frames": of((rows, system.max_frames, size, size, 3), jnp.uint8),
-        "frame_mask": of((rows, system.max_frames), jnp.bool_),
-    }
-    extra = {"text_extra": system.head.text_extra, "video_extra": system.head.video_extra}
-    found = {name: jax.eval_shape(lambda make=make: make(rows)) for name, make in extra.items()}
-    return batch | {name: tree for name, tree in found.items() if tree}
+    settings = optimizer_settings(config, system.head.unused_parameters())
+    step, arguments = step_and_arguments(config, system, params, settings, mesh, TOTAL_STEPS)
+    return compiled(step, arguments, config.clip.get("dtype") or "float32")
 
 
 def step_config(name: str, **fields: Any) -> Any:

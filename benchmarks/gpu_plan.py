@@ -1,12 +1,13 @@
 """Prediction of what scoring and a training step cost on a GPU, from programs that XLA compiles for a described H200.
 
-    python -m benchmarks.gpu_plan [--what=scoring,step,devices,heads,configs] [--tiny] [--out FILE]
+    python -m benchmarks.gpu_plan [--what=scoring,pairs,step,devices,heads,configs] [--tiny] [--out FILE]
 
 No GPU is used or needed, only jax's CUDA plugin (pip install -e '.[cuda12]'). It prints the bytes that pass through
 memory, temporaries, the operations that move most, and the seconds that follow from assumed peaks. Nothing is tuned as
-on a real GPU, so all of it is a prediction. "devices" compiles for 8 and 16 GPUs and counts their collectives. "heads"
-compiles each head at tiny sizes, "configs" each config with each of its systems at full size (minutes each): a program
-that does not compile ends the command with an error.
+on a real GPU, so all of it is a prediction. "pairs" compiles the loss of all pairs with its gradient, in both forms of
+the graph. "devices" compiles for 8 and 16 GPUs and counts their collectives. "heads" compiles each head at tiny sizes,
+"configs" each config with each of its systems at full size (minutes each): a program that does not compile ends the
+command with an error.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from benchmarks.compiled_program import Program
 from benchmarks.described_gpu import H200, allow_compiling, described_mesh
-from benchmarks.gpu_cases import compiled_block, compiled_scoring, compiled_step, step_config
+from benchmarks.gpu_cases import compiled_block, compiled_pairs, compiled_scoring, compiled_step, step_config
 from benchmarks.random_features import Sizes
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.config.loading import config_names
@@ -28,7 +29,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.registry import HEADS
 
 SUMMARY = "What scoring and training cost on a described GPU: a prediction by the compiler."
-WHAT = ("scoring", "step", "devices", "heads", "configs")
+WHAT = ("scoring", "pairs", "step", "devices", "heads", "configs")
 LISTED = 10
 BLOCK = {"texts": 64, "videos": 128}
 TINY = {"frames": 3, "candidates": 3, "texts": 4, "videos": 8, "width": 16, "heads": 2}
@@ -94,6 +95,16 @@ def scoring(tiny: bool) -> Iterator[tuple[str, dict[str, Any]]]:
             return
 
 
+def pairs(tiny: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Describe the loss of all pairs of a batch with its gradient, a pair, in both forms of the graph."""
+    for frames in (TINY["frames"],) if tiny else (12, 64):
+        sizes = Sizes(**TINY) if tiny else Sizes(frames=frames, texts=64, videos=64)
+        for few_reads in (True, False):
+            program = compiled_pairs(sizes, described_mesh(), few_reads)
+            name = f"M = {sizes.frames}, {'few reads' if few_reads else 'mixed first'}"
+            yield name, described(program, "tensorfloat32", sizes.texts**2)
+
+
 def step(tiny: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """Describe EagleNet's whole training step, a clip."""
     cases: dict[str, tuple[str, dict[str, Any]]] = {"tiny": ("demo:tiny", {})} if tiny else STEPS
@@ -143,6 +154,7 @@ def configs(tiny: bool) -> Iterator[tuple[str, dict[str, Any]]]:
 
 PARTS: dict[str, Callable[[bool], Iterator[tuple[str, dict[str, Any]]]]] = {
     "scoring": scoring,
+    "pairs": pairs,
     "step": step,
     "devices": devices,
     "heads": heads,
@@ -193,12 +205,12 @@ def main(arguments: Sequence[str]) -> None:
     result: dict[str, Any] = {"prediction": True, "assumed": str(H200)}
     print(f"A prediction by the compiler, not a measurement. Assumed of an H200: {H200}.", flush=True)
     for part in wanted:
-        scale, unit = (1e3, "kB") if part == "scoring" else (1e9, "GB")
+        scale, unit = (1e3, "kB") if part in ("scoring", "pairs") else (1e9, "GB")
         found = result[part] = {}
         for name, row in PARTS[part](given.tiny):
             found[name] = row
             print(f"\n{name}\n\n{rows({name: row}, scale, unit)}\n", flush=True)
-            if part in ("scoring", "step"):
+            if part in ("scoring", "pairs", "step"):
                 print(largest(row, scale, unit), flush=True)
             if given.out:
                 given.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from eaglenet_jax.training.live_line import spoken_time
 from eaglenet_jax.training.sharding import Devices
 
 
-def start_block(plan: RunPlan, note: str = "") -> str:
-    """The lines of a planned run, aligned. note: on its length, where it is trained longer than it was."""
+def start_block(plan: RunPlan, note: str = "", memory: Sequence[str] = ()) -> str:
+    """The lines of a planned run, aligned. note: on its length, where it is trained longer than it was. memory: what
+    the step of each stage needs.
+    """
     last = plan.stages[-1]
     config = last.config
     rows = [
@@ -38,6 +41,7 @@ def start_block(plan: RunPlan, note: str = "") -> str:
     rows += [
         ("selection", f"the checkpoint with the best t2v R@1 on {config.selection}"),
         ("devices", f"{Devices.of_all(config.sharding.params)}, {jax.process_count()} process(es)"),
+        *(("memory", row) for row in memory),
         ("cache", f"compiled programs {describe_cache()}"),
         ("seed", f"{config.seed}"),
         ("work dir", f"{plan.workdir}{_state(plan)}"),

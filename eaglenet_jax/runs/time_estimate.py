@@ -33,7 +33,7 @@ def training_seconds(stage: StagePlan, steps: int) -> float:
         steps: Updates.
     """
     system, config = stage.system, stage.config
-    batch = _batch_shapes(system, config.batch_size)
+    batch = batch_shapes(system, config.batch_size)
     if config.cached_features:
         flops, share = _head_flops(system, stage.shapes, batch), HEAD_SHARE
     else:
@@ -54,7 +54,7 @@ def product_rate(width: int, dtype: Any) -> float:
     return 2 * rows * width * 4 * width / min(seconds)
 
 
-def _batch_shapes(system: System, size: int) -> dict[str, Any]:
+def batch_shapes(system: System, size: int) -> dict[str, Any]:
     """Shapes of a training batch, see `System.encode`."""
     ids = jax.ShapeDtypeStruct((size,), jnp.uint32)
     side = system.clip.config.image_size
@@ -65,7 +65,9 @@ def _batch_shapes(system: System, size: int) -> dict[str, Any]:
         "frames": jax.ShapeDtypeStruct((size, system.max_frames, side, side, 3), jnp.uint8),
         "frame_mask": jax.ShapeDtypeStruct((size, system.max_frames), jnp.bool_),
     }
-    extra = {"text_extra": system.head.text_extra(size), "video_extra": system.head.video_extra(size)}
+    extra = jax.eval_shape(
+        lambda: {"text_extra": system.head.text_extra(size), "video_extra": system.head.video_extra(size)}
+    )
     return batch | {name: value for name, value in extra.items() if value}
 
 

@@ -31,6 +31,7 @@ from eaglenet_jax.runs.plan import RunPlan, StagePlan, plan_run, run_stages
 from eaglenet_jax.runs.saved_config import has_config, saved_config
 from eaglenet_jax.runs.saved_ranks import load_ranks, save_ranks
 from eaglenet_jax.runs.start_block import start_block
+from eaglenet_jax.runs.step_memory import memory_row
 from eaglenet_jax.runs.train_stage import train_stage
 from eaglenet_jax.runs.workdir import (
     PICTURE_FILE,
@@ -101,7 +102,9 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
 
 
 def describe_run(config: Any, workdir: Path) -> str:
-    """Check a run as `train_run` does and describe it; nothing is compiled, rendered or written.
+    """Check a run as `train_run` does and describe it; nothing is rendered or written.
+
+    Where the memory of the devices is known, the step of every stage is compiled and compared with it.
 
     Raises:
         UserError: as `train_run`, for everything that is found before the first step.
@@ -110,7 +113,8 @@ def describe_run(config: Any, workdir: Path) -> str:
     for stage, folder in reversed(run_stages(config, workdir)):
         check_claim(stage, folder, LENGTH_FIELDS if folder == Path(workdir) else ())
     plan, note, _ = _checked(config, workdir)
-    return start_block(plan, note)
+    rows = [memory_row(stage) for stage in plan.stages if not stage.finished]
+    return start_block(plan, note, [row for row in rows if row])
 
 
 def _prepare_process(config: Any) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import gpu_memory
+from benchmarks import gpu_cases, gpu_memory
 from benchmarks.compiled_program import Program
 from benchmarks.described_gpu import H200
-from benchmarks.gpu_plan import described, largest, rows
+from benchmarks.gpu_plan import TINY, described, largest, rows
+from benchmarks.random_features import Sizes
+from eaglenet_jax.training.sharding import make_mesh
 
 TEXT = """HloModule jit_f, is_scheduled=true, entry_computation_layout={(f32[8,16]{1,0})->f32[8,4]{1,0}}
 
@@ -99,3 +101,11 @@ def test_the_largest_batch_leaves_room_for_parameters() -> None:
     assert (
         gpu_memory.table([row | {"batches": batches}]).splitlines()[-1].endswith("| 10.0 | 1.0 | 16 | 32 | 64 | 120 |")
     )
+
+
+def test_the_pairs_are_traced_in_the_form_that_is_asked_for(monkeypatch) -> None:
+    monkeypatch.setattr(gpu_cases, "compiled", lambda jitted, given, dtype: (str(jitted.trace(*given).jaxpr), dtype))
+    few, mixed = (gpu_cases.compiled_pairs(Sizes(**TINY), make_mesh(), few_reads) for few_reads in (True, False))
+    one_product = "f32[4,4,4,48]"  # of the text nodes: values of two relations, the residual's 8 columns, 8 logits
+    assert one_product in few[0] and one_product not in mixed[0]
+    assert few[1] == "tensorfloat32" and H200.float32 < H200.flops("tensorfloat32") < H200.flops("bfloat16")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 from benchmarks import training_memory
 from benchmarks.random_features import Sizes, gallery, moved
 from benchmarks.training_memory import WAYS, initial_params, pairwise_loss
+from eaglenet_jax.heads import eaglenet
 
 pytestmark = pytest.mark.long
 
@@ -27,8 +29,11 @@ def _gradients(way: str, dtype: type) -> list[np.ndarray]:
     return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(found)]
 
 
+@pytest.mark.parametrize("few_reads", [False, True])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.float64, 1e-11)])
-def test_the_folded_loss_has_the_gradient_of_the_dense_one(dtype, tolerance) -> None:
+def test_the_folded_loss_has_the_gradient_of_the_dense_one(dtype, tolerance, few_reads, monkeypatch) -> None:
+    form = functools.partial(eaglenet.candidate_weights, few_reads=few_reads)
+    monkeypatch.setattr(eaglenet, "candidate_weights", form)
     with jax.enable_x64(dtype == jnp.float64):
         dense, folded = (_gradients(way, dtype) for way in ("dense", "folded"))
     assert sum(np.abs(leaf).max() > 0 for leaf in dense) > 20

@@ -101,11 +101,22 @@ def test_folded_equals_dense_with_gradients_in_float64(layers, heads, texts, fra
 
 
 @pytest.mark.parametrize("few_reads", [False, True])
-def test_folded_equals_dense_in_float32(few_reads):
+def test_folded_equals_dense_with_gradients_in_float32(few_reads):
     shape = GraphShape(64, dropout_rate=0.0)
     variables = _start(shape, 0)
-    folded, dense = _both(shape, variables, *_inputs(0, 64, 21, 12, jnp.float32), few_reads)
-    np.testing.assert_allclose(folded, dense, atol=1e-5, rtol=0)
+    frames, texts, mask = _inputs(0, 64, 21, 12, jnp.float32)
+    probe = np.random.default_rng(9).normal(size=texts.shape[:-1])
+
+    def scalar(which, variables, frames, texts):
+        weights = _both(shape, variables, frames, texts, mask, few_reads)[which]
+        return jnp.sum(probe * weights), weights
+
+    gradient = jax.jit(jax.grad(scalar, argnums=(1, 2, 3), has_aux=True), static_argnums=0)
+    (folded, weights), (dense, expected) = (gradient(which, variables, frames, texts) for which in (0, 1))
+    np.testing.assert_allclose(weights, expected, atol=1e-5, rtol=0)
+    pairs = list(zip(jax.tree.leaves(folded), jax.tree.leaves(dense), strict=True))
+    length = np.sqrt(sum(np.sum(np.square(leaf)) for _, leaf in pairs))
+    assert length > 1e-2 and max(np.linalg.norm(one - other) for one, other in pairs) <= 1e-5 * length
 
 
 @pytest.mark.parametrize("layers", [1, 2])

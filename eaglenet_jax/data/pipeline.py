@@ -297,6 +297,7 @@ def _padded(rows: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _video_loader(split: PreparedSplit, max_frames: int) -> _VideoLoader:
+    split.reader.open()
     return _VideoLoader(split.reader, example_ids(split.video_ids), max_frames, split.tokens)
 
 

@@ -77,6 +77,14 @@ class FrameReader:
             )
         return records
 
+    def open(self) -> None:
+        """Open the files now, in this thread.
+
+        While tensorflow_datasets is imported it puts a function of its own in the place of `__import__`. A thread that
+        imports anything else at that moment (jax does, while it traces) gets modules that are not what they seem.
+        """
+        _ = self._records
+
     def frames(self, row: int, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
         """Read the frames of one video.
 

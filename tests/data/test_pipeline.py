@@ -51,6 +51,12 @@ def passes(data, count: int, length: int) -> list[list[int]]:
     return [list(itertools.chain(*shown[p * length : (p + 1) * length])) for p in range(count)]
 
 
+def test_files_are_opened_by_the_thread_that_asks_for_batches(train, tokenizer):
+    """tensorflow_datasets must not be imported by a thread that reads ahead: see `FrameReader.open`."""
+    dataset(train, tokenizer)
+    assert "_records" in vars(train.reader)
+
+
 def test_a_batch_has_the_shapes_and_types_of_the_contract(train, tokenizer):
     batch = dataset(train, tokenizer)[0]
     assert {name: (value.shape, value.dtype) for name, value in batch.items()} == {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import shlex
 import shutil
@@ -47,9 +49,6 @@ def _arguments(root: Path, name: str, *more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def finished(root) -> tuple[Path, str]:
     """A finished run and what it printed."""
-    import contextlib
-    import io
-
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         train.main(_arguments(root, "first"))
@@ -387,8 +386,7 @@ def test_a_checkpoint_of_another_config_is_refused(finished, root):
     ],
 )
 def test_the_other_systems_train_to_the_end(root, system, stages, capsys):
-    depth = len(stages)
-    data = [f"--config.{'first_stage.' * stage}data.root={root / 'datasets'}" for stage in range(depth)]
+    data = [f"--config.{'first_stage.' * stage}data.root={root / 'datasets'}" for stage in range(len(stages))]
     workdir = root / system
     train.main([f"--config=demo:tiny,{system}", f"--workdir={workdir}", *data])
     _, chance, table = capsys.readouterr().out.partition("\nchance")

@@ -65,8 +65,8 @@ def fill_cache_on_beam(
     except Exception as error:  # every runner raises what it likes: no such runner, no cluster there, no Java here
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"--beam={options!r}: the runner ended with: {reason} Check its options and its cluster; the same command "
-            "continues, since what is decoded stays in the cache"
+            f"--beam={options!r}: the runner ended with: {reason.rstrip('.')}. Check its options and its cluster; "
+            "the same command continues, since what is decoded stays in the cache"
         ) from error
     lines = failures_file.read_text(encoding="utf-8").splitlines()
     failures_file.unlink()

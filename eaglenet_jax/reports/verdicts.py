@@ -42,7 +42,7 @@ def verdict(name: str, other: str, difference: Mapping[str, Any]) -> str:
         change = f"{points:+.1f}".replace("-", "−")
         said = f"Whether {name} or {other} is better is not shown: R@1 differs by {change} points"
     interval = f"(95 % interval {low:.1f} to {high:.1f})".replace("-", "−")
-    return f"{said} {interval}. By chance a difference this large comes out {_odds(p)}."
+    return f"{said} {interval}. If both were equally good, a difference at least this large would come out {_odds(p)}."
 
 
 def _count(percent: float) -> str:
@@ -53,4 +53,6 @@ def _count(percent: float) -> str:
 def _odds(p: float) -> str:
     if p < 0.001:
         return "in fewer than 1 of 1,000 cases"
-    return f"in {1000 * p:.0f} of 1,000 cases" if p < 0.01 else f"in {100 * p:.0f} of 100 cases"
+    if p < 0.01:
+        return f"in {1000 * p:.0f} of 1,000 cases"
+    return f"in {100 * p:.{0 if p >= 0.1 else 1}f} of 100 cases"

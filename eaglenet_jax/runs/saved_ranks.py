@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def load_ranks(file: str | Path) -> dict[str, RetrievalPlacement]:
         with np.load(io.BytesIO(Path(file).read_bytes()), allow_pickle=False) as arrays:
             names = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
             found = {name: [arrays[f"{name}/{field}"].astype(np.int64) for field in _FIELDS] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise UserError(f"{file} is damaged; delete it, only the comparison with this stage needs it") from error
     return {
         name: RetrievalPlacement(Placement(values[0], values[1]), Placement(values[2], values[3]), *values[4:])

@@ -9,12 +9,11 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from eaglenet_jax.runs.plan import StagePlan
+from eaglenet_jax.runs.stage_step import stage_step
 from eaglenet_jax.runs.time_estimate import batch_shapes
 from eaglenet_jax.system import OnFeatures, System
-from eaglenet_jax.training.ema import with_average
-from eaglenet_jax.training.optimizer import make_optimizer, parameter_rates
 from eaglenet_jax.training.sharding import DATA_AXIS, Devices, state_shardings
-from eaglenet_jax.training.step import initial_state, make_train_step
+from eaglenet_jax.training.step import initial_state
 
 # What saves memory, by the most that it saves first, with the value that is advised; see docs/training.md.
 SAVINGS = {"clip.remat": "True", "encode_micro_batches": "4", "pairwise_block": "8"}
@@ -50,13 +49,18 @@ def memory_row(stage: StagePlan) -> str:
     limit = device_memory()
     if limit is None:
         return ""
-    return described(step_bytes(stage), limit, stage.config)
+    try:
+        return described(step_bytes(stage), limit, stage.config)
+    except jax.errors.JaxRuntimeError as error:  # the compiler itself can find that a step does not fit
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return f"the step does not compile in the {_of_device(limit)}: {_advice(stage.config)}"
 
 
 def device_memory() -> int | None:
     """Bytes that jax may use of each device, as the first device says; None where it does not."""
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    return None if limit is None else int(limit)
+    return int(limit) if limit else None
 
 
 def described(needed: StepBytes, limit: int, config: Any) -> str:
@@ -68,12 +72,18 @@ def described(needed: StepBytes, limit: int, config: Any) -> str:
         config: Of the stage.
     """
     amount = f"{needed.total / 1e9:.3g} GB ({needed.temporaries / 1e9:.3g} GB of it temporaries)"
-    of_device = f"{limit / 1e9:.3g} GB that jax may use of each device"
     if needed.total <= limit:
-        return f"a step needs {amount} of the {of_device}"
+        return f"a step needs {amount} of the {_of_device(limit)}"
+    return f"a step needs {amount}, more than the {_of_device(limit)}: {_advice(config)}"
+
+
+def _of_device(limit: int) -> str:
+    return f"{limit / 1e9:.3g} GB that jax may use of each device"
+
+
+def _advice(config: Any) -> str:
     advice = [f"--config.{name}={value}" for name, value in SAVINGS.items() if _is_open(config, name)]
-    smaller = "a smaller --config.batch_size"
-    return f"a step needs {amount}, more than the {of_device}: try {', '.join([*advice, smaller])}"
+    return f"try {', '.join([*advice, 'a smaller --config.batch_size'])}"
 
 
 def _is_open(config: Any, name: str) -> bool:
@@ -81,7 +91,8 @@ def _is_open(config: Any, name: str) -> bool:
     if name in OF_THE_ENCODERS and config.cached_features:
         return False
     if name == "encode_micro_batches":
-        return bool(config.encode_micro_batches == 1 and config.accumulate == 1)
+        divides = config.batch_size % (int(SAVINGS[name]) * jax.device_count()) == 0
+        return bool(config.encode_micro_batches == 1 and config.accumulate == 1 and divides)
     return not (config.clip.get("remat") if name == "clip.remat" else config.pairwise_block)
 
 
@@ -109,23 +120,13 @@ def step_and_arguments(
         mesh: Devices, None for the default one.
         total_steps: Of the schedule, which is a constant of the program.
     """
-    optimizer = make_optimizer(settings, shapes, total_steps)
-    if config.ema_decay:
-        rates = parameter_rates(settings, shapes)
-        optimizer = with_average(optimizer, config.ema_decay, [name for name in rates if rates[name].frozen])
+    several = mesh if mesh is not None and mesh.size > 1 else None
+    optimizer, step = stage_step(config, system, settings, shapes, several, total_steps)
     state = jax.eval_shape(lambda params: initial_state(system, optimizer, params), shapes)
     batch = batch_shapes(system, config.batch_size)
     if config.cached_features:
         batch = jax.eval_shape(lambda params, batch: OnFeatures.batch(*system.encode(params, batch)), shapes, batch)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    step = make_train_step(
-        OnFeatures(system) if config.cached_features else system,
-        optimizer,
-        mesh=mesh if mesh is not None and mesh.size > 1 else None,
-        pairwise_block=config.pairwise_block or None,
-        accumulate=config.accumulate,
-        encode_micro_batches=config.encode_micro_batches,
-    )
     if mesh is None:
         return step, (state, batch, key)
 

@@ -15,6 +15,7 @@ from eaglenet_jax.compilation_cache import choose_cache
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.vision_tokens import COMMAND
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.ranks import RetrievalPlacement
 from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.evaluate import EvaluatedStage, evaluate_zero_shot, saved_parameters, stage_result
 from eaglenet_jax.runs.evaluate_split import evaluate_split
@@ -113,8 +114,18 @@ def describe_run(config: Any, workdir: Path) -> str:
     for stage, folder in reversed(run_stages(config, workdir)):
         check_claim(stage, folder, LENGTH_FIELDS if folder == Path(workdir) else ())
     plan, note, _ = _checked(config, workdir)
-    rows = [memory_row(stage) for stage in plan.stages if not stage.finished]
-    return start_block(plan, note, [row for row in rows if row])
+    rows = [(number, memory_row(stage)) for number, stage in enumerate(plan.stages, 1) if not stage.finished]
+    several = len(plan.stages) > 1
+    return start_block(plan, note, [f"stage {number}: {row}" if several else row for number, row in rows if row])
+
+
+def _ranks_of(folder: Path) -> dict[str, RetrievalPlacement]:
+    """Read the ranks of an earlier stage; {} with a warning where they are damaged, since only a comparison is lost."""
+    try:
+        return load_ranks(folder / RANKS_FILE)
+    except UserError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return {}
 
 
 def _prepare_process(config: Any) -> None:
@@ -200,9 +211,7 @@ def _finish(
             strips = strips_of(stage)
             draw_strips(workdir / PICTURE_FILE, stage, strips)
             before = [
-                (stage_name(other), ranks[shown])
-                for other, folder in earlier
-                if shown in (ranks := load_ranks(folder / RANKS_FILE))
+                (stage_name(other), ranks[shown]) for other, folder in earlier if shown in (ranks := _ranks_of(folder))
             ]
             results = [*(other for other, _ in earlier), result]
             write_run_page(workdir / REPORT_FILE, results, stage, measure_stage(stage), before, strips)

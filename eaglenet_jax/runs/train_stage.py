@@ -20,21 +20,21 @@ from eaglenet_jax.runs.evaluate_split import EncodedSplit, encode_split, score_s
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.initial_parameters import initial_parameters
 from eaglenet_jax.runs.plan import StagePlan
+from eaglenet_jax.runs.stage_step import stage_step
 from eaglenet_jax.runs.time_estimate import product_flops
 from eaglenet_jax.runs.workdir import CHECKPOINTS, EVENTS, PROFILE
 from eaglenet_jax.scoring.encoding import reduces_videos
-from eaglenet_jax.system import OnFeatures, parameter_count
+from eaglenet_jax.system import parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints
-from eaglenet_jax.training.ema import averaged_params, with_average
+from eaglenet_jax.training.ema import averaged_params
 from eaglenet_jax.training.event_log import EventLog
-from eaglenet_jax.training.frozen import WithFrozen
 from eaglenet_jax.training.live_line import LiveLine
 from eaglenet_jax.training.loop import Best, Evaluator, Feed, Schedule, Standing, Watch, train_loop
-from eaglenet_jax.training.optimizer import describe_groups, make_optimizer, parameter_rates
+from eaglenet_jax.training.optimizer import describe_groups
 from eaglenet_jax.training.preemption import Preemption
 from eaglenet_jax.training.profile import StepProfile
 from eaglenet_jax.training.sharding import Devices
-from eaglenet_jax.training.step import initial_state, make_train_step
+from eaglenet_jax.training.step import initial_state
 
 
 def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
@@ -55,19 +55,8 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
     config, system, first = experiment.config, experiment.system, jax.process_index() == 0
     devices, workdir, total = Devices.of_all(config.sharding.params), plan.folder, plan.steps
     params = initial_parameters(system, plan.source, config.seed)
-    optimizer = make_optimizer(plan.optimizer, params, total)
-    frozen = {name for name, rate in parameter_rates(plan.optimizer, params).items() if rate.frozen}
-    if config.ema_decay:
-        optimizer = with_average(optimizer, config.ema_decay, frozen)
+    optimizer, step = stage_step(config, system, plan.optimizer, params, devices.mesh, total)
     state = devices.place(initial_state(system, optimizer, params))
-    step = make_train_step(
-        WithFrozen(OnFeatures(system) if config.cached_features else system, frozen),
-        optimizer,
-        mesh=devices.mesh,
-        pairwise_block=config.pairwise_block or None,
-        accumulate=config.accumulate,
-        encode_micro_batches=config.encode_micro_batches,
-    )
 
     def evaluated(state: Any) -> dict[str, float]:
         params = averaged_params(state.opt_state) if config.ema_decay else state.params

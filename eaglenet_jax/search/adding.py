@@ -140,7 +140,7 @@ def _added(tally: Tally, changed: frozenset[str], **more: Any) -> Added:
         new=len(tally.finished - changed),
         changed=len(tally.finished & changed),
         windows=tally.windows,
-        elsewhere=tally.elsewhere,
+        elsewhere=len(tally.elsewhere - tally.finished),
         failed=tally.failed,
         warnings=tally.warnings,
         **more,

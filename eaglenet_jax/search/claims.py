@@ -182,7 +182,10 @@ class Claims:
         """Claim files of dead processes."""
         for claim in claims:
             self._table.delete(claim.worker, [claim.path], claim.beat)
-        again = [dataclasses.replace(c, worker=self.worker, beat=self._number, deaths=c.deaths + 1) for c in claims]
+        again = [
+            dataclasses.replace(c, worker=self.worker, beat=self._number, deaths=c.deaths + 1, reason="")
+            for c in claims
+        ]
         for claim in [claim for claim in again if claim.deaths >= MOST_DEATHS]:
             reason = f"{claim.deaths} processes ended without a word while they read it, which may be the file's doing"
             self._table.insert([dataclasses.replace(claim, reason=reason)])
@@ -199,7 +202,7 @@ class Claims:
     def _is_dead(self, claim: Claim) -> bool:
         now = time.monotonic()
         number, since = self._seen.get(claim.worker, (None, now))
-        if number != claim.beat:
+        if number is None or claim.beat > number:  # the claims of one process can bear different numbers
             since = now
             self._seen[claim.worker] = claim.beat, since
         if claim.worker not in self._ended and _has_ended(claim.worker):

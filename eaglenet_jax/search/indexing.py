@@ -43,7 +43,7 @@ class Tally:
 
     Attributes:
         finished: Paths of files that this process, or one that it started, indexed.
-        elsewhere: Number of files that another process indexed.
+        elsewhere: Paths of files that another process indexed; one that this process started can be among them.
         dropped: Number of changed files that cannot be read, whose old rows were deleted.
         windows: Rows that were written.
         failed: By path, why a file could not be read.
@@ -51,7 +51,7 @@ class Tally:
     """
 
     finished: set[str] = dataclasses.field(default_factory=set)
-    elsewhere: int = 0
+    elsewhere: set[str] = dataclasses.field(default_factory=set)
     dropped: int = 0
     windows: int = 0
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -60,7 +60,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Take in what has happened since."""
         self.finished |= other.finished
-        self.elsewhere += other.elsewhere
+        self.elsewhere |= other.elsewhere
         self.dropped += other.dropped
         self.windows += other.windows
         self.failed |= other.failed
@@ -138,6 +138,16 @@ def _batches(stream: Iterator[ReadWindow | FileEnd], writing: _Writing) -> Itera
         yield batch
 
 
+def _can_be_opened(file: Path) -> bool:
+    """Return whether a file is there and can be read, so that its content was at fault and not its disk."""
+    try:
+        with file.open("rb") as opened:
+            opened.read(1)
+    except OSError:
+        return False
+    return True
+
+
 class _Writing:
     """Rows on their way into the store, kept until all rows of their file are complete."""
 
@@ -170,12 +180,13 @@ class _Writing:
         self._rows.pop(path, None)
         self._expected.pop(path, None)
         self._warnings.pop(path, None)
-        if path in self._changed:
+        dropped = path in self._changed and _can_be_opened(Path(path))
+        if dropped:
             self._store.drop([path])
             reason += "; it has changed, so its old rows are dropped"
         self._failed[path] = reason
         self._claims.give_up(path, reason)
-        self._report.settled(Tally(failed={path: reason}, dropped=int(path in self._changed)))
+        self._report.settled(Tally(failed={path: reason}, dropped=int(dropped)))
         return reason
 
     def encode(self, batch: Sequence[ReadWindow]) -> None:
@@ -213,7 +224,7 @@ class _Writing:
         self._claims.done(complete)
         elsewhere, given_up = self._claims.news()
         failed = {str(file): reason for file, reason in given_up.items()}
-        self._report.settled(Tally(set(complete), len(elsewhere), 0, len(rows), failed, warnings))
+        self._report.settled(Tally(set(complete), set(map(str, elsewhere)), 0, len(rows), failed, warnings))
         for file in elsewhere:
             self._report.finished(file, None)
         for file, reason in given_up.items():

@@ -86,8 +86,9 @@ class IndexingLine:
             file: The file.
             trouble: What was wrong with it, if anything.
         """
+        known = file in self._finished  # several processes report a file that is given up
         self._finished.add(file)
-        if trouble:
+        if trouble and not known:
             self.trouble(file, trouble)
         self._reach(file, 1.0)
 

@@ -14,7 +14,7 @@ from eaglenet_jax.search.files import find_videos, named
 
 LOOK_SECONDS = 5.0  # between two looks, at least
 SHARE_OF_TIME = 0.1  # that looking may take, where a look itself is slow
-RESTED_SECONDS = 60.0  # since its last change, after which a file is not being written
+RESTED_SECONDS = 3600.0  # since its last change by its disk's clock, after which a file is not being written
 
 Stamp = tuple[int, int]
 """Size in bytes and modification time in nanoseconds of a file."""
@@ -41,7 +41,8 @@ class Watch:
         """List the places; return whether there is something to add or to drop.
 
         A file counts when its size and time are those of the look before, or if it was last changed a while ago: one
-        that is still being written waits. So do vanished files, which may appear elsewhere.
+        that is still being written waits. So do vanished files where nothing else is due:
+        they may appear elsewhere.
 
         Raises:
             UserError: A place does not exist, or cannot be read.

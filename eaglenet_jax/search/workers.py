@@ -67,6 +67,8 @@ def index_in_processes(store: Store, checkpoint: str, todo: ToDo, report: Report
                     heard.add(connection)
                     if name == "error":
                         raise UserError(arguments[0])
+                    if name == "settled" and arguments[0].finished:
+                        deaths = 0  # there is progress, and no file ends more than three processes
                     getattr(report, name)(*arguments)
     finally:
         for process in running.values():
@@ -120,6 +122,9 @@ def _work(connection: Connection, uri: str, checkpoint: str, todo: ToDo) -> None
         told.error(str(error))
     except KeyboardInterrupt:  # asked to end; what was finished is in the index
         sys.exit(130)
+    except Exception as error:  # an error of every process, as too little memory on a GPU; a new one would meet it too
+        reason = next(iter(str(error).strip().splitlines()), "")
+        told.error(f"a process failed: {type(error).__name__}: {reason}")
 
 
 def _end_with_parent() -> None:

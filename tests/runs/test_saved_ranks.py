@@ -33,3 +33,16 @@ def test_a_damaged_file_is_named(tmp_path, keep) -> None:
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(UserError, match=r"ranks\.npz is damaged"):
         load_ranks(file)
+
+
+def test_a_changed_byte_is_no_other_error(tmp_path) -> None:
+    file = tmp_path / "ranks.npz"
+    save_ranks(file, {"test": place(np.eye(4))})
+    whole, errors = file.read_bytes(), 0
+    for position in range(0, len(whole), 3):
+        file.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        try:
+            load_ranks(file)
+        except UserError:
+            errors += 1
+    assert errors > len(whole) / 12  # many bytes of a zip file are of no account

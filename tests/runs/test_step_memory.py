@@ -37,6 +37,24 @@ def test_a_step_needs_its_state_its_batch_and_temporaries(words, tmp_path):
     assert found.temporaries > 0 and found.total == found.arguments + found.temporaries
 
 
+def test_a_frozen_clip_needs_no_memory_for_its_gradients(tmp_path):
+    whole = step_bytes(_stage("demo:tiny,clip4clip", tmp_path))
+    frozen = step_bytes(_stage("demo:tiny,clip4clip", tmp_path, "--config.optimizer.freeze=clip/.*"))
+    assert frozen.temporaries < whole.temporaries / 2
+
+
+def test_a_compiler_without_room_is_said_with_what_is_left_to_try(tmp_path, monkeypatch):
+    def no_room(stage):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: XLA:TPU compile permanent error")
+
+    monkeypatch.setattr(step_memory, "step_bytes", no_room)
+    monkeypatch.setattr(step_memory, "device_memory", lambda: 16_000_000_000)
+    row = step_memory.memory_row(_stage("demo:tiny", tmp_path))
+    assert (
+        row.startswith("the step does not compile in the 16 GB that jax may use") and "try --config.clip.remat" in row
+    )
+
+
 def test_a_step_that_does_not_fit_is_said_with_what_is_left_to_try():
     config = load_config("msrvtt:b16")
     fits = described(NEEDED, 70_000_000_000, config)
@@ -59,4 +77,5 @@ def test_a_dry_run_says_it_where_a_device_knows_its_memory(tmp_path, monkeypatch
     monkeypatch.setattr(step_memory, "device_memory", lambda: 80_000_000_000)
     train.main(command)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory")]
-    assert len(lines) == 2 and all("of the 80 GB that jax may use" in line for line in lines)  # of both stages
+    assert [line.split()[1:3] for line in lines] == [["stage", "1:"], ["stage", "2:"]]
+    assert all("of the 80 GB that jax may use" in line for line in lines)  # of both stages

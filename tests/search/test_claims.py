@@ -129,6 +129,14 @@ def test_another_machine_keeps_its_files_while_it_shows_that_it_lives(store, fil
     far.__exit__(None, None, None)
 
 
+def test_a_dead_process_whose_claims_bear_two_numbers_is_dead(store, files, clock):
+    ClaimTable(store.uri).insert([Claim(str(file), "dead", 5 + place % 2) for place, file in enumerate(files)])
+    with Claims(store, files, least=6) as several:
+        assert taken(several) == []
+        clock[0] += claims.LEASE_SECONDS
+        assert set(taken(several)) == set(files)
+
+
 def test_files_whose_processes_died_come_last_alone_and_not_for_ever(store, files, clock):
     table = ClaimTable(store.uri)
     dead = [Claim(str(file), "dead", 5, deaths) for file, deaths in zip(files[:5], (0, 0, 1, 1, 2), strict=True)]

@@ -126,6 +126,9 @@ def test_files_are_added_by_name_and_nothing_else_is_looked_at(tmp_path):
     assert states.keys() == {str(first), str(second), str(third)}  # `add` drops what is gone
     assert states[str(second)] == [file_state(second)]
     assert index.add_files([second, third]).unchanged == 2
+    (tmp_path / "videos").rename(tmp_path / "away")  # as a disk that is not there now: nothing is lost
+    missing = index.add_files([second, third])
+    assert missing.dropped == 0 and len(missing.failed) == 2 and index.store.files("/").keys() == states.keys()
 
 
 def test_two_threads_of_a_program_share_files(tmp_path):
@@ -145,4 +148,4 @@ def test_two_threads_of_a_program_share_files(tmp_path):
         thread.join()
     one, other = (each.tally for each in heard)
     assert len(one.finished | other.finished) == 6 and not one.finished & other.finished
-    assert one.elsewhere == len(other.finished) and other.elsewhere == len(one.finished)
+    assert one.elsewhere == other.finished and other.elsewhere == one.finished

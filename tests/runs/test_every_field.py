@@ -21,6 +21,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs import evaluate_split as splitting
 from eaglenet_jax.runs import experiment as opening
+from eaglenet_jax.runs import stage_step as making
 from eaglenet_jax.runs import train_stage as one_stage
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.plan import plan_run
@@ -289,9 +290,9 @@ def stage(config, monkeypatch) -> dict:
     with monkeypatch.context() as patched:
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), planned.shapes)
         patched.setattr(one_stage, "initial_parameters", note("initial_parameters", zeros))
-        patched.setattr(one_stage, "with_average", note("with_average"))
+        patched.setattr(making, "with_average", note("with_average"))
         patched.setattr(one_stage, "initial_state", lambda *_: SimpleNamespace(step=0, params=None))
-        patched.setattr(one_stage, "make_train_step", note("make_train_step"))
+        patched.setattr(making, "make_train_step", note("make_train_step"))
         patched.setattr(opening, "train_dataset", note("train_dataset"))
         patched.setattr(
             one_stage, "Checkpoints", lambda *_, **__: contextlib.nullcontext(SimpleNamespace(latest=lambda: None))

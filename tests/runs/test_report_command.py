@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_seeds_come_together_and_claims_stand_beside(tmp_path, capsys) -> None:
     assert "| · X-Pool, as printed in T-MASS's tables 1 and 3 | 48.2 | 73.7 | 82.6 | 12.70 | 204.5 | 46.4 |" in markdown
     assert "Rows with a dot: what other papers claim for the system above." in markdown
     page = (tmp_path / "out/table.html").read_text()
-    assert '<td class="best">51.0 ± 1.4<small>claimed 51</small></td>' in page
+    assert re.search(r'<td [^>]*class="best">51\.0 ± 1\.4<small>claimed 51</small></td>', page)
 
 
 def test_what_cannot_be_compared_is_kept_apart(tmp_path, capsys) -> None:
@@ -74,7 +75,7 @@ def test_what_cannot_be_compared_is_kept_apart(tmp_path, capsys) -> None:
     assert "| on_test (chosen on test) | **70.0** [51] |" in tables[0] and "55.0" not in tables[0]
     other = next(table for table in tables if "| full | 55.0 |" in table)
     assert "[" not in other
-    assert (tmp_path / "table.html").read_text().count("<table>") == 2
+    assert (tmp_path / "table.html").read_text().count("<table ") == 2
 
 
 def test_first_stages_of_a_moved_sweep_are_found_and_their_seed_does_not_count(tmp_path) -> None:

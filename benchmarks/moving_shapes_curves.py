@@ -27,7 +27,7 @@ from eaglenet_jax.runs.workdir import read_result
 SUMMARY = "R@1 of systems against a dial of the data."
 MEAN, ORACLE = "CLIP before training, mean of frames", "frames of the best event, by the true cuts"
 SIZE = WIDTH, HEIGHT = 640, 340
-LEFT, RIGHT, TOP, BOTTOM = 46, 210, 16, 44
+LEFT, RIGHT, TOP, BOTTOM = 46, 210, 34, 44
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")  # Okabe and Ito
 
 
@@ -103,7 +103,7 @@ def as_svg(curves: Curves, dial: str) -> str:
         parts.append(_text(LEFT - 8, y(value) + 4, f"{value}", "end"))
     parts += [_text(x(position), HEIGHT - BOTTOM + 20, f"{position:g}", "middle") for position in positions]
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, dial, "middle"))
-    parts.append(_text(LEFT - 36, TOP - 2, "t2v R@1, %", "start"))
+    parts.append(_text(LEFT - 36, TOP - 16, "t2v R@1, %", "start"))
     for number, (name, by) in enumerate(curves.items()):
         colour = COLOURS[number % len(COLOURS)]
         found = sorted(by.items())

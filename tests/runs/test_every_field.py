@@ -17,7 +17,6 @@ import pytest
 from eaglenet_jax.config.checking import leaves
 from eaglenet_jax.config.loading import is_free, load_config
 from eaglenet_jax.config.systems import SYSTEMS
-from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs import evaluate_split as splitting
 from eaglenet_jax.runs import experiment as opening
@@ -27,6 +26,7 @@ from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.plan import plan_run
 from eaglenet_jax.system import build_system
 from eaglenet_jax.training.optimizer import make_optimizer
+from tests.runs.traced_system import plain, system
 
 SHOWN = ("name",)  # written into tables and nothing else
 # Field → (another value, what shows that it is used): a function of this file that says what a config computes;
@@ -203,35 +203,7 @@ def one_stage_config(*overrides: str):
     return load_config("demo:tiny,clip4clip", [f"--config.first_stage.{each}" for each in overrides]).first_stage
 
 
-def plain(jaxpr) -> str:
-    """A jaxpr as text, with its constants and without addresses."""
-    consts = " ".join(str(np.asarray(const)) for const in jaxpr.consts if getattr(const, "size", 99) < 9)
-    return re.sub(r"0x[0-9a-f]+", "", f"{jaxpr}\n{consts}")
-
-
 # What a config computes ----------------------------------------------------------------------------------------------
-
-
-def system(config, _) -> str:
-    """Both encoders, the loss and the score, the head's state, and how many candidates are scored again."""
-    built = build_system(config)
-    params = jax.eval_shape(built.init, jax.random.key(0))
-    ids, size = jnp.arange(2, dtype=jnp.uint32), config.clip.image_size
-    words, mask = jnp.zeros((2, config.max_words), jnp.int32), jnp.ones((2, config.max_frames), bool)
-    frames = jax.ShapeDtypeStruct((2, config.max_frames, size, size, 3), jnp.uint8)
-    text = jax.eval_shape(built.encode_text, params, ids, words, built.head.text_extra(2))
-    video = jax.eval_shape(built.encode_video, params, ids, frames, mask, built.head.video_extra(2))
-
-    def score(head, text, video):
-        draws = Draws(jax.random.key(0))
-        prepared = head.prepare_text(text), head.prepare_video(head.reduce_video(video, draws))
-        return head.score(*prepared, draws).similarity
-
-    scored = jax.make_jaxpr(lambda *sides: built.head.apply({"params": sides[0]}, *sides[1:], method=score))
-    scorer = built.head.candidate_scorer({})
-    rows = jax.eval_shape(built.head.initial_state)
-    parts = jax.make_jaxpr(built.init)(jax.random.key(0)), scored(params["head"], text, video)
-    return " ".join(map(plain, parts)) + str((scorer and scorer.top_k, rows))
 
 
 def gradient(config, _) -> str:

@@ -6,14 +6,14 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-import types
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from eaglenet_jax.spawning import main_module_hidden
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -77,7 +77,7 @@ def map_in_processes(
 def _results_of_pool(task: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Iterator[Result]]:
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
-        with _main_module_hidden():
+        with main_module_hidden():
             futures = [pool.submit(task, job) for job in jobs]
         yield (future.result() for future in as_completed(futures))
     finally:
@@ -96,15 +96,3 @@ def _end_with_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _main_module_hidden() -> Iterator[None]:
-    # A spawned process imports the main module of its parent. Here that would be a training program, with JAX and
-    # seconds of start-up, or a script without a guard, which would run again in every worker.
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

@@ -52,7 +52,7 @@ BELOW_RUNS = (
         f"eaglenet_jax.{name}"
         for name in (
             *("clip", "energy", "layers", "heads", "system", "data", "metrics", "scoring", "training", "port"),
-            *("reports", "config", "registry", "atomic", "waiting_lock", "compilation_cache"),
+            *("reports", "config", "registry", "atomic", "waiting_lock", "spawning", "compilation_cache"),
         )
     }
     | {"data_prep"}
@@ -86,13 +86,14 @@ MAY_IMPORT = {
     # Files at the root: entry points, and what they share.
     "eaglenet_jax.atomic": {"eaglenet_jax.errors"},
     "eaglenet_jax.waiting_lock": set[str](),
+    "eaglenet_jax.spawning": set[str](),
     "eaglenet_jax.progress": set[str](),
     "eaglenet_jax.compilation_cache": {"eaglenet_jax.errors"},
     "eaglenet_jax.command": {"eaglenet_jax.errors", "eaglenet_jax.compilation_cache"},
     **{f"eaglenet_jax.{name}": ABOVE_RUNS for name in ROOT_ENTRY_POINTS},
     "configs": {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.config"},
     "data_prep": BOTTOM - {"eaglenet_jax.draws"}
-    | {f"eaglenet_jax.{name}" for name in ("data", "atomic", "command", "waiting_lock")},
+    | {f"eaglenet_jax.{name}" for name in ("data", "atomic", "command", "waiting_lock", "spawning")},
 }
 # These can be embedded where nothing more is installed; whatever else they need is imported inside a function.
 EMBEDDABLE = ("clip", "heads", "layers", "energy", "training", "scoring", "metrics", "draws", "errors")

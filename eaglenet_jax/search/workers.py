@@ -9,8 +9,6 @@ import os
 import signal
 import sys
 import threading
-import types
-from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.indexing import Report, Tally, ToDo, index_files
 from eaglenet_jax.search.model import open_model
 from eaglenet_jax.search.store import Store
+from eaglenet_jax.spawning import main_module_hidden
 
 MOST_DEATHS = 10  # of processes, which are replaced up to then
 END_SECONDS = 60.0  # for a process to commit what it has finished, when it is stopped
@@ -91,21 +90,10 @@ def _start(uri: str, checkpoint: str, todo: ToDo) -> tuple[Connection, multiproc
     context = multiprocessing.get_context("spawn")  # a fork of a process that runs JAX can hang
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(sending, uri, checkpoint, todo), daemon=True)
-    with _main_module_hidden():
+    with main_module_hidden():
         process.start()
     sending.close()  # here; so the end of the process ends the connection
     return receiving, process
-
-
-@contextlib.contextmanager
-def _main_module_hidden() -> Iterator[None]:
-    # A spawned process imports the main module of its parent: a script without a guard would run again.
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _work(connection: Connection, uri: str, checkpoint: str, todo: ToDo) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from mcp import Client
 
 from eaglenet_jax.search.confidence import Calibration, Levels
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.mcp_server import make_server
+from tests.search.coroutines import result_of
 
 pytestmark = pytest.mark.search
 
@@ -21,7 +20,7 @@ def called(index, **arguments):
         async with Client(make_server(index)) as client:
             return (await client.list_tools()).tools, await client.call_tool("search_videos", arguments)
 
-    return asyncio.run(ask())
+    return result_of(ask())
 
 
 def test_an_assistant_finds_what_python_finds(page_index, monkeypatch):
@@ -35,7 +34,15 @@ def test_an_assistant_finds_what_python_finds(page_index, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("arguments", [{"query": "a star", "number": 0}, {"query": " "}, {"number": 3}])
-def test_what_it_refuses_it_explains(page_index, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"query": "a star", "number": 0}, "number=0: give 1 to 50"),
+        ({"query": "a star", "number": 51}, "number=51: give 1 to 50"),
+        ({"query": " "}, "has no words"),
+        ({"number": 3}, "query"),
+    ],
+)
+def test_what_it_refuses_it_explains(page_index, arguments, words):
     _, answer = called(page_index[0], **arguments)
-    assert answer.is_error and answer.content[0].text
+    assert answer.is_error and words in answer.content[0].text

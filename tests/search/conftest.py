@@ -86,9 +86,11 @@ def address(answers):
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium."""
+    """Headless Chromium, one a module: the event loop of its interface runs in this thread until it ends, and neither
+    a server nor `asyncio.run` starts in a thread with a running loop.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:

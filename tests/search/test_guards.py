@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import pytest
@@ -14,7 +15,6 @@ from starlette.testclient import TestClient
 
 from eaglenet_jax.search.page import guards
 from eaglenet_jax.search.page.guards import Guards
-from tests.search.coroutines import result_of
 
 pytestmark = pytest.mark.search
 
@@ -123,6 +123,6 @@ def test_an_upload_without_a_length_ends_when_it_is_too_long(monkeypatch):
 
     scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": [(b"host", b"127.0.0.1")]}
     with contextlib.suppress(ClientDisconnect):
-        result_of(client().app(scope, receive, send))
+        asyncio.run(client().app(scope, receive, send))
     statuses = [message["status"] for message in sent if message["type"] == "http.response.start"]
     assert 200 not in statuses and len(read) == 11  # the first piece beyond the limit is the last

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from mcp import Client
 
 from eaglenet_jax.search.confidence import Calibration, Levels
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.mcp_server import make_server
-from tests.search.coroutines import result_of
 
 pytestmark = pytest.mark.search
 
@@ -20,7 +21,7 @@ def called(index, **arguments):
         async with Client(make_server(index)) as client:
             return (await client.list_tools()).tools, await client.call_tool("search_videos", arguments)
 
-    return result_of(ask())
+    return asyncio.run(ask())
 
 
 def test_an_assistant_finds_what_python_finds(page_index, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,13 +181,16 @@ def _matrix(given: dict[str, Any]) -> int:
         from eaglenet_jax.reports.notable_queries import Gallery
         from eaglenet_jax.reports.score_page import Context, scores_hash, write_score_page
 
+        texts = found.scores.shape[0] if found.kept is None else len(found.kept)
         named = [
             None if file is None else list(map(str, read_list(file, count, columns)))
             for file, count, columns in (
-                (captions, found.scores.shape[0], CAPTION_COLUMNS),
+                (captions, texts, CAPTION_COLUMNS),
                 (videos, found.scores.shape[1], ID_COLUMNS),
             )
         ]
+        if named[0] is not None and found.kept is not None and len(named[0]) == texts:
+            named[0] = list(itertools.compress(named[0], found.kept))  # without texts that have no right video
         gallery = Gallery.numbered(found.scores.shape, *named)
         facts = [("scores", str(path.absolute())), ("BLAKE2b", scores_hash(found.scores))]
         written = write_score_page(page, found, Context(found.summary["name"], facts=facts), gallery)

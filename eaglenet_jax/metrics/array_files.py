@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,10 @@ from eaglenet_jax.errors import UserError
 NUMPY, ZIP, PARQUET, HDF5, PICKLE = b"\x93NUMPY", b"PK", b"PAR1", b"\x89HDF", b"\x80"
 MATLAB, MATLAB_HDF5 = b"MATLAB 5.0", b"MATLAB 7.3"
 UTF8_MARK = b"\xef\xbb\xbf"
-DAMAGED = (ValueError, EOFError, SyntaxError, OverflowError, TypeError, KeyError, zipfile.BadZipFile)
+DAMAGED = (
+    ValueError, EOFError, SyntaxError, OverflowError, TypeError, KeyError, IndexError, zipfile.BadZipFile, zlib.error,
+    tokenize.TokenError,
+)  # fmt: skip
 FORMS = ".npy, .npz, .pt, .mat, .csv, .tsv and .parquet"
 
 

@@ -15,6 +15,7 @@ from eaglenet_jax.metrics.id_files import (
     read_list,
     relevance_from_captions,
     relevance_from_ids,
+    without_suffix,
 )
 from eaglenet_jax.metrics.orientation import orientation_warnings
 from eaglenet_jax.metrics.postprocessed import QueryBanks
@@ -93,7 +94,9 @@ def measure_files(
     scores, notes, kept = _related(found, relevance, similarity)
     other = None
     if baseline is not None:
-        theirs = read_scores(baseline, _form_of(baseline, form)).scores
+        of_other = read_scores(baseline, _form_of(baseline, form))
+        _check_same_names(found, of_other, similarity, baseline)
+        theirs = of_other.scores
         if kept is not None and len(theirs.scores) == len(kept):
             theirs = theirs._replace(
                 scores=theirs.scores[kept], v2t_scores=None if theirs.v2t_scores is None else theirs.v2t_scores[kept]
@@ -110,7 +113,26 @@ def measure_files(
     report.summary["notes"][:0] = notes
     if scores.relevance is None:
         report.summary["warnings"][:0] = orientation_warnings(report.scores, report.placement)
-    return report
+    return dataclasses.replace(report, kept=kept)
+
+
+def _check_same_names(found: FileScores, other: FileScores, path: str | Path, baseline: str | Path) -> None:
+    """Raise UserError where two files name the same places differently; a file that only numbers them says nothing."""
+    for kind, ours, theirs in (
+        ("row", found.text_ids, other.text_ids),
+        ("column", found.video_ids, other.video_ids),
+    ):
+        if ours is None or theirs is None or len(ours) != len(theirs):
+            continue
+        here, there = ([without_suffix(name) for name in as_ids(names)] for names in (ours, theirs))
+        numbers = [str(i) for i in range(len(here))]
+        if here == there or numbers in (here, there):
+            continue
+        place = next(i for i, (name, wanted) in enumerate(zip(there, here, strict=True)) if name != wanted)
+        raise UserError(
+            f"{baseline} names {kind} {place} {there[place]!r}, {path} {here[place]!r}: write both with the same texts "
+            "and videos in the same order, or without names"
+        )
 
 
 def _related(

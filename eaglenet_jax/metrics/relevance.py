@@ -67,10 +67,10 @@ def read_relevance(
     if video_ids is not None and len(video_ids) != shape[1]:
         raise UserError(f"{len(video_ids)} video ids for scores of {shape[0]} × {shape[1]}")
     grades: dict[tuple[int, int], float] = {}
-    for number, (text, video, grade) in enumerate(lines, 1):
+    for number, text, video, grade in lines:
         row, column = texts.get(text, texts.get(without_suffix(text))), find_column(videos, video)
         if row is None or column is None:
-            if number == 1:  # a header
+            if number == 1 and row is None and column is None and Path(path).suffix != ".json":  # a header
                 continue
             kind, name = ("text", text) if row is None else ("video", video)
             raise UserError(
@@ -170,12 +170,12 @@ def _numbers(ids: Sequence[Any] | None, count: int, kind: str, path: str | Path)
     return numbers
 
 
-def _lines(path: Path) -> list[tuple[str, str, float]]:
-    """(text, video, grade) of each pair of a file."""
+def _lines(path: Path) -> list[tuple[int, str, str, float]]:
+    """(number of the line, text, video, grade) of each pair of a file, in JSON the number of the pair."""
     try:
         content = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
-            return list(_of_json(json.loads(content)))
+            return [(number, *pair) for number, pair in enumerate(_of_json(json.loads(content)), 1)]
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, TypeError) as error:
@@ -195,7 +195,7 @@ def _lines(path: Path) -> list[tuple[str, str, float]]:
             if number > 1:
                 raise UserError(f"{path}: the grade in line {number} is {parts[-1]!r}: write a number") from error
             continue  # a header
-        found.append((text, video, grade))
+        found.append((number, text, video, grade))
     return found
 
 

@@ -87,7 +87,8 @@ def read_scores(path: str | Path, form: MatrixForm = MatrixForm()) -> FileScores
         if form != MatrixForm():
             raise UserError(f"{path} was written by evaluate --save: it needs no --padded, --transpose or --distances")
         saved = load_scores(path)
-        return FileScores(RetrievalScores(saved.scores, saved.text_video, saved.v2t_scores))
+        scores = RetrievalScores(saved.scores, saved.text_video, saved.v2t_scores)
+        return FileScores(scores, saved.text_ids, saved.video_ids)
     return _formed(read_array(path), form, path)
 
 

@@ -98,6 +98,7 @@ class ScoreReport:
         baseline: Ranks of the same queries in the other run, None without one.
         baseline_scores: [Nt, Nv], its scores.
         relevance: All right pairs, None where a text has one right video.
+        kept: [N] bool, which of the N texts of a file are the Nt that were measured. None: all of them.
     """
 
     summary: dict[str, Any]
@@ -106,6 +107,7 @@ class ScoreReport:
     baseline: RetrievalPlacement | None
     baseline_scores: np.ndarray | None = None
     relevance: Relevance | None = None
+    kept: np.ndarray | None = None
 
     def right_videos(self, text: int) -> list[int]:
         """Return the right videos of a text, columns of the scores."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,10 @@ def changed_length(stage: StagePlan, old: Any) -> str:
             f"{stage.folder} is trained to step {done} already, {stage.steps} steps are fewer; give more, or another "
             "--workdir"
         )
-    best = Best(**checkpoints.metadata(done)["best"])
+    best = Best()
+    # Of a damaged checkpoint nothing is known; the training reports it and continues from the one before.
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        best = Best(**checkpoints.metadata(done)["best"])
     schedule = Schedule(stage.steps, stage.evaluate_every, stage.config.early_stop)
     if done < stage.steps and schedule.is_over(done, best):
         raise UserError(

@@ -168,7 +168,7 @@ def score_gallery(
     counts = row_count(texts), row_count(videos)
     if 0 in counts:
         raise UserError(f"nothing to score: {counts[0]} texts and {counts[1]} videos")
-    if min(block or 1, video_block or 1) < 1:
+    if any(size is not None and size < 1 for size in (block, video_block)):
         raise UserError(f"block={block}, video_block={video_block}: a block holds at least one text and one video")
     score = make_score(head, mesh)
     if mesh is not None:

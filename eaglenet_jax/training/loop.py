@@ -51,7 +51,8 @@ class Schedule:
 
     def is_over(self, step: int, best: Best) -> bool:
         """Whether nothing is left to train after `step`."""
-        waited = step - best.step >= self.patience * self.evaluate_every
+        # Evaluations, not steps: a run that was made longer may have its best at a step between two evaluations.
+        waited = step // self.evaluate_every - best.step // self.evaluate_every >= self.patience
         return step >= self.total or (self.patience > 0 and best.step >= 0 and waited)
 
 

@@ -217,3 +217,26 @@ def test_a_matrix_that_is_turned_round_or_holds_distances(tmp_path) -> None:
         relevance_from_captions("2", (3, 6))
     with pytest.raises(UserError, match=r"videos × texts: add --transpose"):
         relevance_from_ids(list("aabbcc"), list("abc"), (3, 6))
+
+
+@pytest.mark.parametrize("kind", ["mat", "npy"])
+def test_flipped_bits_are_one_line(tmp_path, kind) -> None:
+    """Compressed parts raise errors of zlib, the header of a .npy those of Python's tokenizer."""
+    values = np.round(np.random.default_rng(0).normal(size=(20, 20)), 1)  # which can be compressed
+    content = io.BytesIO()
+    {
+        "mat": lambda: savemat(content, {"s": values}, do_compression=True),
+        "npy": lambda: np.save(content, values),
+    }[kind]()
+    whole, file = content.getvalue(), tmp_path / f"sims.{kind}"
+    refused = 0
+    for position in range(*{"mat": (160, 900, 16), "npy": (10, 80)}[kind]):
+        flipped = bytearray(whole)
+        flipped[position : position + 4] = b"\xff\x00\xff\x54"
+        file.write_bytes(flipped)
+        try:
+            read_scores(file)
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error) and str(file) in str(error)
+    assert refused > 5

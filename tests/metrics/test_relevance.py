@@ -166,6 +166,8 @@ def test_a_matrix_with_pairs_is_measured_by_the_best_right_one(tmp_path) -> None
     [
         ("0 0\n1 7\n", r"video '7' \(pair 2\) is not among the video ids; give --video-ids=FILE"),
         ("0 0\nx 1\n", r"text 'x' \(pair 2\) is not among the text ids; give --text-ids=FILE"),
+        ("x 1\n0 0\n", r"text 'x' \(pair 1\) is not among the text ids"),  # no header: the video is known
+        ("text,video,grade\nx,y,1\n", r"text 'x' \(pair 2\)"),  # only one line can be a header
         ("0 0 1 2 3\n", "line 1 has 5 fields"),
         ("0 1 x\n1 1 y\n", "the grade in line 2 is 'y'"),
         ("0 1 0\n", "no right pair"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -278,3 +279,27 @@ def test_a_reranked_system_has_scores_of_its_own_for_each_direction(tmp_path) ->
     assert agrees(measure_files(tmp_path / "both", options=FAST).summary["metrics"], retrieval_metrics(t2v))
     dual = summary["postprocessed"]["dual_softmax"]["v2t"]
     assert agrees(dual, retrieval_metrics(dual_softmax(v2t, 5.0, "v2t"))["v2t"])
+
+
+def test_a_baseline_whose_names_stand_in_another_order_is_refused(tmp_path) -> None:
+    scores = np.random.default_rng(0).normal(size=(4, 4))
+    names = [f"v{i}" for i in range(4)]
+    order = [2, 0, 1, 3]
+
+    def table(file: str, rows: list[int], header: list[str]) -> Path:
+        lines = [",".join([names[row], *map(str, scores[row])]) for row in rows]
+        (tmp_path / file).write_text("\n".join([",".join(["", *header]), *lines, ""]))
+        return tmp_path / file
+
+    run, numbers = table("run.csv", [0, 1, 2, 3], names), ["0", "1", "2", "3"]
+    with_suffix = table("same.csv", [0, 1, 2, 3], [f"{name}.mp4" for name in names])
+    for same in (run, with_suffix, table("numbers.csv", [0, 1, 2, 3], numbers)):
+        found = measure_files(run, baseline=same, options=FAST)
+        assert found.summary["baseline"]["difference"]["t2v"]["MnR"]["difference"] == 0
+    with pytest.raises(UserError, match=r"turned\.csv names row 0 'v2', .*run\.csv 'v0'"):
+        measure_files(run, baseline=table("turned.csv", order, names), options=FAST)
+    ids = {"a": list("pqrs"), "b": list("qprs")}
+    for folder, videos in ids.items():
+        save_scores(tmp_path / folder, SavedScores(scores, names, videos, np.arange(4)))
+    with pytest.raises(UserError, match=r"names column 0 'q', .* 'p'"):
+        measure_files(tmp_path / "a", baseline=tmp_path / "b", options=FAST)

@@ -45,6 +45,18 @@ def test_a_matrix_is_measured_with_everything_beside_it(files, capsys):
     assert agrees(json.loads(capsys.readouterr().out)["metrics"], expected)
 
 
+def test_captions_of_a_report_may_be_those_of_all_texts(files, capsys):
+    """Texts without a right video are left out of the scores, and of the captions with them."""
+    (files / "pairs.txt").write_text("".join(f"{row} {row // 2}\n" for row in range(5, 40)))
+    (files / "captions.txt").write_text("".join(f"caption number {row}\n" for row in range(40)))
+    page = files / "page.html"
+    arguments = [f"--similarity={files / 'sims.npy'}", f"--relevance={files / 'pairs.txt'}"]
+    assert evaluate.main([*arguments, f"--captions={files / 'captions.txt'}", f"--report={page}"]) == 0
+    shown = page.read_text()
+    assert "5 texts have no right video" in capsys.readouterr().out
+    assert "caption number 39" in shown and "caption number 4<" not in shown
+
+
 def test_captions_that_videos_of_a_run_share_are_right_for_each() -> None:
     scores = np.array([[1.0, 3.0, 2.0], [0.0, 5.0, 1.0], [4.0, 1.0, 0.0]])
     captions = SimpleNamespace(texts=["a man sings", "a dog", "a  Man sings"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from eaglenet_jax.config.loading import as_plain, load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.stage_results import Selection
+from eaglenet_jax.runs.length import changed_length
 from eaglenet_jax.runs.saved_config import differences, save_config, saved_config
 from eaglenet_jax.runs.workdir import claim, exclusive, first_stage_folder, load_checkpoint
 from eaglenet_jax.training.checkpoints import Checkpoints
@@ -146,3 +148,13 @@ def test_differences_name_the_fields_that_change_what_is_computed():
     old = {"a": {"b": 1, "c": [1]}, "seed": 0, "profile": "", "first_stage": {"data": {"workers": 1}}}
     new = {"a": {"b": 2, "c": [1]}, "seed": 0, "profile": "x", "first_stage": {"data": {"workers": 2}}, "d": 4}
     assert differences(old, new) == ["a.b: 1 there, 2 now", "d: None there, 4 now"]
+
+
+def test_the_length_of_a_run_changes_although_its_newest_checkpoint_is_damaged(tmp_path):
+    config = load_config("demo:tiny,clip4clip", ["--config.steps=9", "--config.early_stop=1"])
+    workdir = _saved(tmp_path, best={"step": BEST, "recall": 50.0}, seconds=1.0)
+    plan = SimpleNamespace(config=config, folder=workdir, steps=9, evaluate_every=3, per_pass=3)
+    with pytest.raises(UserError, match="ended early at step 5"):
+        changed_length(plan, saved_config(workdir))
+    (workdir / f"checkpoints/{LAST}/metadata/metadata").write_text("{")
+    assert changed_length(plan, saved_config(workdir)).startswith("step 5 of 6 before, 9 now")

@@ -123,5 +123,6 @@ def test_refuses_an_empty_gallery_and_impossible_blocks(params) -> None:
     texts, videos = gallery(3, 2)
     with pytest.raises(UserError, match="nothing to score: 0 texts and 2 videos"):
         score_gallery(HEAD, params, jax.tree.map(lambda leaf: leaf[:0], texts), videos, draws=DRAWS)
-    with pytest.raises(UserError, match="at least one text"):
-        score_gallery(HEAD, params, texts, videos, draws=DRAWS, options=ScoringOptions(-1))
+    for block, video_block in ((-1, None), (0, None), (None, 0)):
+        with pytest.raises(UserError, match="at least one text"):
+            score_gallery(HEAD, params, texts, videos, draws=DRAWS, options=ScoringOptions(block, video_block))

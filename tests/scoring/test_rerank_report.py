@@ -53,3 +53,17 @@ def test_mean_pooled_cosine_by_default_and_unequal_counts() -> None:
     assert "added" in format_rerank_report(report)
     with pytest.raises(UserError, match="at least one top_k"):
         rerank_report(None, Cosine(), {}, TEXTS, videos, draws=DRAWS, options=RerankReportOptions([], relevance))
+
+
+def test_candidates_of_a_video_are_captions_several_of_which_may_be_of_one_video() -> None:
+    """Two captions a video; those of one other video are best, so the right ones are second by video, third in all."""
+    owner = np.arange(12) // 2
+    best = (np.arange(6) + 1) % 6
+    first = np.where(owner[:, None] == best, 2.0, np.where(owner[:, None] == np.arange(6), 1.0, 0.0))
+    videos = jax.tree.map(lambda leaf: leaf[:6], VIDEOS)
+    options = RerankReportOptions([2, 3], owner, direction="v2t")
+    report = rerank_report(
+        first + 1e-3 * np.arange(12)[:, None], Cosine(), {}, TEXTS, videos, draws=DRAWS, options=options
+    )
+    assert [row["candidate_recall"] for row in report["rerank"]] == [0.0, 100.0]
+    assert all(row["R@1"] <= row["candidate_recall"] for row in report["rerank"])

@@ -102,6 +102,12 @@ def test_a_run_ends_early_when_nothing_gets_better_and_stays_ended():
     assert len(_run([10.0, 5.0, 5.0], patience=2)[0]) == 3
 
 
+def test_a_run_that_was_made_longer_ends_early_at_an_evaluation():
+    """Its best is at its old end, step 7 of 7, between the evaluations of every third step."""
+    longer = Schedule(20, 3, patience=2)
+    assert next(step for step in range(7, 21) if longer.is_over(step, Best(7, 10.0))) == 12
+
+
 def test_a_profile_traces_the_steps_that_were_asked_for(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(jax.profiler, "start_trace", lambda folder, **_: calls.append("start"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eaglenet_jax.search.files import Plan, find_videos, is_current, make_plan, named
+from eaglenet_jax.search.files import Plan, current_state, find_videos, make_plan, named
 from eaglenet_jax.search.indexing import Tally, ToDo, index_files
 from eaglenet_jax.search.model import SearchModel
 from eaglenet_jax.search.presence import follow_moved
@@ -53,13 +53,25 @@ class Added:
     passed: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while videos are added.
+
+    Args:
+        added: What was finished before it.
+    """
+
+    def __init__(self, added: Added) -> None:
+        super().__init__()
+        self.added = added
+
+
 @dataclasses.dataclass(frozen=True)
 class How:
     """How videos are added.
 
     Attributes:
         progress: Show progress on stderr.
-        workers: Processes that share the work; each opens the model.
+        workers: Processes that share the work. Each opens the model; this process does not where there are several.
         checkpoint: Where they open it.
         ready: ready(file) returns whether a new or changed file may be read already; None for always.
     """
@@ -70,7 +82,7 @@ class How:
     ready: Callable[[Path], bool] | None = None
 
 
-def add_videos(store: Store, model: SearchModel, places: Sequence[Path], how: How) -> Added:
+def add_videos(store: Store, model: Callable[[], SearchModel], places: Sequence[Path], how: How) -> Added:
     """Bring the index up to date with files and folders.
 
     New and changed files are indexed, moved ones keep their rows, and those that no longer exist are dropped. Files of
@@ -80,11 +92,12 @@ def add_videos(store: Store, model: SearchModel, places: Sequence[Path], how: Ho
 
     Args:
         store: The index.
-        model: Its model.
+        model: Opens its model; called only if this process reads files itself.
         places: Files and folders.
         how: What is shown, and how many processes work.
 
     Raises:
+        Interrupted: The user interrupts while files are indexed; what is finished is in the index.
         UserError: A place does not exist, or the index cannot be written.
     """
     started = time.monotonic()
@@ -99,38 +112,48 @@ def add_videos(store: Store, model: SearchModel, places: Sequence[Path], how: Ho
     todo = list(dict.fromkeys(todo))
     changed = frozenset(str(file) for plan in plans for file in plan.changed)
     dropped = _drop(store, plans)
+    store.touch({path: state for plan in plans for path, state in plan.touched.items()})
     # In random order, so that processes that index the same places rarely ask for the same file.
     random.SystemRandom().shuffle(todo)
-    with IndexingLine(todo, shown=how.progress) as line:
-        workers = min(how.workers, len(todo))
-        if workers > 1:
-            index_in_processes(store, how.checkpoint, ToDo(todo, changed, workers), line)
-        elif todo:
-            index_files(store, model, ToDo(todo, changed), line)
-    store.tidy()
-    return _added(
-        line.tally,
-        changed,
-        unchanged=len({file for plan in plans for file in plan.unchanged}),
-        dropped=dropped + line.tally.dropped,
-        moved=moved,
-        unreadable={folder: why for listing in listings for folder, why in listing.unreadable.items()},
-        passed=sum((Counter(listing.passed) for listing in listings), Counter()),
-        seconds=time.monotonic() - started,
-    )
+    line = IndexingLine(todo, shown=how.progress)
+
+    def result() -> Added:
+        return _added(
+            line.tally,
+            changed,
+            unchanged=len({file for plan in plans for file in plan.unchanged}),
+            dropped=dropped + line.tally.dropped,
+            moved=moved,
+            unreadable={folder: why for listing in listings for folder, why in listing.unreadable.items()},
+            passed=sum((Counter(listing.passed) for listing in listings), Counter()),
+            seconds=time.monotonic() - started,
+        )
+
+    try:
+        with line:
+            workers = min(how.workers, len(todo))
+            if workers > 1:
+                index_in_processes(store, how.checkpoint, ToDo(todo, changed, workers), line)
+            elif todo:
+                index_files(store, model(), ToDo(todo, changed), line)
+        store.tidy()
+    except KeyboardInterrupt as error:
+        raise Interrupted(result()) from error
+    return result()
 
 
-def add_files(store: Store, model: SearchModel, files: Sequence[Path]) -> Added:
+def add_files(store: Store, model: Callable[[], SearchModel], files: Sequence[Path]) -> Added:
     """Index files and nothing else: see `SearchIndex.add_files`."""
     started = time.monotonic()
     names = list(dict.fromkeys(map(named, files)))
     states = store.states(list(map(str, names)))
-    current = {file for file in names if any(is_current(file, state) for state in states.get(str(file), ()))}
+    current = {file: state for file in names if (state := current_state(file, states.get(str(file), ()))) is not None}
+    store.touch({str(file): state for file, state in current.items() if state not in states[str(file)]})
     todo = [file for file in names if file not in current]
     changed = frozenset(str(file) for file in todo if str(file) in states)
     line = IndexingLine(todo, shown=False)
     if todo:
-        index_files(store, model, ToDo(todo, changed), line)
+        index_files(store, model(), ToDo(todo, changed), line)
     seconds = time.monotonic() - started
     return _added(line.tally, changed, unchanged=len(current), dropped=line.tally.dropped, seconds=seconds)
 

@@ -105,6 +105,11 @@ class ClaimTable:
         where = f"worker = {quoted(worker)} AND path = {quoted(path)}"
         self._commit(lambda: self._table.update(where=where, values={"reason": reason}))
 
+    def leave(self, worker: str, to: str) -> None:
+        """Give the files of a process that cannot be indexed to another id."""
+        where = f"worker = {quoted(worker)} AND reason != ''"
+        self._commit(lambda: self._table.update(where=where, values={"worker": to}))
+
     def tidy(self) -> None:
         """Delete old versions; what another process does at the same time is left to it."""
         with contextlib.suppress(RuntimeError, OSError, ValueError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import tempfile
 import threading
 import time
 import uuid
@@ -14,11 +13,10 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from filelock import FileLock, Timeout
-
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.claim_table import Claim, ClaimTable
-from eaglenet_jax.search.files import is_current
+from eaglenet_jax.search.files import current_state
+from eaglenet_jax.search.process_locks import ProcessLock, has_ended
 from eaglenet_jax.search.store import Store
 
 LEASE_SECONDS = 120.0  # without a sign of life, after which the files of a process are free
@@ -27,6 +25,8 @@ TURN_SECONDS = 20.0  # of work that is taken at a time, by the speed so far
 FIRST_BYTES = 64 * 1024 * 1024  # that are taken at a time before the speed is known
 MOST_FILES = 512  # that are taken at a time
 MOST_DEATHS = 3
+WAITING = "waiting:"  # before the id of a process, in place of a file's path
+ENDED = ""  # in place of the id of a process that has ended, on files that it gave up
 
 
 class Claims:
@@ -40,6 +40,9 @@ class Claims:
     Files whose process died come after all others: as many as are read at once, or alone if it was not their first.
     After `MOST_DEATHS` a file is given up: reading it may be what ends processes.
 
+    Files that were given up stay in the table when their process ends, until the last process that shares the files
+    ends: the others do not try them again, the next call does.
+
     Args:
         store: The index.
         files: What is to be indexed.
@@ -51,7 +54,7 @@ class Claims:
         self._store, self._least, self._sharers = store, least, sharers
         self._table = ClaimTable(store.uri)
         self.worker = uuid.uuid4().hex
-        self._alive = FileLock(_lock_file(self.worker))
+        self._alive = ProcessLock(self.worker)
         self._left = {str(file): file for file in files}
         self._ready: deque[Path] = deque()
         self._held: set[str] = set()  # given out, not yet released
@@ -63,10 +66,13 @@ class Claims:
         self._beating = threading.Thread(target=self._beat, daemon=True)
         self._elsewhere: list[Path] = []
         self._given_up: dict[Path, str] = {}
+        self._gave_up = False  # whether this process did, of any file
+        self._waiting = False  # whether this process is in the table as one that waits
 
     def __enter__(self) -> Claims:
-        self._alive.acquire(timeout=0)
+        self._alive.hold()
         self._beating.start()
+        self._forget_given_up()  # what processes left that were killed
         return self
 
     def __exit__(
@@ -75,10 +81,12 @@ class Claims:
         self._stop.set()
         self._beating.join()
         with contextlib.suppress(UserError):  # others will find that this process has ended
+            if self._gave_up:
+                self._table.leave(self.worker, ENDED)
             self._table.delete(self.worker)
+            self._forget_given_up()
             self._table.tidy()
         self._alive.release()
-        _lock_file(self.worker).unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:
@@ -113,6 +121,7 @@ class Claims:
         """Record that a file cannot be indexed, so that others do not try while this process runs."""
         with self._lock:
             self._held.discard(path)
+            self._gave_up = True
         self._table.settle(self.worker, path, reason)
 
     def news(self) -> tuple[list[Path], dict[Path, str]]:
@@ -128,7 +137,22 @@ class Claims:
 
     def wait(self) -> None:
         """Wait until files that others had may be free."""
+        if not self._waiting:  # a process that has no file is not in the table otherwise
+            self._table.insert([Claim(f"{WAITING}{self.worker}", self.worker, self._number)])
+            self._waiting = True
         time.sleep(POLL_SECONDS)
+
+    def _forget_given_up(self) -> None:
+        """Delete what ended processes gave up, if no other process is there."""
+        with contextlib.suppress(UserError):  # of the store; the next call does it
+            others = [claim for claim in self._table.all() if claim.worker != self.worker]
+            if not all(claim.worker == ENDED or self._is_dead(claim) for claim in others):
+                return
+            if any(claim.worker == ENDED for claim in others):
+                self._table.delete(ENDED)
+            for claim in others:
+                if claim.path.startswith(WAITING):
+                    self._table.delete(claim.worker, [claim.path])
 
     def _take(self) -> None:
         """Take some files that are free; leave out those that others have indexed or given up."""
@@ -189,23 +213,26 @@ class Claims:
         for claim in [claim for claim in again if claim.deaths >= MOST_DEATHS]:
             reason = f"{claim.deaths} processes ended without a word while they read it, which may be the file's doing"
             self._table.insert([dataclasses.replace(claim, reason=reason)])
+            self._gave_up = True
             self._given_up[self._left.pop(claim.path)] = reason
         self._claim([claim for claim in again if claim.deaths < MOST_DEATHS])
 
     def _indexed(self, paths: Collection[str]) -> set[str]:
         states = self._store.states(paths)
-        return {path for path, several in states.items() if any(is_current(Path(path), state) for state in several)}
+        return {path for path, several in states.items() if current_state(Path(path), several) is not None}
 
     def _leave_out(self, paths: Iterable[str]) -> None:
         self._elsewhere += [self._left.pop(path) for path in paths]
 
     def _is_dead(self, claim: Claim) -> bool:
+        if claim.worker == ENDED:
+            return False
         now = time.monotonic()
         number, since = self._seen.get(claim.worker, (None, now))
         if number is None or claim.beat > number:  # the claims of one process can bear different numbers
             since = now
             self._seen[claim.worker] = claim.beat, since
-        if claim.worker not in self._ended and _has_ended(claim.worker):
+        if claim.worker not in self._ended and has_ended(claim.worker):
             self._ended.add(claim.worker)
         return claim.worker in self._ended or now - since >= LEASE_SECONDS
 
@@ -214,24 +241,6 @@ class Claims:
             self._number += 1
             with contextlib.suppress(UserError):  # of the store; the next time may be better
                 self._table.beat(self.worker, self._number)
-
-
-def _lock_file(worker: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"eaglenet_jax_search_{worker}.lock"
-
-
-def _has_ended(worker: str) -> bool:
-    """Return whether a process of this machine has ended; False where that is not known, as of other machines."""
-    file = _lock_file(worker)
-    if not file.exists():
-        return False
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except (Timeout, OSError, RuntimeError):  # held, another user's, or this process's own
-        return False
-    lock.release()
-    return True
 
 
 def _size(file: Path) -> int:

@@ -25,6 +25,7 @@ class Plan:
         gone: Indexed paths whose file no longer exists.
         replaced: Files that have rows of an older content besides the current ones, with the hash of the current
             content.
+        touched: Present states of unchanged files whose modification time is not the indexed one, by path.
     """
 
     new: tuple[Path, ...]
@@ -32,6 +33,7 @@ class Plan:
     unchanged: tuple[Path, ...]
     gone: tuple[str, ...]
     replaced: Mapping[str, str]
+    touched: Mapping[str, FileState]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,26 +108,42 @@ def make_plan(
     new: list[Path] = []
     changed: list[Path] = []
     unchanged: list[Path] = []
-    replaced = {}
+    replaced: dict[str, str] = {}
+    touched: dict[str, FileState] = {}
     for file in files:
         states = indexed.get(str(file), ())
-        current = next((state for state in states if is_current(file, state)), None)
+        current = current_state(file, states)
         if current is not None:
             unchanged.append(file)
-            if len(states) > 1:
+            if len({state.hash for state in states}) > 1:
                 replaced[str(file)] = current.hash
+            if current not in states:
+                touched[str(file)] = current
         else:
             (changed if states else new).append(file)
-    return Plan(tuple(new), tuple(changed), tuple(unchanged), gone, replaced)
+    return Plan(tuple(new), tuple(changed), tuple(unchanged), gone, replaced, touched)
 
 
-def is_current(file: Path, state: FileState) -> bool:
-    """Return whether a file has the state in which it was indexed."""
+def current_state(file: Path, indexed: Sequence[FileState]) -> FileState | None:
+    """Return the present state of a file if its content is indexed, else None.
+
+    The content is read only where a file of an indexed size has another modification time.
+
+    Args:
+        file: The file.
+        indexed: States in which it was indexed.
+    """
     try:
         status = file.stat()
-        return status.st_size == state.size and (status.st_mtime_ns == state.time or content_hash(file) == state.hash)
+        candidates = [state for state in indexed if state.size == status.st_size]
+        same = next((state for state in candidates if state.time == status.st_mtime_ns), None)
+        if same is not None or not candidates:
+            return same
+        content = content_hash(file)
     except OSError:
-        return False  # indexing tries to read it and reports the error
+        return None  # indexing tries to read it and reports the error
+    known = any(state.hash == content for state in candidates)
+    return FileState(content, status.st_size, status.st_mtime_ns) if known else None
 
 
 def file_state(file: Path) -> FileState:

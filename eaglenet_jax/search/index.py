@@ -12,7 +12,7 @@ from eaglenet_jax.runs.model_formats import DEMO, DEMO_MODEL
 from eaglenet_jax.search.adding import Added, How, add_files, add_videos
 from eaglenet_jax.search.confidence import Calibration, calibrate
 from eaglenet_jax.search.library import Filter, Library, read_library
-from eaglenet_jax.search.model import SearchModel, open_model
+from eaglenet_jax.search.model import SearchModel, open_model, open_model_of
 from eaglenet_jax.search.moments import Moment
 from eaglenet_jax.search.presence import PresentRows, prune
 from eaglenet_jax.search.query import Query, find, image_query, probe, text_query, video_query
@@ -79,19 +79,12 @@ class SearchIndex:
         Raises:
             UserError: They cannot be opened, or are not those of the index.
         """
-        try:
-            model = open_model(self._checkpoint)
-        except UserError as error:
-            raise UserError(
-                f"the model of {self.store.uri} cannot be opened; give its --checkpoint: {error}"
-            ) from error
-        wanted = self.store.settings.model_id
-        if model.identity != wanted:
-            raise UserError(
-                f"{self.store.uri} was made with the model {wanted}, {self._checkpoint} holds {model.identity}; give "
-                "the --checkpoint it was made with, or make a new index"
-            )
-        return model
+        return open_model_of(self.store.settings, self.store.uri, self._checkpoint)
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether its model is the one that ships with the package, which knows MovingShapes alone."""
+        return self.store.settings.checkpoint == DEMO
 
     @property
     def library(self) -> Library:
@@ -108,7 +101,7 @@ class SearchIndex:
         if self._calibration is None or self._calibration[0] != version:
             rerank = RERANK if self.model.reranks else 0
             rows = PresentRows(self.store)
-            measured = calibrate(lambda text: probe(rows, self.model, text, rerank), demo=self.model.is_demo)
+            measured = calibrate(lambda text: probe(rows, self.model, text, rerank), demo=self.is_demo)
             self._calibration = version, measured
         return self._calibration[1]
 
@@ -132,7 +125,7 @@ class SearchIndex:
         Args:
             videos: Files and folders.
             progress: Show progress on stderr.
-            workers: Processes that share the work; each opens the model.
+            workers: Processes that share the work. Each opens the model; this process does not where there are several.
             ready: ready(file) returns whether a new or changed file may be read already, by default always.
 
         Raises:
@@ -142,7 +135,7 @@ class SearchIndex:
             raise UserError(f"workers={workers}: give 1 or more")
         places = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
         how = How(progress, workers, self._checkpoint, ready)
-        return add_videos(self.store, self.model, [Path(place) for place in places], how)
+        return add_videos(self.store, lambda: self.model, [Path(place) for place in places], how)
 
     def add_files(self, files: Iterable[Place]) -> Added:
         """Index files that are known by name, for a program that divides them among workers itself.
@@ -155,7 +148,7 @@ class SearchIndex:
         Raises:
             UserError: The index cannot be written.
         """
-        return add_files(self.store, self.model, [Path(file) for file in files])
+        return add_files(self.store, lambda: self.model, [Path(file) for file in files])
 
     def query(
         self,

@@ -19,6 +19,7 @@ from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.model import Model, model_fields
 from eaglenet_jax.scoring.encoding import make_encode_text, make_encode_video
 from eaglenet_jax.scoring.host import padded_rows, row_count, to_host
+from eaglenet_jax.search.store import StoreSettings
 
 DEMO_ONLY = (
     "note: the demo model knows only MovingShapes (coloured shapes that move); what it finds in other videos is chance"
@@ -111,6 +112,29 @@ def unit(x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, np.float32)
     length = np.linalg.norm(x, axis=-1, keepdims=True)
     return x / np.where(length > 0, length, 1)
+
+
+def open_model_of(settings: StoreSettings, uri: str, checkpoint: str) -> SearchModel:
+    """Open the model of an existing index.
+
+    Args:
+        settings: Settings of the index.
+        uri: The index, for the errors.
+        checkpoint: Where its model is.
+
+    Raises:
+        UserError: The model cannot be opened, or is not that of the index.
+    """
+    try:
+        model = open_model(checkpoint)
+    except UserError as error:
+        raise UserError(f"the model of {uri} cannot be opened; give its --checkpoint: {error}") from error
+    if model.identity != settings.model_id:
+        raise UserError(
+            f"{uri} was made with the model {settings.model_id}, {checkpoint} holds {model.identity}; give the "
+            "--checkpoint it was made with, or make a new index"
+        )
+    return model
 
 
 def open_model(source: str | os.PathLike[str]) -> SearchModel:

@@ -246,6 +246,32 @@ class Store:
             for start in range(0, len(conditions), 500):
                 self._table.delete(" OR ".join(conditions[start : start + 500]))
 
+    def touch(self, states: Mapping[str, FileState]) -> None:
+        """Set the modification times of files whose content is indexed already.
+
+        Args:
+            states: Present states, by path.
+        """
+        import pyarrow as pa
+
+        paths = list(states)
+        schema = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("file_time", pa.int64())])
+        for start in range(0, len(paths), 500):
+            where = f"path IN ({', '.join(map(quoted, paths[start : start + 500]))})"
+            with reported(self.uri):
+                rows = self._table.search().where(where).select(["id", "path", "file_hash"]).limit(None).to_arrow()
+                times = [
+                    {"id": row["id"], "file_time": states[row["path"]].time}
+                    for row in rows.to_pylist()
+                    if row["file_hash"] == states[row["path"]].hash
+                ]
+                new = pa.Table.from_pylist(times, schema=schema)
+                try:
+                    self._table.merge_insert("id").when_matched_update_all().execute(new)
+                except (OSError, RuntimeError, ValueError) as error:
+                    if "conflict" not in str(error).lower():  # with another process; the next call does it
+                        raise
+
     def nearest(
         self, vector: np.ndarray, limit: int, frames: bool = False, where: str | None = None
     ) -> list[StoredWindow]:

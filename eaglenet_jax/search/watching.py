@@ -1,4 +1,4 @@
-"""An index that follows a folder: looks from time to time, and adds what has come to rest."""
+"""An index that follows folders: looks from time to time, and adds what has come to rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.search.adding import Added
+from eaglenet_jax.search.adding import Added, Interrupted
 from eaglenet_jax.search.files import find_videos, named
 
 LOOK_SECONDS = 5.0  # between two looks, at least
@@ -21,33 +21,36 @@ Stamp = tuple[int, int]
 
 
 class Watch:
-    """What is known of some places between looks.
+    """What is known of a place between looks.
 
     It looks by listing the folders instead of asking the system to tell of changes: such messages do not come from
     network file systems when another machine writes, get lost when there are many, and end with a mount.
 
     Args:
-        places: Files and folders.
+        place: File or folder.
+
+    Attributes:
+        place: The same, as `named`.
+        due: Whether the last look found something to add or to drop.
     """
 
-    def __init__(self, places: Sequence[Path]) -> None:
-        self._places = [named(place) for place in places]
+    def __init__(self, place: Path) -> None:
+        self.place, self.due = named(place), False
         self._before: Mapping[Path, Stamp] = {}
         self._added: Mapping[Path, Stamp] = {}
         self._failed: dict[Path, Stamp] = {}
         self._rested: Mapping[Path, Stamp] = {}
 
     def look(self) -> bool:
-        """List the places; return whether there is something to add or to drop.
+        """List the place; return whether there is something to add or to drop.
 
         A file counts when its size and time are those of the look before, or if it was last changed a while ago: one
-        that is still being written waits. So do vanished files where nothing else is due:
-        they may appear elsewhere.
+        that is still being written waits. So do vanished files where nothing else is due: they may appear elsewhere.
 
         Raises:
-            UserError: A place does not exist, or cannot be read.
+            UserError: The place does not exist, or cannot be read.
         """
-        now = {file: stamp for place in self._places for file, stamp in _stamps(place).items()}
+        now = _stamps(self.place)
         clock, before = time.time(), self._before
         self._before = now
         self._rested = {
@@ -56,7 +59,8 @@ class Watch:
             if before.get(file) == stamp or clock - stamp[1] / 1e9 > RESTED_SECONDS
         }
         gone = self._added.keys() - now.keys()
-        return any(self._is_due(file) for file in self._rested) or bool(gone - before.keys())
+        self.due = any(self._is_due(file) for file in self._rested) or bool(gone - before.keys())
+        return self.due
 
     def ready(self, file: Path) -> bool:
         """Return whether a new or changed file may be read: it has come to rest, and has not failed as it is."""
@@ -95,43 +99,72 @@ class Watched:
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
     seconds: float = 0.0
 
+    def count(self, added: Added) -> None:
+        """Take in the result of a pass."""
+        self.counts.update({name: getattr(added, name) for name in ("new", "changed", "moved", "dropped", "windows")})
+        self.counts["could not be read"] += len(added.failed)
 
-def watch(
-    places: Sequence[Path],
-    add: Callable[[Callable[[Path], bool]], Added],
-    say: Callable[[str], None],
-) -> Watched:
-    """Follow places until the user interrupts.
+
+Add = Callable[[Sequence[Path], Callable[[Path], bool]], Added]
+"""add(places, ready) brings an index up to date with places and reads no file that is not ready."""
+
+
+def watch(places: Sequence[Path], add: Add, say: Callable[[str], None]) -> Watched:
+    """Follow places until the user interrupts. One that is away, or cannot be added, does not hold up the others.
 
     Args:
         places: Files and folders.
-        add: add(ready) brings the index up to date with the places, reading no file that is not ready.
-        say: Receives a line for each trouble, once until it changes.
+        add: Brings the index up to date.
+        say: Receives a line for each trouble, once while it lasts.
 
     Returns:
         What was done.
     """
-    seen, done, trouble, started = Watch(places), Watched(), "", time.monotonic()
-    pause = LOOK_SECONDS
+    watches = [Watch(place) for place in dict.fromkeys(map(named, places))]
+    done, lasting, started = Watched(), set[str](), time.monotonic()
     try:
         while True:
-            try:
-                before = time.monotonic()
-                due = seen.look()
-                pause = max(LOOK_SECONDS, (time.monotonic() - before) / SHARE_OF_TIME)
-                if due:
-                    added = add(seen.ready)
-                    seen.added(added)
-                    done.counts.update(
-                        {name: getattr(added, name) for name in ("new", "changed", "moved", "dropped", "windows")}
-                    )
-                    done.counts["could not be read"] += len(added.failed)
-                trouble = ""
-            except UserError as error:  # a disk that is not there now, a store that cannot be reached: it may come back
-                if str(error) != trouble:
-                    trouble = str(error)
-                    say(f"{trouble}; still watching")
+            before = time.monotonic()
+            # Of a disk that is not there now, or a store that cannot be reached: it may come back.
+            trouble: list[str] = []
+            seen = [each for each in watches if _looks(each, trouble)]
+            pause = max(LOOK_SECONDS, (time.monotonic() - before) / SHARE_OF_TIME)
+            if any(each.due for each in seen):
+                _add_seen(seen, add, done, trouble)
+            for line in dict.fromkeys(trouble):
+                if line not in lasting:
+                    say(f"{line}; still watching")
+            lasting = set(trouble)
             time.sleep(pause)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if isinstance(error, Interrupted):
+            done.count(error.added)
         done.seconds = time.monotonic() - started
         return done
+
+
+def _looks(seen: Watch, trouble: list[str]) -> bool:
+    """Look at a place; return whether that was possible."""
+    try:
+        seen.look()
+    except UserError as error:
+        trouble.append(str(error))
+        return False
+    return True
+
+
+def _add_seen(seen: Sequence[Watch], add: Add, done: Watched, trouble: list[str]) -> None:
+    """Add places together, so that files can move between them; if that fails, each by itself."""
+    try:
+        added = add([each.place for each in seen], lambda file: any(each.ready(file) for each in seen))
+    except UserError as error:
+        if len(seen) == 1:
+            trouble.append(str(error))
+            return
+        for each in seen:
+            if each.due:
+                _add_seen([each], add, done, trouble)
+        return
+    done.count(added)
+    for each in seen:
+        each.added(added)

@@ -15,7 +15,7 @@ from pathlib import Path
 from eaglenet_jax.compilation_cache import keep_compiled_programs
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.indexing import Report, Tally, ToDo, index_files
-from eaglenet_jax.search.model import open_model
+from eaglenet_jax.search.model import open_model_of
 from eaglenet_jax.search.store import Store
 from eaglenet_jax.spawning import main_module_hidden
 
@@ -105,7 +105,8 @@ def _work(connection: Connection, uri: str, checkpoint: str, todo: ToDo) -> None
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         keep_compiled_programs()
-        index_files(Store.open(uri), open_model(checkpoint), todo, told)
+        store = Store.open(uri)
+        index_files(store, open_model_of(store.settings, uri, checkpoint), todo, told)
     except UserError as error:
         told.error(str(error))
     except KeyboardInterrupt:  # asked to end; what was finished is in the index

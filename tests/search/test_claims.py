@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from eaglenet_jax.search import claims
+from eaglenet_jax.search import claims, process_locks
 from eaglenet_jax.search.claim_table import Claim, ClaimTable
 from eaglenet_jax.search.claims import Claims
 from eaglenet_jax.search.files import file_state
@@ -67,6 +68,48 @@ def test_a_file_goes_to_one_process_and_what_it_leaves_to_another(store, files):
         other.done([str(file) for file in files[3:]])
         assert other.finished
     assert ClaimTable(store.uri).all() == []
+
+
+def test_what_was_given_up_is_known_until_the_last_process_ends(store, files, monkeypatch):
+    monkeypatch.setattr(claims, "POLL_SECONDS", 0.0)
+    only, table = files[:1], ClaimTable(store.uri)
+    with Claims(store, only, least=1) as other:
+        with Claims(store, only, least=1) as one:
+            assert taken(one) == only and taken(other) == []
+            other.wait()  # it has no file, and is known to be there
+            one.give_up(str(only[0]), "no picture")
+        with Claims(store, only, least=1) as third:
+            assert taken(third) == [] and third.news()[1] == {only[0]: "no picture"} and third.finished
+        assert taken(other) == [] and other.news()[1] == {only[0]: "no picture"} and other.finished
+    assert table.all() == []
+    with Claims(store, only, least=1) as later:
+        assert taken(later) == only
+
+
+def test_what_killed_processes_left_is_forgotten(store, files, clock):
+    table = ClaimTable(store.uri)
+    table.insert([Claim(str(files[0]), claims.ENDED, reason="no picture"), Claim(f"{claims.WAITING}dead", "dead")])
+    with Claims(store, files[:1], least=1) as first:
+        assert taken(first) == []  # the one that waited may live
+        clock[0] += claims.LEASE_SECONDS
+    assert table.all() == []
+
+
+def test_lock_files_of_killed_processes_are_deleted_after_a_day(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = process_locks.ProcessLock("living")
+    living.hold()
+    for name in ("yesterday", "today"):
+        (tmp_path / f"eaglenet_jax_search_{name}.lock").touch()
+    for name in ("yesterday", "living"):
+        os.utime(tmp_path / f"eaglenet_jax_search_{name}.lock", (0, 0))
+    new = process_locks.ProcessLock("new")
+    new.hold()
+    assert {file.name.split("_")[-1] for file in tmp_path.iterdir()} == {"living.lock", "today.lock", "new.lock"}
+    assert process_locks.has_ended("today") and not process_locks.has_ended("living")
+    living.release()
+    new.release()
+    assert [file.name for file in tmp_path.iterdir()] == ["eaglenet_jax_search_today.lock"]
 
 
 def test_processes_that_are_known_to_share_take_parts(store, files):

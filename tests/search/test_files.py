@@ -67,6 +67,7 @@ def test_a_touched_file_is_unchanged_and_one_of_the_same_size_is_not(folder):
     os.utime(files[1], ns=(2, 2))
     plan = make_plan(folder, files, state)
     assert plan.changed == (files[1],) and plan.unchanged == (files[0], files[2])
+    assert plan.touched == {str(files[0]): file_state(files[0])} and not plan.replaced
 
 
 def test_rows_of_an_older_content_are_found(folder):

@@ -16,6 +16,8 @@ import pytest
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO_MODEL
+from eaglenet_jax.search import files
+from eaglenet_jax.search.files import content_hash, file_state
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.store import Store
 from eaglenet_jax.search.windows import WindowRule
@@ -130,6 +132,21 @@ def test_new_changed_and_deleted_files(videos, shapes, tmp_path):
     assert [name for name, _ in rows_of(index)] == sorted([second.name, third.name, fourth.name, "another.mp4"])
     (best,) = index.query(video=shapes[0] / "test_0020.mp4", top=1)
     assert best.path == str(second)
+
+
+def test_a_touched_file_is_read_once_more_and_not_again(videos, tmp_path, monkeypatch):
+    index = SearchIndex.create(tmp_path / "index", "demo")
+    index.add(videos)
+    first, second, third, _ = sorted(videos.iterdir())
+    read = []
+    monkeypatch.setattr(files, "content_hash", lambda file: read.append(file) or content_hash(file))
+    for file in (first, second):
+        os.utime(file, ns=(5, 5))
+    assert [index.add(videos).unchanged for _ in range(2)] == [4, 4] and read == [first, second]
+    os.utime(third, ns=(6, 6))
+    assert [index.add_files([third, first]).unchanged for _ in range(2)] == [2, 2] and read == [first, second, third]
+    assert index.store.files("/") == {str(file): [file_state(file)] for file in videos.iterdir()}
+    assert len(index) == 4
 
 
 def test_other_places_stay_as_they_are(videos, tmp_path):

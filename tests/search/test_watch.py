@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.search import watching
+from eaglenet_jax.search import indexing, watching
 from eaglenet_jax.search.adding import Added
 from eaglenet_jax.search.commands.index import run
 from eaglenet_jax.search.index import SearchIndex
@@ -21,6 +21,8 @@ from tests.search.clips import write_shapes
 
 pytestmark = pytest.mark.search
 OLD = 7200.0
+COMMAND = {"checkpoint": None, "window": None, "overlap": None, "shots": False, "prune": False, "watch": True}
+COMMAND |= {"workers": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +45,7 @@ def added(failed=()):
 def test_a_file_counts_when_it_has_come_to_rest(tmp_path):
     old = write(tmp_path / "old.mp4", b"a", age=OLD)
     growing = write(tmp_path / "growing.mp4", b"a")
-    seen = Watch([tmp_path])
+    seen = Watch(tmp_path)
     assert seen.look() and seen.ready(old) and not seen.ready(growing)
     seen.added(added())
     write(growing, b"ab")
@@ -55,7 +57,7 @@ def test_a_file_counts_when_it_has_come_to_rest(tmp_path):
 
 def test_a_file_that_failed_waits_for_a_change(tmp_path):
     file = write(tmp_path / "a.mp4", b"half", age=OLD)
-    seen = Watch([tmp_path])
+    seen = Watch(tmp_path)
     assert seen.look() and seen.ready(file)
     seen.added(added([file]))
     write(tmp_path / "b.mp4", b"other", age=OLD)
@@ -67,7 +69,7 @@ def test_a_file_that_failed_waits_for_a_change(tmp_path):
 
 def test_a_file_that_vanished_is_missed_at_the_second_look(tmp_path):
     file = write(tmp_path / "a.mp4", b"a", age=OLD)
-    seen = Watch([tmp_path])
+    seen = Watch(tmp_path)
     assert seen.look()
     seen.added(added())
     file.rename(tmp_path / "b.mp4")
@@ -97,7 +99,8 @@ def test_trouble_is_said_once_and_does_not_end_it(tmp_path, monkeypatch):
     write(tmp_path / "videos" / "a.mp4", b"a", age=OLD)
     calls, said = [], []
 
-    def add(ready):
+    def add(places, ready):
+        assert places == [tmp_path / "videos"]
         calls.append(ready(tmp_path / "videos" / "a.mp4"))
         if len(calls) < 3:
             raise UserError("the store cannot be reached")
@@ -114,6 +117,49 @@ def test_trouble_is_said_once_and_does_not_end_it(tmp_path, monkeypatch):
     assert calls == [True] * 3 and done.counts["new"] == 1
     assert [line.partition(";")[0] for line in said[:1]] == ["the store cannot be reached"]
     assert len(said) == 2 and "videos" in said[1] and min(steps.pauses) >= watching.LOOK_SECONDS
+
+
+def test_a_place_that_is_away_does_not_hold_up_the_others(tmp_path, monkeypatch):
+    away, empty, good = (tmp_path / name for name in ("away", "empty", "good"))
+    for place in (empty, good):
+        place.mkdir()
+        write(place / "a.mp4", b"a", age=OLD)
+    calls, said = [], []
+
+    def add(places, ready):
+        calls.append(list(places))
+        if empty in places:
+            raise UserError(f"{empty} holds no videos now")
+        return added()
+
+    steps = Steps(lambda: write(good / "b.mp4", b"b", age=OLD), lambda: away.mkdir(), lambda: None)
+    monkeypatch.setattr(watching.time, "sleep", steps)
+    done = watch([away, empty, good, good], add, said.append)
+    assert done.counts["new"] == 2 and calls[:3] == [[empty, good], [empty], [good]]
+    assert calls.count([good]) == 2  # not again where nothing is due there
+    assert len(said) == 2 and str(away) in said[0] and str(empty) in said[1]
+
+
+def test_what_an_interrupted_pass_has_finished_is_counted(tmp_path, monkeypatch, capsys):
+    videos, index = tmp_path / "videos", tmp_path / "index"
+    write_shapes(videos, 3)
+    SearchIndex.create(index, "demo")
+    encode = indexing._Writing.encode
+
+    def stop(writing, batch):
+        encode(writing, batch)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(indexing._Writing, "encode", stop)
+    monkeypatch.setattr(indexing, "BATCH", 2)
+    given = argparse.Namespace(**{**COMMAND, "index": str(index), "videos": [str(videos)]})
+    assert run(given) == 0
+    count = len(SearchIndex.open(index))
+    assert count >= 1 and f"{count} new; {count} windows, {count} in {index}" in capsys.readouterr().out
+    given.watch = False
+    with pytest.raises(KeyboardInterrupt):
+        run(given)
+    assert "new" in capsys.readouterr().out and len(SearchIndex.open(index)) > count
 
 
 def test_a_server_sees_what_the_command_adds_while_it_watches(tmp_path, monkeypatch, capsys):
@@ -149,9 +195,7 @@ def test_a_server_sees_what_the_command_adds_while_it_watches(tmp_path, monkeypa
         count(),
     )
     monkeypatch.setattr(watching.time, "sleep", steps)
-    given = {"index": str(index), "videos": [str(videos)], "checkpoint": None, "window": None, "overlap": None}
-    given |= {"shots": False, "prune": False, "watch": True, "workers": 1}
-    assert run(argparse.Namespace(**given)) == 0
+    assert run(argparse.Namespace(**{**COMMAND, "index": str(index), "videos": [str(videos)]})) == 0
     said = capsys.readouterr()
     assert counted == [0, 1, 1, 2, 3, 3, 3]
     assert set(SearchIndex.open(index).store.files("/")) == {

@@ -14,7 +14,7 @@ import pytest
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO_MODEL
-from eaglenet_jax.search import indexing, reading, workers
+from eaglenet_jax.search import adding, indexing, reading, workers
 from eaglenet_jax.search.files import file_state
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.indexing import Tally, ToDo
@@ -109,6 +109,16 @@ def test_processes_that_cannot_work_end_the_command(tmp_path, monkeypatch, work,
     with pytest.raises(UserError, match=message):
         workers.index_in_processes(index.store, "", ToDo([tmp_path / "a.mp4", tmp_path / "b.mp4"], sharers=2), Heard())
     assert not multiprocessing.active_children()
+
+
+def test_with_several_processes_this_one_opens_no_model(tmp_path, monkeypatch):
+    write_shapes(tmp_path / "videos", 2)
+    SearchIndex.create(tmp_path / "index", "demo")
+    asked = []
+    monkeypatch.setattr(adding, "index_in_processes", lambda store, checkpoint, todo, report: asked.append(todo))
+    index = SearchIndex.open(tmp_path / "index")
+    index.add(tmp_path / "videos", workers=3)
+    assert "model" not in vars(index) and [todo.sharers for todo in asked] == [2]
 
 
 def test_files_are_added_by_name_and_nothing_else_is_looked_at(tmp_path):

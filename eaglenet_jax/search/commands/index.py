@@ -7,11 +7,11 @@ import datetime
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.search.adding import Added
+from eaglenet_jax.search.adding import Added, Interrupted
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.model import DEMO_ONLY
 from eaglenet_jax.search.store import Store
@@ -41,11 +41,15 @@ def run(given: argparse.Namespace) -> int:
     if not given.videos:
         print(f"files: {index.prune()} pruned; {len(index)} windows in {given.index}")
         return 0
-    if index.model.is_demo:
+    if index.is_demo:
         print(DEMO_ONLY, file=sys.stderr)
     if given.watch:
         return _watch(given, index)
-    added = index.add(given.videos, progress=True, workers=given.workers)
+    try:
+        added = index.add(given.videos, progress=True, workers=given.workers)
+    except Interrupted as error:
+        print(f"{_said(error.added)}; the same command continues", flush=True)
+        raise
     pruned = index.prune() if given.prune else None
     _passed_over(added)
     print(f"{_said(added, pruned)} in {added.seconds:.1f} s, {len(index)} in {given.index}")
@@ -80,8 +84,8 @@ def _said(added: Added, pruned: int | None = None) -> str:
 def _watch(given: argparse.Namespace, index: SearchIndex) -> int:
     """Follow the places until Ctrl-C or SIGTERM, both of which end it as planned."""
 
-    def add(ready: Callable[[Path], bool]) -> Added:
-        added = index.add(given.videos, progress=True, workers=given.workers, ready=ready)
+    def add(places: Sequence[Path], ready: Callable[[Path], bool]) -> Added:
+        added = index.add(places, progress=True, workers=given.workers, ready=ready)
         print(f"{time.strftime('%H:%M:%S')} {_said(added)} in {added.seconds:.1f} s", flush=True)
         return added
 
@@ -110,7 +114,10 @@ def _open(given: argparse.Namespace) -> SearchIndex:
             raise UserError(f"there is no index at {given.index}; give the --index that is to be pruned")
         if given.checkpoint is None:
             print(f"model: {DEFAULT_CHECKPOINT}, the default; --checkpoint takes another", file=sys.stderr, flush=True)
-        return SearchIndex.create(given.index, given.checkpoint or DEFAULT_CHECKPOINT, WindowRule(**rule))
+        checkpoint = given.checkpoint or DEFAULT_CHECKPOINT
+        index = SearchIndex.create(given.index, checkpoint, WindowRule(**rule))
+        # Several processes each open the model; here it would take memory and do nothing.
+        return index if given.workers == 1 else SearchIndex.open(given.index, checkpoint)
     for name, value in rule.items():
         if getattr(store.settings.rule, name) != value:
             raise UserError(

@@ -18,7 +18,6 @@ from starlette.routing import Route
 
 from eaglenet_jax.data.video_files import SUFFIXES
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.runs.model_formats import DEMO
 from eaglenet_jax.search.confidence import DEMO_EXAMPLES, SENTENCES
 from eaglenet_jax.search.library import Filter
 from eaglenet_jax.search.moments import Moment
@@ -41,10 +40,6 @@ class Views:
     def __init__(self, answers: Answers, version: str) -> None:
         self._answers, self._index, self._version = answers, answers.index, version
         self.routes = [Route("/", self.page), Route("/upload", self.upload, methods=["POST"])]
-
-    @property
-    def _is_demo(self) -> bool:
-        return self._index.store.settings.checkpoint == DEMO
 
     def page(self, request: Request) -> Response:
         """Show the start, the results of a search, or (part=player) the player alone."""
@@ -80,7 +75,7 @@ class Views:
             strong = [video for video in here if video in good]
             weak = [video for video in here if video not in good]
             sections = [(None, strong), (WEAK_HEADING if good else None, weak)]
-        world = DEMO_EXAMPLES if self._is_demo else SENTENCES
+        world = DEMO_EXAMPLES if self._index.is_demo else SENTENCES
         examples = self._answers.examples or world[:: len(world) // FIRST_EXAMPLES][:FIRST_EXAMPLES]
         return {
             "asked": asked,
@@ -99,7 +94,7 @@ class Views:
             # Before the model is loaded it is not known; a head that cannot rescore ignores the choice.
             "reranks": self._answers.waiting is not None or self._index.model.reranks,
             "shelf": self._shelf() if asked.is_empty else [],
-            "is_demo": self._is_demo,
+            "is_demo": self._index.is_demo,
             "version": self._version,
             "model": settings.model_id,
         }

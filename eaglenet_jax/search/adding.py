@@ -1,4 +1,4 @@
-"""Adding videos to an index: what is new, changed, moved and gone; the work, by one process or several; the result."""
+"""Update of an index: plan what is new, changed, moved and gone, index it by one process or several, sum it up."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def add_videos(store: Store, model: Callable[[], SearchModel], places: Sequence[
 
 
 def add_files(store: Store, model: Callable[[], SearchModel], files: Sequence[Path]) -> Added:
-    """Index files and nothing else: see `SearchIndex.add_files`."""
+    """Index files that are known by name, see `SearchIndex.add_files`."""
     started = time.monotonic()
     names = list(dict.fromkeys(map(named, files)))
     states = store.states(list(map(str, names)))

@@ -70,7 +70,7 @@ class Levels:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What scores mean on one index.
+    """Meaning of scores on one index.
 
     Attributes:
         cosine: Levels of the cosines of pooled vectors with a sentence; None for an empty index.

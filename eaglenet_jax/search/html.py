@@ -51,13 +51,13 @@ class Found:
 
     @property
     def cards(self) -> list[Card]:
-        """What is shown of the moments."""
+        """Its moments as they are shown."""
         return [_card(moment, _file_url(moment), self.right) for moment in self.moments]
 
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What is shown of a moment.
+    """A moment as it is shown.
 
     Attributes:
         moment: The moment.

@@ -39,7 +39,7 @@ class ToDo:
 
 @dataclasses.dataclass
 class Tally:
-    """What has become of the files that are to be indexed.
+    """Outcome of the files that are to be indexed.
 
     Attributes:
         finished: Paths of files that this process, or one that it started, indexed.
@@ -68,22 +68,22 @@ class Tally:
 
 
 class Report(Protocol):
-    """What is told while files are indexed."""
+    """Receiver of events while files are indexed."""
 
     def reached(self, file: Path, share: float, seconds: float) -> None:
-        """A window is encoded: part of the file that is done, between 0 and 1, and seconds of video."""
+        """Take in that a window is encoded: part of the file that is done, from 0 to 1, and new seconds of video."""
 
     def finished(self, file: Path, trouble: str | None) -> None:
-        """A file is read."""
+        """Take in that a file is read, and what was wrong with it, if anything."""
 
     def trouble(self, file: Path, what: str) -> None:
-        """Something is wrong with a file."""
+        """Take in that something is wrong with a file."""
 
     def settled(self, tally: Tally) -> None:
-        """Files are indexed or given up."""
+        """Take in that files are indexed or given up."""
 
     def say(self, line: str) -> None:
-        """Something else that the user should know."""
+        """Take in a line for the user about something else."""
 
 
 def index_files(store: Store, model: SearchModel, todo: ToDo, report: Report) -> None:
@@ -95,7 +95,7 @@ def index_files(store: Store, model: SearchModel, todo: ToDo, report: Report) ->
         store: The index.
         model: Its model.
         todo: The files.
-        report: Is told what happens; several calls of `settled` add up.
+        report: Receives what happens; several calls of `settled` add up.
 
     Raises:
         UserError: The index cannot be written.

@@ -1,4 +1,4 @@
-"""What is in an index, for people: its videos, their lengths, dates and folders; and filters by these."""
+"""Contents of an index for people: its videos, their lengths, dates and folders; and filters by these."""
 
 from __future__ import annotations
 

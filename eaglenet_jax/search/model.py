@@ -38,16 +38,29 @@ class SearchModel(Model):
         return not (head.uses_patches or head.text_extra(1) or head.video_extra(1))
 
     def window_frames(self, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """What the encoder sees of a window's pictures: [M, size, size, 3] uint8, and which are taken, [≤ M]."""
+        """Choose the frames that the encoder reads of a window.
+
+        Args:
+            pictures: Its pictures, [size, size, 3] uint8 each.
+
+        Returns:
+            The frames, [M, size, size, 3] uint8 with zeros after the chosen ones, and which pictures these are,
+            [at most M].
+        """
         frames = np.zeros((self.system.max_frames, self.size, self.size, 3), np.uint8)
         picked = pick_frames(len(pictures), self.system.max_frames)
         frames[: len(picked)] = [pictures[position] for position in picked]
         return frames, picked
 
     def encode_windows(self, frames: np.ndarray, counts: Sequence[int]) -> VideoFeatures:
-        """Features of windows on the device. frames: [B, M, size, size, 3] uint8, of which the first `counts` are real.
+        """Encode windows; the same number of them runs the same compiled program.
 
-        The same B runs the same compiled program.
+        Args:
+            frames: [B, M, size, size, 3] uint8.
+            counts: Number of real frames of each window, which come first.
+
+        Returns:
+            Features on the device, B rows, without patches.
         """
         mask = np.arange(frames.shape[1]) < np.asarray(counts)[:, None]
         batch = {"video_id": np.arange(len(frames), dtype=np.uint32), "frames": frames, "frame_mask": mask}
@@ -55,7 +68,14 @@ class SearchModel(Model):
         return dataclasses.replace(make_encode_video(self.system)(self.params, batch), patches=None)
 
     def encode_query(self, text: str) -> TextFeatures:
-        """Features of one query, rows [1, …]. UserError for one without a word."""
+        """Encode one sentence.
+
+        Returns:
+            Features on the device, one row.
+
+        Raises:
+            UserError: It has no words.
+        """
         codes = self.tokenizer.codes(text)
         if not codes:
             raise UserError(f"the query {text!r} has no words; describe what is to be seen")
@@ -65,13 +85,18 @@ class SearchModel(Model):
         )
 
     def words_cut(self, text: str) -> int:
-        """How many byte-pair codes at the end of a query the model does not read."""
+        """Return the number of tokens at the end of a query that the model does not read."""
         return max(0, len(self.tokenizer.codes(text)) - (self.system.max_words - 2))
 
     def score_windows(self, query: TextFeatures, windows: VideoFeatures) -> tuple[np.ndarray, np.ndarray | None]:
-        """The head's similarity of one query with windows, [N], and its weights of their frames, [N, M], or None.
+        """Score one query with windows by the head, in blocks of one size, so that all N share a compiled program.
 
-        Windows are scored in blocks of one size, so depths share a compiled program.
+        Args:
+            query: One row.
+            windows: N rows.
+
+        Returns:
+            Similarities [N], and weights of the frames [N, M], None for a head without them.
         """
         prepare, score = _head_functions(self.system.head)
         count = row_count(windows)
@@ -86,7 +111,10 @@ class SearchModel(Model):
 
 @functools.lru_cache(maxsize=4)
 def _head_functions(head: Head) -> tuple[Any, Any]:
-    """(prepare(params, windows) → V, score(params, query, V, draws) → (similarity [N], weights [N, M] if any))."""
+    """Return prepare(params, windows) → V and score(params, query, V, draws) → (similarity [N], weights [N, M] if any).
+
+    Both are compiled once for each head.
+    """
 
     def prepare(params: Any, windows: VideoFeatures) -> Any:
         return head.apply({"params": params}, windows, method="prepare_video")
@@ -101,14 +129,22 @@ def _head_functions(head: Head) -> tuple[Any, Any]:
 
 
 def mean_of_frames(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The unit mean of unit frame features over real frames: [N, M, d], [N, M] → [N, d] float32. CLIP4Clip's pooling;
-    the cosine with a text is the first stage of every model here.
+    """Return the unit mean of unit frame features over real frames, CLIP4Clip's pooling.
+
+    Its cosine with a text ranks all windows of an index, whatever the model.
+
+    Args:
+        frames: [N, M, d].
+        mask: [N, M], true for real frames.
+
+    Returns:
+        [N, d] float32.
     """
     return unit(np.where(mask[..., None], unit(frames), 0).sum(axis=1))
 
 
 def unit(x: np.ndarray) -> np.ndarray:
-    """Vectors [..., d] at length 1, float32; zeros stay."""
+    """Return vectors [..., d] scaled to length 1, float32; zeros stay zeros."""
     x = np.asarray(x, np.float32)
     length = np.linalg.norm(x, axis=-1, keepdims=True)
     return x / np.where(length > 0, length, 1)
@@ -138,5 +174,5 @@ def open_model_of(settings: StoreSettings, uri: str, checkpoint: str) -> SearchM
 
 
 def open_model(source: str | os.PathLike[str]) -> SearchModel:
-    """Load the model of an index. Arguments and errors as of `eaglenet_jax.load`."""
+    """Load a model for search; arguments and errors as of `eaglenet_jax.load`."""
     return SearchModel(**model_fields(source))

@@ -26,7 +26,7 @@ class IndexingLine:
         shown: False shows nothing.
 
     Attributes:
-        tally: What has become of the files.
+        tally: Outcome of the files so far.
     """
 
     def __init__(self, files: Sequence[Path], shown: bool) -> None:
@@ -102,7 +102,7 @@ class IndexingLine:
             self._bar.console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def settled(self, tally: Tally) -> None:
-        """Add to what has become of the files."""
+        """Add to the outcome of the files."""
         self.tally.add(tally)
 
     @property

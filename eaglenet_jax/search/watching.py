@@ -21,7 +21,7 @@ Stamp = tuple[int, int]
 
 
 class Watch:
-    """What is known of a place between looks.
+    """State of a place between looks.
 
     It looks by listing the folders instead of asking the system to tell of changes: such messages do not come from
     network file systems when another machine writes, get lost when there are many, and end with a mount.
@@ -89,7 +89,7 @@ def _stamps(place: Path) -> dict[Path, Stamp]:
 
 @dataclasses.dataclass
 class Watched:
-    """What has been done while watching.
+    """Outcome of watching.
 
     Attributes:
         counts: Files by what was done with them, and "windows".

@@ -30,7 +30,7 @@ def index_in_processes(store: Store, checkpoint: str, todo: ToDo, report: Report
         store: The index.
         checkpoint: Where each process opens the model.
         todo: The files.
-        report: Is told what happens.
+        report: Receives what happens.
 
     Raises:
         UserError: A process cannot work, or too many have died.
@@ -78,7 +78,7 @@ def index_in_processes(store: Store, checkpoint: str, todo: ToDo, report: Report
 
 
 def _listen_to_the_end(connection: Connection, report: Report) -> None:
-    """Take in what a process says while it ends, or it would wait for a reader."""
+    """Read what a process sends while it ends; without a reader it would wait."""
     with contextlib.suppress(EOFError, OSError):
         while connection.poll(END_SECONDS):
             name, arguments = connection.recv()
@@ -97,23 +97,23 @@ def _start(uri: str, checkpoint: str, todo: ToDo) -> tuple[Connection, multiproc
 
 
 def _work(connection: Connection, uri: str, checkpoint: str, todo: ToDo) -> None:
-    """Index files and tell the parent."""
+    """Index files and report to the parent."""
     # Ctrl-C reaches every process of a terminal; the parent decides and ends the others, which commit first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    told = _Told(connection)
+    report = _Sent(connection)
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         keep_compiled_programs()
         store = Store.open(uri)
-        index_files(store, open_model_of(store.settings, uri, checkpoint), todo, told)
+        index_files(store, open_model_of(store.settings, uri, checkpoint), todo, report)
     except UserError as error:
-        told.error(str(error))
+        report.error(str(error))
     except KeyboardInterrupt:  # asked to end; what was finished is in the index
         sys.exit(130)
     except Exception as error:  # an error of every process, as too little memory on a GPU; a new one would meet it too
         reason = next(iter(str(error).strip().splitlines()), "")
-        told.error(f"a process failed: {type(error).__name__}: {reason}")
+        report.error(f"a process failed: {type(error).__name__}: {reason}")
 
 
 def _end_with_parent() -> None:
@@ -124,7 +124,7 @@ def _end_with_parent() -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Told:
+class _Sent:
     """A report that is sent to the parent."""
 
     connection: Connection

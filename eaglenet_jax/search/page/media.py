@@ -26,7 +26,7 @@ KEPT = {"Cache-Control": "private, max-age=604800, immutable"}
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a player plays of a moment.
+    """File, or copy, that a player plays for a moment.
 
     Attributes:
         url: Of the video.

@@ -17,7 +17,7 @@ from data_prep.contact_sheet import CELL, MOST
 from eaglenet_jax.data.frame_sampling import frame_indices
 from eaglenet_jax.data.video_clock import TICK_SECONDS
 from eaglenet_jax.data.video_picture import HDR, display_matrix, is_combed, is_turned_only, pixel_aspect, shown
-from eaglenet_jax.data.video_source import DecodeError, VideoSource
+from eaglenet_jax.data.video_source import DecodeError, VideoSource, picture_streams, single_pictures
 from eaglenet_jax.errors import UserError
 
 VARYING = 0.1  # gaps between pictures that differ by more than this share, and more than rounding, vary
@@ -183,6 +183,7 @@ def _examined(path: Path, source: VideoSource, fps: float) -> VideoFacts:
 
 def _streams(source: VideoSource) -> list[str]:
     lines = []
+    pictures = {stream.index for stream in picture_streams(source.container)}
     for stream in source.container.streams:
         context = getattr(stream, "codec_context", None)
         parts = [f"stream {stream.index}: {stream.type} {context.name if context else 'unknown codec'}"]
@@ -190,6 +191,8 @@ def _streams(source: VideoSource) -> list[str]:
             parts.append(f"{context.width} × {context.height} {context.pix_fmt}")
         flags = {"default": Disposition.default, "attached picture": Disposition.attached_pic}
         parts += [name for name, flag in flags.items() if stream.disposition & flag]
+        if len(pictures) > 1 and stream.index in pictures:
+            parts += ["a single picture"] * (stream.index in single_pictures(source.container, stream.index))
         if stream.index == source.stream.index:
             parts.append("← this one")
         lines.append(", ".join(parts))

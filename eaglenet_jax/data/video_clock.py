@@ -26,6 +26,7 @@ PICTURES_REORDERED = 17
 HIGHEST_RATE = 240  # of slow-motion cameras
 TS_DISCONT = 0x200  # AVFMT_TS_DISCONT
 REORDERED_IN_MXF = ("h264", "hevc")
+LATE_PICTURES = 3  # an AVI file whose first and second packet are further apart begins with the second
 # These store one time a picture, that of presentation; FFmpeg makes up the decoding times.
 PRESENTATION_ONLY = ("matroska", "webm", "ogg", "nut")
 
@@ -74,6 +75,12 @@ class VideoClock:
         self._sorts_mxf = name == "mxf" and codec in REORDERED_IN_MXF
         self.sorts = name == "avi" or self._sorts_mxf
         """Whether pictures take the times of packets in order."""
+        # The average rate is twice as high where AVI files leave room for fields.
+        guessed = stream.guessed_rate
+        self._step = max(1, round(self._den / (self._num * guessed))) if guessed else self.frame
+        self._waits = name == "avi" and bool(stream.codec_context and stream.codec_context.has_b_frames)
+        self._begins: int | None = None  # time of the first packet of a sorted stream
+        self._late = 0  # ticks that are added to the times of a sorted stream which begins late
         start = container.start_time
         self.origin: int | None = None if start is None else self.ticks(start / av.time_base)
         """Tick of time zero; None until the first picture of a file that states none."""
@@ -149,8 +156,19 @@ class VideoClock:
             packet.pts = None  # at a break FFmpeg's parser gives a picture the time of the one after the break
         sent = self._sent_time(packet)
         if sent is not None:
+            self._begins = sent if self._begins is None else self._begins
+            is_second = self._waits and self._sent == [self._begins + self._late]
+            if is_second and sent > self._begins + LATE_PICTURES * self._step:
+                self._begin_late(sent)
             self._packets += 1
-            heapq.heappush(self._sent, sent)
+            heapq.heappush(self._sent, sent + self._late)
+
+    def _begin_late(self, second: int) -> None:
+        """Give the first picture of a stream with B-frames its second packet's time, and the others one picture more.
+
+        FFmpeg's writer puts the first packet at zero and fills what is before the second; its reader does the same.
+        """
+        self._sent, self._late = [second], self._step
 
     def _sent_time(self, packet: av.Packet) -> int | None:
         """Return the time that a packet of a sorted stream has put in line, None where none is sorted."""
@@ -183,9 +201,9 @@ class VideoClock:
     def forget(self, packet: av.Packet) -> None:
         """Take back a packet that gives no picture."""
         sent = self._sent_time(packet)
-        if sent is not None and sent in self._sent:
+        if sent is not None and sent + self._late in self._sent:
             self._packets -= 1
-            self._sent.remove(sent)
+            self._sent.remove(sent + self._late)
             heapq.heapify(self._sent)
 
     def time(self, frame: av.VideoFrame) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -55,6 +56,8 @@ def picture_streams(container: InputContainer) -> list[VideoStream]:
 def chosen_stream(container: InputContainer) -> VideoStream:
     """Return the stream that a player shows: the default one, else the largest; the first of equals.
 
+    A stream of one single picture is a cover, whatever its flags and size, if another has more.
+
     Raises:
         DecodeError: There is none.
     """
@@ -67,10 +70,31 @@ def chosen_stream(container: InputContainer) -> VideoStream:
         area = stream.width * stream.height if known else 0
         return known, bool(stream.disposition & Disposition.default), area
 
-    best = max(streams, key=rank)
-    if best.codec_context is None:
+    ranked = [stream for stream in sorted(streams, key=rank, reverse=True) if stream.codec_context is not None]
+    if not ranked:
         raise DecodeError("it has a video stream that no decoder here reads")
-    return best
+    covers = single_pictures(container, ranked[0].index) if len(ranked) > 1 else ()
+    return next((stream for stream in ranked if stream.index not in covers), ranked[0])
+
+
+def single_pictures(container: InputContainer, stream: int) -> frozenset[int]:
+    """Return the streams of one picture or none, by index, if `stream` is one of them and another has more."""
+    path = Path(container.name.removeprefix("file:"))
+    status = os.stat(path)
+    return _single_pictures(path, stream, (status.st_mtime_ns, status.st_size))
+
+
+@functools.lru_cache(maxsize=64)
+def _single_pictures(path: Path, stream: int, version: tuple[int, int]) -> frozenset[int]:
+    # Headers do not say it: packets are read until the stream has two, which for nearly all files are the first ones.
+    with open_container(path) as container:
+        counts = {one.index: 0 for one in picture_streams(container)}
+        with contextlib.suppress(av.error.FFmpegError):
+            for packet in container.demux(list(counts)):
+                counts[packet.stream_index] += bool(packet.size)
+                if counts[stream] > 1:
+                    return frozenset()
+    return frozenset(one for one, count in counts.items() if count <= 1 < max(counts.values()))
 
 
 @dataclasses.dataclass

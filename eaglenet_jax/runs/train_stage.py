@@ -60,8 +60,9 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
 
     def evaluated(state: Any) -> dict[str, float]:
         params = averaged_params(state.opt_state) if config.ema_decay else state.params
-        encoded = given.evaluated or encode_split(experiment, params, experiment.selection_split, mesh=devices.mesh)
-        return score_split(experiment, params, encoded, mesh=devices.mesh).flat
+        with_devices = {"mesh": devices.mesh, "progress": line.working}
+        encoded = given.evaluated or encode_split(experiment, params, experiment.selection_split, **with_devices)
+        return score_split(experiment, params, encoded, **with_devices).flat
 
     best, earlier = Best(), 0.0
     with contextlib.ExitStack() as stack:

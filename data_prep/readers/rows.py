@@ -78,7 +78,7 @@ def _of_csv(path: Path, delimiter: str) -> dict[int, Row]:
             "and double those inside quoted text"
         ) from error
     header = lists.pop(min(lists), []) if lists else []
-    rows = {number: _named(header, cells) for number, cells in lists.items()}
+    rows: dict[int, Row] = {number: _named(header, cells) for number, cells in lists.items()}
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise UserError(f"{path} has several columns {', '.join(map(repr, twice))}; give each a name of its own")

@@ -79,7 +79,7 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
 
 def _held_tensors(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list[str]]:
     if not file.is_file():
-        raise UserError(f"{file} is a folder; give the file in it" if file.is_dir() else f"{file}: no such file")
+        raise UserError(f"{file} is a folder; give the file in it" if file.is_dir() else _not_there(file))
     if file.suffix == ".safetensors":
         return _read_safetensors(file), []
     # CLIP4Clip and EagleNet append the epoch: pytorch_model.bin.4.
@@ -87,6 +87,10 @@ def _held_tensors(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list
         return _read_pytorch(file, weights)
     known = ", ".join((".safetensors", *CHECKPOINT_SUFFIXES))
     raise UserError(f"{file}: files ending in {file.suffix!r} are not read; give one of {known}")
+
+
+def _not_there(file: Path) -> str:
+    return f"{file}: no such file; give the path of a checkpoint, or the folder that holds it"
 
 
 def read_parts(file: Path, prefixes: tuple[str, ...], shapes_only: bool = False) -> dict[str, np.ndarray]:
@@ -105,7 +109,7 @@ def read_parts(file: Path, prefixes: tuple[str, ...], shapes_only: bool = False)
     from safetensors import SafetensorError, safe_open
 
     if not file.is_file():
-        raise UserError(f"{file}: no such file")
+        raise UserError(_not_there(file))
     try:
         with safe_open(file, framework="numpy") as opened:
             names = [name for name in opened.keys() if name.startswith(prefixes)]  # noqa: SIM118 (no mapping)

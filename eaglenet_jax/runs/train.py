@@ -21,6 +21,7 @@ from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.evaluate import EvaluatedStage, evaluate_zero_shot, saved_parameters, stage_result
 from eaglenet_jax.runs.evaluate_split import evaluate_split
 from eaglenet_jax.runs.experiment import Experiment, open_experiment
+from eaglenet_jax.runs.initial_parameters import fetch_source
 from eaglenet_jax.runs.length import (
     LENGTH_FIELDS,
     changed_length,
@@ -86,6 +87,9 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
     with exclusive(workdir):
         if not jax.process_index():
             print(start_block(plan, note), flush=True)
+        for planned in plan.stages:
+            if planned.finished is None:  # before the folder is claimed, which another config could not use then
+                fetch_source(planned.source)
         if plan.data.missing:
             experiments = _opened_stages(plan)
         for stage, folder in reversed(stages):

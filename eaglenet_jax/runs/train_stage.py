@@ -60,9 +60,11 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
 
     def evaluated(state: Any) -> dict[str, float]:
         params = averaged_params(state.opt_state) if config.ema_decay else state.params
-        with_devices = {"mesh": devices.mesh, "progress": line.working}
-        encoded = given.evaluated or encode_split(experiment, params, experiment.selection_split, **with_devices)
-        return score_split(experiment, params, encoded, **with_devices).flat
+        mesh, progress = devices.mesh, line.working
+        encoded = given.evaluated
+        if encoded is None:
+            encoded = encode_split(experiment, params, experiment.selection_split, mesh=mesh, progress=progress)
+        return score_split(experiment, params, encoded, mesh=mesh, progress=progress).flat
 
     best, earlier = Best(), 0.0
     with contextlib.ExitStack() as stack:

@@ -19,6 +19,7 @@ from eaglenet_jax.port.plain_pickles import plain_globals
 from eaglenet_jax.port.shards import INDEX, check_whole, shard_files, weight_map
 from eaglenet_jax.port.wrappings import strip, unwrap
 
+LFS_POINTER = b"version https://git-lfs"
 PYTORCH_SUFFIXES = (".pt", ".pth", ".bin")
 CHECKPOINT_SUFFIXES = (*PYTORCH_SUFFIXES, ".ckpt", ".pt.tar", ".pth.tar")  # read, not written
 
@@ -80,6 +81,12 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
 def _held_tensors(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list[str]]:
     if not file.is_file():
         raise UserError(f"{file} is a folder; give the file in it" if file.is_dir() else _not_there(file))
+    with file.open("rb") as opened:
+        start = opened.read(64)
+    if start.startswith(LFS_POINTER):
+        raise UserError(f"{file} is a pointer of Git LFS, not the weights; fetch them with: git lfs pull")
+    if start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+        raise UserError(f"{file} is a web page, not the weights; download the file itself")
     if file.suffix == ".safetensors":
         return _read_safetensors(file), []
     # CLIP4Clip and EagleNet append the epoch: pytorch_model.bin.4.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,8 @@ from eaglenet_jax.errors import UserError
 SHOWN = 3  # bad cells that an error names
 # What programs write for a value that is missing.
 NO_VALUE = frozenset(("nan", "none", "null", "na", "n/a", "<na>", "#n/a", "nil"))
+NO_VALUE |= {"#name?", "#ref!", "#value!", "#div/0!", "#num!", "#null!"}  # of a formula that failed
+PRINTED_LIST = re.compile(r"""(?<=['"])\s+(?=['"])""")  # between the texts of an array that NumPy printed
 
 
 class BadCell(ValueError):
@@ -29,8 +32,10 @@ def text_cell(value: Any) -> str:
         raise BadCell("no value")
     if not isinstance(value, str):
         raise BadCell(f"{str(value)[:30]}, no text but {type(value).__name__}")
-    if not value.split():
+    if not any(character.isprintable() and not character.isspace() for character in value):
         raise BadCell("no word")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise BadCell(f"{value[:30]!r}, which holds half a character or none")
     if value.strip().lower() in NO_VALUE:
         raise BadCell(f"{value.strip()!r}, which programs write for a missing value")
     return unicodedata.normalize("NFC", value)
@@ -40,18 +45,30 @@ def text_cells(value: Any) -> list[str]:
     """Return the captions of a cell that holds one, a list, or a list as Python or JSON writes it.
 
     Raises:
-        BadCell: As `text_cell`, or the list is empty.
+        BadCell: As `text_cell`, or the list is empty, or the caption is a number.
     """
-    if isinstance(value, str) and value.strip().startswith(("['", '["')) and value.strip().endswith("]"):
+    if isinstance(value, str) and value.strip()[:1] + value.strip()[-1:] in ("[]", "{}"):
+        if PRINTED_LIST.search(value):
+            raise BadCell(f"{value.strip()[:30]}, a list without commas; write it with .tolist()")
         try:
             value = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError) as error:
-            raise BadCell(f"a list that cannot be read, {str(value)[:30]}") from error
+            if value.strip().startswith(("['", '["')):
+                raise BadCell(f"a list that cannot be read, {str(value)[:30]}") from error
     if isinstance(value, list | tuple):
         if not value:
             raise BadCell("an empty list")
-        return [text_cell(each) for each in value]
-    return [text_cell(value)]
+        return [_caption(each) for each in value]
+    return [_caption(value)]
+
+
+def _caption(value: Any) -> str:
+    text = text_cell(value).strip()
+    try:
+        float(text)
+    except ValueError:
+        return text
+    raise BadCell(f"{text[:30]!r}, a number")
 
 
 def name_cell(value: Any) -> str:
@@ -79,7 +96,8 @@ def seconds_cell(value: Any) -> float | None:
     if not text or text.lower() in NO_VALUE:
         return None
     try:
-        parts = [float(part) for part in text.split(":")]
+        # In some countries a comma stands before the decimals.
+        parts = [float(part.replace(",", ".") if "." not in part else part) for part in text.split(":")]
     except ValueError as error:
         raise BadCell(f"{text[:30]!r}, which is no time") from error
     seconds = sum(part * 60**place for place, part in enumerate(reversed(parts)))

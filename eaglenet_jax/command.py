@@ -20,15 +20,19 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are a `UserError`: one line, with the nearest flag where one was misspelt.
 
     Flags are declared with dashes and accepted with underscores as well; none can be abbreviated.
+
+    example: Flags that work together, for the complaint about one that is missing.
     """
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
+    def __init__(self, *args: Any, example: str = "", **settings: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **settings})
+        self._example = example
         self._given: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
         """Raises instead of printing the usage."""
-        raise UserError(f"{message}{self._hint(self._given)}; --help lists the arguments")
+        shown = f", for example {self._example}" if self._example and "required" in message else ""
+        raise UserError(f"{message}{shown}{self._hint(self._given)}; --help lists the arguments")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse, but a flag that is neither known nor a field of the config is an error."""

@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> None:
         description=DESCRIPTION,
         epilog="Any field of the config can be overridden, as --config.data.prepared=DIR.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        example="--from=eaglenet --input=pytorch_model.bin --output=runs/released",
     )
     parser.add_argument(
         "--from",

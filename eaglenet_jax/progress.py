@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -26,14 +28,41 @@ def labelled(progress: Progress, what: str, total: int = 0) -> Progress:
     return report
 
 
+class TimedLines:
+    """Lines in place of bars, for output that is no terminal: what is being done, at most once in SECONDS.
+
+    say: Prints a line.
+    """
+
+    SECONDS = 20.0
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._noted = say, time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Say how far the work is, unless a line was printed a moment ago."""
+        if time.monotonic() - self._noted >= self.SECONDS and (done < total or not total):
+            self._noted = time.monotonic()
+            self._say(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}")
+
+
+def _to_stderr(line: str) -> None:
+    if jax.process_index() == 0:
+        print(line, file=sys.stderr, flush=True)
+
+
 class ProgressBars:
-    """A context manager that shows one bar for each thing that is being done; a `Progress` for the work inside it."""
+    """A context manager that shows one bar for each thing that is being done; a `Progress` for the work inside it.
+
+    Where the output is no terminal, lines say it from time to time.
+    """
 
     def __init__(self) -> None:
         from rich import progress as bars
         from rich.console import Console
 
         console = Console(stderr=True, highlight=False, markup=False)
+        self._lines = None if console.is_terminal else TimedLines(_to_stderr)
         self._progress = bars.Progress(
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=20),
@@ -56,6 +85,8 @@ class ProgressBars:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Called again from the start, a thing gets a new bar."""
+        if self._lines is not None:
+            return self._lines(what, done, total)
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=total)
         self._progress.update(self._tasks[what], completed=done, total=total)

@@ -72,7 +72,7 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     rows = list(reader)
-    check_width(path, rows, reader.fieldnames or ())
+    check_width(path, dict(enumerate(rows, 2)), reader.fieldnames or ())
     for number, row in enumerate(rows or [{}], 1):
         for name in columns:
             if row.get(name) is None:
@@ -80,9 +80,12 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
     return rows
 
 
-def check_width(path: Path, rows: Sequence[Mapping[Any, Any]], header: Sequence[str]) -> None:
-    """Raise UserError for a row of another length than the header, as a comma without quotes makes it."""
-    for number, row in enumerate(rows, 2):
+def check_width(path: Path, rows: Mapping[int, Mapping[Any, Any]], header: Sequence[str]) -> None:
+    """Raise UserError for a row of another length than the header, as a comma without quotes makes it.
+
+    rows: by their numbers in the file.
+    """
+    for number, row in rows.items():
         if None in row or None in row.values():
             length = len(header) + len(row[None]) if None in row else sum(cell is not None for cell in row.values())
             raise UserError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep.readers.files import check_width, read_json, read_text, wrong_form
+from data_prep.readers.files import check_width, read_text, wrong_form
 from eaglenet_jax.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -18,14 +19,15 @@ JSON_FORM = 'a list of rows {"video": …, "caption": …}, columns of equal len
 Row = Mapping[str, Any]
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> dict[int, Row]:
     """Read a table.
 
     Args:
         path: Of the file; its suffix says what it is.
 
     Returns:
-        Its rows as mappings of column → value. CSV and TSV have texts only, "" for an empty cell.
+        Its rows by their numbers, as mappings of column → value. The rows of a file of text are counted from 1, with
+        the header and all that is blank. CSV and TSV have texts only, "" for an empty cell.
 
     Raises:
         UserError: There is no such file, or it is damaged, or of another form.
@@ -33,14 +35,20 @@ def read_rows(path: Path) -> list[Row]:
     if not path.is_file():
         raise UserError(f"No table at {path}; give the file of videos and captions with --annotations.")
     suffix = path.suffix.lower()
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == b"PK\x03\x04":
+        raise UserError(f"{path} is an Excel workbook or another archive; save its table as CSV")
+    if start == b"PAR1":
+        suffix = ".parquet"
     if suffix in (".csv", ".tsv", ".txt"):
         rows = _of_csv(path, "\t" if suffix == ".tsv" else "")
     elif suffix in (".jsonl", ".ndjson"):
         rows = _of_lines(path)
     elif suffix == ".json":
-        rows = _of_json(path, read_json(path)) if not _holds_lines(path) else _of_lines(path)
+        rows = _of_lines(path) if _holds_lines(path) else dict(enumerate(_of_json(path, _json(path)), 1))
     elif suffix == ".parquet":
-        rows = _of_parquet(path)
+        rows = dict(enumerate(_of_parquet(path), 1))
     else:
         raise UserError(f"{path}: files ending in {suffix!r} are not read; give one of {', '.join(SUFFIXES)}")
     if not rows:
@@ -48,23 +56,29 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _of_csv(path: Path, delimiter: str) -> list[Row]:
-    text = read_text(path)
+def _of_csv(path: Path, delimiter: str) -> dict[int, Row]:
+    text, before = read_text(path), 0
     first, _, rest = text.partition("\n")
     if first.startswith("sep=") and len(first) == 5:  # for Excel
-        delimiter, text = first[4], rest
+        delimiter, text, before = first[4], rest, 1
     # In the order of how seldom they are part of a name.
-    delimiter = delimiter or max("\t;,", key=first.count)
+    delimiter = delimiter or max("\t;,|", key=text.lstrip("\n").partition("\n")[0].count)
     # Not strict, a quote that is not closed takes all rows after it into one cell.
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t")
+    lists, line = {}, before
     try:
-        rows: list[Row] = list(reader)
+        for number, cells in enumerate(reader, 1 + before):
+            line = before + reader.line_num
+            if cells:
+                lists[number] = cells
     except csv.Error as error:
         raise UserError(
-            f"{path} cannot be read as a table ({error}, in the row after line {reader.line_num}): close quotes, "
+            f"{path} cannot be read as a table ({error}, in the row after line {line}): close quotes, "
             "and double those inside quoted text"
         ) from error
-    header = reader.fieldnames or ()
+    header = lists.pop(min(lists), []) if lists else []
+    rows: dict[int, Row] = {number: _named(header, cells) for number, cells in lists.items()}
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise UserError(f"{path} has several columns {', '.join(map(repr, twice))}; give each a name of its own")
@@ -72,9 +86,15 @@ def _of_csv(path: Path, delimiter: str) -> list[Row]:
     return rows
 
 
-def _of_lines(path: Path) -> list[Row]:
+def _named(header: list[str], cells: list[str]) -> dict[Any, Any]:
+    """Cells by their columns, as csv.DictReader has them: None for what is missing, and under None what is too much."""
+    row: dict[Any, Any] = dict(itertools.zip_longest(header, cells[: len(header)]))
+    return row | {None: cells[len(header) :]} if len(cells) > len(header) else row
+
+
+def _of_lines(path: Path) -> dict[int, Row]:
     lines = enumerate(read_text(path).split("\n"), 1)
-    return [_object(path, number, line) for number, line in lines if line.strip()]
+    return {number: _object(path, number, line) for number, line in lines if line.strip()}
 
 
 def _holds_lines(path: Path) -> bool:
@@ -85,12 +105,28 @@ def _holds_lines(path: Path) -> bool:
 
 def _object(path: Path, number: int, line: str) -> Row:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_once)
     except ValueError as error:
         raise UserError(f"{path}: line {number} is not JSON ({error}); write a row {{…}} on each line") from error
     if not isinstance(row, dict):
         raise UserError(f"{path}: line {number} is a JSON {type(row).__name__}; write a row {{…}} on each line")
     return row
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(read_text(path), object_pairs_hook=_once)
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON that can be read ({error}); write it again") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, of which Python would keep the last of two values of one name."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(name for name in found if sum(name == other for other, _ in pairs) > 1)
+        raise ValueError(f"{twice!r} stands in it twice: give all values of one name in a list")
+    return found
 
 
 def _of_json(path: Path, content: Any) -> list[Row]:

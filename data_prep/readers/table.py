@@ -58,12 +58,11 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Annotati
         UserError: A column is missing, or a cell is not what its column needs.
     """
     rows = read_rows(path)
-    names = _columns(path, rows, columns or {})
+    names = _columns(path, list(rows.values()), columns or {})
     faults = CellFaults(path)
     videos: dict[str, _Video] = {}
-    ambiguous = _ambiguous(row.get(names["video"]) for row in rows)
-    offset = 2 if path.suffix.lower() in (".csv", ".tsv", ".txt") else 1  # a header is the first row
-    for number, row in enumerate(rows, offset):
+    ambiguous = _ambiguous(row.get(names["video"]) for row in rows.values())
+    for number, row in rows.items():
         _add_row(videos, row, names, f"row {number}", faults, ambiguous)
     faults.check()
     splits: dict[str, list[CaptionedVideo]] = {}
@@ -71,7 +70,7 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Annotati
         for split, captions in video.splits.items():
             found = CaptionedVideo(video_id, tuple(captions), video.file, video.clip)
             splits.setdefault(split, []).append(found)
-    unread = [name for name in rows[0] if name not in names.values()]
+    unread = [name for name in next(iter(rows.values())) if name not in names.values()]
     facts = {f"column {name!r} is read as {role}": len(rows) for role, name in names.items()}
     facts |= {f"column {name!r} is not read": len(rows) for name in unread}
     return Annotations({split: tuple(found) for split, found in splits.items()}, (path,), facts=facts)

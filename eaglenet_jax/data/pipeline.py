@@ -211,6 +211,21 @@ def _own_memory(batch: Batch) -> Batch:
     return {name: _own_memory(value) if isinstance(value, dict) else np.array(value) for name, value in batch.items()}
 
 
+def batch_rows(rows: int, batch_size: int, parts: int = 1) -> int:
+    """Choose the size of the batches in which a split is encoded.
+
+    Rows that only fill up a batch cost as much as others, so a split of fewer rows than `batch_size` gets a batch of
+    its own size. Multiples of 4 let small splits share one compiled program.
+
+    Args:
+        rows: Captions or videos of the split.
+        batch_size: Most rows of a batch.
+        parts: Devices that share a batch; the size is a multiple of it.
+    """
+    size = min(batch_size, -(-max(rows, 1) // 4) * 4)
+    return -(-size // parts) * parts
+
+
 def text_batches(
     split: PreparedSplit,
     tokenizer: Tokenizer,

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.text_files import UTF16_MARKS, delimiter_of, read_text, table_text
 
 NUMPY, ZIP, PARQUET, HDF5, PICKLE = b"\x93NUMPY", b"PK", b"PAR1", b"\x89HDF", b"\x80"
 MATLAB, MATLAB_HDF5 = b"MATLAB 5.0", b"MATLAB 7.3"
 UTF8_MARK = b"\xef\xbb\xbf"
+TRUE, FALSE = ("True", "true", "TRUE"), ("False", "false", "FALSE")  # of masks
 DAMAGED = (
     ValueError, EOFError, SyntaxError, OverflowError, TypeError, KeyError, IndexError, zipfile.BadZipFile, zlib.error,
     tokenize.TokenError,
@@ -113,12 +115,6 @@ def parquet_table(file: Path) -> Any:
         raise UserError(f"{file} is damaged or no Parquet file ({str(error).splitlines()[0]})") from error
 
 
-def delimiter_of(line: str) -> str:
-    """The delimiter of a table of text by one of its lines: tab, semicolon or comma; "" for white space."""
-    counts = {each: line.count(each) for each in ("\t", ";", ",")}
-    return next((each for each, count in counts.items() if count), "")
-
-
 def _reader(start: bytes, file: Path) -> Callable[[Path, str], FileArray]:
     """The reader of a file that begins with `start`."""
     if not start:
@@ -130,6 +126,8 @@ def _reader(start: bytes, file: Path) -> Callable[[Path, str], FileArray]:
     for mark, reader in ((NUMPY, _read_npy), (PARQUET, _read_parquet), (MATLAB, _read_matlab), *hdf5):
         if start.startswith(mark):
             return reader
+    if start.startswith(UTF16_MARKS):
+        return _read_text
     if start.startswith(PICKLE) and file.suffix in (".pt", ".pth", ".bin"):
         return _read_pytorch
     if b"\0" in start or start.startswith(PICKLE):
@@ -216,13 +214,10 @@ def _read_text(file: Path, name: str) -> FileArray:
     from pyarrow import csv as arrow_csv
 
     _no_name(file, name)
-    content = file.read_bytes().removeprefix(UTF8_MARK)
-    try:
-        lines = content.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not a .npy file, nor UTF-8 text ({FORMS} are read)") from error
-    first = lines[0].rstrip("\r")
-    delimiter = delimiter_of(first) or delimiter_of(lines[1] if len(lines) > 1 else "")
+    text, delimiter = table_text(read_text(file))
+    content, lines = text.encode(), text.split("\n")
+    first = lines[0]
+    delimiter = delimiter or delimiter_of(first) or delimiter_of(lines[1] if len(lines) > 1 else "")
     if not delimiter:
         try:
             return FileArray(np.loadtxt(io.BytesIO(content), ndmin=2))
@@ -239,7 +234,12 @@ def _read_text(file: Path, name: str) -> FileArray:
             io.BytesIO(content),
             read_options=arrow_csv.ReadOptions(autogenerate_column_names=True, skip_rows=int(header)),
             parse_options=arrow_csv.ParseOptions(delimiter=delimiter),
-            convert_options=arrow_csv.ConvertOptions(decimal_point="," if comma else ".", null_values=[""]),
+            convert_options=arrow_csv.ConvertOptions(
+                decimal_point="," if comma else ".",
+                null_values=[""],
+                true_values=TRUE,
+                false_values=FALSE,
+            ),
         )
     except pyarrow.ArrowException as error:
         raise UserError(f"{file} is not a table of numbers ({str(error).splitlines()[0]})") from error
@@ -271,8 +271,10 @@ def _of_table(table: Any, file: Path, *, named: bool) -> FileArray:
         )
     row_ids = [str(entry) for entry in columns[index[0]].to_pylist()] if index else None
     kept = [position for position in range(len(columns)) if position not in index]
+    if len(kept) == 1 and _holds_lists(columns[kept[0]].type):
+        return FileArray(_matrix_of_lists(columns[kept[0]], file), row_ids)
     arrays = [columns[position].to_numpy() for position in kept]
-    wrong = [position for position, array in zip(kept, arrays, strict=True) if array.dtype.kind not in "fiu"]
+    wrong = [position for position, array in zip(kept, arrays, strict=True) if array.dtype.kind not in "fiub"]
     if wrong or not arrays:
         where = f"column {wrong[0] + 1} ({names[wrong[0]]})" if wrong else "no column"
         raise UserError(f"{file} is not a table of numbers: {where} {'is none' if wrong else 'holds any'}")
@@ -284,10 +286,28 @@ def _of_table(table: Any, file: Path, *, named: bool) -> FileArray:
     return FileArray(np.stack(arrays, axis=1), row_ids, column_ids, notes)
 
 
+def _holds_lists(kind: Any) -> bool:
+    import pyarrow
+
+    return bool(
+        pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind) or pyarrow.types.is_fixed_size_list(kind)
+    )
+
+
+def _matrix_of_lists(column: Any, file: Path) -> np.ndarray:
+    """A column with a list of numbers in each row, as a matrix."""
+    try:
+        return np.array(column.to_pylist(), np.float64)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{file}: its lists are not of numbers, or not of one length: every pair needs a score"
+        ) from error
+
+
 def _is_header(fields: Sequence[str]) -> bool:
     """Whether the first row of a table names its columns: something in it is no number, or it counts from 0."""
     try:
-        numbers = [float(field) for field in fields]
+        numbers = [float(field not in FALSE) if field in (*TRUE, *FALSE) else float(field) for field in fields]
     except ValueError:
         return True
     return len(numbers) > 1 and numbers == list(range(len(numbers))) and all(field.isdigit() for field in fields)
@@ -315,13 +335,30 @@ def _chosen(arrays: Mapping[str, np.ndarray], file: Path, name: str) -> np.ndarr
         if name not in arrays:
             raise UserError(f"{file} has no array {name!r}; it has {', '.join(arrays) or 'none'}")
         return arrays[name]
-    fitting = {key: array for key in arrays if (array := arrays[key]).ndim in (2, 3) and array.dtype.kind in "fiuV"}
+    fitting = {key: array for key in arrays if _may_be_scores(array := _unless_objects(arrays, key))}
     if len(fitting) == 1:
         return next(iter(fitting.values()))
+    if not fitting and len(arrays) == 1:  # which the caller looks at
+        return next(iter(arrays.values()))
     if not fitting:
         raise UserError(f"{file} has no matrix of numbers; it has {', '.join(arrays) or 'nothing'}")
     shapes = ", ".join(f"{key} {array.shape}" for key, array in fitting.items())
     raise UserError(f"{file} has several arrays ({shapes}): name one, as {file}:{next(iter(fitting))}")
+
+
+def _unless_objects(arrays: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+    """The array of that name; an empty one in place of Python objects, which lie beside the scores unread."""
+    try:
+        return arrays[key]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        return np.empty(0)
+
+
+def _may_be_scores(array: np.ndarray) -> bool:
+    two_bytes = array.dtype.kind == "V" and array.dtype.itemsize == 2 and array.dtype.names is None  # bfloat16
+    return array.ndim in (2, 3) and (array.dtype.kind in "fiu" or two_bytes)
 
 
 def _no_name(file: Path, name: str) -> None:

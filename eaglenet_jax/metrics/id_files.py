@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.array_files import delimiter_of, parquet_table, split_name
+from eaglenet_jax.metrics.array_files import open_array, parquet_table, split_name
+from eaglenet_jax.metrics.text_files import delimiter_of, read_text, table_text
 
 ID_COLUMNS = ("video_id", "video", "id")
 CAPTION_COLUMNS = ("caption", "sentence", "text")
@@ -26,8 +27,9 @@ def read_list(path: str | Path, count: int | None = None, columns: Sequence[str]
     """Read the entries of a list.
 
     Args:
-        path: A JSON list, a one-dimensional .npy array of numbers, strings or bytes, a .csv, .tsv or .parquet table, or
-            any other file in UTF-8 with an entry a line. `FILE:COLUMN` names the column of a table.
+        path: A JSON list, a one-dimensional .npy array of numbers, strings or bytes, `FILE:NAME` of a .npz, a .csv,
+            .tsv or .parquet table, or any other file in UTF-8 with an entry a line. `FILE:COLUMN` names the column of a
+            table.
         count: How many entries are expected, which decides whether the first row of a table is a header.
         columns: Names of columns that are taken where a table has several.
 
@@ -40,11 +42,13 @@ def read_list(path: str | Path, count: int | None = None, columns: Sequence[str]
     file, column = split_name(path)
     try:
         if file.suffix == ".npy":
-            return _without_name(file, column, _of_npy(file))
+            return _without_name(file, column, _of_numpy(file, np.load(file, allow_pickle=False)))
         if file.suffix == ".parquet":
             table = parquet_table(file)
             return table.column(_column(file, list(table.column_names), column, columns)).to_pylist()
-        text = file.read_text(encoding="utf-8-sig")
+        if file.suffix == ".npz":
+            return _of_numpy(file, open_array(path).values)
+        text = read_text(file)
         if file.suffix in (".csv", ".tsv"):
             return _of_csv(file, text, column, count, columns)
         _without_name(file, column, [])
@@ -54,9 +58,12 @@ def read_list(path: str | Path, count: int | None = None, columns: Sequence[str]
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
-        raise UserError(f"{file} is not a JSON list, a .npy list or UTF-8 lines of text: {error}") from error
+        raise UserError(
+            f"{file} is not a JSON list, a .npy list or UTF-8 lines of text ({error}): write an id a line, or "
+            "numpy.save with an array of type str"
+        ) from error
     if not isinstance(entries, list):
-        raise UserError(f"{file} holds a JSON {type(entries).__name__}: expected a list")
+        raise UserError(f"{file} holds a JSON {type(entries).__name__}: expected a list, in the order of the scores")
     return entries
 
 
@@ -175,8 +182,7 @@ def _turned(videos: int, texts: int, shape: tuple[int, int]) -> str:
     return "; the matrix seems to be videos × texts: add --transpose" if fits else ""
 
 
-def _of_npy(file: Path) -> list[Any]:
-    array = np.load(file, allow_pickle=False)
+def _of_numpy(file: Path, array: np.ndarray) -> list[Any]:
     if array.ndim != 1:
         raise UserError(f"{file} has shape {array.shape}: expected a list")
     entries = array.tolist()
@@ -185,14 +191,15 @@ def _of_npy(file: Path) -> list[Any]:
 
 def _lines(text: str, count: int | None) -> list[str]:
     # Not splitlines: a caption may hold one of the rarer characters that it takes for the end of a line.
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+    lines = text.removesuffix("\n").split("\n") if text else []
     while count is not None and len(lines) > count and not lines[-1].strip():
         lines.pop()
     return lines
 
 
 def _of_csv(file: Path, text: str, column: str, count: int | None, columns: Sequence[str]) -> list[str]:
-    delimiter = "\t" if file.suffix == ".tsv" else delimiter_of(text.partition("\n")[0]) or ","
+    text, named = table_text(text)
+    delimiter = named or ("\t" if file.suffix == ".tsv" else delimiter_of(text.partition("\n")[0]) or ",")
     rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
     if not rows:
         return []

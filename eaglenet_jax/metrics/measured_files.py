@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from eaglenet_jax.metrics.id_files import (
     relevance_from_ids,
     without_suffix,
 )
-from eaglenet_jax.metrics.orientation import orientation_warnings
+from eaglenet_jax.metrics.orientation import Reading, orientation_warnings
 from eaglenet_jax.metrics.postprocessed import QueryBanks
 from eaglenet_jax.metrics.ranks import RetrievalScores, check_relevance
 from eaglenet_jax.metrics.relevance import read_relevance, shared_captions
@@ -91,7 +92,7 @@ def measure_files(
     """
     relevance, form = relevance or RelevanceFiles(), form or MatrixForm()
     found = read_scores(similarity, form)
-    scores, notes, kept = _related(found, relevance, similarity)
+    scores, notes, kept, reading = _related(found, relevance, similarity)
     other = None
     if baseline is not None:
         of_other = read_scores(baseline, _form_of(baseline, form))
@@ -111,8 +112,8 @@ def measure_files(
         options=options,
     )
     report.summary["notes"][:0] = notes
-    if scores.relevance is None:
-        report.summary["warnings"][:0] = orientation_warnings(report.scores, report.placement)
+    chance = report.summary["chance"]["t2v"]["MnR"]
+    report.summary["warnings"][:0] = orientation_warnings(report.scores, report.placement, chance, reading)
     return dataclasses.replace(report, kept=kept)
 
 
@@ -137,8 +138,8 @@ def _check_same_names(found: FileScores, other: FileScores, path: str | Path, ba
 
 def _related(
     found: FileScores, files: RelevanceFiles, path: str | Path
-) -> tuple[RetrievalScores, list[str], np.ndarray | None]:
-    """The scores with their relevance, sentences about it, and which rows have a right video where not all have."""
+) -> tuple[RetrievalScores, list[str], np.ndarray | None, Reading]:
+    """The scores with their relevance, sentences about it, which rows have a right video if not all have, and ids."""
     scores, notes = found.scores, list(found.notes)
     shape = scores.scores.shape
     if files.pairs is not None:
@@ -148,18 +149,19 @@ def _related(
         video_ids = found.video_ids if files.video_ids is None else read_list(files.video_ids, shape[1])
         pairs, answered = read_relevance(files.pairs, shape, text_ids, video_ids)
         left = int(np.count_nonzero(~answered))
+        reading = Reading(None if left else text_ids, video_ids, single=False)
         if not left:
-            return scores._replace(relevance=pairs), notes, None
+            return scores._replace(relevance=pairs), notes, None, reading
         notes.append(f"{left} texts have no right video and are left out")
         matrices = (None if each is None else each[answered] for each in (scores.scores, scores.v2t_scores))
         kept_scores, kept_v2t = matrices
         assert kept_scores is not None
-        return RetrievalScores(kept_scores, None, kept_v2t, pairs), notes, answered
-    text_video = _from_files(files, shape)
+        return RetrievalScores(kept_scores, None, kept_v2t, pairs), notes, answered, reading
+    text_video, reading = _from_files(files, shape)
     if text_video is None:
         text_video = scores.text_video
     if text_video is None:
-        text_video = _from_names(found, notes)
+        text_video = _from_names(found, notes, path)
     if text_video is None and shape[0] != shape[1]:
         raise UserError(
             f"{path} is {shape[0]} texts × {shape[1]} videos, not square: "
@@ -173,35 +175,52 @@ def _related(
         shared = shared_captions(captions, check_relevance(shape, text_video))
         several = np.count_nonzero(np.bincount(shared.rows) > 1)
         notes.append(f"{several} captions belong to several videos, each of which is right for them")
-        scores = scores._replace(relevance=shared)
-    return scores, notes, None
+        scores, reading = scores._replace(relevance=shared), dataclasses.replace(reading, single=False)
+    return scores, notes, None, reading
 
 
-def _from_files(files: RelevanceFiles, shape: tuple[int, int]) -> np.ndarray | None:
-    """text_video [Nt] from the files, None where none are given."""
+def _from_files(files: RelevanceFiles, shape: tuple[int, int]) -> tuple[np.ndarray | None, Reading]:
+    """text_video [Nt] from the files, None where none are given, and the ids."""
     if files.captions_per_video is not None and (files.text_ids is not None or files.video_ids is not None):
         raise UserError("give either captions per video or text and video ids, not both")
     if (files.text_ids is None) != (files.video_ids is None):
         raise UserError("text ids and video ids are needed together: one says to which of the others a row belongs")
     if files.captions_per_video is not None:
-        return relevance_from_captions(files.captions_per_video, shape)
+        return relevance_from_captions(files.captions_per_video, shape), Reading()
     if files.text_ids is not None and files.video_ids is not None:
-        return relevance_from_ids(read_list(files.text_ids, shape[0]), read_list(files.video_ids, shape[1]), shape)
-    return None
+        text_ids, video_ids = read_list(files.text_ids, shape[0]), read_list(files.video_ids, shape[1])
+        return relevance_from_ids(text_ids, video_ids, shape), Reading(text_ids, video_ids)
+    return None, Reading()
 
 
-def _from_names(found: FileScores, notes: list[str]) -> np.ndarray | None:
-    """text_video [Nt] from the names of rows and columns in the file of scores, None where they say nothing."""
+def _from_names(found: FileScores, notes: list[str], path: str | Path) -> np.ndarray | None:
+    """text_video [Nt] from the names of rows and columns in the file of scores, None where they say nothing.
+
+    Raises UserError where they fit only a matrix that is turned round.
+    """
     rows, columns = found.text_ids, found.video_ids
     if rows is None or columns is None or as_ids(rows) == as_ids(columns) == [str(i) for i in range(len(rows))]:
         return None
     try:
         text_video = relevance_from_ids(rows, columns, found.scores.scores.shape)
     except UserError as error:
+        if _fits(columns, rows):
+            raise UserError(
+                f"{path} has the names of videos in its rows and of texts in its columns: add --transpose"
+            ) from error
         notes.append(f"names in the file do not say which text belongs to which video ({error})")
         return None
     notes.append("which text belongs to which video is from the names in the file")
     return text_video
+
+
+def _fits(texts: Sequence[str], videos: Sequence[str]) -> bool:
+    """Whether each text's name is that of one of the videos."""
+    try:
+        relevance_from_ids(texts, videos, (len(texts), len(videos)))
+    except UserError:
+        return False
+    return True
 
 
 def _validation(given: str | Path | ValidationFiles | None, form: MatrixForm) -> RetrievalScores | None:
@@ -210,7 +229,7 @@ def _validation(given: str | Path | ValidationFiles | None, form: MatrixForm) ->
     files = given if isinstance(given, ValidationFiles) else ValidationFiles(given)
     try:
         form = _form_of(files.scores, dataclasses.replace(form, mask=None))  # the mask is of other texts
-        scores, _, _ = _related(read_scores(files.scores, form), files.relevance, files.scores)
+        scores, _, _, _ = _related(read_scores(files.scores, form), files.relevance, files.scores)
         return scores._replace(text_video=check_relevance(scores.scores.shape, scores.text_video))
     except UserError as error:
         said = str(error)

@@ -1,23 +1,47 @@
-"""Signs that a score matrix is not what it is taken for: transposed, distances, or shifted by a row or column."""
+"""Signs that a score matrix is not what it is taken for: transposed, distances, shifted, ids in another order."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from eaglenet_jax.metrics.ranks import CHUNK_ELEMENTS, RetrievalPlacement
 
 DEVIATIONS = 4.0  # from chance, in standard deviations
+NEAR_CHANCE = 2.0  # standard deviations within which a mean rank is called no better than chance
+FEW = 20  # texts, fewer of which say nothing
 
 
-def orientation_warnings(scores: np.ndarray, placement: RetrievalPlacement) -> Iterator[str]:
-    """Say where a result is far below chance, or where another reading of the matrix is far better.
+@dataclass(frozen=True)
+class Reading:
+    """How scores were read.
+
+    Attributes:
+        text_ids: Ids of the rows, None where there are none.
+        video_ids: Ids of the columns, None where there are none.
+        single: Whether each text has one right video.
+    """
+
+    text_ids: Sequence[Any] | None = None
+    video_ids: Sequence[Any] | None = None
+    single: bool = True
+
+
+def orientation_warnings(
+    scores: np.ndarray, placement: RetrievalPlacement, chance_rank: float, reading: Reading = Reading()
+) -> Iterator[str]:
+    """Say where a result is not above chance, or where another reading of the matrix is far better.
 
     Args:
         scores: [Nt, Nv], finite.
-        placement: Of these scores, by one right video a text.
+        placement: Of these scores; its `text_video` is one right video of each text.
+        chance_rank: Mean rank of random scores, text → video.
+        reading: What is known of rows and columns.
 
     Returns:
         Sentences with the flag that reads the matrix the other way, or with what to look for.
@@ -27,48 +51,133 @@ def orientation_warnings(scores: np.ndarray, placement: RetrievalPlacement) -> I
     if videos < 2:
         return
     ranks = placement.t2v.ranks()
-    middle, deviation = (videos + 1) / 2, math.sqrt((videos**2 - 1) / 12 / len(ranks))
-    if ranks.mean() > middle + DEVIATIONS * deviation:
+    deviation = math.sqrt((videos**2 - 1) / 12 / len(ranks))
+    if ranks.mean() > chance_rank + DEVIATIONS * deviation:
+        gives = f", which gives {videos + 1 - ranks.mean():.1f}" if reading.single else ""
         yield (
-            f"the mean rank {ranks.mean():.1f} is far below chance ({middle:.1f}): if these are distances, where lower "
-            f"is better, add --distances, which gives {videos + 1 - ranks.mean():.1f}"
+            f"the mean rank {ranks.mean():.1f} is far below chance ({chance_rank:.1f}): if these are distances, where "
+            f"lower is better, add --distances{gives}"
         )
         return
-    row_best, column_best = _best(scores)
+    tops = _tops(scores)
     rows = np.arange(texts)
-    here = float(np.mean(scores[rows, text_video] >= row_best))
-
-    def far_better(hits: float, than: float) -> bool:
-        chance = 1 / videos
-        return hits > than and hits - chance > DEVIATIONS * math.sqrt(chance * (1 - chance) / texts)
-
+    found = scores[rows, text_video] >= tops.row_scores
+    here = 100 * float(np.mean(found))
+    said = False
     if texts == videos and not np.array_equal(text_video, rows):
-        turned = float(np.mean(scores[text_video, rows] >= column_best))
-        if far_better(turned, 2 * here):
+        turned = scores[text_video, rows] >= tops.column_scores
+        if _far_better(float(np.mean(turned)), here / 50, texts, videos):
+            said = True
             yield (
-                f"transposed, R@1 would be {100 * turned:.1f} instead of {100 * here:.1f}: if the matrix is videos × "
-                "texts, add --transpose"
+                f"transposed, R@1 would be {100 * np.mean(turned):.1f} instead of {here:.1f}: if the matrix is "
+                "videos × texts, add --transpose"
             )
     for step in (1, -1):
         moved = text_video + step
         inside = (moved >= 0) & (moved < videos)
-        beaten = scores[rows, text_video] < row_best
-        hits = float(np.mean(inside & beaten & (scores[rows, np.clip(moved, 0, videos - 1)] >= row_best)))
-        if far_better(hits, here / 2):
+        hits = inside & ~found & (scores[rows, np.clip(moved, 0, videos - 1)] >= tops.row_scores)
+        if _far_better(float(np.mean(hits)), here / 200, texts, videos):
+            said = True
             side = "after" if step == 1 else "before"
             yield (
-                f"{100 * hits:.1f} % of the texts find the video one column {side} their own first, {100 * here:.1f} % "
-                "their own: is a row or column missing, or there twice, or was a header read as scores?"
+                f"{100 * np.mean(hits):.1f} % of the texts find the video one column {side} their own first, "
+                f"{here:.1f} % their own: is a row or column missing, or there twice, or was a header read as scores?"
             )
+    if said:
+        return
+    for words, other in _other_orders(text_video, videos, reading):
+        differ = other != text_video
+        hits = scores[rows, other] >= tops.row_scores
+        # Only where the two readings differ, or a shift by one of many captions of a video would not show.
+        if differ.any() and _far_better(
+            float(np.mean(hits[differ])), 2 * float(np.mean(found[differ])), int(differ.sum()), videos
+        ):
+            yield f"{words}, R@1 would be {100 * np.mean(hits):.1f} instead of {here:.1f}"
+            return
+    if texts >= FEW and ranks.mean() > chance_rank - NEAR_CHANCE * deviation:
+        agreed = _agreement(text_video, tops.columns, videos)
+        yield (
+            f"the mean rank {ranks.mean():.1f} is no better than chance ({chance_rank:.1f})"
+            + (f", although captions of one video agree on another column: {agreed}" if agreed else "")
+            + ": are rows and columns in the order of the ids or captions that say what is right, and of this split?"
+        )
 
 
-def _best(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The highest score of each row and of each column."""
-    rows, column = np.empty(len(scores), scores.dtype), None
+@dataclass(frozen=True)
+class _Tops:
+    """Highest scores of a matrix. columns: of each row, where it stands."""
+
+    row_scores: np.ndarray
+    columns: np.ndarray
+    column_scores: np.ndarray
+
+
+def _far_better(hits: float, than: float, count: int, videos: int) -> bool:
+    """Whether a share of `count` texts is above another share, and far above chance."""
+    chance = 1 / videos
+    return hits > than and hits - chance > DEVIATIONS * math.sqrt(chance * (1 - chance) / count)
+
+
+def _other_orders(text_video: np.ndarray, videos: int, reading: Reading) -> Iterator[tuple[str, np.ndarray]]:
+    """Readings with rows or columns in another order: (what it is, the video of each text)."""
+    counts = np.bincount(text_video, minlength=videos)
+    named, first = np.unique(text_video, return_index=True)
+    place = np.arange(videos)
+    place[named] = np.argsort(np.argsort(first))
+    yield "with the columns in the order in which the rows name their videos", place[text_video]
+    yield "with the rows in the order of the columns", np.repeat(np.arange(videos), counts)
+    if np.any(text_video[1:] == text_video[:-1]):
+        if np.all(counts == counts[0]):
+            first_then_second = np.arange(len(text_video)) % videos
+            yield "with the first captions of all videos before the second ones", first_then_second
+        for step, side in ((1, "later"), (-1, "earlier")):
+            yield (
+                f"with each text one row {side}, as where a row is missing or a header is one",
+                np.roll(text_video, step),
+            )
+    for words, order in _sorted_orders(reading.video_ids, videos):
+        yield f"with the columns sorted by id{words}", np.argsort(order)[text_video]
+    for words, order in _sorted_orders(reading.text_ids, len(text_video)):
+        yield f"with the rows sorted by id{words}", text_video[order]
+
+
+def _sorted_orders(ids: Sequence[Any] | None, count: int) -> Iterator[tuple[str, np.ndarray]]:
+    names = [str(name) for name in ids or ()]
+    if len(names) == count:
+        yield "", np.array(sorted(range(count), key=names.__getitem__))
+        yield ", by the numbers in it", np.array(sorted(range(count), key=lambda i: _by_numbers(names[i])))
+
+
+def _by_numbers(name: str) -> list[Any]:
+    """A key that sorts video9 before video10."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def _agreement(text_video: np.ndarray, columns: np.ndarray, videos: int) -> str:
+    """How often two captions of a video have the same best column, where that is far more often than by chance."""
+    popular = np.bincount(columns, minlength=videos) / len(columns)
+    chance = float(np.sum(popular**2))
+    pairs = agreeing = 0
+    order = np.argsort(text_video, kind="stable")
+    for group in np.split(columns[order], np.flatnonzero(np.diff(text_video[order])) + 1):
+        pairs += len(group) * (len(group) - 1) // 2
+        same = np.unique(group, return_counts=True)[1]
+        agreeing += int(np.sum(same * (same - 1) // 2))
+    share = agreeing / max(pairs, 1)
+    independent = len(columns) - len(np.unique(text_video))
+    if not independent or share - chance <= DEVIATIONS * math.sqrt(chance * (1 - chance) / independent):
+        return ""
+    return f"{100 * share:.0f} % of their pairs, {100 * chance:.0f} % by chance"
+
+
+def _tops(scores: np.ndarray) -> _Tops:
+    rows, columns, best = np.empty(len(scores), scores.dtype), np.empty(len(scores), np.int64), None
     step = max(1, CHUNK_ELEMENTS // scores.shape[1])
     for start in range(0, len(scores), step):
         block = np.asarray(scores[start : start + step])
         rows[start : start + step] = block.max(axis=1)
-        best = block.max(axis=0)
-        column = best if column is None else np.maximum(column, best)
-    return rows, np.asarray(column)
+        columns[start : start + step] = block.argmax(axis=1)
+        highest = block.max(axis=0)
+        best = highest if best is None else np.maximum(best, highest)
+    return _Tops(rows, columns, np.asarray(best))

@@ -21,6 +21,7 @@ from eaglenet_jax.metrics.ranks import (
     RetrievalPlacement,
     direction_sum,
 )
+from eaglenet_jax.metrics.text_files import read_text
 
 
 def shared_captions(captions: Sequence[str], text_video: np.ndarray) -> Relevance:
@@ -173,7 +174,7 @@ def _numbers(ids: Sequence[Any] | None, count: int, kind: str, path: str | Path)
 def _lines(path: Path) -> list[tuple[int, str, str, float]]:
     """(number of the line, text, video, grade) of each pair of a file, in JSON the number of the pair."""
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = read_text(path)
         if path.suffix == ".json":
             return [(number, *pair) for number, pair in enumerate(_of_json(json.loads(content)), 1)]
     except OSError as error:

@@ -25,8 +25,10 @@ class MatrixForm:
 
     Attributes:
         padded: -inf is padding: rows that are -inf throughout are no texts, and any other -inf stands below every
-            score. Also reads [videos, captions, videos].
-        mask: File of booleans, [Nt] or [videos, captions]: which rows are texts.
+            score. Rows of one other value throughout, as -1e9 or NaN, are padding too. Also reads [videos, captions,
+            videos].
+        mask: File of booleans, [Nt] or [videos, captions]: which rows are texts; or [videos], how many captions each
+            video has.
         transpose: The file is videos × texts.
         distances: The lower, the better.
     """
@@ -96,6 +98,9 @@ def _formed(found: FileArray, form: MatrixForm, path: str | Path) -> FileScores:
     values = found.values
     notes = list(found.notes)
     rows, columns = found.row_ids, found.column_ids
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]) and values.shape[1] > 1:
+        notes.append(f"shape {values.shape} was read as a matrix")
+        values = values[0] if values.shape[0] == 1 else values[:, :, 0]
     if values.ndim == 3 and not (form.padded or form.mask is not None):
         raise UserError(
             f"{path} has shape {values.shape}: expected a matrix, texts × videos. If it is [videos, captions, videos], "
@@ -132,18 +137,22 @@ def _without_padding(
     groups = values.shape[0] if values.ndim == 3 else videos
     if groups != videos:
         raise UserError(
-            f"{path} has shape {values.shape}: expected [videos, captions, videos], with as many videos first as last"
+            f"{path} has shape {values.shape}: expected [videos, captions, videos], with as many videos first as last; "
+            "numpy.moveaxis puts axes in order"
         )
     flat = values.reshape(-1, videos)
     each, rest = divmod(len(flat), groups)
     kept = np.ones(len(flat), bool)
     if form.mask is not None:
         mask = open_array(form.mask).values
+        if mask.size == groups and values.ndim == 3 and mask.dtype.kind in "iu":  # how many captions each video has
+            mask = np.arange(each) < mask.reshape(-1, 1)
         if mask.size != len(flat):
             raise UserError(f"--mask={form.mask} has shape {mask.shape} for {len(flat)} rows: give one value for each")
         kept &= mask.reshape(-1).astype(bool)
     if form.padded:
-        kept &= ~np.isneginf(flat).all(axis=1)
+        one_value = (flat == flat[:, :1]) | np.isnan(flat) if flat.dtype.kind == "f" else flat == flat[:, :1]
+        kept &= ~one_value.all(axis=1)
     if not kept.any():
         raise UserError(f"{path} holds nothing but padding: check the mask, and the sign of the scores")
     in_groups = rest == 0 and (values.ndim == 3 or not kept.all())

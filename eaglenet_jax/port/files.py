@@ -19,6 +19,7 @@ from eaglenet_jax.port.plain_pickles import plain_globals
 from eaglenet_jax.port.shards import INDEX, check_whole, shard_files, weight_map
 from eaglenet_jax.port.wrappings import strip, unwrap
 
+LFS_POINTER = b"version https://git-lfs"
 PYTORCH_SUFFIXES = (".pt", ".pth", ".bin")
 CHECKPOINT_SUFFIXES = (*PYTORCH_SUFFIXES, ".ckpt", ".pt.tar", ".pth.tar")  # read, not written
 
@@ -79,7 +80,13 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
 
 def _held_tensors(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list[str]]:
     if not file.is_file():
-        raise UserError(f"{file} is a folder; give the file in it" if file.is_dir() else f"{file}: no such file")
+        raise UserError(f"{file} is a folder; give the file in it" if file.is_dir() else _not_there(file))
+    with file.open("rb") as opened:
+        start = opened.read(64)
+    if start.startswith(LFS_POINTER):
+        raise UserError(f"{file} is a pointer of Git LFS, not the weights; fetch them with: git lfs pull")
+    if start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+        raise UserError(f"{file} is a web page, not the weights; download the file itself")
     if file.suffix == ".safetensors":
         return _read_safetensors(file), []
     # CLIP4Clip and EagleNet append the epoch: pytorch_model.bin.4.
@@ -87,6 +94,10 @@ def _held_tensors(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list
         return _read_pytorch(file, weights)
     known = ", ".join((".safetensors", *CHECKPOINT_SUFFIXES))
     raise UserError(f"{file}: files ending in {file.suffix!r} are not read; give one of {known}")
+
+
+def _not_there(file: Path) -> str:
+    return f"{file}: no such file; give the path of a checkpoint, or the folder that holds it"
 
 
 def read_parts(file: Path, prefixes: tuple[str, ...], shapes_only: bool = False) -> dict[str, np.ndarray]:
@@ -105,7 +116,7 @@ def read_parts(file: Path, prefixes: tuple[str, ...], shapes_only: bool = False)
     from safetensors import SafetensorError, safe_open
 
     if not file.is_file():
-        raise UserError(f"{file}: no such file")
+        raise UserError(_not_there(file))
     try:
         with safe_open(file, framework="numpy") as opened:
             names = [name for name in opened.keys() if name.startswith(prefixes)]  # noqa: SIM118 (no mapping)

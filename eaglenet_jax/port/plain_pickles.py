@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import codecs
 import datetime
+import decimal
+import fractions
 import os
 import pathlib
 import pickle
@@ -19,13 +21,13 @@ import numpy as np
 
 
 class PlainType:
-    """A type of numbers, in place of numpy.dtype."""
+    """A type of numbers, texts or times, in place of numpy.dtype."""
 
     def __init__(self, name: Any, *_: Any) -> None:
-        """Take the name of a type of numbers; anything else is refused."""
+        """Take the name of such a type; anything else is refused."""
         self.dtype: np.dtype[Any] = np.dtype(name if isinstance(name, str) else object)
-        if self.dtype.kind not in "biufc":
-            raise pickle.UnpicklingError(f"GLOBAL numpy.dtype.{name} is no type of numbers")
+        if self.dtype.kind not in "biufcSUMm":
+            raise pickle.UnpicklingError(f"GLOBAL numpy.dtype.{name} is no type of numbers, texts or times")
 
     def __setstate__(self, state: Any) -> None:
         """Take the order of the bytes, and nothing else, from the state of a numpy.dtype."""
@@ -33,7 +35,7 @@ class PlainType:
 
 
 class PlainArray(np.ndarray):
-    """An array of numbers, in place of numpy.ndarray."""
+    """An array of a `PlainType`, in place of numpy.ndarray."""
 
     def __setstate__(self, state: Any) -> None:
         """Fill the array from the state of a numpy.ndarray: version, shape, type, order and bytes."""
@@ -75,7 +77,9 @@ def plain_globals() -> list[Any]:
     numpy += [(PlainType, "numpy.dtype"), (PlainArray, "numpy.ndarray")]
     path = pathlib.PosixPath if os.name == "posix" else pathlib.PurePosixPath
     paths = [(path, f"pathlib.{module}PosixPath") for module in ("", "_local.")]
-    plain = [argparse.Namespace, types.SimpleNamespace, datetime.datetime, datetime.date, datetime.timedelta]
+    plain: list[Any] = [argparse.Namespace, types.SimpleNamespace, frozenset, slice, range]
+    plain += [datetime.datetime, datetime.date, datetime.timedelta, datetime.timezone]
+    plain += [decimal.Decimal, fractions.Fraction]
     # PyTorch fills dicts and lists only, not what is derived from them.
     numpy += [(_dict, "collections.defaultdict"), (_list, "collections.deque")]
     builtin = [list, dict, tuple, int, float, complex, bool, str]

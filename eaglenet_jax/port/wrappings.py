@@ -60,6 +60,10 @@ def unwrap(held: Any, choice: str = "") -> tuple[dict[str, Any], list[str]]:
     """
     taken: list[str] = []
     notes: list[str] = []
+    if isinstance(held, list | tuple):  # as torch.save((model.state_dict(), epoch), file)
+        places = [place for place, value in enumerate(held) if _holds_model(str(place), value)]
+        if len(places) == 1:
+            taken, held = [str(places[0])], held[places[0]]
     for key in _keys(held, choice):
         held = held[key]
         taken.append(key)
@@ -192,6 +196,6 @@ def _listed(names: list[str]) -> str:
 
 
 def _is_tensor(value: Any) -> bool:
-    return (isinstance(value, np.ndarray) and value.dtype.kind not in "OSUM") or (
+    return (isinstance(value, np.ndarray) and value.dtype.kind not in "OSUMm") or (
         hasattr(value, "detach") and hasattr(value, "dtype")
     )

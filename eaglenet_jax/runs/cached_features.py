@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +34,7 @@ from eaglenet_jax.data.cached_features import (
     array_file,
     array_header,
 )
-from eaglenet_jax.data.pipeline import shuffled_rows, text_batches, video_batches
+from eaglenet_jax.data.pipeline import batch_rows, shuffled_rows, text_batches, video_batches
 from eaglenet_jax.data.prepared_dataset import Captions, PreparedSplit
 from eaglenet_jax.data.records import example_ids
 from eaglenet_jax.errors import UserError
@@ -119,16 +120,28 @@ def feature_tables(
         rows: Numbers of captions and videos.
         made_from: What the features depend on besides the sizes of a caption and a video.
     """
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+    leaves, structure = jax.tree.flatten(shapes)
+    texts, videos = _encoded_forms(system, structure, tuple(leaves))
+    return (
+        FeatureTable("captions", split, rows[0], texts, {**made_from, "max_words": system.max_words}),
+        FeatureTable("videos", split, rows[1], videos, {**made_from, "max_frames": system.max_frames}),
+    )
+
+
+@functools.lru_cache(maxsize=8)  # the encoders are traced, and every split of a system asks
+def _encoded_forms(
+    system: System, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
+) -> tuple[dict[str, ArrayForm], dict[str, ArrayForm]]:
+    """Arrays of a caption and of a video, by the shapes of the parameters."""
+    params = jax.tree.unflatten(structure, leaves)
     ids, side = jnp.arange(1, dtype=jnp.uint32), system.clip.config.image_size
     tokens = jax.ShapeDtypeStruct((1, system.max_words), jnp.int32)
     frames = jax.ShapeDtypeStruct((1, system.max_frames, side, side, 3), jnp.uint8)
     mask = jax.ShapeDtypeStruct((1, system.max_frames), jnp.bool_)
     text = jax.eval_shape(system.encode_text, params, ids, tokens)
     video = jax.eval_shape(system.encode_video, params, ids, frames, mask)
-    return (
-        FeatureTable("captions", split, rows[0], _forms(text), {**made_from, "max_words": system.max_words}),
-        FeatureTable("videos", split, rows[1], _forms(video), {**made_from, "max_frames": system.max_frames}),
-    )
+    return _forms(text), _forms(video)
 
 
 def _arrays(features: Features) -> dict[str, Any]:
@@ -201,7 +214,7 @@ def cached_split(
             "data": _digest(json.dumps(experiment.dataset.manifest, sort_keys=True).encode()),
             "queries": queries,
             "clip": {key: value for key, value in dataclasses.asdict(system.clip.config).items() if key != "remat"},
-            "parameters": _parameter_digest(clip),
+            "parameters": _parameter_digest(params["clip"], clip),
         },
     )
     encoding = _Encoding(experiment, split, queries, clip, None if jax.process_count() > 1 else mesh)
@@ -209,7 +222,7 @@ def cached_split(
     for table, encode in zip(tables, (encoding.texts, encoding.videos), strict=True):
         folder = table.folder(experiment.dataset.directory)
         if not jax.process_index() and not folder.is_dir():
-            _make(table, folder, encode, encoding.batch_size, progress)
+            _make(table, folder, encode, encoding.batch_size(table.rows), progress)
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
@@ -222,12 +235,27 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _parameter_digest(params: Any) -> str:
+_latest_digest: tuple[list[Any], str] = ([], "")  # of which leaves, held weakly, and what it is
+
+
+def _parameter_digest(given: Any, params: Any) -> str:
+    """Digest of parameters in host memory, which takes a while and is kept for the next split of the same ones.
+
+    given: the same parameters as they were given, of which only JAX's arrays never change.
+    """
+    global _latest_digest
+    leaves = jax.tree.leaves(given)
+    known, found = _latest_digest
+    if len(known) == len(leaves) and all(each() is leaf for each, leaf in zip(known, leaves, strict=True)):
+        return found
     digest = hashlib.blake2b(digest_size=16)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n".encode())
         digest.update(np.ascontiguousarray(leaf).data)
-    return digest.hexdigest()
+    found = digest.hexdigest()
+    if all(isinstance(leaf, jax.Array) for leaf in leaves):
+        _latest_digest = [weakref.ref(leaf) for leaf in leaves], found
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,11 +268,10 @@ class _Encoding:
     clip: Any
     mesh: jax.sharding.Mesh | None
 
-    @property
-    def batch_size(self) -> int:
-        """Rows that are encoded at a time."""
+    def batch_size(self, rows: int) -> int:
+        """Rows that are encoded at a time, of a table with so many."""
         parts = 1 if self.mesh is None else self.mesh.size
-        return -(-self.experiment.config.evaluation.batch_size // parts) * parts
+        return batch_rows(rows, self.experiment.config.evaluation.batch_size, parts)
 
     @functools.cached_property
     def _params(self) -> Any:
@@ -253,7 +280,7 @@ class _Encoding:
 
     def texts(self, start: int, progress: Progress) -> Iterator[Features]:
         """Encode captions from row `start` on, a multiple of the batch size."""
-        encode, size = make_encode_text(self.experiment.system), self.batch_size
+        encode, size = make_encode_text(self.experiment.system), self.batch_size(len(self.split.queries(self.queries)))
         batches = text_batches(self.split, self.experiment.tokenizer, batch_size=size, queries=self.queries)
         rest = itertools.islice(batches, start // size, None)
         return encoded_batches(functools.partial(encode, self._params), map(Devices(self.mesh).batch, rest), progress)
@@ -263,7 +290,7 @@ class _Encoding:
         encode, config = make_encode_video(self.experiment.system), self.experiment.config
         batches = video_batches(
             self.split,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size(len(self.split.video_ids)),
             max_frames=config.max_frames,
             workers=config.data.workers,
             between=(start, len(self.split.video_ids)),

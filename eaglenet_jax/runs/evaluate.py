@@ -15,7 +15,7 @@ import numpy as np
 
 from eaglenet_jax.config.checking import check_config
 from eaglenet_jax.config.loading import config_hash
-from eaglenet_jax.data.pipeline import text_batches
+from eaglenet_jax.data.pipeline import batch_rows, text_batches
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.pointing import with_pointing_chance
 from eaglenet_jax.metrics.ranks import RetrievalPlacement, RetrievalScores, chance_metrics
@@ -352,9 +352,9 @@ QUERY_BANK, BANK_BATCH = 2048, 64  # most training captions of a query bank, and
 def query_bank(stage: EvaluatedStage, progress: Progress = no_progress) -> np.ndarray:
     """Score training captions, the first of each of at most QUERY_BANK videos, with the stage's videos → [Nb, Nv]."""
     experiment = stage.experiment
-    batches = text_batches(
-        experiment.dataset.split("train"), experiment.tokenizer, batch_size=BANK_BATCH, queries="first"
-    )
+    split = experiment.dataset.split("train")
+    size = batch_rows(len(split.video_ids), BANK_BATCH)
+    batches = text_batches(split, experiment.tokenizer, batch_size=size, queries="first")
     encode = make_encode_text(experiment.system)
     bank = encode_all(lambda batch: encode(stage.params, batch), itertools.islice(batches, QUERY_BANK // BANK_BATCH))
     return score_both_ways(

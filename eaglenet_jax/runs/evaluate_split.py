@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from eaglenet_jax.data.pipeline import text_batches, video_batches
+from eaglenet_jax.data.pipeline import batch_rows, text_batches, video_batches
 from eaglenet_jax.data.prepared_dataset import Captions, PreparedSplit
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
@@ -135,7 +135,7 @@ def encode_split(
     captions = split.queries(config.queries)
     devices = Devices(mesh)
     parts = 1 if mesh is None else mesh.size
-    size = -(-config.evaluation.batch_size // parts) * parts
+    most = config.evaluation.batch_size
     process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     params = params if mesh is None else to_all_devices(params, mesh)
     encode_text, encode_video = make_encode_text(system), make_encode_video(system)
@@ -145,10 +145,17 @@ def encode_split(
         lambda batch: encode_text(params, batch),
         map(
             devices.batch,
-            text_batches(split, experiment.tokenizer, batch_size=size, queries=config.queries, **process),
+            text_batches(
+                split,
+                experiment.tokenizer,
+                batch_size=batch_rows(len(captions), most, parts),
+                queries=config.queries,
+                **process,
+            ),
         ),
         progress=labelled(progress, "encoding captions", len(captions)),
     )
+    size = batch_rows(len(split.video_ids), most, parts)
     clips = video_batches(split, batch_size=size, max_frames=config.max_frames, workers=config.data.workers, **process)
     videos = encode_all(
         lambda batch: reduce_video(params["head"], encode_video(params, batch), draws),

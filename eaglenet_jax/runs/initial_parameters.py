@@ -81,6 +81,15 @@ def check_source(system: System, shapes: Any, source: str) -> None:
         _check_clip(system, config_from_hf(clip_files(source)[0]), source)
 
 
+def fetch_source(source: str) -> None:
+    """Download the files of a name on the hub that `initial_parameters` would start from, where they are not there yet.
+
+    Raises UserError where the hub cannot be reached or has none.
+    """
+    if HUB_NAME.fullmatch(source) and not Path(source).is_dir() and exported_folder(source) is None:
+        clip_files(source)
+
+
 def source_clip(source: str) -> ClipConfig | None:
     """Read the sizes of the CLIP that a run starts from; None for random parameters and for a name on the hub.
 

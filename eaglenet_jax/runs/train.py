@@ -16,10 +16,12 @@ from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.vision_tokens import COMMAND
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import RetrievalPlacement
+from eaglenet_jax.progress import ProgressBars
 from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.evaluate import EvaluatedStage, evaluate_zero_shot, saved_parameters, stage_result
 from eaglenet_jax.runs.evaluate_split import evaluate_split
 from eaglenet_jax.runs.experiment import Experiment, open_experiment
+from eaglenet_jax.runs.initial_parameters import fetch_source
 from eaglenet_jax.runs.length import (
     LENGTH_FIELDS,
     changed_length,
@@ -85,6 +87,9 @@ def train_run(config: Any, workdir: Path) -> list[StageResult]:
     with exclusive(workdir):
         if not jax.process_index():
             print(start_block(plan, note), flush=True)
+        for planned in plan.stages:
+            if planned.finished is None:  # before the folder is claimed, which another config could not use then
+                fetch_source(planned.source)
         if plan.data.missing:
             experiments = _opened_stages(plan)
         for stage, folder in reversed(stages):
@@ -150,6 +155,12 @@ def _checked(config: Any, workdir: Path) -> tuple[RunPlan, str, list[Experiment 
     return plan, note, [None] * len(plan.stages)
 
 
+def _say(line: str) -> None:
+    """Print a line on what is being done, once."""
+    if not jax.process_index():
+        print(line, flush=True)
+
+
 def length_note(plan: RunPlan) -> str:
     """One line on what a new length does to an existing run, see `changed_length`; empty if it is unchanged."""
     last = plan.stages[-1]
@@ -198,14 +209,20 @@ def _finish(
     loaded = saved_parameters(experiment, workdir, best.step)
     mesh = Devices.of_all(experiment.config.sharding.params).mesh
     splits = [split for split in ("val", "test") if split in experiment.dataset.manifest["splits"]]
-    evaluations = {split: evaluate_split(experiment, loaded.params, split, mesh=mesh) for split in splits}
-    result = stage_result(experiment, str(workdir), evaluations, loaded, seconds)
-    zero_shot = evaluate_zero_shot(experiment, loaded, splits)
+    _say(f"{experiment.config.name}: evaluating the checkpoint of step {best.step} on {' and '.join(splits)}")
+    with ProgressBars() as progress:
+        evaluations = {
+            split: evaluate_split(experiment, loaded.params, split, mesh=mesh, progress=progress) for split in splits
+        }
+        result = stage_result(experiment, str(workdir), evaluations, loaded, seconds)
+        _say(f"{experiment.config.name}: evaluating CLIP before training, the zero-shot row of the tables")
+        zero_shot = evaluate_zero_shot(experiment, loaded, splits, progress=progress)
     result = dataclasses.replace(result, zero_shot=zero_shot.as_result(), length=length_of(experiment.config))
     if jax.process_index() == 0:
         save_ranks(workdir / RANKS_FILE, {split: evaluation.placement for split, evaluation in evaluations.items()})
         write_result(result, workdir)
         shown = splits[-1]
+        _say(f"{experiment.config.name}: drawing {PICTURE_FILE} and {REPORT_FILE}")
         stage = EvaluatedStage(result, experiment, loaded.params, evaluations[shown], zero_shot.ranks.get(shown))
         try:
             strips = strips_of(stage)

@@ -60,8 +60,11 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
 
     def evaluated(state: Any) -> dict[str, float]:
         params = averaged_params(state.opt_state) if config.ema_decay else state.params
-        encoded = given.evaluated or encode_split(experiment, params, experiment.selection_split, mesh=devices.mesh)
-        return score_split(experiment, params, encoded, mesh=devices.mesh).flat
+        mesh, progress = devices.mesh, line.working
+        encoded = given.evaluated
+        if encoded is None:
+            encoded = encode_split(experiment, params, experiment.selection_split, mesh=mesh, progress=progress)
+        return score_split(experiment, params, encoded, mesh=mesh, progress=progress).flat
 
     best, earlier = Best(), 0.0
     with contextlib.ExitStack() as stack:

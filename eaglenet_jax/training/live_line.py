@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from eaglenet_jax.progress import TimedLines
+
 TIMED_STEPS = 5  # steps after the first one that are timed before the rest is estimated
 
 
@@ -53,6 +55,8 @@ class LiveLine:
         self._waiting = 0.0
         self._estimated = False
         self._latest: Mapping[str, float] = {}
+        self._numbers = ""
+        self._lines = TimedLines(self.say)
 
     def __enter__(self) -> LiveLine:
         self._progress.start()
@@ -89,11 +93,18 @@ class LiveLine:
         shown = " ".join(f"{name.removesuffix('_loss')} {value:.3f}" for name, value in self._latest.items())
         self._estimate(step)
         rates = self.rates(step)
-        numbers = (
+        self._numbers = (
             f"{shown}{self._recall} {rates['clips_per_second']:.0f} clips/s, {rates['data_wait']:.0f}% waiting, "
             f"{rates['memory']:.1f} GiB"
         )
-        self._progress.update(self._task, completed=step, numbers=numbers)
+        self._progress.update(self._task, completed=step, numbers=self._numbers)
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """How far an evaluation between two steps is, a `Progress`: instead of the numbers, or in lines."""
+        if self._console.is_terminal:
+            self._progress.update(self._task, numbers=f"{what} {done:,}/{total:,}")
+        else:
+            self._lines(f"{self._title}: {what}", done, total)
 
     def _estimate(self, step: int) -> None:
         """Say once how long the rest will take, when enough steps were timed."""
@@ -106,6 +117,7 @@ class LiveLine:
     def evaluated(self, step: int, split: str, recall: float) -> None:
         """After an evaluation: t2v R@1 on a split, in percent."""
         self._recall = f" {split} R@1 {recall:.1f}"
+        self._progress.update(self._task, numbers=self._numbers)
         if not self._console.is_terminal:
             loss = self._latest.get("loss", float("nan"))
             rates = self.rates(step)

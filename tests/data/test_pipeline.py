@@ -14,7 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eaglenet_jax.data.pipeline import Batch, batches, batches_per_pass, text_batches, train_dataset, video_batches
+from eaglenet_jax.data.pipeline import (
+    Batch,
+    batch_rows,
+    batches,
+    batches_per_pass,
+    text_batches,
+    train_dataset,
+    video_batches,
+)
 from eaglenet_jax.data.prepared_dataset import Captions
 from eaglenet_jax.data.records import example_id, example_ids
 from eaglenet_jax.data.tokenizer import Tokenizer
@@ -212,6 +220,14 @@ def test_evaluation_sees_every_query_once_in_order(prepared, tokenizer, queries,
     expected = test.queries(queries)
     np.testing.assert_array_equal(ids, example_ids(expected.ids))
     np.testing.assert_array_equal(tokens, tokenizer.tokenize(expected.texts))
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "parts", "size"),
+    [(1000, 64, 1, 64), (64, 64, 1, 64), (20, 64, 1, 20), (5, 64, 1, 8), (1, 64, 1, 4), (5, 3, 1, 3), (5, 64, 3, 9)],
+)
+def test_a_small_split_is_not_filled_up_to_a_whole_batch(rows, most, parts, size):
+    assert batch_rows(rows, most, parts) == size
 
 
 @pytest.mark.parametrize("batch_size", [0, 15])

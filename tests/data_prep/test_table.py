@@ -66,6 +66,8 @@ FORMS = {
     "t.tsv": delimited("\t"),
     "excel.csv": delimited("\t").encode("utf-16"),
     "sep.csv": "sep=;\n" + delimited(";"),
+    "pipe.csv": delimited("|"),
+    "spaces.csv": CSV.replace(",", ", ", 2).replace(".mp4,", ".mp4, "),
     "comma_in_header.csv": delimited(";").replace("\r\n", ";x\r\n").replace(";x", ";rest (a, b)", 1),
     "nfd.csv": unicodedata.normalize("NFD", CSV),
     "rows.json": "\ufeff" + json.dumps(ROWS),
@@ -91,6 +93,49 @@ def test_every_form_of_a_table_is_the_same(tmp_path, name) -> None:
     else:
         write(tmp_path, name, FORMS[name])
     assert content(read_table(tmp_path / name)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("video,caption\na,x\nb,\n", 3),
+        ("sep=,\nvideo,caption\na,x\nb,\n", 4),
+        ("\n\nvideo,caption\n\na,x\n\nb,\n", 7),
+        ('video,caption\na,"x\ny"\nb,\n', 3),  # a cell of two lines is in one row
+        ("sep=,\nvideo,caption\na,x\nb,x,y\n", 4),
+    ],
+)
+def test_an_error_names_the_row_of_the_file(tmp_path, text, row) -> None:
+    with pytest.raises(UserError, match=rf"row {row} (is no word|has 3 cells)"):
+        read_table(write(tmp_path, "t.csv", text))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("t.csv", "video,caption\na,\"['x' 'y']\"\n", "a list without commas; write it with .tolist"),
+        ("t.csv", 'video,caption\na,"[1, 2]"\n', "caption of row 2 is 1, no text but int"),
+        ("t.csv", "video,caption\na,\"{'t': 'x'}\"\n", "no text but dict"),
+        ("t.csv", "video,caption\na,3.5\n", "'3.5', a number"),
+        ("t.csv", "video,caption\na,#REF!\n", "write for a missing value"),
+        ("t.csv", "video,caption\na,\u200b\n", "caption of row 2 is no word"),
+        ("t.csv", "video,caption\na,x\0y\n", "half a character or none"),
+        ("t.csv", "PK\x03\x04", "is an Excel workbook or another archive; save its table as CSV"),
+        ("t.json", '[{"video": "a", "caption": "x \\ud83d"}]', "half a character or none"),
+        ("t.json", '{"a": "x", "a": "y"}', "'a' stands in it twice: give all values of one name in a list"),
+        ("t.jsonl", '{"video": "a", "caption": "x"}\n\n{"video": "b", "caption": null}', "row 3 is no value"),
+    ],
+)
+def test_what_is_no_caption_is_refused(tmp_path, name, text, said) -> None:
+    with pytest.raises(UserError, match=said):
+        read_table(write(tmp_path, name, text))
+
+
+def test_words_in_brackets_and_times_with_decimal_commas_are_read(tmp_path) -> None:
+    file = write(tmp_path, "t.csv", "video;caption;start;end\na;[music] plays;0,5;1:02,25\nb;[music];;\n")
+    first, second = read_table(file).splits["train"]
+    assert first.clip == (0.5, 62.25) and first.captions[0][1] == "[music] plays"
+    assert second.captions[0][1] == "[music]"
 
 
 def test_a_video_of_two_splits_has_the_captions_of_each(tmp_path) -> None:

@@ -56,6 +56,20 @@ def write(folder: Path, kind: str) -> Path:
         file.write_text(csv_of(SCORES, ";").replace(".", ","))
     elif kind == "csv with a comma at the end of each line":
         file.write_text(csv_of(SCORES).replace("\n", ",\n"))
+    elif kind == "csv for Excel":
+        file.write_text("\ufeffsep=;\n" + csv_of(SCORES, ";").replace(".", ","))
+    elif kind == "csv in UTF-16":
+        file.write_text(csv_of(SCORES, header="a,b,c"), encoding="utf-16")
+    elif kind == "csv of an old Mac":
+        file.write_bytes(csv_of(SCORES).replace("\n", "\r").encode())
+    elif kind == "csv with a comment":
+        np.savetxt(file, SCORES, delimiter=",", header="texts × videos", encoding="utf-8")
+    elif kind == "npz with objects":
+        np.savez(file, sims=SCORES, ids=np.array([{"a": 1}], object))
+    elif kind == "mat with a struct":
+        savemat(file, {"sims": SCORES, "options": {"rate": 1.0}})
+    elif kind == "parquet of lists":
+        parquet.write_table(pyarrow.table({"id": list("vwxyz"), "scores": list(SCORES)}), file)
     elif kind == "tsv":
         file.write_text(csv_of(SCORES, "\t"))
     elif kind == "txt":
@@ -69,6 +83,8 @@ def write(folder: Path, kind: str) -> Path:
         *("npy float16", "npy bfloat16", "npz", "mat", "parquet", "tsv", "txt", "csv", "csv of pandas"),
         *("csv of pandas without index", "csv with names and a BOM", "csv with decimal commas"),
         "csv with a comma at the end of each line",
+        *("csv for Excel", "csv in UTF-16", "csv of an old Mac", "csv with a comment", "npz with objects"),
+        *("mat with a struct", "parquet of lists"),
     ],
 )
 def test_every_kind_of_file_has_the_numbers_that_were_written(tmp_path, kind) -> None:
@@ -119,6 +135,12 @@ def test_what_cannot_be_read_is_one_line(tmp_path, name, content, message) -> No
     assert "\n" not in str(caught.value) and name in str(caught.value)
 
 
+def npz(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
 def npy(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
@@ -138,6 +160,9 @@ def npy(array: np.ndarray) -> bytes:
         ("ids.tsv:clip", "clip\tsentence\nvidé1\tb, c\nvid2\tc\nvid3\td\n".encode()),
         ("ids.npy", npy(np.array(["vidé1", "vid2", "vid3"]))),
         ("ids.npy", npy(np.array(["vidé1".encode(), b"vid2", b"vid3"]))),
+        ("ids.txt", "vidé1\nvid2\nvid3\n".encode("utf-16")),
+        ("ids.npz:names", npz(names=np.array(["vidé1", "vid2", "vid3"]), more=np.eye(3))),
+        ("ids.npz", npz(names=np.array(["vidé1", "vid2", "vid3"]))),
         ("ids.txt", "vidé1.mp4\nvid2.avi\nvid3.MKV\n".encode()),
         ("ids.txt", unicodedata.normalize("NFD", "vidé1\nvid2\nvid3\n").encode()),
     ],
@@ -183,13 +208,16 @@ def test_padding_is_left_out_in_every_form_of_it(tmp_path) -> None:
     np.save(tmp_path / "flat.npy", stack.reshape(9, 3))
     np.save(tmp_path / "zeros.npy", np.where(np.isfinite(stack), stack, 0.0))
     np.save(tmp_path / "mask.npy", mask)
+    np.save(tmp_path / "low.npy", np.where(np.isfinite(stack), stack, -1e9))
+    np.save(tmp_path / "nan.npy", np.where(np.isfinite(stack), stack, np.nan))
+    np.save(tmp_path / "counts.npy", counts)
+    (tmp_path / "mask.csv").write_text("\n".join(",".join(map(str, row)) for row in mask.tolist()))
     np.save(tmp_path / "real.npy", real)
     expected = measure_files(tmp_path / "real.npy", relevance=RelevanceFiles("2,3,1"), options=FAST).summary
-    for file, form in {
-        "stack.npy": MatrixForm(padded=True),
-        "flat.npy": MatrixForm(padded=True),
-        "zeros.npy": MatrixForm(mask=tmp_path / "mask.npy"),
-    }.items():
+    for file, form in (
+        *((file, MatrixForm(padded=True)) for file in ("stack.npy", "flat.npy", "low.npy", "nan.npy")),
+        *(("zeros.npy", MatrixForm(mask=tmp_path / file)) for file in ("mask.npy", "mask.csv", "counts.npy")),
+    ):
         found = measure_files(tmp_path / file, form=form, options=FAST).summary
         assert found["metrics"] == expected["metrics"] and "3 rows are padding" in found["notes"][0]
     with pytest.raises(UserError, match=r"\[videos, captions, videos\], add --padded .* or --mask=FILE"):
@@ -199,6 +227,13 @@ def test_padding_is_left_out_in_every_form_of_it(tmp_path) -> None:
     with pytest.raises(UserError, match="as many videos first as last"):
         np.save(tmp_path / "odd.npy", stack[:2])
         load_similarity(tmp_path / "odd.npy", MatrixForm(padded=True))
+
+
+def test_one_matrix_in_a_stack_is_that_matrix(tmp_path) -> None:
+    for number, stack in enumerate((SCORES[None], SCORES[:, :, None])):
+        np.save(tmp_path / f"{number}.npy", stack)
+        np.testing.assert_array_equal(load_similarity(tmp_path / f"{number}.npy"), SCORES)
+        assert f"shape {stack.shape} was read as a matrix" in read_scores(tmp_path / f"{number}.npy").notes
 
 
 def test_pairs_that_were_not_scored_stand_below_all_others(tmp_path) -> None:

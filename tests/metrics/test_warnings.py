@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal, getcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.measured_files import QueryBankFiles, RelevanceFiles, ValidationFiles, measure_files
 from eaglenet_jax.metrics.postprocess import choose_temperature, dual_softmax_order
 from eaglenet_jax.metrics.ranks import RetrievalScores, chance_metrics, place
+from eaglenet_jax.metrics.score_files import MatrixForm
 from eaglenet_jax.metrics.score_report import MeasureOptions, measure_scores
 from eaglenet_jax.reports.score_text import format_report, small_gallery_line
 
@@ -138,8 +142,9 @@ def said(tmp_path, scores: np.ndarray, **relevance: object) -> str:
 def test_distances_a_turned_matrix_and_a_shift_are_found(tmp_path) -> None:
     scores = cosines(60)
     assert said(tmp_path, scores) == ""
-    assert said(tmp_path, np.random.default_rng(0).normal(size=(60, 60))) == ""  # chance is no sign of anything
-    assert said(tmp_path, np.zeros((60, 60))) == ""
+    for nothing in (np.random.default_rng(0).normal(size=(60, 60)), np.zeros((60, 60))):
+        assert "is no better than chance (30.5): are rows and columns in the order" in said(tmp_path, nothing)
+    assert said(tmp_path, np.random.default_rng(0).normal(size=(8, 8))) == ""  # too few to say anything
     assert "far below chance (30.5): if these are distances" in said(tmp_path, 1 - scores)
     for moved, words in ((np.roll(scores, 1, axis=1), "one column after"), (np.roll(scores, -1, axis=1), "before")):
         assert words in said(tmp_path, moved) and "is a row or column missing" in said(tmp_path, moved)
@@ -151,6 +156,55 @@ def test_distances_a_turned_matrix_and_a_shift_are_found(tmp_path) -> None:
     ids = {"text_ids": tmp_path / "texts.txt", "video_ids": tmp_path / "videos.txt"}
     assert said(tmp_path, scores[:, order], **ids) == ""
     assert "if the matrix is videos × texts, add --transpose" in said(tmp_path, scores[:, order].T, **ids)
+
+
+def lines(file: Path, entries: Iterable[str]) -> Path:
+    file.write_text("\n".join(entries))
+    return file
+
+
+def test_ids_or_captions_in_another_order_than_the_scores_are_found(tmp_path) -> None:
+    rng = np.random.default_rng(4)
+    videos = [f"v{i}" for i in range(60)]
+    scores = np.repeat(cosines(60), 3, axis=0) + 0.03 * rng.normal(size=(180, 60))
+    right = 100 * np.mean(scores.argmax(axis=1) == np.repeat(np.arange(60), 3))
+    texts = lines(tmp_path / "texts.txt", (f"{video}#{k}" for video in videos for k in range(3)))
+    asked = {"text_ids": texts, "video_ids": lines(tmp_path / "videos.txt", videos)}
+    assert said(tmp_path, scores, **asked) == said(tmp_path, scores, captions_per_video="3") == ""
+
+    other = {**asked, "video_ids": lines(tmp_path / "sorted.txt", sorted(videos))}
+    found = said(tmp_path, scores, **other)
+    assert found.startswith("with the columns in the order in which the rows name their videos, R@1 would be ")
+    assert float(found.split()[-4]) == pytest.approx(right, abs=0.05)
+
+    rows = rng.permutation(180)  # the rows are mixed, so that only the names tell the order of the columns
+    mixed = lines(tmp_path / "mixed.txt", (texts.read_text().split("\n")[row] for row in rows))
+    order = np.argsort(videos)  # as strings: the scores are sorted so, their ids are not
+    found = said(tmp_path, scores[rows][:, order], text_ids=mixed, video_ids=asked["video_ids"])
+    assert found.startswith("with the columns sorted by id, R@1 would be ")
+    found = said(tmp_path, scores[rows], text_ids=mixed, video_ids=other["video_ids"])
+    assert found.startswith("with the columns sorted by id, by the numbers in it, R@1 would be ")
+
+    rounds = np.concatenate([scores[k::3] for k in range(3)])
+    assert "with the first captions of all videos before the second ones" in said(
+        tmp_path, rounds, captions_per_video="3"
+    )
+    assert "with each text one row later" in said(tmp_path, np.roll(scores, 1, axis=0), captions_per_video="3")
+    found = said(tmp_path, scores[rows][:, rng.permutation(60)], text_ids=mixed, video_ids=asked["video_ids"])
+    assert "is no better than chance (30.5), although captions of one video agree on another column" in found
+
+
+def test_distances_with_several_right_videos_and_names_of_a_turned_table_are_found(tmp_path) -> None:
+    scores = cosines(60) + 0.09 * np.roll(np.eye(60), 7, axis=1)
+    pairs = lines(tmp_path / "pairs.txt", (f"{i} {j}" for i in range(60) for j in (i, (i + 7) % 60)))
+    assert said(tmp_path, scores, pairs=pairs) == ""
+    assert "far below chance (20.3): if these are distances" in said(tmp_path, 1 - scores, pairs=pairs)
+    rows = (",".join([f"v{i}", *map(str, row)]) for i, row in enumerate(scores.T))
+    table = lines(tmp_path / "s.csv", [",".join(["", *(f"v{i}#0" for i in range(60))]), *rows])
+    with pytest.raises(UserError, match=r"names of videos in its rows and of texts in its columns: add --transpose"):
+        measure_files(table)
+    found = measure_files(table, form=MatrixForm(transpose=True), options=MeasureOptions(resamples=5)).summary
+    assert found["metrics"]["t2v"]["R@1"] == pytest.approx(100 * np.mean(scores.argmax(axis=1) == np.arange(60)))
 
 
 def test_a_gallery_that_is_smaller_than_k_says_so() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import collections
 import datetime
+import decimal
+import fractions
 import json
 import os
 import pathlib
@@ -61,6 +63,9 @@ def test_plain_values_and_numpy_next_to_the_model(legacy, golden, tmp_path):
         "args": argparse.Namespace(lr=1e-4, out=pathlib.PosixPath("runs"), seeds={1, 2}),
         "when": datetime.datetime(2025, 1, 2),
         "history": collections.defaultdict(list, loss=collections.deque([1.0], maxlen=3)),
+        "numpy": (np.str_("x"), np.datetime64("2020-01-01"), np.timedelta64(3, "s"), np.array(["a", "b"])),
+        "frozen": (frozenset([1]), slice(1, 2), range(3), decimal.Decimal("1.5"), fractions.Fraction(1, 2)),
+        "zone": datetime.datetime(2025, 1, 2, tzinfo=datetime.UTC),
         "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 1e-4}]},
         "model_state_dict": as_torch(tensors, "module."),
     }
@@ -69,7 +74,7 @@ def test_plain_values_and_numpy_next_to_the_model(legacy, golden, tmp_path):
     found, notes = read_checkpoint(file)
     assert_equal(found, tensors)
     assert notes[:2] == ["stripped `module.`", "took `model_state_dict`"]
-    assert notes[2] == "passed over epoch, best, metric, recalls and 4 more"
+    assert notes[2] == "passed over epoch, best, metric, recalls and 7 more"
 
 
 def test_numpy_arrays_and_numbers_in_the_model_itself(golden, tmp_path):
@@ -79,6 +84,14 @@ def test_numpy_arrays_and_numbers_in_the_model_itself(golden, tmp_path):
     found, notes = read_checkpoint(tmp_path / "w.pth")
     assert_equal(found, {**tensors, "logit_scale": np.asarray(scale)})
     assert notes == ["passed over epoch, no tensors"]
+
+
+def test_a_model_in_a_tuple_is_found(golden, tmp_path):
+    tensors = openai_clip(golden)
+    torch.save((as_torch(tensors, "module."), 3, {"lr": 0.1}), tmp_path / "w.pth")
+    found, notes = read_checkpoint(tmp_path / "w.pth")
+    assert_equal(found, tensors)
+    assert notes == ["stripped `module.`", "took `0`"]
 
 
 def test_names_of_numpy_one_are_read(tmp_path, golden):

@@ -190,6 +190,23 @@ def test_open_clip_without_a_config_asks_for_the_architecture(golden, tmp_path, 
     assert load_clip(tmp_path / "hf")[0].activation == "gelu"
 
 
+@pytest.mark.parametrize("name", ["w.safetensors", "w.bin"])
+def test_what_was_downloaded_in_place_of_weights_is_named(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    with pytest.raises(UserError, match="is a pointer of Git LFS, not the weights; fetch them with: git lfs pull"):
+        read_checkpoint(tmp_path / name)
+    (tmp_path / name).write_text("\n<!DOCTYPE html><html>Sign in</html>")
+    with pytest.raises(UserError, match="is a web page, not the weights"):
+        read_checkpoint(tmp_path / name)
+    with pytest.raises(UserError, match=r"other\.bin: no such file; give the path of a checkpoint"):
+        read_checkpoint(tmp_path / "other.bin")
+
+
+def test_convert_without_its_file_shows_how():
+    with pytest.raises(UserError, match=r"required: --input, --output, for example --from=eaglenet --input=pytorch_mo"):
+        convert.main(["--from=hf"])
+
+
 def test_a_key_that_is_not_there_is_refused(golden, tmp_path):
     write_tensors(tmp_path / "w.safetensors", openai_clip(golden))
     with pytest.raises(UserError, match=r"w\.safetensors has nothing called 'ema'"):

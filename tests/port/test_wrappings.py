@@ -47,7 +47,9 @@ def test_plain_numbers_stand_for_tensors_where_a_model_has_them():
     assert tensors["logit_scale"] == 4.5 and tensors["clip.vocab_size"] == 7 and said == []
 
 
-@pytest.mark.parametrize("held", [{}, {"epoch": 3}, 3, [STATE], {"state_dict": {"a": 1}}, {"optimizer": MOMENTS}])
+@pytest.mark.parametrize(
+    "held", [{}, {"epoch": 3}, 3, [STATE, STATE], {"state_dict": {"a": 1}}, {"optimizer": MOMENTS}]
+)
 def test_without_a_model_one_line_says_so(held):
     with pytest.raises(UserError, match="is no state dict") as caught:
         unwrap(held)

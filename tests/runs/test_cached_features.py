@@ -94,6 +94,21 @@ def test_batches_hold_what_the_encoders_give_in_the_same_order(prepared, system)
     assert (text.words is None) == (video.patches is None) == (system == "clip4clip")
 
 
+def test_parameters_are_hashed_once_for_all_splits(monkeypatch):
+    params = {"a": np.arange(3.0), "b": np.ones((2, 2), np.float32)}
+    device = jax.tree.map(jnp.asarray, params)
+    hashed, plain = [], np.ascontiguousarray
+    monkeypatch.setattr(caching.np, "ascontiguousarray", lambda leaf: hashed.append(leaf) or plain(leaf))
+    found = {caching._parameter_digest(device, params) for _ in range(3)}
+    assert len(found) == 1 and len(hashed) == 2
+    params["a"][0] = 5.0  # arrays of NumPy may change, and are hashed every time
+    assert caching._parameter_digest(params, params) not in found
+    other = caching._parameter_digest(params, params)
+    params["a"][0] = 0.0
+    assert caching._parameter_digest(params, params) != other
+    assert caching._parameter_digest(jax.tree.map(jnp.copy, device), params) in found and len(hashed) == 10
+
+
 FAST = ("xpool",)
 STEPS = [system if system in FAST else pytest.param(system, marks=pytest.mark.long) for system in SYSTEMS]
 

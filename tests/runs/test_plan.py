@@ -321,3 +321,20 @@ def test_the_counts_before_rendering_are_those_of_the_renderer():
     train_captions = sum(split_of[sentence["video_id"]] == "train" for sentence in content["sentences"])
     data.root = "nowhere"
     assert planned_data(data).splits["train"] == (48, train_captions)
+
+
+def test_a_clip_that_cannot_be_fetched_leaves_no_claimed_folder(tmp_path, monkeypatch, capsys):
+    """Started with other flags, as a try with a folder in place of the name, the run finds its work directory free."""
+
+    def unreachable(source):
+        raise UserError(f"{source}: the hub cannot be reached")
+
+    monkeypatch.setattr("eaglenet_jax.runs.initial_parameters.clip_files", unreachable)
+    monkeypatch.setattr(training, "open_experiment", open_experiment)
+    prepared = write_prepared(tmp_path / "prepared")
+    fields = [f"data.prepared={prepared}", "clip.image_size=16", "clip.patch_size=4"]
+    fields.append("first_stage.init_from=org/clip")
+    flags = ["--config=demo:tiny,clip4clip", *(f"--config.{field}" for field in fields), "--config.selection=test"]
+    with pytest.raises(UserError, match="the hub cannot be reached"):
+        train.main([*flags, f"--workdir={tmp_path / 'run'}"])
+    assert "work dir" in capsys.readouterr().out and not (tmp_path / "run/config.json").exists()

@@ -1,0 +1,43 @@
+"""What is said of long work where no bar can be drawn."""
+
+from __future__ import annotations
+
+from eaglenet_jax import progress
+from eaglenet_jax.progress import ProgressBars, TimedLines
+from eaglenet_jax.training import live_line
+from eaglenet_jax.training.live_line import LiveLine
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_lines_come_from_time_to_time_and_not_for_what_is_done(monkeypatch, capsys) -> None:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    with ProgressBars() as report:  # pytest's output is no terminal
+        for seconds, done in ((1, 10), (TimedLines.SECONDS + 1, 1500), (TimedLines.SECONDS + 2, 1600), (90, 3000)):
+            clock.now = seconds
+            report("encoding videos", done, 3000)
+        report("reading", 7, 0)  # of how many is not known
+    assert capsys.readouterr().err == "encoding videos: 1,500 of 3,000\nreading: 7\n"
+
+
+def test_an_evaluation_between_steps_says_how_far_it_is(monkeypatch, capsys) -> None:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    with LiveLine("mine", total=10, start=0, clips=4) as line:
+        line.working("encoding videos", 8, 50)
+        clock.now = TimedLines.SECONDS
+        line.working("encoding videos", 16, 50)
+    assert capsys.readouterr().out == "mine: encoding videos: 16 of 50\n"
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    with live_line.LiveLine("mine", total=10, start=0, clips=4) as line:
+        line.step(1, {"loss": 2.0})
+        line.working("encoding videos", 8, 50)
+        assert line._progress.tasks[0].fields["numbers"] == "encoding videos 8/50"
+        line.evaluated(1, "val", 50.0)
+        assert line._progress.tasks[0].fields["numbers"].startswith("loss 2.000")

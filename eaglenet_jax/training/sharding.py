@@ -122,9 +122,13 @@ class Devices:
         return f"1 device ({kind})" if self.mesh is None else f"{self.mesh.size} devices ({kind}, {self.params})"
 
     def place(self, state: TrainState) -> TrainState:
-        """Place a state on the devices."""
+        """Place a state on the devices.
+
+        On a single one it is committed to it, as the state that a step returns: a state of which some arrays are (those
+        of a checkpoint) and others are not would have the first step compiled twice.
+        """
         if self.mesh is None:
-            return state
+            return jax.device_put(state, jax.devices()[0])
         return place_state(state, state_shardings(state, self.mesh, self.params))
 
     def batch(self, batch: Mapping[str, Any]) -> Any:

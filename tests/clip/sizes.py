@@ -38,7 +38,7 @@ def random_params(clip: Clip, seed: int = 0) -> Any:
     frames = jnp.zeros((1, 1, config.image_size, config.image_size, 3), jnp.uint8)
     shapes = jax.eval_shape(clip.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32), frames, jnp.ones((1, 1), bool))
     random = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.4, leaf.shape), jnp.float32), shapes["params"])
+    return jax.tree.map(lambda leaf: jnp.asarray(np.float32(random.normal(0, 0.4, leaf.shape))), shapes["params"])
 
 
 def random_frames(batch: int, frames: int, seed: int = 1) -> jax.Array:

@@ -112,7 +112,7 @@ def test_released_freezing_holds_the_embeddings_conv1_and_ln_pre():
             return optimizer.update(ones, state, ones)[0]
 
         updates = jax.tree_util.tree_leaves_with_path(two_steps(ones)["clip"])
-        names = {"/".join(key.key for key in path): float(abs(leaf).max()) for path, leaf in updates}
+        names = {"/".join(key.key for key in path): float(np.abs(leaf).max()) for path, leaf in updates}
         found[preset] = {name for name, most in names.items() if most == 0}
     embeddings = {"text/token_embedding", "text/position_embedding", "vision/position_embedding"}
     inputs = {

@@ -84,7 +84,8 @@ def features(count: int, seed: int = 0, scale: float = 1.0) -> tuple[TextFeature
     mask = jnp.asarray(np.arange(FRAMES) < valid[:, None])
 
     def normal(*shape):
-        return jnp.asarray(scale * rng.normal(size=(count, *shape)), jnp.float32)
+        # Cast by NumPy, as all arrays of tests: jax compiles a cast for each shape.
+        return jnp.asarray(np.float32(scale * rng.normal(size=(count, *shape))))
 
     text = TextFeatures(ids, normal(WIDTH), None, jnp.ones((count, TOKENS), bool), {"syntax": syntax(count)})
     video = VideoFeatures(ids, normal(FRAMES, WIDTH), None, mask)
@@ -116,13 +117,19 @@ def random_params(head, text, video, seed: int = 0):
 
     def draw(path, leaf):
         middle = 1.0 if jax.tree_util.keystr(path).endswith("['scale']") else 0.05
-        return jnp.asarray(rng.normal(middle, 0.3, leaf.shape), leaf.dtype)
+        return jnp.asarray(rng.normal(middle, 0.3, leaf.shape).astype(leaf.dtype))
 
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(start, jax.random.key(0)))
 
 
 @functools.cache
 def head_params(head, seed: int = 0):
+    """Draw the parameters that the loss of a head makes, as `random_params`."""
+    return random_params(head, *features(3), seed=seed)
+
+
+@functools.cache
+def started_params(head):
     """Initialise the parameters of a head through its loss, of which only the initialisation is compiled."""
     text, video = features(3)
 
@@ -131,7 +138,7 @@ def head_params(head, seed: int = 0):
         draws = Draws(key, train=True)
         return head.init(key, text, video, head.initial_state(), draws, whole, method="loss").get("params", {})
 
-    return start(jax.random.key(seed))
+    return start(jax.random.key(0))
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="method")

@@ -47,7 +47,8 @@ def features(count: int = 3) -> tuple[TextFeatures, VideoFeatures]:
         mask,
         {"tokens": tokens},
     )
-    return jax.tree.map(jnp.asarray, (text, video))
+    # Cast by NumPy: jax would compile that for each shape.
+    return jax.tree.map(lambda x: jnp.asarray(x.astype(jax.dtypes.canonicalize_dtype(x.dtype))), (text, video))
 
 
 def random_params(head):
@@ -111,7 +112,7 @@ def test_the_order_of_frames_changes_nothing(changes):
 
 def test_what_it_looks_at_goes_with_frames_and_patches():
     head = CROSSTVR
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), random_params(head))
+    params = jax.tree.map(np.float32, random_params(head))
     text, video = features()
     explain = jax.jit(lambda video: head.apply({"params": params}, text, video, DRAWS, method="explain"))
     said = explain(video)
@@ -186,7 +187,7 @@ def test_loss_and_gradient_equal_the_loops():
 
 def test_negatives_follow_the_first_stage_and_are_never_matches():
     rng = np.random.default_rng(0)
-    similarity = jnp.asarray(rng.normal(size=(4, 4)), jnp.float32)
+    similarity = jnp.asarray(np.float32(rng.normal(size=(4, 4))))
     allowed = ~jnp.eye(4, dtype=bool) & ~jnp.asarray([[0, 0, 0, 1], [0] * 4, [0] * 4, [1, 0, 0, 0]], bool)
     ids = jnp.arange(4, dtype=jnp.uint32)
 
@@ -220,7 +221,7 @@ def test_another_caption_of_the_same_video_is_a_negative_only_where_it_is_told_s
     text, video = features(2)
     video = dataclasses.replace(video, id=jnp.zeros(2, jnp.uint32))
     head = CROSSTVR.clone(mask_repeated_videos=masked)
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), random_params(head))
+    params = jax.tree.map(np.float32, random_params(head))
     draws = Draws(jax.random.key(0), train=True)
     loss = jax.jit(lambda p: head.apply({"params": p}, text, video, (), draws, whole, method="loss")[0])(params)
     match = np.asarray(scores_of(head, params, text, video), np.float64)
@@ -232,7 +233,7 @@ def test_another_caption_of_the_same_video_is_a_negative_only_where_it_is_told_s
 
 def test_the_gallery_is_the_first_stage_and_a_rerank_both_ways():
     text, video = features(5)
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), random_params(CROSSTVR))
+    params = jax.tree.map(np.float32, random_params(CROSSTVR))
     both = score_both_ways(CROSSTVR, params, text, video, draws=DRAWS)
     first = score_gallery(CROSSTVR.first, {}, text, video, draws=DRAWS)
     match = np.asarray(scores_of(CROSSTVR, params, text, video))
@@ -281,7 +282,7 @@ def test_a_random_start_tells_pairs_apart_at_any_width():
     start = jax.jit(lambda key: head.init(key, text, video, (), draws, whole, method="loss")["params"])
     params = start(jax.random.key(1))
     kernels = {
-        jax.tree_util.keystr(path): float(jnp.std(leaf))
+        jax.tree_util.keystr(path): float(np.std(leaf))
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         if "kernel" in jax.tree_util.keystr(path) and leaf.size > 300
     }

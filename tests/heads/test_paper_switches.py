@@ -33,7 +33,9 @@ def _head(**options) -> EagleNet:
 @functools.cache
 def _params(head):
     params, rng = head_params(head), np.random.default_rng(5)
-    return jax.tree.map(lambda leaf: leaf + jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32), params)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(np.float32(np.asarray(leaf) + 0.3 * rng.normal(size=leaf.shape))), params
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)

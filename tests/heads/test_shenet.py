@@ -62,7 +62,8 @@ def features() -> tuple[TextFeatures, VideoFeatures]:
         {"syntax": ragged_syntax()},
     )
     video = VideoFeatures(ids, rng.normal(size=(4, FRAMES, WIDTH)), rng.normal(size=(4, FRAMES, PATCHES, WIDTH)), mask)
-    return jax.tree.map(jnp.asarray, (text, video))
+    # Cast by NumPy: jax would compile that for each shape.
+    return jax.tree.map(lambda x: jnp.asarray(x.astype(jax.dtypes.canonicalize_dtype(x.dtype))), (text, video))
 
 
 def random_params(head):

@@ -79,9 +79,9 @@ def test_candidate_noise_is_uniform_or_normal():
 
 def test_support_text_aims_at_the_mean_or_at_the_pairs_own_video():
     rng = np.random.default_rng(0)
-    text = jnp.asarray(rng.normal(size=(3, WIDTH)), jnp.float32)
-    pooled = jnp.asarray(rng.normal(size=(3, 4, WIDTH)), jnp.float32)
-    radius = jnp.asarray(rng.random((3, 4, WIDTH)), jnp.float32)
+    text = jnp.asarray(np.float32(rng.normal(size=(3, WIDTH))))
+    pooled = jnp.asarray(np.float32(rng.normal(size=(3, 4, WIDTH))))
+    radius = jnp.asarray(np.float32(rng.random((3, 4, WIDTH))))
     head = _head()
     params = head_params(head)
     prepared, ids = PreparedText(jnp.arange(3), text), jnp.arange(4)
@@ -216,7 +216,7 @@ def _preset(preset, *overrides):
     rng = np.random.default_rng(0)
 
     def normal(*shape):
-        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+        return jnp.asarray(np.float32(rng.normal(size=shape)))
 
     text = TextFeatures(jnp.arange(2, dtype=jnp.uint32), normal(2, head.width), None, jnp.ones((2, 5), bool))
     frames, mask = normal(2, head.frames, head.width), jnp.ones((2, head.frames), bool)
@@ -282,7 +282,7 @@ def test_langevin_noise_of_a_preset_is_measured_in_one_step(preset, deviation):
 def test_without_the_graph_a_candidate_is_chosen_as_in_t_mass():
     """Evaluation: the best of S cosines with v(t, F); training: the cosine of one candidate."""
     head = _head(candidate_choice="best")
-    params = jax.tree.map(lambda leaf: leaf + 0.1, head_params(head))
+    params = jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(0.1), head_params(head))
     text, video = features(4)
     for train in (False, True):
         draws = Draws(jax.random.key(3), train=train)
@@ -312,7 +312,7 @@ def test_the_temporal_transformer_is_added_before_the_mean(epsilon):
     _, video = features(4)
     head = Clip4Clip(WIDTH, "transformer", temporal_positions=FRAMES, temporal_layers=1, temporal_heads=1)
     head = head.clone(temporal_epsilon=epsilon)
-    params = jax.tree.map(lambda leaf: leaf + 0.1, head_params(head))
+    params = jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(0.1), head_params(head))
     found = np.asarray(applied(head, params, video, method="prepare_video"))
     plain = np.asarray(applied(Clip4Clip(WIDTH), {}, video, method="prepare_video"))
     weights = jax.tree.map(np.asarray, params["transformer"])
@@ -343,7 +343,7 @@ def test_the_temporal_transformer_starts_as_the_text_towers_first_blocks():
     config = load_config("demo:tiny,seqtransf")
     system = build_system(config)
     shapes, rng = jax.eval_shape(system.init, jax.random.key(0)), np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), shapes)
     given = params["head"]["transformer"]
     # The demo's smallest text tower has one block, so a tower of two stands in.
     fitting = {name: jax.tree.map(lambda leaf: leaf + 1.0, given[name]) for name in ("block_0", "block_1")}

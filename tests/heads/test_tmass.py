@@ -29,7 +29,9 @@ def _head(**options) -> TMass:
 def _params(head):
     """Parameters away from their start, which is the identity."""
     params, rng = head_params(head), np.random.default_rng(5)
-    return jax.tree.map(lambda leaf: leaf + jnp.asarray(0.2 * rng.normal(size=leaf.shape), jnp.float32), params)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(np.float32(np.asarray(leaf) + 0.2 * rng.normal(size=leaf.shape))), params
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -80,7 +82,7 @@ def test_the_support_text_is_the_written_one(support, bias):
             moved = t[i] + radius * (goal - t[i]) / np.linalg.norm(goal - t[i])
             similarity[i, j] = _cosine(moved, pooled[i, j])
     scale = np.exp(params["matching_loss"]["logit_scale"])
-    expected = softmax_loss(jnp.asarray(scale * similarity, jnp.float32), NO_PAIR)
+    expected = softmax_loss(jnp.asarray(np.float32(scale * similarity)), NO_PAIR)
     np.testing.assert_allclose(_loss(head, params)[1]["support_loss"], expected, rtol=1e-4)
     other = _head(support={"mean": "own", "own": "mean"}[support], radius_bias=bias)
     assert abs(_loss(other, params)[1]["support_loss"] - expected) > 0.01

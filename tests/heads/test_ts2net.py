@@ -20,7 +20,7 @@ from eaglenet_jax.heads.ts2net import PreparedVideo, Ts2Net
 from eaglenet_jax.layers.query_transformer import QueryShape
 from eaglenet_jax.scoring.encoding import make_reduce_video
 from eaglenet_jax.scoring.gallery import ScoringOptions, score_gallery
-from tests.heads.heads import FRAMES, HEADS, PATCHES, WIDTH, applied, features, head_params, scores
+from tests.heads.heads import FRAMES, HEADS, PATCHES, WIDTH, applied, features, head_params, scores, started_params
 
 HEAD = HEADS["ts2net"]
 NOISY = HEAD.clone(evaluation_noise=True)
@@ -30,7 +30,7 @@ EVALUATION = Draws(jax.random.key(7))
 @functools.cache
 def params():
     """Parameters whose scores of tokens differ by more than the noise."""
-    start = head_params(HEAD)
+    start = started_params(HEAD)
     selector = jax.tree.map(lambda leaf: 30 * leaf, start["selector"])
     return {**start, "selector": {**selector, "norm": start["selector"]["norm"]}}
 
@@ -144,9 +144,9 @@ def test_the_similarity_is_the_written_sum():
     text, frames = rng.normal(size=(3, WIDTH)), rng.normal(size=(4, FRAMES, WIDTH))
     text, frames = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (text, frames))
     mask = np.arange(FRAMES) < np.array([4, 2, 1, 0])[:, None]
-    video = PreparedVideo(jnp.asarray(frames, jnp.float32), jnp.asarray(mask))
+    video = PreparedVideo(jnp.asarray(np.float32(frames)), jnp.asarray(mask))
     score = jax.jit(lambda *sides: HEAD.apply({"params": params()}, *sides, EVALUATION, True, method="score"))
-    found = score(jnp.asarray(text, jnp.float32), video)
+    found = score(jnp.asarray(np.float32(text)), video)
     for i in range(3):
         for j in range(3):
             s = frames[j][mask[j]] @ text[i]
@@ -225,7 +225,7 @@ def test_crosstvr_keeps_the_patches_that_it_attends_to(source):
 
 
 def test_it_starts_from_the_text_tower_and_its_own_further_positions():
-    start = head_params(HEAD)
+    start = started_params(HEAD)
     block, positions = start["transformer"]["block_0"], start["transformer"]["positions"]
     text = {"block_0": jax.tree.map(lambda leaf: leaf + 1, block), "position_embedding": positions[:7] + 1}
     started = HEAD.start_from_clip(start, {"text": text}, np.float32(4.6))

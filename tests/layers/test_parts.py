@@ -27,7 +27,7 @@ NO_PAIR = jnp.zeros((4, 4), bool)
 
 
 def _random(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+    return jnp.asarray(np.float32(np.random.default_rng(seed).normal(size=shape)))
 
 
 def test_unit_vectors_of_ordinary_zero_huge_and_tiny_input():
@@ -86,14 +86,14 @@ def test_softmax_loss_is_the_written_cross_entropy():
     s = np.asarray(_random(4, 4), np.float64)
     rows = [-s[i, i] + np.log(np.exp(s[i]).sum()) for i in range(4)]
     columns = [-s[i, i] + np.log(np.exp(s[:, i]).sum()) for i in range(4)]
-    found = softmax_loss(jnp.asarray(s, jnp.float32), NO_PAIR)
+    found = softmax_loss(jnp.asarray(np.float32(s)), NO_PAIR)
     assert float(found) == pytest.approx((np.mean(rows) + np.mean(columns)) / 2, rel=1e-5)
     scaled = SoftmaxLoss(initial_logit_scale=5.0)
-    variables = scaled.init(jax.random.key(0), jnp.asarray(s, jnp.float32), NO_PAIR)
+    variables = scaled.init(jax.random.key(0), jnp.asarray(np.float32(s)), NO_PAIR)
     assert float(variables["params"]["logit_scale"]) == pytest.approx(np.log(5), rel=1e-6)
     np.testing.assert_allclose(
-        scaled.apply(variables, jnp.asarray(s, jnp.float32), NO_PAIR),
-        softmax_loss(jnp.asarray(5 * s, jnp.float32), NO_PAIR),
+        scaled.apply(variables, jnp.asarray(np.float32(s)), NO_PAIR),
+        softmax_loss(jnp.asarray(np.float32(5 * s)), NO_PAIR),
         rtol=1e-5,
     )
 
@@ -183,7 +183,9 @@ def test_folded_pooling_is_attention_as_written(heads, input_norm):
 
     variables = pooling.init(jax.random.key(0), text, method=pooled)
     rng = np.random.default_rng(3)
-    variables = jax.tree.map(lambda leaf: leaf + jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32), variables)
+    variables = jax.tree.map(
+        lambda leaf: jnp.asarray(np.float32(np.asarray(leaf) + 0.3 * rng.normal(size=leaf.shape))), variables
+    )
     found = jax.jit(lambda variables: pooling.apply(variables, text, method=pooled))(variables)
     p = jax.tree.map(np.asarray, variables["params"])
 

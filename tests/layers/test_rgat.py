@@ -40,9 +40,11 @@ def _inputs(seed, width, texts, frames, dtype):
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _start(shape, seed):
-    return GraphParameters(shape).init(jax.random.key(seed))
+    """Parameters drawn in NumPy, about as large as those of the initialisation, which is not compiled."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(GraphParameters(shape).init, jax.random.key(0))
+    return jax.tree.map(lambda leaf: jnp.asarray(np.float32(rng.normal(0, 0.4, leaf.shape))), shapes)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
@@ -60,19 +62,27 @@ def _dense(shape, variables, frames, texts, mask):
     return dense_candidate_weights(shape, layers, jnp.broadcast_to(frames, pairs), texts, masks)
 
 
+FORMS = {False: _folded, True: functools.partial(_folded, few_reads=True)}
+
+
 def _both(shape, variables, frames, texts, mask, few_reads=False):
     return _folded(shape, variables, frames, texts, mask, few_reads), _dense(shape, variables, frames, texts, mask)
 
 
+def _weights(which, shape, *inputs):
+    return which(shape, *inputs), ()
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _gradient(which, shape, variables, frames, texts, mask):
-    """Gradient of a weighted sum of the weights; the dense one is compiled once for both forms of the folded one."""
+    """Weights, and the gradient of a weighted sum of them, in one program: the dense one serves both folded forms."""
 
     def scalar(variables, frames, texts):
         found = which(shape, variables, frames, texts, mask)
-        return jnp.sum(jnp.asarray(np.random.default_rng(9).normal(size=found.shape)) * found)
+        return jnp.sum(jnp.asarray(np.random.default_rng(9).normal(size=found.shape)) * found), found
 
-    return jax.grad(scalar, argnums=(0, 1, 2))(variables, frames, texts)
+    gradient, found = jax.grad(scalar, argnums=(0, 1, 2), has_aux=True)(variables, frames, texts)
+    return found, gradient
 
 
 @pytest.mark.parametrize(("layers", "heads", "texts", "frames", "few_reads"), SIZES)
@@ -83,20 +93,15 @@ def test_folded_equals_dense_with_gradients_in_float64(layers, heads, texts, fra
         )
         with jax.enable_x64(True):
             variables = _start(shape, index)
-            variables = jax.tree.map(lambda leaf: 3 * jnp.asarray(leaf, jnp.float64), variables)
+            variables = jax.tree.map(lambda leaf: 3 * np.asarray(leaf, np.float64), variables)
             inputs = _inputs(index, 8, texts, frames, jnp.float64)
-            folded, dense = _both(shape, variables, *inputs, few_reads)
+            compute = _weights if index and layers != 2 else _gradient  # compiling gradients costs most of the time
+            folded, slopes = compute(FORMS[few_reads], shape, variables, *inputs)
+            dense, expected = compute(_dense, shape, variables, *inputs)
             np.testing.assert_allclose(folded, dense, atol=1e-12, rtol=0)
             if layers <= 2 and texts > 1:  # a deep GAT without residual makes all nodes alike
                 assert np.ptp(np.asarray(folded)) > 1e-5
-            if index and layers != 2:  # compiling gradients costs most of the time
-                continue
-            form = functools.partial(_folded, few_reads=True) if few_reads else _folded
-            for one, other in zip(
-                jax.tree.leaves(_gradient(form, shape, variables, *inputs)),
-                jax.tree.leaves(_gradient(_dense, shape, variables, *inputs)),
-                strict=True,
-            ):
+            for one, other in zip(jax.tree.leaves(slopes), jax.tree.leaves(expected), strict=True):
                 np.testing.assert_allclose(one, other, atol=1e-12, rtol=1e-9)
 
 
@@ -108,11 +113,13 @@ def test_folded_equals_dense_with_gradients_in_float32(few_reads):
     probe = np.random.default_rng(9).normal(size=texts.shape[:-1])
 
     def scalar(which, variables, frames, texts):
-        weights = _both(shape, variables, frames, texts, mask, few_reads)[which]
+        weights = which(shape, variables, frames, texts, mask)
         return jnp.sum(probe * weights), weights
 
     gradient = jax.jit(jax.grad(scalar, argnums=(1, 2, 3), has_aux=True), static_argnums=0)
-    (folded, weights), (dense, expected) = (gradient(which, variables, frames, texts) for which in (0, 1))
+    (folded, weights), (dense, expected) = (
+        gradient(which, variables, frames, texts) for which in (FORMS[few_reads], _dense)
+    )
     np.testing.assert_allclose(weights, expected, atol=1e-5, rtol=0)
     pairs = list(zip(jax.tree.leaves(folded), jax.tree.leaves(dense), strict=True))
     length = np.sqrt(sum(np.sum(np.square(leaf)) for _, leaf in pairs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import optax
 
@@ -24,7 +24,7 @@ def bert_adam(record: Mapping[str, Any]) -> Rows:
     start = {name.removeprefix("param/"): value for name, value in record.items() if name.startswith("param/")}
     # Our names have slashes; which rate and decay a parameter gets depends on its name.
     ours = {name: name.replace("clip.", "clip/", 1) if name.startswith("clip.") else name for name in start}
-    params = {ours[name]: jnp.asarray(value, jnp.float64) for name, value in start.items()}
+    params = {ours[name]: np.float64(value) for name, value in start.items()}
     settings = {
         "name": "bert_adam",
         "head_lr": config["base_lr"],
@@ -37,12 +37,17 @@ def bert_adam(record: Mapping[str, Any]) -> Rows:
         "groups": ((".*", {}),),
     }
     optimizer = make_optimizer(settings, params, config["t_total"])
-    state = optimizer.init(params)
+
+    @jax.jit
+    def updated(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = jax.jit(optimizer.init)(params)
     step = 0
     while f"step{step}/grad/{next(iter(start))}" in record:
-        gradients = {ours[name]: jnp.asarray(record[f"step{step}/grad/{name}"], jnp.float64) for name in start}
-        updates, state = optimizer.update(gradients, state, params)
-        params = optax.apply_updates(params, updates)
+        gradients = {ours[name]: np.float64(record[f"step{step}/grad/{name}"]) for name in start}
+        params, state = updated(gradients, state, params)
         for name in start:
             yield f"step{step}/param/{name}", "value", params[ours[name]], record[f"step{step}/param/{name}"]
         step += 1

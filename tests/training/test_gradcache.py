@@ -37,7 +37,7 @@ def _loss(params: Any, features: Any) -> Any:
 def _params() -> dict[str, jax.Array]:
     rng = np.random.default_rng(1)
     shapes = {"text": (tiny.WORDS, 8), "frame": (3 * tiny.SIZE**2, 8), "scale": ()}
-    return {name: jnp.asarray(rng.normal(size=shape) * 0.3, jnp.float32) for name, shape in shapes.items()}
+    return {name: jnp.asarray(np.float32(rng.normal(size=shape) * 0.3)) for name, shape in shapes.items()}
 
 
 @cache

@@ -15,6 +15,7 @@ from jax.sharding import AxisType, PartitionSpec
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.training import sharding
 from eaglenet_jax.training.sharding import (
+    Devices,
     initialize_distributed,
     make_mesh,
     place_state,
@@ -40,6 +41,19 @@ def test_mesh_has_one_automatic_axis_over_all_devices() -> None:
 def test_unknown_parameter_sharding_is_refused() -> None:
     with pytest.raises(UserError, match=r"config.sharding.params='zero' is none of replicated, fsdp"):
         state_shardings(_state(), make_mesh(), "zero")
+
+
+def test_one_program_steps_a_state_of_which_a_part_was_restored() -> None:
+    """What a checkpoint gives is committed to a device, what was drawn is not, and what a step returns is all of it."""
+    restored = jax.device_put(np.ones(3, np.float32), jax.devices()[0])
+    mixed = TrainState(jnp.asarray(0), {"clip": restored, "head": jnp.ones(3)}, (), ())
+
+    @jax.jit
+    def one_more(state):
+        return jax.tree.map(lambda leaf: leaf + 1, state)
+
+    stepped = one_more(one_more(Devices(mesh=None).place(mixed)))
+    assert one_more._cache_size() == 1 and stepped.step == 2
 
 
 @needs_eight_devices

@@ -22,7 +22,7 @@ from eaglenet_jax.errors import UserError
 
 JPEG_QUALITY = 95
 # The number is that of our own reading: increase it when the same file gives other frames.
-DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}, reading 3"
+DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}, reading 4"
 
 Provenance = dict[str, str | float | int | list[float] | None]
 Part = tuple[float, float | None]

@@ -75,7 +75,7 @@ COMMON = {
     "data.size": (32, "refused: the prepared frames are 32 pixels wide"),
     "data.splits.train": (50, "data"),
     **{f"data.splits.{split}": (13, "data") for split in ("validate", "test")},
-    "evaluation.batch_size": (5, "evaluation"),
+    "evaluation.batch_size": (3, "evaluation"),
     "evaluation.count_missing": (False, "evaluation"),
     "evaluation.every": (2, "stage"),
     "evaluation.noise": ("per_pair", "evaluation"),
@@ -238,6 +238,13 @@ def updates(config, _) -> str:
     return plain(jax.make_jaxpr(optimizer.update)(stage.shapes, state, stage.shapes))
 
 
+class _State(NamedTuple):
+    """Of a state, what `train_stage` reads before its first step."""
+
+    step: int
+    params: None
+
+
 class _Begun(Exception):
     """Training got to its first step."""
 
@@ -263,7 +270,7 @@ def stage(config, monkeypatch) -> dict:
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), planned.shapes)
         patched.setattr(one_stage, "initial_parameters", note("initial_parameters", zeros))
         patched.setattr(making, "with_average", note("with_average"))
-        patched.setattr(one_stage, "initial_state", lambda *_: SimpleNamespace(step=0, params=None))
+        patched.setattr(one_stage, "initial_state", lambda *_: _State(0, None))
         patched.setattr(making, "make_train_step", note("make_train_step"))
         patched.setattr(opening, "train_dataset", note("train_dataset"))
         patched.setattr(

@@ -56,14 +56,10 @@ def finished(root) -> tuple[Path, str]:
 
 
 def _table(printed: str) -> list[str]:
-    lines = printed.splitlines()
-    start = next(index for index, line in enumerate(lines) if line.startswith("chance"))
     rows: list[str] = []
-    for line in lines[start : start + 5]:  # a long name goes on, indented, in the line of its numbers
-        if line.startswith("  "):
-            rows[-1] = f"{rows[-1]} {line.strip()}"
-        else:
-            rows.append(line)
+    for line in printed[printed.index("\nchance") + 1 :].splitlines()[:5]:
+        indented = line.startswith("  ")  # a long name goes on in the line of its numbers
+        rows[-1:] = [f"{rows[-1]} {line.strip()}"] if indented else [*rows[-1:], line]
     return rows[:4]
 
 
@@ -350,7 +346,10 @@ def test_opening_an_evaluation_makes_no_data(finished, root, tmp_path, capsys):
     said = str(e.value).partition("python -m data_prep.demo ")[2]
     assert demo_data.main(shlex.split(said)) == 0
     assert evaluate.main([f"--workdir={run}", "--split=test"]) == 0
-    assert _table(capsys.readouterr().out) == _table(finished[1])
+    (chance, untrained, *trained), then = _table(capsys.readouterr().out), _table(finished[1])
+    assert [chance, *trained] == [then[0], *then[2:]]
+    # Similarities of random weights lie so close that rounding may swap two videos: one query of 16 is 6.25.
+    assert np.ptp([np.array(row.split()[2:7], float) for row in (untrained, then[1])], axis=0).max() <= 6.3
 
 
 def test_damaged_results_are_made_again(finished, root, capsys):

@@ -18,7 +18,8 @@ from eaglenet_jax.config.systems import SYSTEMS
 
 SPLITS = {"train": 2000, "validate": 200, "test_1k": 1000}
 # Where another rate than the demo's was better on validation, see docs/results.md.
-HEAD_LR = {"ts2net": 1e-4, "shenet": 4e-3, "tmass": 4e-3}
+HEAD_LR = {"ts2net": 1e-4, "shenet": 4e-3}
+FROZEN_HEAD_LR = {**HEAD_LR, "tmass": 4e-3}
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -31,7 +32,8 @@ def get_config(argument: str = "") -> ConfigDict:
         stage.data.splits = ConfigDict(SPLITS)
         stage.steps, stage.evaluation.every = 100, 25
         stage.optimizer.clip_lr = 1e-4  # chosen on validation, see docs/results.md
-        stage.optimizer.head_lr = HEAD_LR.get(stage.system, stage.optimizer.head_lr)
+        rates = FROZEN_HEAD_LR if "frozen" in words else HEAD_LR
+        stage.optimizer.head_lr = rates.get(stage.system, stage.optimizer.head_lr)
         stage = stage.first_stage
     if "frozen" in words:
         config.cached_features = True

@@ -3,7 +3,7 @@
 Command: python -m eaglenet_jax.train --config=configs/moving_shapes.py
 Arguments: a system, a preset, `frozen` to train the head alone on features that are computed once, as in :xpool,frozen
 Trained: as configs/demo.py, but 100 steps of 32 clips, the CLIP at a quarter of the rate, the heads of
-    TS2-Net, SHE-Net and T-MASS at their own; with `frozen` 300 steps
+    TS2-Net, SHE-Net and (with `frozen`) T-MASS at rates of their own; with `frozen` 300 steps
 Expected: the tables of docs/results.md
 """
 

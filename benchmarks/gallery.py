@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from benchmarks.measure import interleaved, machine, median
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.runs.evaluate import saved_parameters
@@ -21,13 +23,13 @@ from eaglenet_jax.runs.evaluate_split import encode_split, score_split
 from eaglenet_jax.runs.experiment import open_experiment
 from eaglenet_jax.runs.saved_config import saved_config
 
-SUMMARY = "Seconds to encode and to score a split, for finished runs side by side."
+SUMMARY = "Parameters, and seconds to encode and to score a split, for finished runs side by side."
 
 
 def measured(workdirs: Sequence[Path], split: str, rounds: int) -> list[dict[str, Any]]:
-    """Return one row a run: its folder, texts, videos, and median seconds of encoding and of scoring."""
+    """Return one row a run: its folder, texts, videos, parameters, and median seconds of encoding and of scoring."""
     runs: dict[str, Callable[[], Any]] = {}
-    sizes = {}
+    sizes: dict[Path, dict[str, int]] = {}
     for workdir in workdirs:
         experiment = open_experiment(saved_config(workdir))
         params = saved_parameters(experiment, workdir).params
@@ -35,18 +37,26 @@ def measured(workdirs: Sequence[Path], split: str, rounds: int) -> list[dict[str
         encoded = encode()
         runs[f"{workdir} encode"] = encode
         runs[f"{workdir} score"] = functools.partial(score_split, experiment, params, encoded)
-        sizes[workdir] = len(encoded.captions), len(encoded.split.video_ids)
+        sizes[workdir] = {
+            "texts": len(encoded.captions),
+            "videos": len(encoded.split.video_ids),
+            "head_parameters": _count(params["head"]),
+            "clip_parameters": _count(params) - _count(params["head"]),
+        }
     seconds = {name: median(times) for name, times in interleaved(runs, rounds).items()}
     return [
         {
             "run": str(workdir),
-            "texts": sizes[workdir][0],
-            "videos": sizes[workdir][1],
+            **sizes[workdir],
             "encode_seconds": seconds[f"{workdir} encode"],
             "score_seconds": seconds[f"{workdir} score"],
         }
         for workdir in workdirs
     ]
+
+
+def _count(params: Any) -> int:
+    return sum(array.size for array in jax.tree.leaves(params))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -62,10 +72,12 @@ def main(arguments: Sequence[str]) -> None:
         print(json.dumps({"machine": machine(), "rows": rows}, indent=1))
         return
     width = max(len(row["run"]) for row in rows)
-    print(f"{'':{width}}{'texts':>8}{'videos':>8}{'encoding, s':>13}{'scoring, s':>12}")
+    print(f"{'':{width}}{'texts':>8}{'videos':>8}{'CLIP, M':>10}{'head, M':>10}{'encoding, s':>13}{'scoring, s':>12}")
     for row in rows:
-        numbers = f"{row['texts']:8}{row['videos']:8}{row['encode_seconds']:13.2f}{row['score_seconds']:12.3f}"
-        print(f"{row['run']:{width}}{numbers}")
+        sizes = (
+            f"{row['texts']:8}{row['videos']:8}{row['clip_parameters'] / 1e6:10.2f}{row['head_parameters'] / 1e6:10.2f}"
+        )
+        print(f"{row['run']:{width}}{sizes}{row['encode_seconds']:13.2f}{row['score_seconds']:12.3f}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 
 class UserError(Exception):
@@ -25,3 +26,9 @@ class Stopped(Exception):
     def __init__(self, message: str, number: signal.Signals) -> None:
         super().__init__(message)
         self.number = number
+
+
+def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
+    """Join the first items of a list, with the number of those left out."""
+    rest = len(items) - most
+    return separator.join(items[:most]) + (f"{separator}and {rest} more" if rest > 0 else "")

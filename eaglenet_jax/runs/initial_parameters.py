@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eaglenet_jax.clip.config import ClipConfig
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, listed
 from eaglenet_jax.port.blip2 import start_from_blip2
 from eaglenet_jax.port.hf_clip import config_from_hf
 from eaglenet_jax.port.load import HUB_NAME, clip_files, load_clip
@@ -37,19 +37,26 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
         settings, trained = ours
         _check_clip(system, build_clip_config(settings["clip"]), source)
         head = build_system(settings).head
-        logit_scale = head.clip_logit_scale(trained["head"])
-        started = system.head.start_from_head(head_params, head, trained["head"])
-        loaded = {"clip": trained["clip"]} if started is None else {"clip": trained["clip"], "head": started}
+        logit_scale, clip = head.clip_logit_scale(trained["head"]), {"clip": trained["clip"]}
     else:
         clip_config, clip_params, logit_scale = load_clip(source)
         _check_clip(system, clip_config, source)
-        loaded = dict(clip_params)
+        clip = dict(clip_params)
     expected = jax.eval_shape(system.init, key)
-    check_shapes({name: expected[name] for name in loaded}, loaded, f"init_from={source}")
-    if "head" not in loaded:
-        head_params = system.head.start_from_clip(head_params, loaded["clip"], logit_scale)
-    # Parameters are float32, whatever type they were stored in.
-    return {"head": head_params, **jax.tree.map(as_float32, loaded)}
+    # Float32, whatever type they were stored in, and before the head copies any of them.
+    loaded = _fitting(expected, clip, source)
+    head_params = system.head.start_from_clip(head_params, loaded["clip"], logit_scale)
+    if ours is not None:
+        started = system.head.start_from_head(head_params, head, trained["head"])
+        if started is not None:
+            head_params = _fitting(expected, {"head": started}, source)["head"]
+    return {"head": head_params, **loaded}
+
+
+def _fitting(expected: Any, found: dict[str, Any], source: str) -> dict[str, Any]:
+    """Convert what a source gives to float32. Raises UserError where shapes are not those expected."""
+    check_shapes({name: expected[name] for name in found}, found, f"init_from={source}")
+    return jax.tree.map(as_float32, found)
 
 
 def as_float32(leaf: Any) -> jax.Array:
@@ -130,7 +137,7 @@ def _check_clip(system: System, found: Any, source: str) -> None:
 
 
 def check_shapes(expected: Any, found: Any, what: str) -> None:
-    """Raise a UserError that begins with `what` and lists every missing, extra or misshaped parameter."""
+    """Raise a UserError that begins with `what` and lists missing, extra and misshaped parameters."""
 
     def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
         leaves = jax.tree_util.tree_leaves_with_path(tree)
@@ -143,4 +150,4 @@ def check_shapes(expected: Any, found: Any, what: str) -> None:
         if wanted.get(name) != given.get(name)
     ]
     if wrong:
-        raise UserError(f"{what}, {len(wrong)} parameters do not fit: {'; '.join(wrong)}")
+        raise UserError(f"{what}, {len(wrong)} parameters do not fit: {listed(wrong, separator='; ')}")

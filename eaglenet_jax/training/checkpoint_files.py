@@ -23,7 +23,7 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import PyTree
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, listed
 from eaglenet_jax.training.optimizer import parameter_name
 
 CHECKSUMS = "SHA256SUMS"
@@ -109,7 +109,7 @@ def restore_state(folder: Path, target: PyTree) -> PyTree:
         target: Arrays or `jax.ShapeDtypeStruct`; shardings, if it has any, place the arrays.
 
     Raises:
-        UserError: Lists every name, shape or type by which the checkpoint and the target differ.
+        UserError: Names, shapes or types by which the checkpoint and the target differ, the first of them listed.
     """
     wanted = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None))
@@ -125,7 +125,7 @@ def restore_state(folder: Path, target: PyTree) -> PyTree:
     if differences:
         raise UserError(
             f"checkpoint {folder} is of another config, {len(differences)} of {len(wanted)} arrays differ: "
-            f"{'; '.join(differences)}. Use the config it was trained with, or another work directory"
+            f"{listed(differences, separator='; ')}. Use the config it was trained with, or another work directory"
         )
     arrays = read_arrays(folder, wanted)
     return jax.tree.unflatten(jax.tree.structure(target), [arrays[name] for name in wanted])

@@ -166,6 +166,7 @@ def _related(
         raise UserError(
             f"{path} is {shape[0]} texts × {shape[1]} videos, not square: "
             "give --captions-per-video, or --text-ids and --video-ids, or --relevance"
+            + (", or --transpose if it is videos × texts" if shape[0] < shape[1] else "")
         )
     scores = scores._replace(text_video=text_video)
     if files.captions is not None:

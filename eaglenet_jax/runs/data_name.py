@@ -37,6 +37,11 @@ def _named(config: Any, folder: Path) -> Any:
             "--config.data.prepared=datasets/mine"
         )
     folder = folder.absolute()
+    if not folder.is_dir():
+        raise UserError(
+            f"config.data.prepared: no folder {config.data.prepared!r}; make it with {OWN_COMMAND}, or give another "
+            "folder with --config.data.prepared=DIR"
+        )
     name = (folder.parent if folder.name.startswith("prepared") else folder).name
     config = config.copy_and_resolve_references()
     old, stage = config.name, config

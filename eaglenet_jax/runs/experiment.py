@@ -189,7 +189,7 @@ def prepared_folder(data: Any, syntax: bool = False, prepare: bool = False) -> P
         )
         raise UserError(
             f"config.data.prepared: no folder {data.prepared!r}; make it with "
-            f"{OWN_COMMAND if data.dataset == OWN_DATA else command}, or give another folder with "
+            f"{OWN_COMMAND if data.dataset in (OWN_DATA, DEMO_DATA) else command}, or give another folder with "
             "--config.data.prepared=DIR"
         )
     return Path(data.prepared)

@@ -303,3 +303,10 @@ def test_a_baseline_whose_names_stand_in_another_order_is_refused(tmp_path) -> N
         save_scores(tmp_path / folder, SavedScores(scores, names, videos, np.arange(4)))
     with pytest.raises(UserError, match=r"names column 0 'q', .* 'p'"):
         measure_files(tmp_path / "a", baseline=tmp_path / "b", options=FAST)
+
+
+def test_a_wide_matrix_may_be_transposed(tmp_path) -> None:
+    """More videos than texts is rare, and the usual cause is a matrix of videos × texts."""
+    np.save(tmp_path / "turned.npy", np.zeros((3, 5)))
+    with pytest.raises(UserError, match=r"3 texts × 5 videos, not square: .*--transpose if it is videos × texts"):
+        measure_files(str(tmp_path / "turned.npy"))

@@ -108,9 +108,10 @@ def test_what_other_systems_have_wrong(system, overrides, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_prepared_data_have_to_be_there(tmp_path):
-    with pytest.raises(UserError, match=r"config\.data\.prepared: no folder 'nowhere'"):
-        train.main(["--config=demo:tiny", f"--workdir={tmp_path / 'run'}", "--config.data.prepared=nowhere"])
+@pytest.mark.parametrize(("config", "dataset"), [("demo:tiny", "table"), ("own", "table"), ("msvd:b32", "msvd")])
+def test_prepared_data_have_to_be_there(config, dataset, tmp_path):
+    with pytest.raises(UserError, match=rf"config\.data\.prepared: no folder 'nowhere'.* --dataset={dataset} "):
+        train.main([f"--config={config}", f"--workdir={tmp_path / 'run'}", "--config.data.prepared=nowhere"])
 
 
 def test_devices_have_to_divide_the_batch(tmp_path, monkeypatch):

@@ -86,9 +86,9 @@ def test_filters_by_keyboard(browser, shelves):
         page.keyboard.press("Enter")
         page.wait_for_url(lambda url: f"{name}=" in url)
 
-    page.keyboard.type("a star")
+    page.keyboard.type("/a star")  # the box has the focus: the key that leads to it is no part of the sentence
     page.keyboard.press("Enter")
-    page.wait_for_url("**/?q=*")
+    page.wait_for_url(lambda url: "q=a+star" in url)
     assert shown() == ["long.mp4", "middle.mp4", "short.mp4"]
     search("max", "5")
     assert shown() == ["middle.mp4", "short.mp4"]

@@ -209,7 +209,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const typing = at.matches("input, select, textarea");
-  if (event.key === "/" && !typing) { event.preventDefault(); box.focus(); box.select(); }
+  if (event.key === "/" && (!typing || (at === box && !box.value))) { event.preventDefault(); box.focus(); box.select(); }
   else if (event.key === "Escape" && at === box) box.blur();
   else if (event.key === "ArrowDown" && (at === box || at === document.body) && cards.length) { event.preventDefault(); cards[0].focus(); }
   else if (arrow && cards.includes(at)) {

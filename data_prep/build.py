@@ -104,6 +104,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"{folder} cannot be read and is passed over: {reason}")
     for split, counts in manifest["left_out"].items():
         print(f"{split}: {counts['videos']} videos with {counts['captions']} captions are LEFT OUT (see report.md)")
+    if manifest["incomplete"]:
+        cut = tuple(f"{name} ({why})" for name, why in manifest["incomplete"].items())
+        print(f"{len(cut)} videos have lost a part and are used as far as they go: {first_few(cut)}")
     if assembly.held_out:
         print(f"{' and '.join(assembly.held_out)} held out of the training videos by the hash of their ids")
     config = " --config=own" if assembly.spec.is_table else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.annotations import VideoEntry, entry_faults
+from data_prep.annotations import VideoEntry, entry_faults, first_few
 from data_prep.assemble import Assembly
 from data_prep.cache import FrameSettings
 from data_prep.parallel import map_in_processes
@@ -120,6 +120,9 @@ def examine(
     too_short = 1 / settings.fps
     splits = {}
     findings = [*annotation_findings(assembly)]
+    if assembly.entries and not present:
+        folders = sorted({str(entry.path.parent) for entry in assembly.entries})
+        findings.append(Finding(f"none of the videos is in {first_few(folders)}: is it the right --videos?", True))
     for split, videos in assembly.splits.items():
         entries = [entry for entry in assembly.entries if entry.split == split]
         missing = [e.video_id for e in entries if e.video_id not in probes]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 
 from data_prep import build as build_command
@@ -165,6 +166,31 @@ def test_missing_and_damaged_videos_are_reported_left_out_and_counted(
     assert manifest["states"]["test"][test[1]].startswith("left out: Invalid data")
     report = (folder / "prepared/report.md").read_text()
     assert "| test | 3 | 1 | 2 | 0 | 1 |" in report and f"- test {test[0]}: left out" in report
+
+
+def test_a_video_that_lost_a_part_is_named_when_it_is_built(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test = assemble("msrvtt", folder / "annotations", folder / "videos").splits["test"][0].video_id
+    whole = folder / f"videos/{test}.mp4"
+    with av.open(str(whole)) as source, av.open(str(folder / f"videos/{test}.mkv"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    whole.unlink()
+    content = (folder / f"videos/{test}.mkv").read_bytes()
+    (folder / f"videos/{test}.mkv").write_bytes(content[: len(content) * 2 // 3])
+    build(folder)
+    assert f"1 videos have lost a part and are used as far as they go: {test} (the file ends at" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_folder_without_any_of_the_videos_is_asked_about(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "videos").rename(folder / "elsewhere")
+    (folder / "videos").mkdir()
+    code, found = doctor(folder, capsys)
+    assert code == 1 and f"none of the videos is in {folder / 'videos'}: is it the right --videos?" in told(found)
 
 
 def test_each_finding_that_changes_results_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

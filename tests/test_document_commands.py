@@ -1,4 +1,4 @@
-"""Every command that documents, model cards and docstrings show exists, with its flags, its configs and their fields."""
+"""Every command that pages, model cards and docstrings show exists, with its flags, its configs and their fields."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ PAGES = [
     *sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs/coverage.md"}),  # of that: tests/test_coverage.py
     *sorted((ROOT / "eaglenet_jax" / "shipped").glob("*/README.md")),
 ]
-MODULES = [path for part in ("configs", "benchmarks", "data_prep", "eaglenet_jax") for path in (ROOT / part).rglob("*.py")]
+PARTS = ("configs", "benchmarks", "data_prep", "eaglenet_jax")
+MODULES = [path for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]
 # Words in capitals that stand for one's own, where a flag reads a number or a field's name.
 STANDS_FOR = {"STEPS": "10", "N": "1", "I": "0", "--config.FIELD=VALUE": "--config.seed=1"}
 
 
 def commands_of(text: str) -> list[str]:
-    """Commands `python -m …` of a page's shell blocks, continued lines joined and comments left out, and in its text."""
+    """Commands `python -m …` of a page: of its shell blocks, continued lines joined, comments left out; of its text."""
     found = []
     for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines():
@@ -85,7 +86,9 @@ def test_commands_are_found_and_a_dead_one_is():
     assert commands_of(
         "```sh\npip install x && python -m a --b \\\n  --c  # why\n# python -m d\n```\n`python -m e\n--f`, python -m g"
     ) == ["python -m a --b --c", "python -m e --f"]
-    docstring = "`python -m a --b`: do.\n\nCommand: python -m c [--d=1|2]\n    --e=N\nSee python -m f.\n    python -m g H…\n"
+    docstring = (
+        "`python -m a --b`: do.\nCommand: python -m c [--d=1|2]\n    --e=N\nSee python -m f.\n    python -m g H…"
+    )
     found = [as_given(each) for each in commands_of_docstring(docstring)]
     assert found == ["python -m c --d=1 --e=N", "python -m g H", "python -m a --b"]
     assert as_given("python -m a --every STEPS") == "python -m a --every 10"

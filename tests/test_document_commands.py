@@ -11,6 +11,8 @@ import pytest
 
 from eaglenet_jax.command import CONFIG_FIELD
 from eaglenet_jax.config.loading import load_config
+from eaglenet_jax.config.printing import config_lines
+from eaglenet_jax.config.systems import SYSTEMS
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.sweep import expand
 from tests.given_command import given_to
@@ -80,6 +82,27 @@ def test_a_command_that_is_shown_can_be_given(command):
     for asked in [config] if isinstance(config, str) else config or []:
         for _, each in expand([asked]):
             load_config(each, [word for word in overrides if "=" in word])
+
+
+def fields_of(text: str) -> set[str]:
+    """Fields of a config that a page names: `--config.FIELD=…`, or in a table `SECTION.FIELD`."""
+    named = re.findall(r"--config\.([a-z_]\w*(?:\.[a-z_]\w*)*)", text)
+    rows = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    return {*named, *re.findall(r"`((?:clip|data|evaluation|head|optimizer)\.[a-z_]\w*(?:\.[a-z_]\w*)*)(?=[`=])", rows)}
+
+
+def test_fields_that_pages_name_exist():
+    known = {"system"}
+    for name in (*(f"msrvtt:{system}" for system in SYSTEMS), "msrvtt:crosstvr,vitg", "demo"):
+        known |= {line.partition(" = ")[0] for line in config_lines(load_config(name))}
+    known |= {".".join(field.split(".")[:depth]) for field in set(known) for depth in (1, 2, 3)}  # sections too
+    unknown = {path.name: fields_of(path.read_text()) - known for path in PAGES}
+    assert not {page: fields for page, fields in unknown.items() if fields}
+    assert fields_of("`--config.a.b=1`\n| `head.graph.heads`, `optimizer.lr=1` |") == {
+        "a.b",
+        "head.graph.heads",
+        "optimizer.lr",
+    }
 
 
 def test_commands_are_found_and_a_dead_one_is():

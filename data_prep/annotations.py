@@ -87,10 +87,10 @@ def require_file(path: Path, what: str) -> None:
         raise UserError(f"No {what} at {path}; check the path.")
 
 
-def require_folder(path: Path, what: str) -> None:
-    """Raise UserError unless the folder exists."""
+def require_folder(path: Path, kind: str) -> None:
+    """Raise UserError unless the folder exists. kind: of the files that it holds, "video" or "annotation"."""
     if not path.is_dir():
-        raise UserError(f"No {what} at {path}; give the folder that holds the video files.")
+        raise UserError(f"No {kind} folder at {path}; give the folder that holds the {kind} files.")
 
 
 def check_entries(entries: Sequence[VideoEntry]) -> None:

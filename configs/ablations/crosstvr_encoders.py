@@ -4,7 +4,7 @@ Paper: CrossTVR (Dai et al.), table 10, and L/14 as the larger encoder that tabl
 Command: python -m eaglenet_jax.sweep --config=configs/ablations/crosstvr_encoders.py:msrvtt,b32 --seeds=0,1,2
 Expected: the paper's table; never run here on real data. It does not run with :demo, whose frames have 48 pixels, fewer
 than these encoders take.
-Tokens of another encoder are made first, by python -m eaglenet_jax.vision_tokens with the same --config and a row.
+Tokens of another encoder are made first, by `python -m eaglenet_jax.vision_tokens` with the same --config and a row.
 """
 
 from __future__ import annotations

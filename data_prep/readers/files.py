@@ -103,7 +103,7 @@ class Gathering:
     """Collector of splits and of notes about them, which makes `Annotations`."""
 
     def __init__(self, folder: Path) -> None:
-        require_folder(folder, "annotation folder")
+        require_folder(folder, "annotation")
         self.folder = folder
         self.facts: dict[str, int] = {}
         self._files: list[Path] = []

@@ -75,7 +75,7 @@ def read_msrvtt_json(annotations_json: Path, videos_dir: Path) -> list[VideoEntr
             video.
     """
     require_file(annotations_json, "annotation file")
-    require_folder(videos_dir, "video folder")
+    require_folder(videos_dir, "video")
     videos, sentences = _content(annotations_json)
     captions: dict[str, list[tuple[str, str]]] = {video_id: [] for video_id, _ in videos}
     intervals: dict[str, dict[str, tuple[float, float]]] = {video_id: {} for video_id, _ in videos}

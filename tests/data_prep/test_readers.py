@@ -254,7 +254,7 @@ def test_a_folder_without_the_files_is_refused_by_their_names(name: str, tmp_pat
         UserError, match=r"has no(ne of this dataset's annotation files| captions of) .*\.(json|csv|pkl)"
     ):
         read(name, tmp_path)
-    with pytest.raises(UserError, match="No annotation folder"):
+    with pytest.raises(UserError, match=r"No annotation folder at .*; give the folder that holds the annotation files"):
         read(name, tmp_path / "absent")
 
 

@@ -21,7 +21,8 @@ from eaglenet_jax.metrics.significance import paired_test
 from eaglenet_jax.progress import ProgressBars
 from eaglenet_jax.runs.evaluate_split import evaluate_split
 from eaglenet_jax.runs.experiment import open_experiment
-from eaglenet_jax.runs.workdir import has_checkpoints, load_checkpoint
+from eaglenet_jax.runs.saved_ranks import load_ranks
+from eaglenet_jax.runs.workdir import RANKS_FILE, has_checkpoints, load_checkpoint
 
 SUMMARY = "Systems of a sweep against one of them, paired by query."
 Placements = dict[str, dict[str, RetrievalPlacement]]  # row → seed → its queries
@@ -39,12 +40,16 @@ def seeds_of(sweep: Path) -> dict[str, dict[str, Path]]:
 
 
 def placements(folders: dict[str, dict[str, Path]], split: str) -> Placements:
-    """Evaluate the best checkpoint of every work directory."""
+    """Read the ranks of every work directory, or evaluate its best checkpoint where it has none of the split."""
     total = sum(map(len, folders.values()))
     found: Placements = {row: {} for row in folders}
     with ProgressBars() as progress:
         for done, (row, seed) in enumerate([(name, seed) for name, seeds in folders.items() for seed in seeds]):
             progress("Evaluating", done, total)
+            saved = load_ranks(folders[row][seed] / RANKS_FILE).get(split)
+            if saved is not None:
+                found[row][seed] = saved
+                continue
             loaded = load_checkpoint(folders[row][seed])
             evaluation = evaluate_split(open_experiment(loaded.config), loaded.params, split)
             found[row][seed] = place(evaluation.scores, evaluation.encoded.text_video, v2t_scores=evaluation.v2t_scores)

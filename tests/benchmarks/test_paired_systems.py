@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.paired_systems import as_table, compare, seeds_of
+from benchmarks.paired_systems import as_table, compare, placements, seeds_of
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import RetrievalPlacement, place
+from eaglenet_jax.runs.saved_ranks import save_ranks
 
 
 def _placement(seed: int, signal: float) -> RetrievalPlacement:
@@ -30,3 +31,12 @@ def test_what_cannot_be_compared_is_said(tmp_path) -> None:
         compare({"a": {"seed_0": _placement(0, 1.0)}, "b": {"seed_1": _placement(1, 1.0)}}, "a")
     with pytest.raises(UserError, match="holds no ROW/seed_N"):
         seeds_of(tmp_path)
+
+
+def test_saved_ranks_are_read(tmp_path) -> None:
+    wanted = _placement(3, 1.0)
+    save_ranks(tmp_path / "ranks.npz", {"test": wanted})
+    found = placements({"row": {"seed_0": tmp_path}}, "test")["row"]["seed_0"]
+    np.testing.assert_array_equal(found.t2v.ranks(), wanted.t2v.ranks())
+    with pytest.raises(UserError):  # no ranks of this split, and nothing to evaluate
+        placements({"row": {"seed_0": tmp_path}}, "val")

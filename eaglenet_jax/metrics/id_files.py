@@ -84,10 +84,7 @@ def relevance_from_captions(captions_per_video: str | Path, shape: tuple[int, in
     given = str(captions_per_video)
     inline = all(part.strip().isdigit() for part in given.split(","))
     entries = given.split(",") if inline else read_list(given, shape[1])
-    try:
-        counts = [int(entry) for entry in entries]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"captions per video: {given} holds something that is not a whole number: {error}") from error
+    counts = [_count(entry, given) for entry in entries]
     same = inline and len(counts) == 1
     turned = _turned((shape[1] if same else len(counts)), counts[0] * shape[0] if same else sum(counts), shape)
     if same:
@@ -103,6 +100,16 @@ def relevance_from_captions(captions_per_video: str | Path, shape: tuple[int, in
             f"captions per video: they sum to {sum(counts)}, but the scores have {shape[0]} texts (rows){turned}"
         )
     return np.repeat(np.arange(shape[1]), counts)
+
+
+def _count(entry: Any, given: str) -> int:
+    """A count of captions, as a number or as text; 3.0 and "3.0" are 3."""
+    try:
+        if not isinstance(entry, bool) and float(entry).is_integer():
+            return int(float(entry))
+    except (TypeError, ValueError):
+        pass
+    raise UserError(f"captions per video: {given} holds {str(entry)[:40]!r}, which is not a whole number")
 
 
 def relevance_from_ids(text_ids: Sequence[Any], video_ids: Sequence[Any], shape: tuple[int, int]) -> np.ndarray:

@@ -242,32 +242,43 @@ def _row_blocks(
         start = stop
 
 
-def with_misses(placement: RetrievalPlacement, texts: int, videos: int) -> RetrievalPlacement:
-    """Add queries of lost videos, each in the last place.
+def with_misses(
+    placement: RetrievalPlacement,
+    shape: tuple[int, ...],
+    missing: tuple[int, int],
+    v2t_among: str = "videos",
+) -> RetrievalPlacement:
+    """Add queries of lost videos, each in the last place of the whole gallery.
 
-    The gallery lacks the lost videos, so the other queries have fewer rivals than they would have had.
+    That place is, for a lost caption, the number of videos, scored and lost, captioned or not. For a lost video it is
+    the number of captioned videos, scored and lost; among captions it stands behind all captions of the other videos.
+    The gallery that was scored lacks the lost videos, so the other queries have fewer rivals than they would have had.
 
     Args:
         placement: Of the queries that were scored.
-        texts: How many captions are lost.
-        videos: How many videos they belonged to.
+        shape: Of the scores, (Nt, Nv).
+        missing: How many captions are lost, and how many videos they belonged to.
+        v2t_among: As of `place`.
 
     Returns:
         The placement of all queries; the lost ones come last.
     """
+    texts, videos = missing
     if not texts and not videos:
         return placement
+    owners = np.arange(texts) % max(videos, 1)  # only the count of captions is known, not whose they are
+    rivals = np.full(videos, len(placement.videos) + videos - 1)
+    if v2t_among == "captions":
+        rivals = shape[0] + texts - np.bincount(owners, minlength=videos)[:videos]
 
-    def appended(side: Placement, last: int, count: int) -> Placement:
-        greater = np.concatenate([side.greater, np.full(count, last)])
-        return Placement(greater, np.concatenate([side.tied, np.zeros(count, np.int64)]))
+    def appended(side: Placement, last: np.ndarray) -> Placement:
+        return Placement(np.concatenate([side.greater, last]), np.concatenate([side.tied, np.zeros_like(last)]))
 
-    known = int(placement.videos.max()) + 1
-    total = len(placement.videos) + videos
+    known = shape[1]
     return RetrievalPlacement(
-        appended(placement.t2v, total - 1, texts),
-        appended(placement.v2t, total - 1, videos),
-        np.concatenate([placement.text_video, known + np.arange(texts) % max(videos, 1)]),
+        appended(placement.t2v, np.full(texts, shape[1] + videos - 1)),
+        appended(placement.v2t, rivals),
+        np.concatenate([placement.text_video, known + owners]),
         np.concatenate([placement.videos, known + np.arange(videos)]),
     )
 

@@ -165,7 +165,7 @@ def measure_scores(
             found = place(t2v, text_video, v2t_among=among, v2t_scores=v2t)
         else:
             found = place_relevant(t2v, relevance, v2t_among=among, v2t_scores=v2t)
-        return with_misses(found, *missing)
+        return with_misses(found, matrix.shape, missing, among)
 
     placement = placed(matrix, v2t_matrix)
     captioned = len(placement.videos) if among == "videos" else matrix.shape[0] + missing[0]

@@ -197,7 +197,7 @@ def score_split(
     missing = (0, 0)
     if config.evaluation.count_missing:
         missing = experiment.dataset.left_out(encoded.split.name, config.queries)
-    placement = with_misses(place(scores.t2v, encoded.text_video, v2t_scores=scores.v2t), *missing)
+    placement = with_misses(place(scores.t2v, encoded.text_video, v2t_scores=scores.v2t), scores.t2v.shape, missing)
     metrics = placement_metrics(placement, config.evaluation.ties)
     placed = params["head"], draws
     placed = placed if mesh is None else to_all_devices(placed, mesh)

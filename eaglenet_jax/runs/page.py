@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.matched_names import NamedGallery, match_names
 from eaglenet_jax.metrics.pointing import with_pointing_chance
 from eaglenet_jax.metrics.ranks import RetrievalPlacement, RetrievalScores
 from eaglenet_jax.metrics.relevance import shared_captions
-from eaglenet_jax.metrics.saved_scores import load_scores
 from eaglenet_jax.metrics.score_files import read_scores
 from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreReport, measure_scores
 from eaglenet_jax.progress import Progress, no_progress
@@ -84,28 +84,22 @@ def check_baseline(path: Path) -> None:
 def baseline_scores(path: Path, stage: EvaluatedStage, progress: Progress = no_progress) -> Baseline:
     """Get the scores of a baseline on a stage's split.
 
-    path: a work directory, a folder that --save wrote, or a .npy file. Raises UserError if it is none of these, or is
-    known to be of other queries.
+    path: a work directory, a folder that --save wrote, or a file of scores, whose rows and columns are matched by their
+    names where it has some. Raises UserError if it is none of these, or is known to be of other queries.
     """
     encoded = stage.evaluation.encoded
+    if not has_config(path):
+        gallery = NamedGallery(encoded.captions.ids, encoded.split.video_ids, encoded.text_video)
+        return Baseline(match_names(read_scores(path), gallery, path), Path(path).stem)
+    options = EvaluationOptions(encoded.split.name, encoded.shuffled, zero_shot=False)
+    other = evaluate_run(path, options, progress=progress, earlier=False)[-1]
+    theirs = other.evaluation.encoded
     ours = list(encoded.captions.ids), list(encoded.split.video_ids)
-    if has_config(path):
-        options = EvaluationOptions(encoded.split.name, encoded.shuffled, zero_shot=False)
-        other = evaluate_run(path, options, progress=progress, earlier=False)[-1]
-        theirs = other.evaluation.encoded
-        _check_same(path, ours, (list(theirs.captions.ids), list(theirs.split.video_ids)))
-        name = stage_name(other.result)
-        scores = RetrievalScores(other.evaluation.scores, theirs.text_video, other.evaluation.v2t_scores)
-        return Baseline(scores, name if name != stage_name(stage.result) else str(path))
-    if Path(path).is_dir():
-        saved = load_scores(path)
-        _check_same(path, ours, (list(saved.text_ids), list(saved.video_ids)))
-    return Baseline(read_scores(path).scores, Path(path).stem)
-
-
-def _check_same(path: Path, ours: tuple[list[str], list[str]], theirs: tuple[list[str], list[str]]) -> None:
-    if ours != theirs:
+    if ours != (list(theirs.captions.ids), list(theirs.split.video_ids)):
         raise UserError(f"--baseline={path} is of other texts or videos than the run; compare both on the same split")
+    name = stage_name(other.result)
+    scores = RetrievalScores(other.evaluation.scores, theirs.text_video, other.evaluation.v2t_scores)
+    return Baseline(scores, name if name != stage_name(stage.result) else str(path))
 
 
 def write_run_page(

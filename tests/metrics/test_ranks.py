@@ -203,11 +203,28 @@ def test_lost_videos_are_misses_in_the_last_place() -> None:
     """Two of ten videos are lost, with three captions: 8 + 3 text queries and 8 + 2 video queries."""
     scores = np.eye(8)
     whole = place(scores)
-    found = metrics_module.placement_metrics(metrics_module.with_misses(whole, 3, 2))
+    found = metrics_module.placement_metrics(metrics_module.with_misses(whole, scores.shape, (3, 2)))
     assert found["t2v"]["R@1"] == pytest.approx(100 * 8 / 11) and found["v2t"]["R@1"] == pytest.approx(80.0)
     assert found["t2v"]["MnR"] == pytest.approx((8 + 3 * 10) / 11) and found["t2v"]["queries"] == 11
     assert metrics_module.placement_metrics(whole)["t2v"]["R@1"] == 100.0
-    assert metrics_module.with_misses(whole, 0, 0) is whole
+    assert metrics_module.with_misses(whole, scores.shape, (0, 0)) is whole
+
+
+@pytest.mark.parametrize("among", ["videos", "captions"])
+def test_misses_are_as_if_the_lost_videos_had_the_lowest_scores(among: str) -> None:
+    """A gallery with videos that have no caption, before two others and their three captions are lost from it."""
+    rng = np.random.default_rng(3)
+    text_video = np.array([0, 0, 2, 3, 3, 3])
+    scores = rng.normal(size=(6, 5))
+    whole = np.full((9, 7), -50.0)  # below all that was scored, above the right pairs of what is lost
+    whole[:6, :5] = scores
+    of_lost = np.array([5, 5, 6])
+    whole[6 + np.arange(3), of_lost] = -100.0
+    expected = place(whole, np.concatenate([text_video, of_lost]), v2t_among=among)
+    scored = place(scores, text_video, v2t_among=among)
+    found = metrics_module.with_misses(scored, scores.shape, (3, 2), among)
+    for side in ("t2v", "v2t"):
+        assert getattr(found, side).ranks().tolist() == getattr(expected, side).ranks().tolist()
 
 
 def test_best_items_of_random_scores_with_ties() -> None:

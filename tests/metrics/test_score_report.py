@@ -56,6 +56,17 @@ def test_ids_in_any_order_and_ids_with_a_hash_in_them() -> None:
     assert relevance_from_captions("2", (6, 3)).tolist() == [0, 0, 1, 1, 2, 2]
 
 
+def test_counts_of_captions_are_whole_numbers_however_they_are_written(tmp_path) -> None:
+    np.save(tmp_path / "whole.npy", [1.0, 2.0, 0.0])
+    (tmp_path / "whole.txt").write_text("1.0\n2\n0.0\n")
+    for file in ("whole.npy", "whole.txt"):
+        assert relevance_from_captions(str(tmp_path / file), (3, 3)).tolist() == [0, 1, 1]
+    for number, counts in enumerate(([1.9, 1.9, 0.2], [1.0, np.nan, 2.0], [True, True, True])):
+        np.save(tmp_path / f"{number}.npy", counts)
+        with pytest.raises(UserError, match=r"holds '(1\.9|nan|True)', which is not a whole number"):
+            relevance_from_captions(str(tmp_path / f"{number}.npy"), (3, 3))
+
+
 def test_report_is_json_and_its_text_shows_what_matters(tmp_path) -> None:
     rng = np.random.default_rng(0)
     scores = np.round(rng.normal(size=(40, 40)) + 2 * np.eye(40), 1)

@@ -12,7 +12,8 @@ import pytest
 from eaglenet_jax import evaluate
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import retrieval_metrics
-from eaglenet_jax.runs.page import measure_stage
+from eaglenet_jax.metrics.saved_scores import SavedScores, save_scores
+from eaglenet_jax.runs.page import baseline_scores, measure_stage
 from tests.metrics.agreement import agrees
 
 
@@ -69,6 +70,57 @@ def test_captions_that_videos_of_a_run_share_are_right_for_each() -> None:
     ranks = [measure_stage(stage, share_captions=shared).placement.t2v.ranks().tolist() for shared in (False, True)]
     # Texts 0 and 2 are right for videos 0 and 2: text 0 finds video 2 behind video 1, text 2 finds video 0 first.
     assert ranks == [[3.0, 1.0, 3.0], [2.0, 1.0, 1.0]]
+
+
+def table_of(scores: np.ndarray, rows: list[str], columns: list[str]) -> str:
+    """A CSV with names in its first row and column."""
+    lines = [",".join((name, *map(str, row))) for name, row in zip(rows, scores.tolist(), strict=True)]
+    return "\n".join([",".join(("", *columns)), *lines])
+
+
+def test_a_baseline_file_is_compared_with_a_run_by_its_names(tmp_path: Path) -> None:
+    """A run of five captions and three videos; files with the rows and columns in other orders, and of other names."""
+    scores, owners = np.random.default_rng(0).normal(size=(5, 3)).round(3), np.array([0, 0, 1, 2, 2])
+    texts, videos = [f"video{v}#{i}" for i, v in enumerate(owners)], ["video0", "video1", "video2"]
+    encoded = SimpleNamespace(
+        captions=SimpleNamespace(ids=texts), split=SimpleNamespace(video_ids=videos), text_video=owners
+    )
+    stage = SimpleNamespace(evaluation=SimpleNamespace(encoded=encoded))
+    rows, columns = np.array([4, 1, 0, 3, 2]), np.array([2, 0, 1])
+    moved, file = scores[rows][:, columns], tmp_path / "theirs.csv"
+
+    def read(content: str) -> np.ndarray:
+        file.write_text(content)
+        found = baseline_scores(file, stage)
+        assert found.name == "theirs" and found.scores.text_video.tolist() == owners.tolist()
+        return found.scores.scores
+
+    there = [texts[i] for i in rows], [f"{videos[i]}.mp4" for i in columns]
+    np.testing.assert_array_equal(read(table_of(moved, *there)), scores)
+    of_videos = [videos[v] for v in owners]
+    np.testing.assert_array_equal(read(table_of(scores[:, columns], of_videos, there[1])), scores)
+    counted = [str(i) for i in range(5)], [str(i) for i in range(3)]
+    np.testing.assert_array_equal(read(table_of(scores, *counted)), scores)
+    save_scores(tmp_path / "saved", SavedScores(moved, there[0], [videos[i] for i in columns], owners, 2 * moved))
+    saved = baseline_scores(tmp_path / "saved", stage).scores
+    np.testing.assert_array_equal([saved.scores, saved.v2t_scores], [scores, 2 * scores])
+    save_scores(tmp_path / "saved", SavedScores(scores, *counted, owners))
+    for content, message in (
+        (None, r"saved: row 0 is named '0', which is the id of no caption and no video"),
+        (table_of(scores, ["other", *texts[1:]], videos), "row 0 is named 'other', which is the id of no caption"),
+        (table_of(scores, texts, ["video0", "video1", "video9"]), "no column is named 'video2'"),
+        (table_of(scores, texts, ["video0", "video1", "video1"]), "video id 'video1' occurs twice"),
+        (
+            table_of(moved, [of_videos[i] for i in rows], videos),
+            "row 0 is named 'video2', the run's text 0 is 'video0#0",
+        ),
+        (table_of(scores.T, videos, texts), "has 3 rows and 5 columns for 5 texts and 3 videos: write it texts"),
+    ):
+        if content is not None:
+            file.write_text(content)
+        with pytest.raises(UserError, match=message) as caught:
+            baseline_scores(tmp_path / "saved" if content is None else file, stage)
+        assert "\n" not in str(caught.value) and str(caught.value).startswith("--baseline=")
 
 
 @pytest.mark.parametrize(

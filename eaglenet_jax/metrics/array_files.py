@@ -11,7 +11,7 @@ import io
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,13 +194,23 @@ def _read_pytorch(file: Path, name: str) -> FileArray:
             f"{file} is damaged, or holds more than tensors, which is not opened; write it with "
             "torch.save(scores, file)"
         ) from error
-    named = held if isinstance(held, Mapping) else {"": held}
-    arrays = {
-        str(key): (value.detach().float() if value.is_floating_point() else value.detach()).numpy()
-        for key, value in named.items()
-        if isinstance(value, torch.Tensor)
-    }
+    arrays = {}
+    for key, value in _leaves(held):
+        if isinstance(value, torch.Tensor):
+            dense = value.detach().to_dense() if value.layout != torch.strided else value.detach()
+            few_bits = dense.is_floating_point() and dense.dtype != torch.float64
+            arrays[key] = (dense.float() if few_bits else dense).numpy()
     return FileArray(_chosen(arrays, file, name))
+
+
+def _leaves(held: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """(name, value) of what dicts and lists hold, at any depth, with dots in the names."""
+    items = held.items() if isinstance(held, Mapping) else enumerate(held) if isinstance(held, list | tuple) else None
+    if items is None:
+        yield name, held
+    else:
+        for key, value in items:
+            yield from _leaves(value, f"{name}.{key}" if name else str(key))
 
 
 def _read_parquet(file: Path, name: str) -> FileArray:
@@ -219,6 +229,9 @@ def _read_text(file: Path, name: str) -> FileArray:
     first = lines[0]
     delimiter = delimiter or delimiter_of(first) or delimiter_of(lines[1] if len(lines) > 1 else "")
     if not delimiter:
+        words = text.split()
+        if words and all(word in (*TRUE, *FALSE) for word in words) and len(words) == len(text.strip().split("\n")):
+            return FileArray(np.array([[word in TRUE] for word in words]))
         try:
             return FileArray(np.loadtxt(io.BytesIO(content), ndmin=2))
         except ValueError as error:

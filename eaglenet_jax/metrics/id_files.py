@@ -27,9 +27,9 @@ def read_list(path: str | Path, count: int | None = None, columns: Sequence[str]
     """Read the entries of a list.
 
     Args:
-        path: A JSON list, a one-dimensional .npy array of numbers, strings or bytes, `FILE:NAME` of a .npz, a .csv,
-            .tsv or .parquet table, or any other file in UTF-8 with an entry a line. `FILE:COLUMN` names the column of a
-            table.
+        path: A JSON list, a one-dimensional .npy array of numbers, strings or bytes, `FILE:NAME` of a .npz, a table
+            (.csv, .tsv, .parquet, JSON lines or a JSON list of objects), or any other file in UTF-8 with an entry a
+            line. `FILE:COLUMN` names the column of a table.
         count: How many entries are expected, which decides whether the first row of a table is a header.
         columns: Names of columns that are taken where a table has several.
 
@@ -51,10 +51,12 @@ def read_list(path: str | Path, count: int | None = None, columns: Sequence[str]
         text = read_text(file)
         if file.suffix in (".csv", ".tsv"):
             return _of_csv(file, text, column, count, columns)
-        _without_name(file, column, [])
-        if file.suffix != ".json":
-            return _lines(text, count)
-        entries = json.loads(text)
+        if file.suffix in (".jsonl", ".ndjson"):
+            entries = [json.loads(line) for line in text.split("\n") if line.strip()]
+        elif file.suffix == ".json":
+            entries = json.loads(text)
+        else:
+            return _without_name(file, column, _lines(text, count))
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
@@ -64,7 +66,13 @@ def read_list(path: str | Path, count: int | None = None, columns: Sequence[str]
         ) from error
     if not isinstance(entries, list):
         raise UserError(f"{file} holds a JSON {type(entries).__name__}: expected a list, in the order of the scores")
-    return entries
+    if entries and all(isinstance(entry, dict) for entry in entries):
+        name = _column(file, list(entries[0]), column, columns)
+        without = next((number for number, entry in enumerate(entries) if name not in entry), None)
+        if without is not None:
+            raise UserError(f"{file}: entry {without} has no {name!r}: write each entry as the others")
+        return [entry[name] for entry in entries]
+    return _without_name(file, column, entries)
 
 
 def relevance_from_captions(captions_per_video: str | Path, shape: tuple[int, int]) -> np.ndarray:
@@ -140,16 +148,22 @@ def relevance_from_ids(text_ids: Sequence[Any], video_ids: Sequence[Any], shape:
         found = find_column(column, text)
         if found is None:
             raise UserError(
-                f"text id {text!r} (row {row}) names no video: write the id of its video, or that followed by #number"
+                f"text id {text!r} (row {row}) names no video: write the id of its video, or that followed by #number, "
+                f"as the video ids have it ({videos[0]!r} is the first)"
             )
         text_video.append(found)
     return np.asarray(text_video, np.int64)
 
 
 def as_ids(entries: Sequence[Any]) -> list[str]:
-    """Ids as composed Unicode text without white space around them; bytes are UTF-8."""
-    texts = (entry.decode("utf-8") if isinstance(entry, bytes) else str(entry) for entry in entries)
-    return [unicodedata.normalize("NFC", text).strip() for text in texts]
+    """Ids as composed Unicode text without white space around them; bytes are UTF-8, and 7.0 is the number 7."""
+    return [unicodedata.normalize("NFC", _text(entry)).strip() for entry in entries]
+
+
+def _text(entry: Any) -> str:
+    if isinstance(entry, bytes):
+        return entry.decode("utf-8")
+    return str(int(entry) if isinstance(entry, float) and entry.is_integer() else entry)
 
 
 def columns_of(videos: Sequence[str]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from eaglenet_jax.metrics.id_files import (
     relevance_from_ids,
     without_suffix,
 )
-from eaglenet_jax.metrics.orientation import Reading, orientation_warnings
+from eaglenet_jax.metrics.orientation import Reading, constant_row_warnings, orientation_warnings
 from eaglenet_jax.metrics.postprocessed import QueryBanks
 from eaglenet_jax.metrics.ranks import RetrievalScores, check_relevance
 from eaglenet_jax.metrics.relevance import read_relevance, shared_captions
@@ -113,7 +113,10 @@ def measure_files(
     )
     report.summary["notes"][:0] = notes
     chance = report.summary["chance"]["t2v"]["MnR"]
-    report.summary["warnings"][:0] = orientation_warnings(report.scores, report.placement, chance, reading)
+    report.summary["warnings"][:0] = [
+        *constant_row_warnings(report.scores),
+        *orientation_warnings(report.scores, report.placement, chance, reading),
+    ]
     return dataclasses.replace(report, kept=kept)
 
 

@@ -103,6 +103,26 @@ def orientation_warnings(
         )
 
 
+def constant_row_warnings(scores: np.ndarray) -> Iterator[str]:
+    """Say which texts have one score with all videos, as rows have that only fill up a matrix.
+
+    Args:
+        scores: [Nt, Nv], finite.
+
+    Returns:
+        At most one sentence.
+    """
+    texts, videos = scores.shape
+    step = max(1, CHUNK_ELEMENTS // videos)
+    blocks = (np.asarray(scores[start : start + step]) for start in range(0, texts, step))
+    rows = np.flatnonzero(np.concatenate([(block == block[:, :1]).all(axis=1) for block in blocks]))
+    if videos > 1 and rows.size:
+        yield (
+            f"{rows.size} of {texts} texts have one score with all videos (text {rows[0]}: {scores[rows[0], 0]:g}): if "
+            "these rows are padding, add --padded"
+        )
+
+
 @dataclass(frozen=True)
 class _Tops:
     """Highest scores of a matrix. columns: of each row, where it stands."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from eaglenet_jax.metrics.ranks import (
     RetrievalPlacement,
     direction_sum,
 )
-from eaglenet_jax.metrics.text_files import read_text
+from eaglenet_jax.metrics.text_files import delimiter_of, read_text
 
 
 def shared_captions(captions: Sequence[str], text_video: np.ndarray) -> Relevance:
@@ -50,8 +52,8 @@ def read_relevance(
 
     Args:
         path: Of a file with a pair a line, `text video`, a grade behind it where there is one, or TREC's qrels,
-            `text 0 video grade`; with commas, tabs or white space between. Or JSON, text → list of videos. A pair of
-            grade 0 or less is not right.
+            `text 0 video grade`; with tabs, semicolons, commas or white space between. Or a .npy array of such rows, or
+            JSON, text → video, list of videos or video → grade. A pair of grade 0 or less is not right.
         shape: Of the scores, (Nt, Nv).
         text_ids: Nt ids of the texts. None: their rows, from 0.
         video_ids: Nv ids of the videos. None: their columns, from 0.
@@ -174,19 +176,22 @@ def _numbers(ids: Sequence[Any] | None, count: int, kind: str, path: str | Path)
 def _lines(path: Path) -> list[tuple[int, str, str, float]]:
     """(number of the line, text, video, grade) of each pair of a file, in JSON the number of the pair."""
     try:
-        content = read_text(path)
-        if path.suffix == ".json":
-            return [(number, *pair) for number, pair in enumerate(_of_json(json.loads(content)), 1)]
+        if path.suffix == ".npy":
+            array = np.load(path, allow_pickle=False)
+            rows = list(enumerate((as_ids(row) for row in np.atleast_2d(array).tolist()), 1))
+        else:
+            content = read_text(path)
+            if path.suffix == ".json":
+                return [(number, *pair) for number, pair in enumerate(_of_json(json.loads(content)), 1)]
+            rows = list(_fields(content))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not JSON of text → videos, nor UTF-8 lines of pairs: {error}") from error
+    except (ValueError, TypeError, EOFError) as error:
+        raise UserError(
+            f"{path} is not JSON of text → videos, nor UTF-8 lines of pairs, nor a .npy array of them: {error}"
+        ) from error
     found = []
-    for number, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
-        parts = line.split("\t") if "\t" in line else line.split(",") if "," in line else line.split()
-        parts = as_ids(parts)
+    for number, parts in rows:
         if len(parts) not in (2, 3, 4):
             raise UserError(f"{path}: line {number} has {len(parts)} fields: write text, video and perhaps a grade")
         text, video = (parts[0], parts[2]) if len(parts) == 4 else (parts[0], parts[1])
@@ -197,16 +202,33 @@ def _lines(path: Path) -> list[tuple[int, str, str, float]]:
                 raise UserError(f"{path}: the grade in line {number} is {parts[-1]!r}: write a number") from error
             continue  # a header
         found.append((number, text, video, grade))
+    for number, _, _, grade in found:
+        if not math.isfinite(grade):
+            raise UserError(f"{path}: the grade in line {number} is {grade}: write a number")
     return found
+
+
+def _fields(content: str) -> Iterator[tuple[int, list[str]]]:
+    """(number, fields) of the lines that are not blank; the first of them says what stands between the fields."""
+    lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    delimiter = delimiter_of(lines[0][1]) if lines else ""
+    for number, line in lines:
+        yield number, as_ids(next(csv.reader([line], delimiter=delimiter)) if delimiter else line.split())
 
 
 def _of_json(content: Any) -> Iterator[tuple[str, str, float]]:
     if isinstance(content, Mapping):
         for text, videos in content.items():
-            graded = videos.items() if isinstance(videos, Mapping) else [(video, 1.0) for video in list(videos)]
+            alone = isinstance(videos, str | int)
+            graded = (
+                videos.items() if isinstance(videos, Mapping) else ((v, 1.0) for v in ([videos] if alone else videos))
+            )
             yield from ((*as_ids([text, video]), float(grade)) for video, grade in graded)  # type: ignore[misc]
     else:
-        for text, video, *grade in content:
+        for pair in content:
+            if isinstance(pair, Mapping):
+                raise TypeError(f"a pair is {str(pair)[:60]}, no list [text, video]")
+            text, video, *grade = pair
             yield (*as_ids([text, video]), float(grade[0]) if grade else 1.0)  # type: ignore[misc]
 
 

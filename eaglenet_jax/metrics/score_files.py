@@ -27,8 +27,8 @@ class MatrixForm:
         padded: -inf is padding: rows that are -inf throughout are no texts, and any other -inf stands below every
             score. Rows of one other value throughout, as -1e9 or NaN, are padding too. Also reads [videos, captions,
             videos].
-        mask: File of booleans, [Nt] or [videos, captions]: which rows are texts; or [videos], how many captions each
-            video has.
+        mask: File of booleans, numbers or the words True and False, [Nt] or [videos, captions]: which rows are texts;
+            or [videos], how many captions each video has.
         transpose: The file is videos × texts.
         distances: The lower, the better.
     """
@@ -144,12 +144,7 @@ def _without_padding(
     each, rest = divmod(len(flat), groups)
     kept = np.ones(len(flat), bool)
     if form.mask is not None:
-        mask = open_array(form.mask).values
-        if mask.size == groups and values.ndim == 3 and mask.dtype.kind in "iu":  # how many captions each video has
-            mask = np.arange(each) < mask.reshape(-1, 1)
-        if mask.size != len(flat):
-            raise UserError(f"--mask={form.mask} has shape {mask.shape} for {len(flat)} rows: give one value for each")
-        kept &= mask.reshape(-1).astype(bool)
+        kept &= _mask(form.mask, groups, len(flat))
     if form.padded:
         one_value = (flat == flat[:, :1]) | np.isnan(flat) if flat.dtype.kind == "f" else flat == flat[:, :1]
         kept &= ~one_value.all(axis=1)
@@ -158,6 +153,26 @@ def _without_padding(
     in_groups = rest == 0 and (values.ndim == 3 or not kept.all())
     text_video = np.repeat(np.arange(groups), each)[kept] if in_groups else None
     return (flat if kept.all() else flat[kept]), text_video, kept
+
+
+def _mask(file: str | Path, groups: int, rows: int) -> np.ndarray:
+    """Which of the rows are texts: a value for each, or how many of each video's rows are."""
+    mask = open_array(file).values.reshape(-1)
+    each, rest = divmod(rows, groups)
+    if mask.dtype.kind not in "fiub" or not np.isfinite(mask).all():
+        raise UserError(f"--mask={file} holds something that is neither a truth value nor a count")
+    if len(mask) == groups and len(mask) != rows and not rest and mask.dtype.kind != "b":
+        wrong = np.flatnonzero((mask < 0) | (mask > each) | (mask != np.round(mask)))
+        if wrong.size:
+            raise UserError(
+                f"--mask={file} says that video {wrong[0]} has {mask[wrong[0]]:g} captions, but there are {each} rows "
+                "for each video"
+            )
+        mask = (np.arange(each) < mask.reshape(-1, 1)).reshape(-1)
+    if len(mask) != rows:
+        counts = "" if rest else f", or a count for each of {groups} videos"
+        raise UserError(f"--mask={file} has {len(mask)} values for {rows} rows: give one for each{counts}")
+    return mask.astype(bool)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

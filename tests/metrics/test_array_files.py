@@ -161,6 +161,9 @@ def npy(array: np.ndarray) -> bytes:
         ("ids.npy", npy(np.array(["vidé1", "vid2", "vid3"]))),
         ("ids.npy", npy(np.array(["vidé1".encode(), b"vid2", b"vid3"]))),
         ("ids.txt", "vidé1\nvid2\nvid3\n".encode("utf-16")),
+        ("ids.jsonl", '{"video_id": "vidé1", "n": 1}\n{"video_id": "vid2"}\n{"video_id": "vid3"}\n'.encode()),
+        ("ids.json", json.dumps([{"video": "vidé1"}, {"video": "vid2"}, {"video": "vid3"}]).encode()),
+        ("ids.json:clip", json.dumps([{"clip": name, "id": 1} for name in ("vidé1", "vid2", "vid3")]).encode()),
         ("ids.npz:names", npz(names=np.array(["vidé1", "vid2", "vid3"]), more=np.eye(3))),
         ("ids.npz", npz(names=np.array(["vidé1", "vid2", "vid3"]))),
         ("ids.txt", "vidé1.mp4\nvid2.avi\nvid3.MKV\n".encode()),
@@ -180,6 +183,12 @@ def test_names_that_say_nothing_and_columns_that_are_not_there_are_refused(tmp_p
         read_list(tmp_path / "ids.csv", 1)
     with pytest.raises(UserError, match="no column 'c'; it has a, b"):
         read_list(f"{tmp_path / 'ids.csv'}:c", 1)
+    (tmp_path / "ids.jsonl").write_text('{"video_id": "v"}\n{"id": "w"}\n')
+    with pytest.raises(UserError, match="entry 1 has no 'video_id': write each entry as the others"):
+        read_list(tmp_path / "ids.jsonl", 2)
+    assert relevance_from_ids(["1", "0"], [0.0, 1.0], (2, 2)).tolist() == [1, 0]
+    with pytest.raises(UserError, match=r"text id 'v' .* as the video ids have it \('clips/v.mp4' is the first\)"):
+        relevance_from_ids(["v"], ["clips/v.mp4"], (1, 1))
     # Two files that differ only in their ending stay two videos.
     assert relevance_from_ids(["a.avi", "a.mp4"], ["a.mp4", "a.avi"], (2, 2)).tolist() == [1, 0]
     with pytest.raises(UserError, match=r"'a' .* names no video"):
@@ -212,11 +221,17 @@ def test_padding_is_left_out_in_every_form_of_it(tmp_path) -> None:
     np.save(tmp_path / "nan.npy", np.where(np.isfinite(stack), stack, np.nan))
     np.save(tmp_path / "counts.npy", counts)
     (tmp_path / "mask.csv").write_text("\n".join(",".join(map(str, row)) for row in mask.tolist()))
+    np.save(tmp_path / "flat_zeros.npy", np.where(np.isfinite(stack), stack, 0.0).reshape(9, 3))
+    np.save(tmp_path / "floats.npy", np.array(counts, np.float64))
+    (tmp_path / "counts.txt").write_text("2\n3\n1\n")
+    (tmp_path / "mask.txt").write_text("\n".join(map(str, mask.reshape(-1))))
     np.save(tmp_path / "real.npy", real)
     expected = measure_files(tmp_path / "real.npy", relevance=RelevanceFiles("2,3,1"), options=FAST).summary
     for file, form in (
         *((file, MatrixForm(padded=True)) for file in ("stack.npy", "flat.npy", "low.npy", "nan.npy")),
-        *(("zeros.npy", MatrixForm(mask=tmp_path / file)) for file in ("mask.npy", "mask.csv", "counts.npy")),
+        *(("zeros.npy", MatrixForm(mask=tmp_path / file)) for file in ("mask.npy", "mask.csv", "mask.txt")),
+        *(("zeros.npy", MatrixForm(mask=tmp_path / file)) for file in ("counts.npy", "counts.txt", "floats.npy")),
+        ("flat_zeros.npy", MatrixForm(mask=tmp_path / "counts.txt")),
     ):
         found = measure_files(tmp_path / file, form=form, options=FAST).summary
         assert found["metrics"] == expected["metrics"] and "3 rows are padding" in found["notes"][0]
@@ -227,6 +242,26 @@ def test_padding_is_left_out_in_every_form_of_it(tmp_path) -> None:
     with pytest.raises(UserError, match="as many videos first as last"):
         np.save(tmp_path / "odd.npy", stack[:2])
         load_similarity(tmp_path / "odd.npy", MatrixForm(padded=True))
+
+
+def test_a_mask_that_says_nothing_is_refused_and_padding_without_a_flag_is_warned_of(tmp_path) -> None:
+    stack = np.random.default_rng(1).normal(size=(3, 3, 3))
+    stack[2, 2] = -1e4
+    np.save(tmp_path / "stack.npy", stack)
+    np.save(tmp_path / "flat.npy", stack.reshape(9, 3))
+    for values, message in (
+        ([3, 4, 1], r"video 1 has 4 captions, but there are 3 rows for each video"),
+        ([3.0, 2.5, 1.0], r"video 1 has 2.5 captions"),
+        ([1.0, np.nan] + [1.0] * 7, "neither a truth value nor a count"),
+        ([True] * 8, "8 values for 9 rows: give one for each, or a count for each of 3 videos"),
+    ):
+        np.save(tmp_path / "mask.npy", values)
+        with pytest.raises(UserError, match=message):
+            load_similarity(tmp_path / "stack.npy", MatrixForm(mask=tmp_path / "mask.npy"))
+    found = measure_files(tmp_path / "flat.npy", relevance=RelevanceFiles("3"), options=FAST).summary
+    assert "1 of 9 texts have one score with all videos (text 8: -10000)" in found["warnings"][0]
+    found = measure_files(tmp_path / "stack.npy", form=MatrixForm(padded=True), options=FAST).summary
+    assert not any("one score" in warning for warning in found["warnings"])
 
 
 def test_one_matrix_in_a_stack_is_that_matrix(tmp_path) -> None:

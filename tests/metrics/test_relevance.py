@@ -134,7 +134,9 @@ FILES = {
     "pairs.csv": "text,video\nt0,a\nt0,c\nt2,b\n",
     "pairs.tsv": "t0\ta\nt0\tc\nt2\tb\nt1\ta\t0\n",
     "qrels.txt": "t0 0 a 1\nt0 0 c 1\nt2 0 b 1\nt1 0 c 0\n",
+    "quoted.csv": 'text;video\n"t0";"a"\n"t0";"c"\n"t2";"b"\n',
     "pairs.json": json.dumps({"t0": ["a", "c"], "t2": {"b": 1}}),
+    "alone.json": json.dumps({"t0": ["a", "c"], "t2": "b.mp4"}),
     "list.json": json.dumps([["t0", "a"], ["t0", "c"], ["t2", "b"]]),
 }
 
@@ -146,6 +148,16 @@ def test_pairs_are_read_from_every_form(tmp_path, name) -> None:
     assert answered.tolist() == [True, False, True]
     assert list(zip(found.rows.tolist(), found.columns.tolist(), strict=True)) == [(0, 0), (0, 2), (1, 1)]
     assert found.text_video.tolist() == [0, 1]
+
+
+def test_pairs_are_read_from_an_array(tmp_path) -> None:
+    np.save(tmp_path / "pairs.npy", [[1, 2, 1], [0, 1, 0], [0, 0, 3]])
+    found, answered = read_relevance(tmp_path / "pairs.npy", (3, 3), None, None)
+    assert answered.tolist() == [True, True, False]
+    assert list(zip(found.rows.tolist(), found.columns.tolist(), found.grades.tolist(), strict=True)) == [
+        (0, 0, 3.0),
+        (1, 2, 1.0),
+    ]
 
 
 def test_a_matrix_with_pairs_is_measured_by_the_best_right_one(tmp_path) -> None:
@@ -171,6 +183,7 @@ def test_a_matrix_with_pairs_is_measured_by_the_best_right_one(tmp_path) -> None
         ("0 0 1 2 3\n", "line 1 has 5 fields"),
         ("0 1 x\n1 1 y\n", "the grade in line 2 is 'y'"),
         ("0 1 0\n", "no right pair"),
+        ("0 1 1\n1 1 nan\n", "the grade in line 2 is nan: write a number"),
     ],
 )
 def test_pairs_that_do_not_fit_are_one_line(tmp_path, content, message) -> None:
@@ -178,3 +191,9 @@ def test_pairs_that_do_not_fit_are_one_line(tmp_path, content, message) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read_relevance(tmp_path / "pairs.txt", (2, 3), None, None)
     assert "\n" not in str(caught.value)
+
+
+def test_objects_in_a_list_of_pairs_are_one_line(tmp_path) -> None:
+    (tmp_path / "pairs.json").write_text(json.dumps([{"text": "0", "video": "1"}]))
+    with pytest.raises(UserError, match=r"a pair is {'text': '0', 'video': '1'}, no list \[text, video\]"):
+        read_relevance(tmp_path / "pairs.json", (2, 3), None, None)

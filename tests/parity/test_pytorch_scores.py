@@ -29,6 +29,15 @@ def test_a_tensor_and_a_named_one(tmp_path, dtype):
         np.testing.assert_array_equal(load_similarity(tmp_path / name), np.arange(6).reshape(2, 3) / 4)
 
 
+def test_a_tensor_of_another_layout_or_deeper_in_the_file(tmp_path):
+    scores = torch.arange(6, dtype=torch.float64).reshape(2, 3) / 3
+    torch.save(scores.to_sparse(), tmp_path / "sparse.pt")
+    torch.save({"test": {"sims": scores.requires_grad_(), "val": scores[:1]}, "epoch": 3}, tmp_path / "deep.pt")
+    torch.save([scores], tmp_path / "list.pt")
+    for name in ("sparse.pt", "deep.pt:test.sims", "list.pt"):
+        np.testing.assert_array_equal(load_similarity(tmp_path / name), scores.detach().numpy())
+
+
 def test_nothing_is_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for legacy in (False, True):

@@ -30,6 +30,11 @@ def text_cell(value: Any) -> str:
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         raise BadCell("no value")
+    if isinstance(value, bytes):  # text as Parquet files of some programs have it
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadCell("bytes that are no UTF-8 text") from error
     if not isinstance(value, str):
         raise BadCell(f"{str(value)[:30]}, no text but {type(value).__name__}")
     if not any(character.isprintable() and not character.isspace() for character in value):
@@ -77,6 +82,8 @@ def name_cell(value: Any) -> str:
     Raises:
         BadCell: It is none.
     """
+    if isinstance(value, dict) and isinstance(value.get("path"), str):  # a video of a Hugging Face dataset
+        value = value["path"]
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -101,7 +108,8 @@ def seconds_cell(value: Any) -> float | None:
     except ValueError as error:
         raise BadCell(f"{text[:30]!r}, which is no time") from error
     seconds = sum(part * 60**place for place, part in enumerate(reversed(parts)))
-    if isinstance(value, bool) or len(parts) > 3 or not 0 <= seconds < math.inf:
+    carried = any(part >= 60 for part in parts[1:]) or not all(map(float.is_integer, parts[:-1]))  # 1:75, 1.5:00
+    if isinstance(value, bool) or len(parts) > 3 or carried or not 0 <= seconds < math.inf:
         raise BadCell(f"{text[:30]!r}, which is no time")
     return seconds
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import collections
 import csv
 import io
@@ -14,6 +13,7 @@ from typing import Any
 
 from data_prep.annotations import Annotations, CaptionedVideo, require_folder
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.metrics.text_files import encoding_of
 
 
 def find(folder: Path, *names: str) -> Path | None:
@@ -31,15 +31,14 @@ def find(folder: Path, *names: str) -> Path | None:
 def read_text(path: Path) -> str:
     """Read a file as UTF-8, without a byte order mark, with composed characters (NFC), so that ids meet each other.
 
-    A file that begins with the byte order mark of UTF-16, as Excel's "Unicode Text" does, is read as that.
+    A file in UTF-16, as Excel's "Unicode Text" is, is read as that.
 
     Raises:
         UserError: It is neither.
     """
     content = path.read_bytes()
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+        text = content.decode(encoding_of(content)).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8, or download it again"

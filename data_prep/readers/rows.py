@@ -14,7 +14,16 @@ from data_prep.readers.files import check_width, read_text, wrong_form
 from eaglenet_jax.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
-JSON_FORM = 'a list of rows {"video": …, "caption": …}, columns of equal length, or video → captions'
+JSON_FORM = 'a list of rows {"video": …, "caption": …}, columns of equal length, video → captions, or split → rows'
+
+# Names of columns that are understood without being told; the first that is there is taken.
+VIDEO_NAMES = ("video", "video_id", "file", "file_name", "filename", "video_path", "path")
+CAPTION_NAMES = ("caption", "captions", "text", "sentence", "description")
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "development"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 Row = Mapping[str, Any]
 
@@ -70,7 +79,7 @@ def _of_csv(path: Path, delimiter: str) -> dict[int, Row]:
     try:
         for number, cells in enumerate(reader, 1 + before):
             line = before + reader.line_num
-            if cells:
+            if any(cell.strip() for cell in cells):  # spreadsheets write rows of delimiters alone
                 lists[number] = cells
     except csv.Error as error:
         raise UserError(
@@ -138,13 +147,16 @@ def _of_json(path: Path, content: Any) -> list[Row]:
         raise wrong_form(path, JSON_FORM, TypeError(f"it is a {type(content).__name__}"))
     values = list(content.values())
     inner = {name: value for name, value in content.items() if isinstance(value, list) and _holds_rows(value)}
+    named = _named_rows(content) if len(inner) == len(content) > 1 else []
+    if named:
+        return named
     if len(inner) > 1:
         raise wrong_form(path, JSON_FORM, TypeError(f"it has several lists of rows, {', '.join(inner)}"))
     if inner:  # {"annotations": [rows]}
         return _of_json(path, *inner.values())
     if all(isinstance(value, dict) for value in values):  # pandas: column → index → value
         keys = list(values[0])
-        if "caption" in keys:  # {video: {"caption": …}}
+        if {key.lower() for key in keys} & set(CAPTION_NAMES):  # {video: {"caption": …}}
             return [{"video": video, **value} for video, value in content.items()]
         if all(list(value) == keys for value in values):
             return [{name: column[key] for name, column in content.items()} for key in keys]
@@ -153,6 +165,15 @@ def _of_json(path: Path, content: Any) -> list[Row]:
             raise wrong_form(path, JSON_FORM, ValueError("its columns have different lengths"))
         return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
     return [{"video": video, "caption": captions} for video, captions in content.items()]
+
+
+def _named_rows(content: dict[str, list[Any]]) -> list[Row]:
+    """The rows of lists that are called train, val and test, or by their videos; none where the lists are others."""
+    rows = [(name, row) for name, each in content.items() for row in each if isinstance(row, dict)]
+    there = {name.lower() for _, row in rows for name in row}
+    kind, taken = ("split", {"split"}) if all(name.lower() in SPLITS for name in content) else ("video", {*VIDEO_NAMES})
+    whole = len(rows) == sum(map(len, content.values())) and (kind == "split" or there & {*CAPTION_NAMES})
+    return [{kind: name, **row} for name, row in rows] if whole and not there & taken else []
 
 
 def _holds_rows(value: list[Any]) -> bool:

@@ -10,23 +10,18 @@ from typing import Any
 
 from data_prep.annotations import Annotations, CaptionedVideo
 from data_prep.cells import BadCell, CellFaults, name_cell, seconds_cell, text_cells
-from data_prep.readers.rows import Row, read_rows
+from data_prep.readers.rows import CAPTION_NAMES, SPLITS, VIDEO_NAMES, Row, read_rows
 from eaglenet_jax.data.video_files import stem
 from eaglenet_jax.errors import UserError
 
 # Other names that are understood without being told; the first that is there is taken.
 COLUMNS = {
-    "video": ("video", "video_id", "file", "file_name", "filename", "video_path", "path"),
-    "caption": ("caption", "captions", "text", "sentence", "description"),
+    "video": VIDEO_NAMES,
+    "caption": CAPTION_NAMES,
     "split": ("split",),
     "start": ("start", "start_time"),
     "end": ("end", "end_time"),
     "id": ("id", "caption_id"),
-}
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 

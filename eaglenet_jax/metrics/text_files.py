@@ -10,17 +10,27 @@ from eaglenet_jax.errors import UserError
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+def encoding_of(content: bytes) -> str:
+    """Name the encoding of a text file: UTF-16 by its byte order mark or by its zero bytes, else UTF-8."""
+    if content.startswith(UTF16_MARKS):
+        return "utf-16"
+    start = content[:64]
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if len(start) > 3 and not any(start[first::2]) and all(start[1 - first :: 2]):  # all of them ASCII
+            return encoding
+    return "utf-8-sig"
+
+
 def read_text(file: Path) -> str:
-    r"""Read a file as UTF-8, with or without a byte order mark, or as UTF-16 with one; lines end with \n.
+    r"""Read a file as UTF-8, with or without a byte order mark, or as UTF-16; lines end with \n.
 
     Raises:
         UserError: It is neither.
         OSError: It cannot be read.
     """
     content = file.read_bytes()
-    encoding = "utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig"
     try:
-        text = content.decode(encoding).replace("\r\n", "\n")
+        text = content.decode(encoding_of(content)).replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{file} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8, or as .npy"

@@ -34,6 +34,11 @@ ROWS = [
     {"video": "sub/b", "caption": 'a "cat"', "split": "validation"},
     {"video": "é.MKV", "caption": "un café", "split": "TEST"},
 ]
+BY_VIDEO = {
+    name: [{k: row[k] for k in ("caption", "split")} for row in ROWS if row["video"].startswith(name)]
+    for name in ("a", "sub/b", "é")
+}
+PARTS = (("train", 0, 2), ("dev", 2, 3), ("test", 3, 4))
 EXPECTED = {
     "train": [("a", (("a#0", "a dog, running"), ("a#1", "it runs")))],
     "val": [("sub/b", (("sub/b#0", 'a "cat"'),))],
@@ -65,6 +70,8 @@ FORMS = {
     "semicolon.csv": delimited(";"),
     "t.tsv": delimited("\t"),
     "excel.csv": delimited("\t").encode("utf-16"),
+    "no_mark.csv": delimited("\t").encode("utf-16-le"),
+    "blank_rows.csv": delimited(";").replace("\r\n", ";;\r\n").replace("\r\n", "\r\n;;;;\r\n", 1) + ";;;;\r\n",
     "sep.csv": "sep=;\n" + delimited(";"),
     "pipe.csv": delimited("|"),
     "spaces.csv": CSV.replace(",", ", ", 2).replace(".mp4,", ".mp4, "),
@@ -75,6 +82,14 @@ FORMS = {
     "pandas.json": json.dumps({name: dict(enumerate(values)) for name, values in columns().items()}),
     "by_video.json": json.dumps(
         {"a": {"caption": ["a dog, running", "it runs"], "split": "train"}} | {row["video"]: row for row in ROWS[2:]}
+    ),
+    "by_video_captions.json": json.dumps(
+        {"a": {"captions": ["a dog, running", "it runs"], "split": "train"}}
+        | {row["video"]: {"captions": [row["caption"]], "split": row["split"]} for row in ROWS[2:]}
+    ),
+    "rows_by_video.json": json.dumps(BY_VIDEO),
+    "by_split.json": json.dumps(
+        {name: [{k: row[k] for k in ("video", "caption")} for row in ROWS[a:b]] for name, a, b in PARTS}
     ),
     "inside.json": json.dumps({"info": {"year": 1}, "annotations": ROWS}),
     "t.jsonl": "\n".join(map(json.dumps, ROWS)) + "\n\n",
@@ -173,6 +188,19 @@ def test_a_list_of_captions_is_several_captions(tmp_path) -> None:
         assert [[text for _, text in video.captions] for video in videos] == [["one", "two"], ["three"]]
 
 
+def test_names_and_captions_as_parquet_of_other_programs_has_them(tmp_path) -> None:
+    """Text as bytes, and videos as a Hugging Face dataset stores them."""
+    videos = [{"path": "sub/a.mp4", "bytes": None}, {"path": "b.mp4", "bytes": None}]
+    parquet.write_table(pyarrow.table({"video": videos, "caption": ["é".encode(), b"two"]}), tmp_path / "t.parquet")
+    assert content(read_table(tmp_path / "t.parquet"))["train"] == [
+        ("sub/a", (("sub/a#0", "é"),)),
+        ("b", (("b#0", "two"),)),
+    ]
+    parquet.write_table(pyarrow.table({"video": ["a"], "caption": [b"\xff\xfe"]}), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="caption of row 1 is bytes that are no UTF-8 text"):
+        read_table(tmp_path / "t.parquet")
+
+
 def test_columns_of_other_names(tmp_path) -> None:
     file = write(tmp_path, "t.csv", "n,clip,words,text\n1,a.mp4,one,x\n")
     found = read_table(file, {"video": "clip", "caption": "words"})
@@ -254,7 +282,7 @@ def test_times_and_lists_in_cells() -> None:
         *[None] * 3,
     ]
     assert text_cells("[not a list") == ["[not a list"]
-    for value in ("-1", True, "1:2:3:4"):
+    for value in ("-1", True, "1:2:3:4", "00:01:75", "0:75:00", "1.5:00"):
         with pytest.raises(BadCell):
             seconds_cell(value)
 

@@ -19,6 +19,7 @@ from eaglenet_jax.port.plain_pickles import plain_globals
 from eaglenet_jax.port.shards import INDEX, check_whole, shard_files, weight_map
 from eaglenet_jax.port.wrappings import strip, unwrap
 
+PYTORCH_MARKS = (b"PK", b"\x80")  # a zip archive, a pickle
 LFS_POINTER = b"version https://git-lfs"
 PYTORCH_SUFFIXES = (".pt", ".pth", ".bin")
 CHECKPOINT_SUFFIXES = (*PYTORCH_SUFFIXES, ".ckpt", ".pt.tar", ".pth.tar")  # read, not written
@@ -62,7 +63,13 @@ def read_checkpoint(file: Path, weights: str = "") -> tuple[dict[str, np.ndarray
         found, stripped = strip(tensors, weights if flat else "")
     except UserError as error:
         raise UserError(f"{file} {error}") from error
-    return found, stripped + notes
+    return {name: _scalar(name, value) for name, value in found.items()}, stripped + notes
+
+
+def _scalar(name: str, value: np.ndarray) -> np.ndarray:
+    """The logit scale and bias as one number; some programs store a vector of one."""
+    one = name.rpartition(".")[2] in ("logit_scale", "logit_bias") and value.shape == (1,)
+    return value.reshape(()) if one else value
 
 
 def _read_shards(index: Path) -> dict[str, np.ndarray]:
@@ -87,13 +94,18 @@ def _held_tensors(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list
         raise UserError(f"{file} is a pointer of Git LFS, not the weights; fetch them with: git lfs pull")
     if start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
         raise UserError(f"{file} is a web page, not the weights; download the file itself")
-    if file.suffix == ".safetensors":
-        return _read_safetensors(file), []
     # CLIP4Clip and EagleNet append the epoch: pytorch_model.bin.4.
-    if re.sub(r"\.\d+$", "", file.name).endswith(CHECKPOINT_SUFFIXES):
+    if re.sub(r"\.\d+$", "", file.name).endswith((".safetensors", *CHECKPOINT_SUFFIXES)):
+        if _is_safetensors(start) or (file.suffix == ".safetensors" and not start.startswith(PYTORCH_MARKS)):
+            return _read_safetensors(file), []
         return _read_pytorch(file, weights)
     known = ", ".join((".safetensors", *CHECKPOINT_SUFFIXES))
     raise UserError(f"{file}: files ending in {file.suffix!r} are not read; give one of {known}")
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """Whether a file begins with the length of a header in eight bytes and the header, whatever it is called."""
+    return start[8:9] == b"{" and 0 < int.from_bytes(start[:8], "little") < 1 << 32
 
 
 def _not_there(file: Path) -> str:
@@ -125,6 +137,8 @@ def read_parts(file: Path, prefixes: tuple[str, ...], shapes_only: bool = False)
             return {name: opened.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise UserError(f"{file} is truncated or no safetensors file ({error}); copy it again") from error
+    except AttributeError as error:
+        raise _few_bits(file) from error
     except TypeError:  # bfloat16, which NumPy alone does not have
         with safe_open(file, framework="flax") as opened:
             return {name: np.asarray(opened.get_tensor(name)) for name in names}
@@ -169,10 +183,16 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
         return load_file(file)
     except SafetensorError as error:
         raise UserError(f"{file} is truncated or no safetensors file ({error}); copy it again") from error
+    except AttributeError as error:
+        raise _few_bits(file) from error
     except TypeError:  # bfloat16, which NumPy alone does not have
         from safetensors.flax import load_file as load_file_as_jax
 
         return {name: np.asarray(array) for name, array in load_file_as_jax(file).items()}
+
+
+def _few_bits(file: Path) -> UserError:
+    return UserError(f"{file} has numbers of 8 bits or fewer, which are not read; save it in float16 or bfloat16")
 
 
 def _read_pytorch(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -189,19 +209,34 @@ def _read_pytorch(file: Path, weights: str) -> tuple[dict[str, np.ndarray], list
                 '(with held["state_dict"] if held is a dict)'
             ) from error
         raise UserError(f"{file} is truncated or no PyTorch file ({type(error).__name__}); copy it again") from error
-    # A choice may also be a prefix of the names in the one model that there is.
-    flat = isinstance(held, Mapping) and any(str(name).startswith(f"{weights}.") for name in held)
     try:
-        tensors, notes = unwrap(held, "" if flat else weights)
+        tensors, notes = _unwrapped(held, weights)
     except UserError as error:
         raise UserError(f"{file} {error}") from error
+    empty = [name for name, value in tensors.items() if getattr(getattr(value, "device", None), "type", "") == "meta"]
+    if empty:
+        raise UserError(
+            f"{file}: {len(empty)} tensors have a shape but no values, first {empty[0]}; save the weights again"
+        )
     return {name: _as_numpy(torch, value) for name, value in tensors.items()}, notes
+
+
+def _unwrapped(held: Any, weights: str) -> tuple[dict[str, Any], list[str]]:
+    """The tensors of a choice, which may also be a prefix of the names in the one model that there is."""
+    try:
+        return unwrap(held, weights)
+    except UserError:
+        tensors, notes = unwrap(held)
+        if weights and any(name.startswith(f"{weights}.") for name in tensors):
+            return tensors, notes
+        raise
 
 
 def _opened(torch: ModuleType, file: Path) -> Any:
     if not _is_torchscript(file):
-        with torch.serialization.safe_globals(plain_globals()):
-            return torch.load(file, map_location="cpu", weights_only=True)
+        # Of a path, newer versions judge by its suffix.
+        with torch.serialization.safe_globals(plain_globals()), file.open("rb") as opened:
+            return torch.load(opened, map_location="cpu", weights_only=True)
     with warnings.catch_warnings():
         # TorchScript has its own reader, in C++, that runs no Python pickle; newer versions call it deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -66,9 +66,14 @@ class Source:
             named = openai_clip.open_clip_names(tensors)
             notes += ["took `text.` off the text tower"] if named.keys() != tensors.keys() else []
             tensors = named
+        scale = tensors.get("logit_scale", np.zeros(()))
+        if scale.size == 1 and not abs(float(scale.reshape(()))) <= LARGEST_LOGIT_SCALE:
+            value = float(scale.reshape(()))
+            notes.append(f"the logit scale is {value:g}, where its logarithm is expected: CLIP's is at most 4.61")
         return file, tensors, notes
 
 
+LARGEST_LOGIT_SCALE = 10.0  # a logarithm; CLIP clips it at log 100 = 4.61
 INDEX_FILES = tuple(name for name in WEIGHT_FILES if name.endswith(INDEX))
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # Of hub repositories, of newer ones, of older ones, and split.
@@ -219,6 +224,16 @@ def fitting_sources(tensors: Tensors, asked: Source) -> list[str]:
     shares = {name: share(source) for name, source in SOURCES.items()}
     best = max(shares.values())
     return [name for name, found in shares.items() if found == best] if best > max(shares[asked.name], 0.5) else []
+
+
+def fitting_prefix(tensors: Tensors, asked: Source) -> str:
+    """Return the first part of the names under which the tensors fit a source, where others lie beside; else ""."""
+    parts = dict.fromkeys(name.partition(".")[0] for name in tensors if "." in name)
+    for part in parts:
+        within = {name.removeprefix(f"{part}."): each for name, each in tensors.items() if name.startswith(f"{part}.")}
+        if share_known(asked.table({"loss_kind": "sigmoid"}), within) > 0.5:
+            return part
+    return ""
 
 
 def source_called(name: str) -> Source:

@@ -88,7 +88,7 @@ def to_flax(table: Table, tensors: Tensors, expected: Tree) -> Tree:
         expected: The tree to fill, leaves with a shape (`jax.eval_shape` of the model's init).
 
     Raises:
-        UserError: Lists every name that is missing, left over or of another shape.
+        UserError: Lists every name that is missing, left over, of another shape or not finite.
     """
     shapes = {path: tuple(leaf.shape) for path, leaf in _flat(expected).items()}
     filled: dict[str, np.ndarray] = {}
@@ -104,6 +104,8 @@ def to_flax(table: Table, tensors: Tensors, expected: Tree) -> Tree:
                 wrong.append(f"missing {name}")
             elif tensors[name].shape != shape:
                 wrong.append(f"{name} has shape {tensors[name].shape}, not {shape}")
+            elif not np.isfinite(_float32(tensors[name])).all():
+                wrong.append(f"{name} holds a value that is not finite")
             else:
                 continue
             fits = False

@@ -19,7 +19,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.load import save_clip, to_stderr
-from eaglenet_jax.port.sources import SOURCES, Source, fitting_sources, source_called
+from eaglenet_jax.port.sources import SOURCES, Source, fitting_prefix, fitting_sources, source_called
 from eaglenet_jax.port.table import to_flax, to_pytorch, unused_tensors
 from eaglenet_jax.runs.saved_config import save_config, saved_config
 from eaglenet_jax.runs.workdir import CHECKPOINTS, load_checkpoint
@@ -169,7 +169,12 @@ def _naming_another_source(source: Source, tensors: Mapping[str, Any]) -> Iterat
     try:
         yield
     except UserError as error:
-        others = fitting_sources(tensors, source)
+        others, part = fitting_sources(tensors, source), fitting_prefix(tensors, source)
+        if not others and part:
+            raise UserError(
+                f"only the names under `{part}.` fit --from={source.name}: eaglenet_jax.convert takes them with "
+                f"--weights={part}"
+            ) from error
         if not others:
             raise
         raise UserError(f"{' or '.join(f'--from={other}' for other in others)} fits this file; {error}") from error

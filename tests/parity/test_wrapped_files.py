@@ -225,3 +225,27 @@ def test_tensors_that_numpy_does_not_have_are_converted(tmp_path):
         "a": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
         "c": [0.5, 2.0],
     }
+
+
+def test_a_pytorch_file_of_another_name_and_a_choice_inside_a_container(golden, tmp_path):
+    tensors = openai_clip(golden)
+    torch.save(as_torch(tensors), tmp_path / "w.pt")
+    (tmp_path / "w.pt").rename(tmp_path / "w.safetensors")
+    assert_equal(read_checkpoint(tmp_path / "w.safetensors")[0], tensors)
+    torch.save({"state_dict": {**as_torch(tensors, "clip."), "fc.weight": torch.ones(2)}}, tmp_path / "w.pt")
+    found, notes = read_checkpoint(tmp_path / "w.pt", "clip")
+    assert_equal(found, tensors)
+    assert notes == ["took the names that start with `clip.`", "took `state_dict`"]
+    with pytest.raises(UserError, match="has nothing called 'ema'"):
+        read_checkpoint(tmp_path / "w.pt", "ema")
+
+
+def test_tensors_without_values_or_of_few_bits_are_one_line(tmp_path):
+    from safetensors.torch import save_file
+
+    torch.save({"a": torch.ones(2), "b": torch.empty(2, device="meta")}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"1 tensors have a shape but no values, first b; save the weights again"):
+        read_checkpoint(tmp_path / "w.pt")
+    save_file({"a": torch.ones(2).to(torch.float8_e4m3fn)}, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match="numbers of 8 bits or fewer, which are not read; save it in float16"):
+        read_checkpoint(tmp_path / "w.safetensors")

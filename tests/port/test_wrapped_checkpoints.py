@@ -213,6 +213,42 @@ def test_a_key_that_is_not_there_is_refused(golden, tmp_path):
         read_checkpoint(tmp_path / "w.safetensors", "ema")
 
 
+def test_names_beside_the_model_are_left_by_a_choice_that_the_error_names(golden, tmp_path):
+    tensors = openai_clip(golden)
+    beside = {f"clip_model.{name}": value for name, value in tensors.items()} | {"metric.total": np.ones(())}
+    write_tensors(tmp_path / "w.safetensors", beside)
+    with pytest.raises(
+        UserError, match=r"^only the names under `clip_model.` fit --from=openai: .* --weights=clip_model$"
+    ):
+        to_workdir("openai", str(tmp_path / "w.safetensors"), tmp_path / "run")
+    assert_equal(SOURCES["openai"].read(str(tmp_path / "w.safetensors"), "clip_model")[1], tensors)
+
+
+def test_a_logit_scale_in_a_vector_is_read_and_a_factor_is_said(golden, tmp_path):
+    tensors = openai_clip(golden)
+    for scale, notes in ((tensors["logit_scale"], []), (np.float32(100.0), ["the logit scale is 100, where its log"])):
+        write_tensors(tmp_path / "w.safetensors", {**tensors, "logit_scale": np.reshape(scale, (1,))})
+        _, found, said = SOURCES["openai"].read(str(tmp_path / "w.safetensors"))
+        assert_equal(found, {**tensors, "logit_scale": scale})
+        assert [note[:37] for note in said] == notes
+
+
+def test_the_content_decides_what_a_file_is(golden, tmp_path):
+    tensors = openai_clip(golden)
+    write_tensors(tmp_path / "w.safetensors", tensors)
+    (tmp_path / "w.safetensors").rename(tmp_path / "pytorch_model.bin")
+    assert_equal(read_tensors(tmp_path / "pytorch_model.bin"), tensors)
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(golden, tmp_path):
+    tensors = openai_clip(golden)
+    tensors["visual.proj"] = np.where(np.eye(*tensors["visual.proj"].shape), np.nan, tensors["visual.proj"])
+    mask = np.where(np.tri(16), 0, -np.inf).astype(np.float32)  # of attention, from which nothing is computed
+    write_tensors(tmp_path / "w.safetensors", {**tensors, "attn_mask": mask})
+    with pytest.raises(UserError, match=r"1 names do not fit the model: visual\.proj holds a value that is not finite"):
+        to_workdir("openai", str(tmp_path / "w.safetensors"), tmp_path / "run")
+
+
 def test_a_hugging_face_config_that_does_not_name_the_activation(golden, tmp_path):
     config = clip_config(golden)
     save_clip(tmp_path, config, *load_written(golden, tmp_path / "first"))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.load import HUB_NAME
 from eaglenet_jax.runs.card import workdir_card
 from eaglenet_jax.runs.export import CARD_FILE, PARAMETER_FILE, SETTINGS_FILE, exported_folder, read_export
 from eaglenet_jax.runs.hub_contents import RUN_FILES, check_names, check_systems, managed
@@ -34,6 +35,7 @@ def push(source: str, name: str, private: bool = False) -> str:
     Raises:
         UserError: There is no such model, the hub refuses, or a public repository is there and `private` is asked for.
     """
+    _check_name(name)
     folder = exported_folder(source)
     if folder is not None:
         read_export(folder)  # a damaged one is not spread
@@ -47,7 +49,7 @@ def push(source: str, name: str, private: bool = False) -> str:
         card = workdir_card(workdir, settings, f"python -m eaglenet_jax.hub push {workdir.name} {name}")
     else:
         raise UserError(f"{source} is neither a work directory nor a folder of `search export`; give one of them")
-    with _reported(name):
+    with _reported(name, "then push again: files change there all together or not at all"):
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
         client = HfApi(endpoint=_endpoint())
@@ -81,6 +83,7 @@ def pull(name: str, out: Path, revision: str = "", trust: bool = False) -> str:
         UserError: `out` holds something, there is no such repository, it holds another kind of model or a file that no
             run has, or it names code of a package and is not trusted.
     """
+    _check_name(name)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists; give a new folder")
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +100,10 @@ def pull(name: str, out: Path, revision: str = "", trust: bool = False) -> str:
             )
         shutil.rmtree(fetched / ".cache", ignore_errors=True)  # notes of the client
         check_systems(fetched, name, trust)
-        what = _identified(fetched, name, out)
+        try:
+            what = _identified(fetched, name, out)
+        except UserError as error:  # the folder will not be there
+            raise UserError(str(error).replace(str(fetched), name)) from error
         if out.is_dir():
             out.rmdir()
         fetched.chmod(0o755)  # temporary folders are for one user
@@ -147,20 +153,40 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
+def _check_name(name: str) -> None:
+    if not HUB_NAME.fullmatch(name):
+        raise UserError(f"{name!r} is no name of a repository: give USER/MODEL, of letters, digits and - _ .")
+
+
 @contextlib.contextmanager
-def _reported(name: str) -> Iterator[None]:
-    """Convert the client's errors to a `UserError` of one line."""
+def _reported(name: str, then: str = "") -> Iterator[None]:
+    """Convert the client's errors to a `UserError` of one line.
+
+    name: of the repository. then: what to do after that, for the message.
+    """
     from huggingface_hub import errors
 
     try:
         yield
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise UserError(f"{name}: {_first_line(error)}; check the name, or set HF_TOKEN for a private model") from error
+    except errors.RevisionNotFoundError as error:
+        raise UserError(f"{name} has no such revision; give a branch, tag or commit of it") from error
+    except errors.RepositoryNotFoundError as error:
+        raise UserError(
+            f"{name}: there is no such repository, or it is private; check the name, or set HF_TOKEN for a private one"
+        ) from error
     except (OSError, ValueError, RuntimeError, errors.HTTPError) as error:
         told = _first_line(error)
-        raise UserError(f"{name}: the hub cannot be used ({told}); check the connection and HF_TOKEN") from error
+        reason = _first_line(error.__cause__) if error.__cause__ is not None else ""
+        told += f": {reason}" if reason and reason not in told else ""
+        codes = [getattr(getattr(each, "response", None), "status_code", 0) for each in (error, error.__cause__)]
+        advice = {
+            401: "HF_TOKEN is absent or wrong: set it, or run hf auth login",
+            403: "HF_TOKEN does not allow this: use a token with the right to write",
+            429: "too many requests: try again later",
+        }.get(codes[0] or codes[1], "check the connection and HF_TOKEN")
+        raise UserError(f"{name}: the hub cannot be used ({told}); {advice}{then and f', {then}'}") from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__

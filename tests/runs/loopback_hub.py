@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,10 @@ LARGE = 1000  # bytes; larger files go through the protocol of Git LFS
 
 
 class LoopbackHub:
-    """Repositories by name: revision → path → content. What was asked for is in `asked`."""
+    """Repositories by name: revision → path → content. What was asked for is in `asked`.
+
+    Uploads whose path holds the second part of `fault` fail with the status in the first; 0 closes the connection.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
@@ -26,6 +30,7 @@ class LoopbackHub:
         self.large: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.address = ""
+        self.fault: tuple[int, str] | None = None
 
     def commit(self, name: str, lines: list[dict[str, Any]]) -> str:
         """Apply the lines of a commit; return its id."""
@@ -75,6 +80,8 @@ def serving() -> Iterator[LoopbackHub]:
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
         def do_POST(self) -> None:
+            if self.failed():
+                return None
             path, body = urlsplit(self.path).path, self.body()
             hub.asked.append(f"POST {path}")
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -109,7 +116,21 @@ def serving() -> Iterator[LoopbackHub]:
             url = f"{hub.address}/{name}/commit/{number}"
             return self.answer({"success": True, "commitOid": number, "commitUrl": url})
 
+        def failed(self) -> bool:
+            status, part = hub.fault or (0, "")
+            if not part or part not in self.path:
+                return False
+            self.body()
+            if status:
+                self.answer({"error": "refused"}, status)
+            else:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+            return True
+
         def do_PUT(self) -> None:
+            if self.failed():
+                return
             content = self.body()
             oid = self.path.rsplit("/", 1)[1]
             assert hashlib.sha256(content).hexdigest() == oid

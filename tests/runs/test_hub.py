@@ -212,19 +212,44 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
     cases = {
         ("pull", "someone/none", str(tmp_path / "a")): "someone/none: .*check the name, or set HF_TOKEN",
         ("pull", "someone/clip", str(tmp_path / "b")): "--config.init_from=someone/clip",
-        ("pull", "someone/clip", str(tmp_path / "c"), "--revision=v9"): "check the name",
+        ("pull", "someone/clip", str(tmp_path / "c"), "--revision=v9"): "someone/clip has no such revision",
         ("pull", "someone/clip", str(tmp_path / "full")): "exists; give a new folder",
         ("push", str(tmp_path / "full"), "someone/x"): "neither a work directory nor a folder of `search export`",
-        ("push", str(exported), "no name/at all/x"): "the hub cannot be used",
+        ("push", str(exported), "no name/at all/x"): "'no name/at all/x' is no name of a repository: give USER/MODEL",
+        ("pull", "small", str(tmp_path / "d")): "'small' is no name of a repository: give USER/MODEL",
     }
     for arguments, message in cases.items():
         with pytest.raises(UserError, match=message) as raised:
             main(arguments)
         assert "\n" not in str(raised.value)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(UserError, match=r"401.*check the connection and HF_TOKEN|check the name, or set HF_TOKEN"):
+    with pytest.raises(UserError, match=r"401.*HF_TOKEN is absent or wrong: set it, .*, then push again: files change"):
         main(["push", str(exported), "someone/x"])
     assert "someone/x" not in hub.files and [path.name for path in tmp_path.iterdir()] == ["full"]
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="the hub cannot be used"):
         main(["pull", "someone/small", str(tmp_path / "d")])
+
+
+def test_a_failed_upload_says_why_and_the_next_one_is_whole(
+    hub: LoopbackHub, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for fault, message in (
+        (
+            (403, "/large/"),
+            r"uploading 'parameters.safetensors' .*403.*does not allow this: use a token with the right",
+        ),
+        ((0, "/commit/"), r"\(Server disconnected .*\); check the connection and HF_TOKEN, then push again"),
+    ):
+        hub.fault = fault
+        with pytest.raises(UserError, match=message) as raised:
+            main(["push", str(exported), "someone/cut"])
+        assert "\n" not in str(raised.value) and not hub.files["someone/cut"]
+    hub.fault = None
+    main(["push", str(exported), "someone/cut"])
+    assert hub.files["someone/cut"].keys() == {PARAMETER_FILE, SETTINGS_FILE, CARD_FILE}
+    replaced(hub, "someone/cut", **{PARAMETER_FILE: b"damaged"})
+    capsys.readouterr()
+    with pytest.raises(UserError, match=r"^someone/cut/parameters\.safetensors is truncated"):
+        main(["pull", "someone/cut", str(tmp_path / "new")])
+    assert not list(tmp_path.iterdir())

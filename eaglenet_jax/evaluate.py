@@ -57,9 +57,15 @@ def _parser() -> Parser:
         type=Path,
         metavar="FILE",
         help="scores of any program, texts × videos: .npy, .npz, .pt, .mat, .csv, .tsv or .parquet (FILE:NAME names an "
-        "array), or a folder that --save wrote; needs no config and no checkpoint",
+        "array), with the names of rows and columns or without, or a folder that --save wrote; needs no config and no "
+        "checkpoint",
     )
-    parser.add_argument("--baseline", type=Path, metavar="PATH", help="scores, or a run, to compare with by query")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="PATH",
+        help="scores, matched with a run by their names, or a run, to compare with by query",
+    )
     parser.add_argument(
         "--postprocess",
         action="append",
@@ -101,28 +107,38 @@ def _parser() -> Parser:
     )
     matrices = parser.add_argument_group("with --similarity")
     matrices.add_argument(
-        "--captions-per-video", metavar="N", help='captions of each video, rows in their order: "20", "1,4,3" or a file'
+        "--captions-per-video",
+        metavar="N",
+        help='captions of each video, rows in their order: "20", "1,4,3" or a file of counts',
     )
     matrices.add_argument(
         "--text-ids",
         type=Path,
         metavar="FILE",
-        help="per row the id of its video, or with --relevance its own; lines, JSON, .npy, or FILE:COLUMN of a table",
+        help="per row the id of its video, perhaps with #number, or with --relevance its own; lines, JSON, JSON lines, "
+        ".npy, FILE:NAME of a .npz or FILE:COLUMN of a table",
     )
-    matrices.add_argument("--video-ids", type=Path, metavar="FILE", help="per column its id")
+    matrices.add_argument("--video-ids", type=Path, metavar="FILE", help="per column its id, as --text-ids")
     matrices.add_argument(
         "--relevance",
         type=Path,
         metavar="FILE",
-        help="pairs of a text and a right video, or TREC qrels, where a text has several right videos",
+        help="pairs of a text and a right video, perhaps with a grade (lines, CSV, .npy, JSON text → videos), or TREC "
+        "qrels, where a text has several right videos",
     )
     matrices.add_argument("--captions", type=Path, metavar="FILE", help="per row its caption, for the report")
     matrices.add_argument(
         "--padded",
         action="store_true",
-        help="-inf is padding: rows of it are no texts. Also reads [videos, captions, videos]",
+        help="rows of -inf, NaN or any one value, as -1e9, are padding and no texts; any other -inf is the lowest "
+        "score. Also reads [videos, captions, videos]",
     )
-    matrices.add_argument("--mask", type=Path, metavar="FILE", help="which rows are texts: booleans for each row")
+    matrices.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="which rows are texts: 0 and 1 or True and False for each, or how many captions each video has",
+    )
     matrices.add_argument("--transpose", action="store_true", help="the matrix is videos × texts")
     matrices.add_argument("--distances", action="store_true", help="the matrix holds distances: lower is better")
     matrices.add_argument("--query-bank", type=Path, metavar="FILE", help="for qb_norm: training texts × the videos")

@@ -69,7 +69,8 @@ MAY_IMPORT = {
     "eaglenet_jax.energy": BOTTOM | {"eaglenet_jax.layers"},
     "eaglenet_jax.registry": {"eaglenet_jax.errors"},
     "eaglenet_jax.heads": BOTTOM | LAYERS | {"eaglenet_jax.registry"},
-    "eaglenet_jax.metrics": {"eaglenet_jax", "eaglenet_jax.errors"},
+    "eaglenet_jax.text_encoding": set[str](),
+    "eaglenet_jax.metrics": {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.text_encoding"},
     "eaglenet_jax.scoring": BOTTOM | LAYERS | CONTRACT | {"eaglenet_jax.metrics"},
     "eaglenet_jax.training": BOTTOM | LAYERS | CONTRACT | {"eaglenet_jax.scoring"},
     "eaglenet_jax.system": BOTTOM | LAYERS | {"eaglenet_jax.heads", "eaglenet_jax.registry"},
@@ -93,7 +94,7 @@ MAY_IMPORT = {
     **{f"eaglenet_jax.{name}": ABOVE_RUNS for name in ROOT_ENTRY_POINTS},
     "configs": {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.config"},
     "data_prep": BOTTOM - {"eaglenet_jax.draws"}
-    | {f"eaglenet_jax.{name}" for name in ("data", "atomic", "command", "waiting_lock", "spawning")},
+    | {f"eaglenet_jax.{name}" for name in ("data", "atomic", "command", "waiting_lock", "spawning", "text_encoding")},
 }
 # These can be embedded where nothing more is installed; whatever else they need is imported inside a function.
 EMBEDDABLE = ("clip", "heads", "layers", "energy", "training", "scoring", "metrics", "draws", "errors")

@@ -13,7 +13,7 @@ from typing import Any
 
 from data_prep.annotations import Annotations, CaptionedVideo, require_folder
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.text_files import encoding_of
+from eaglenet_jax.text_encoding import encoding_of
 
 
 def find(folder: Path, *names: str) -> Path | None:

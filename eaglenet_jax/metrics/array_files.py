@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.metrics.text_files import UTF16_MARKS, delimiter_of, read_text, table_text
+from eaglenet_jax.metrics.text_files import delimiter_of, read_text, table_text
+from eaglenet_jax.text_encoding import encoding_of
 
 NUMPY, ZIP, PARQUET, HDF5, PICKLE = b"\x93NUMPY", b"PK", b"PAR1", b"\x89HDF", b"\x80"
 MATLAB, MATLAB_HDF5 = b"MATLAB 5.0", b"MATLAB 7.3"
@@ -126,7 +127,7 @@ def _reader(start: bytes, file: Path) -> Callable[[Path, str], FileArray]:
     for mark, reader in ((NUMPY, _read_npy), (PARQUET, _read_parquet), (MATLAB, _read_matlab), *hdf5):
         if start.startswith(mark):
             return reader
-    if start.startswith(UTF16_MARKS):
+    if encoding_of(start).startswith("utf-16"):
         return _read_text
     if start.startswith(PICKLE) and file.suffix in (".pt", ".pth", ".bin"):
         return _read_pytorch

@@ -16,7 +16,8 @@ from eaglenet_jax.search.model import SearchModel, open_model, open_model_of
 from eaglenet_jax.search.moments import Moment
 from eaglenet_jax.search.presence import PresentRows, prune
 from eaglenet_jax.search.query import Query, find, image_query, probe, text_query, video_query
-from eaglenet_jax.search.store import Store, StoreSettings
+from eaglenet_jax.search.rows import StoreSettings
+from eaglenet_jax.search.store import Store
 from eaglenet_jax.search.windows import WindowRule
 
 Place = str | os.PathLike[str]

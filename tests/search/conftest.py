@@ -24,6 +24,7 @@ NEEDS = {
     "test_notebooks.py": ("lancedb", "nbclient", "nbformat"),
     "test_object_store.py": ("lancedb", "moto"),
     "test_presence.py": ("lancedb",),
+    "test_previews.py": ("lancedb", "starlette", "multipart", "httpx2"),
     "test_page.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
     "test_server.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
     "test_api.py": ("lancedb", "starlette", "uvicorn", "multipart"),

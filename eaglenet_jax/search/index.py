@@ -89,7 +89,7 @@ class SearchIndex:
 
     @property
     def library(self) -> Library:
-        """What is in the index now."""
+        """Videos that are in the index now."""
         version = self.store.version
         if self._library is None or self._library[0] != version:
             self._library = version, read_library(self.store)
@@ -97,7 +97,7 @@ class SearchIndex:
 
     @property
     def calibration(self) -> Calibration:
-        """What scores mean on the index as it is now; takes some seconds when it has changed."""
+        """Levels of the scores on the index as it is now; takes some seconds when it has changed."""
         version = self.store.version
         if self._calibration is None or self._calibration[0] != version:
             rerank = RERANK if self.model.reranks else 0

@@ -33,6 +33,7 @@ NEEDS = {
     "test_watch.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
     "test_workers.py": ("lancedb",),
     "test_guards.py": ("starlette", "httpx2"),
+    "test_page_benchmark.py": IN_BROWSER,
     "test_visit.py": IN_BROWSER,
     "test_queries_in_browser.py": IN_BROWSER,
 }

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from PIL import Image
 
 LARGEST = (256, 144)  # width and height in pixels
-MOST_BYTES = 3000  # of a preview; 12 frames a window, 450 windows an hour: 16 MB an hour
+MOST_BYTES = 4000  # of a preview; 12 frames a window, 450 windows an hour: 22 MB an hour
 SMALLER = 0.8  # times the size, as often as it takes to stay below
-PREVIEW_QUALITY, STRIP_QUALITY = 50, 60
+PREVIEW_QUALITY, STRIP_QUALITY = 40, 60
 MOST_STRIP = 12_000  # pixels of width; WebP has at most 16383
 
 

@@ -30,7 +30,8 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
 from eaglenet_jax.runs.model_formats import model_settings
 from eaglenet_jax.search.model import SearchModel, unit
-from eaglenet_jax.search.store import FileState, Store, StoredWindow, StoreSettings, window_id
+from eaglenet_jax.search.rows import FileState, StoredWindow, StoreSettings, window_id
+from eaglenet_jax.search.store import Store
 from eaglenet_jax.search.windows import WindowRule
 from eaglenet_jax.system import build_system
 

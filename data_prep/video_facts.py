@@ -81,7 +81,7 @@ def by_time(times: Sequence[float], fps: float = 1.0) -> list[int]:
 
 @dataclasses.dataclass(frozen=True)
 class VideoFacts:
-    """What is known of a file after reading all of it.
+    """Facts about a file that was read to its end.
 
     Attributes:
         path: The file.

@@ -1,4 +1,4 @@
-"""What every entry point does around its work: errors for the user become one line and exit code 1."""
+"""Frame of every entry point: errors for the user become one line and exit code 1."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def _matrix(given: dict[str, Any]) -> int:
 
 
 def _files_beside(given: dict[str, Any]) -> dict[str, Any]:
-    """What `measure_files` takes besides the scores, from the flags."""
+    """Return the arguments of `measure_files` besides the scores, from the flags."""
     from eaglenet_jax.metrics.measured_files import QueryBankFiles, RelevanceFiles, ValidationFiles
     from eaglenet_jax.metrics.score_files import MatrixForm
 

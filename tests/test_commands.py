@@ -44,6 +44,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "benchmarks/input.py": "clip dtype steps",
     },
     "benchmarks.moments": {"tests/search/test_benchmark.py": "clips films folder json"},
+    "benchmarks.page": {"tests/search/test_page_benchmark.py": "videos seconds height folder json"},
     "benchmarks.paired_systems": {"benchmarks/paired_systems.py": "reference split json"},
     "benchmarks.moving_shapes_curves": {
         "benchmarks/moving_shapes_curves.py": "split",

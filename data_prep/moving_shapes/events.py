@@ -17,7 +17,7 @@ LOOK_ALIKE_TRIES = 1000  # draws of one look-alike before the clip is filled wit
 
 @dataclasses.dataclass(frozen=True)
 class Events:
-    """What the clips of a version of MovingShapes consist of.
+    """Content of the clips of a version of MovingShapes.
 
     Attributes:
         count: Events of a clip, 1 to 6, cut hard one after the other.

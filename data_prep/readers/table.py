@@ -27,7 +27,7 @@ COLUMNS = {
 
 @dataclasses.dataclass
 class _Video:
-    """What the rows say of a video."""
+    """Content of the rows of a video."""
 
     file: str
     clip: tuple[float, float | None] | None

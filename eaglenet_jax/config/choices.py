@@ -1,4 +1,4 @@
-"""What can stand behind --config, as the help of the commands lists it. Imports no model library."""
+"""Choices for --config, as the help of the commands lists them. Imports no model library."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Changes = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """What is trained on a dataset, and with what.
+    """Settings of the experiments on a dataset.
 
     Attributes:
         name: Of the config and of the data.

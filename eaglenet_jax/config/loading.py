@@ -101,7 +101,7 @@ def _refuse_missing_stage(name: str, overrides: Sequence[str]) -> None:
 
 
 def _unknown_field(error: AttributeError | KeyError) -> str:
-    """What to say of a field that a config does not have; "" for an error that is not ml_collections' own."""
+    """Describe a field that a config does not have; "" for an error that is not ml_collections' own."""
     (cause,) = error.args if len(error.args) == 1 else ("",)
     if not isinstance(cause, KeyError):  # ml_collections wraps one, Python's errors hold a text
         return ""

@@ -1,4 +1,4 @@
-"""What the configs on MovingShapes share: the data, the tiny CLIP, the optimiser, options of heads of that size."""
+"""Parts that the configs on MovingShapes share: data, tiny CLIP, optimiser, options of heads of that size."""
 
 from __future__ import annotations
 

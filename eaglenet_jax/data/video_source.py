@@ -99,7 +99,7 @@ def _single_pictures(path: Path, stream: int, version: tuple[int, int]) -> froze
 
 @dataclasses.dataclass
 class Losses:
-    """What of a file could not be decoded.
+    """Parts of a file that could not be decoded.
 
     Attributes:
         packets: Packets that no picture came out of, by an error.

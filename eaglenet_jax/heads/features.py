@@ -1,4 +1,4 @@
-"""What heads read and return: features of texts and videos, and scores of their pairs."""
+"""Inputs and outputs of heads: features of texts and videos, and scores of their pairs."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class FixedSoftmaxLoss(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
-    """What the losses of `LOSSES` start from; each reads its own.
+    """Initial values of the losses of `LOSSES`; each reads its own.
 
     Attributes:
         logit_scale: Initial logit scale of "softmax".

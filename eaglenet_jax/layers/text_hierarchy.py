@@ -115,7 +115,7 @@ class ResidualNorm(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class AttentionLogits:
-    """What the logits of eq. 4, 9, 21 and 23 are.
+    """Form of the logits of eq. 4, 9, 21 and 23.
 
     Attributes:
         normalise: Of unit vectors.

@@ -198,7 +198,7 @@ def without_suffix(name: str) -> str:
 
 
 def _turned(videos: int, texts: int, shape: tuple[int, int]) -> str:
-    """What to add to an error where the counts fit the scores the other way round."""
+    """Return the end of an error message where the counts fit the scores the other way round."""
     fits = (videos, texts) == shape and shape[0] != shape[1]
     return "; the matrix seems to be videos × texts: add --transpose" if fits else ""
 

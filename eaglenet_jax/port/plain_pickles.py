@@ -1,4 +1,4 @@
-"""What a pickle may hold next to tensors: numbers and arrays of NumPy, and values of Python's own that run nothing.
+"""Objects that a pickle may hold next to tensors: NumPy's numbers and arrays, and Python's own that run nothing.
 
 Each entry is what a name in a pickle stands for when it is read. NumPy's own functions are not among them: they trust
 the pickle with the flags of a type, and with them arrays of objects.

@@ -48,7 +48,7 @@ class PairExplanation:
 
 @dataclass(frozen=True)
 class ExplainedSplit:
-    """What is shown of the texts and videos of a split.
+    """Texts and videos of a split as they are shown.
 
     Attributes:
         frames_of: frames_of(v) → real frames of a video, [M, H, W, 3], in the order of its features.

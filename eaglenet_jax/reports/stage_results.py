@@ -14,7 +14,7 @@ from eaglenet_jax.reports.score_text import results_table, small_gallery_line
 
 
 class Selection(enum.StrEnum):
-    """What chose the checkpoint that was evaluated."""
+    """Basis on which the evaluated checkpoint was chosen."""
 
     VALIDATION = "validation"
     TEST = "test"
@@ -94,7 +94,7 @@ def result_rows(results: Sequence[StageResult], split: str) -> list[tuple[str, d
 
 
 def chosen_on(result: StageResult) -> str:
-    """What chose the checkpoint, as a sentence without its full stop."""
+    """Say how the checkpoint was chosen, in a sentence without its full stop."""
     sentence = {
         Selection.VALIDATION: "best checkpoint chosen on validation",
         Selection.TEST: "best checkpoint chosen on the test split itself, as the released programs do",

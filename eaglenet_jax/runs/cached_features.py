@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -145,7 +144,7 @@ def _encoded_forms(
 
 
 def _arrays(features: Features) -> dict[str, Any]:
-    """What is stored of features: everything but ids and extra, which the dataset holds."""
+    """Return the arrays of features that are stored: all but ids and extra, which the dataset holds."""
     fields = {name: value for name, value in vars(features).items() if name not in ("id", "extra")}
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -214,7 +213,7 @@ def cached_split(
             "data": _digest(json.dumps(experiment.dataset.manifest, sort_keys=True).encode()),
             "queries": queries,
             "clip": {key: value for key, value in dataclasses.asdict(system.clip.config).items() if key != "remat"},
-            "parameters": _parameter_digest(params["clip"], clip),
+            "parameters": experiment.parameter_digest.of(params["clip"], clip),
         },
     )
     encoding = _Encoding(experiment, split, queries, clip, None if jax.process_count() > 1 else mesh)
@@ -233,29 +232,6 @@ def cached_split(
 
 def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-_latest_digest: tuple[list[Any], str] = ([], "")  # of which leaves, held weakly, and what it is
-
-
-def _parameter_digest(given: Any, params: Any) -> str:
-    """Digest of parameters in host memory, which takes a while and is kept for the next split of the same ones.
-
-    given: the same parameters as they were given, of which only JAX's arrays never change.
-    """
-    global _latest_digest
-    leaves = jax.tree.leaves(given)
-    known, found = _latest_digest
-    if len(known) == len(leaves) and all(each() is leaf for each, leaf in zip(known, leaves, strict=True)):
-        return found
-    digest = hashlib.blake2b(digest_size=16)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n".encode())
-        digest.update(np.ascontiguousarray(leaf).data)
-    found = digest.hexdigest()
-    if all(isinstance(leaf, jax.Array) for leaf in leaves):
-        _latest_digest = [weakref.ref(leaf) for leaf in leaves], found
-    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,7 +86,7 @@ class ZeroShot:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions:
-    """What is evaluated, and how.
+    """Options of an evaluation.
 
     Attributes:
         split: By default the validation split, where there is one.
@@ -110,7 +110,7 @@ def evaluate_run(
 
     Args:
         workdir: Of the run.
-        options: What is evaluated, and how.
+        options: Options of an evaluation.
         progress: Called with what is being done, how much of it is done, and how much there is.
         earlier: Evaluate the first stages too.
 
@@ -146,7 +146,7 @@ def evaluate_checkpoint(
         config: What the parameters belong to.
         checkpoint: A folder of checkpoints of ours or one of them, or, with `source`, a file, folder or hub name that
             `eaglenet_jax.convert` reads.
-        options: What is evaluated, and how.
+        options: Options of an evaluation.
         source: The program that wrote the checkpoint.
         progress: As in `evaluate_run`.
 

@@ -16,6 +16,7 @@ from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.data_name import DEMO_DATA, OWN_COMMAND, OWN_DATA
+from eaglenet_jax.runs.parameter_digest import ParameterDigest
 from eaglenet_jax.system import System, build_system
 
 if TYPE_CHECKING:
@@ -24,12 +25,21 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What a config describes. config: resolved. system: encoders and head. dataset: prepared videos and captions."""
+    """Opened content of a config.
+
+    Attributes:
+        config: Resolved.
+        system: Encoders and head.
+        dataset: Prepared videos and captions.
+        tokenizer: Of the captions.
+        parameter_digest: Digest of the encoders, computed once for all splits.
+    """
 
     config: Any
     system: System
     dataset: PreparedDataset
     tokenizer: Tokenizer
+    parameter_digest: ParameterDigest = dataclasses.field(default_factory=ParameterDigest, repr=False, compare=False)
 
     @property
     def selection_split(self) -> str:

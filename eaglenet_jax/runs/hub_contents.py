@@ -1,4 +1,4 @@
-"""What a repository of the hub may hold: names of files, and configs that name no code but ours."""
+"""Permitted content of a repository of the hub: names of files, and configs that name no code but ours."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def length_of(config: Any) -> dict[str, float]:
 
 
 def changed_length(stage: StagePlan, old: Any) -> str:
-    """What a stage with checkpoints does with a new length, in one line; "" without checkpoints or change.
+    """Say in one line how a stage with checkpoints continues with a new length; "" without checkpoints or change.
 
     Args:
         stage: As it is planned now.

@@ -33,7 +33,7 @@ SETTINGS = ("name", "system", "preset", "clip", "head", "max_words", "max_frames
 
 @dataclasses.dataclass(frozen=True)
 class StoredModel:
-    """What is stored of a model.
+    """A model as it is stored.
 
     Attributes:
         settings: As `model_settings`.

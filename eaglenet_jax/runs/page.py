@@ -188,7 +188,7 @@ def caption_words(stage: EvaluatedStage, text: int) -> dict[str, list[str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Strips:
-    """What retrieval.png shows. title, facts: its first two lines."""
+    """Content of retrieval.png. title, facts: its first two lines."""
 
     queries: Sequence[QueryResult]
     title: str

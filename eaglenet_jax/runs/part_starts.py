@@ -1,4 +1,4 @@
-"""What each part of a head starts from: a checkpoint of another program, the stage before it, or random numbers."""
+"""Start of each part of a head: a checkpoint of another program, the stage before it, or random numbers."""
 
 from __future__ import annotations
 

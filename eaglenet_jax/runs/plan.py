@@ -32,7 +32,7 @@ FROZEN_CLIP = "clip/.*"  # as `optimizer.freeze`
 
 @dataclasses.dataclass(frozen=True)
 class PlannedData:
-    """What is known of the data before they are opened.
+    """Facts about the data that are known before they are opened.
 
     Attributes:
         folder: Where the prepared data lie, or will lie.
@@ -195,7 +195,12 @@ def run_stages(config: Any, workdir: Path) -> list[tuple[Any, Path]]:
 
 
 def optimizer_settings(config: Any, unused: tuple[str, ...]) -> dict[str, Any]:
-    """What `make_optimizer` takes, from a config. unused: patterns of the head's parameters that nothing depends on."""
+    """Return the arguments of `make_optimizer`.
+
+    Args:
+        config: Resolved.
+        unused: Patterns of the head's parameters that nothing depends on.
+    """
     settings = as_plain(config.optimizer)
     given = settings["freeze"].split(",")
     if config.cached_features:
@@ -205,7 +210,7 @@ def optimizer_settings(config: Any, unused: tuple[str, ...]) -> dict[str, Any]:
 
 
 def planned_data(data: Any, syntax: bool = False) -> PlannedData:
-    """What `config.data` describes, rendered already or not.
+    """Return the facts about the data that `config.data` describes, rendered already or not.
 
     Args:
         data: The part of a config.

@@ -110,7 +110,7 @@ def _state(plan: RunPlan) -> str:
 
 
 def _time(plan: RunPlan) -> str:
-    """What is left of the run: by its own rate where it was timed before, else by a rough estimate."""
+    """Estimate the time that is left of the run: by its own rate where it was timed before, else roughly."""
     rough, timed = [], []
     for stage in plan.stages:
         if stage.finished is not None:

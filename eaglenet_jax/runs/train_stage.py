@@ -123,7 +123,7 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
 
 @dataclasses.dataclass(frozen=True)
 class _Input:
-    """What a stage reads.
+    """Input of a stage.
 
     Attributes:
         batches: Training batches, by number.

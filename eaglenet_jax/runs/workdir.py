@@ -51,7 +51,7 @@ WRITTEN = (RESULT_FILE, REPORT_FILE, PICTURE_FILE, CONFIG_FILE, EVENTS, CHECKPOI
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointRecord:
-    """What is known of a saved checkpoint without its arrays.
+    """Facts about a saved checkpoint, without its arrays.
 
     Attributes:
         folder: Where its arrays lie.

@@ -22,7 +22,7 @@ SHOWN = ("R@1", "R@5", "R@10")
 
 @dataclass(frozen=True)
 class RerankReportOptions:
-    """What is reported.
+    """Options of the report.
 
     Attributes:
         top_k: Numbers of candidates, at least one.
@@ -56,7 +56,7 @@ def rerank_report(
         texts: Features [Nt, ...].
         videos: Features [Nv, ...].
         draws: Evaluation noise.
-        options: What is reported.
+        options: Options of the report.
 
     Returns:
         "direction", "combine", "queries", "items", "candidates": metrics, "full": metrics and "seconds", and "rerank",

@@ -10,11 +10,11 @@ import numpy as np
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from eaglenet_jax.search.store import StoredWindow, StoreSettings
+    from eaglenet_jax.search.rows import StoredWindow, StoreSettings
 
 
-def as_table(windows: Sequence[StoredWindow], settings: StoreSettings) -> pa.Table:
-    """Return complete rows as a table of the index's schema."""
+def as_table(windows: Sequence[StoredWindow], settings: StoreSettings, previews: bool) -> pa.Table:
+    """Return complete rows as a table of the index's schema, with or without previews."""
     import pyarrow as pa
 
     def vectors(values: Iterable[Any], dtype: Any, width: int) -> pa.Array:
@@ -29,7 +29,9 @@ def as_table(windows: Sequence[StoredWindow], settings: StoreSettings) -> pa.Tab
     columns["times"] = [list(window.times) for window in windows]
     for name in ("hash", "size", "time"):
         columns[f"file_{name}"] = [getattr(window.file, name) for window in windows]
-    return pa.table(columns, schema=settings.schema())
+    if previews:
+        columns["previews"] = [list(window.previews) for window in windows]
+    return pa.table(columns, schema=settings.schema(previews))
 
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from eaglenet_jax.data.video_files import SUFFIXES, VideoFolder
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.search.store import FileState
+from eaglenet_jax.search.rows import FileState
 
 
 @dataclasses.dataclass(frozen=True)

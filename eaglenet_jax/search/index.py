@@ -16,7 +16,8 @@ from eaglenet_jax.search.model import SearchModel, open_model, open_model_of
 from eaglenet_jax.search.moments import Moment
 from eaglenet_jax.search.presence import PresentRows, prune
 from eaglenet_jax.search.query import Query, find, image_query, probe, text_query, video_query
-from eaglenet_jax.search.store import Store, StoreSettings
+from eaglenet_jax.search.rows import StoreSettings
+from eaglenet_jax.search.store import Store
 from eaglenet_jax.search.windows import WindowRule
 
 Place = str | os.PathLike[str]
@@ -88,7 +89,7 @@ class SearchIndex:
 
     @property
     def library(self) -> Library:
-        """What is in the index now."""
+        """Videos that are in the index now."""
         version = self.store.version
         if self._library is None or self._library[0] != version:
             self._library = version, read_library(self.store)
@@ -96,7 +97,7 @@ class SearchIndex:
 
     @property
     def calibration(self) -> Calibration:
-        """What scores mean on the index as it is now; takes some seconds when it has changed."""
+        """Levels of the scores on the index as it is now; takes some seconds when it has changed."""
         version = self.store.version
         if self._calibration is None or self._calibration[0] != version:
             rerank = RERANK if self.model.reranks else 0

@@ -14,7 +14,8 @@ from eaglenet_jax.scoring.host import to_host
 from eaglenet_jax.search.claims import Claims
 from eaglenet_jax.search.model import SearchModel, mean_of_frames
 from eaglenet_jax.search.reading import FileEnd, ReadWindow, read_files, readers
-from eaglenet_jax.search.store import Store, StoredWindow
+from eaglenet_jax.search.rows import StoredWindow
+from eaglenet_jax.search.store import Store
 
 BATCH = 8  # windows that are encoded at a time
 COMMIT_SECONDS = 20.0

@@ -19,7 +19,7 @@ from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.model import Model, model_fields
 from eaglenet_jax.scoring.encoding import make_encode_text, make_encode_video
 from eaglenet_jax.scoring.host import padded_rows, row_count, to_host
-from eaglenet_jax.search.store import StoreSettings
+from eaglenet_jax.search.rows import StoreSettings
 
 DEMO_ONLY = (
     "note: the demo model knows only MovingShapes (coloured shapes that move); what it finds in other videos is chance"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 SHORTEST = 1.0  # seconds of a moment, where its window is longer
-# A weight above this part of the mean weight counts, as in the demo's account of where an event was seen.
+# A weight above this part of the mean weight counts.
 HEAVY = 0.5
 # Of cosines: a frame counts if its cosine is nearer to the window's best than to its worst.
 NEAR = 0.5

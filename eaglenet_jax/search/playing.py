@@ -18,7 +18,8 @@ from PIL import Image
 
 from eaglenet_jax.data.video_picture import display_matrix, is_turned_only
 from eaglenet_jax.data.video_source import DecodeError, VideoSource, picture_streams
-from eaglenet_jax.search.video_reader import STANDS_SECONDS, THUMBNAIL, VideoReader
+from eaglenet_jax.search.previews import as_strip
+from eaglenet_jax.search.video_reader import STANDS_SECONDS, VideoReader
 
 # The containers behind the suffixes, by a part of FFmpeg's name: browsers look at the content.
 CONTAINERS = {".webm": "webm"}
@@ -34,8 +35,6 @@ MOST_SECONDS = 60.0
 COPY_RATE = 30
 STANDING_STEP = 1.0  # a picture that stands is repeated after so many seconds, so that players can seek
 BT709 = 1  # in the tables of ITU-T H.273, for primaries, transfer and matrix
-MOST_STRIP = 12_000  # pixels of width; WebP has at most 16383
-WEBP_QUALITY = 60
 Version = tuple[int, int]
 """Modification time of a file in nanoseconds, and its size in bytes: the key of what is cached about it."""
 
@@ -61,7 +60,7 @@ def picture_of(path: str, time: float) -> bytes:
 
 
 def strip_of(path: str, times: Sequence[float]) -> bytes:
-    """Return the pictures that a video shows at `times` as one WebP, side by side, all of `tile_size`.
+    """Return the pictures that a video shows at `times` as one WebP, side by side, each of `previews.tile_size`.
 
     A time after the end repeats the last picture.
 
@@ -74,19 +73,6 @@ def strip_of(path: str, times: Sequence[float]) -> bytes:
     """
     with _reported(path):
         return _strip(path, tuple(times), _version(path))
-
-
-def tile_size(width: int, height: int, count: int) -> tuple[int, int]:
-    """Return width and height in pixels of each of `count` pictures in a strip, for pictures of a shape."""
-    scale = min(THUMBNAIL[0] / width, THUMBNAIL[1] / height, MOST_STRIP / max(1, count) / width, 1.0)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def as_webp(image: Image.Image) -> bytes:
-    """Encode an image as a small WebP."""
-    content = io.BytesIO()
-    image.save(content, "WEBP", quality=WEBP_QUALITY, method=4)
-    return content.getvalue()
 
 
 def copy_of_moment(path: str, start: float, end: float) -> bytes:
@@ -138,11 +124,7 @@ def _strip(path: str, times: tuple[float, ...], version: Version) -> bytes:
         pictures = [Image.fromarray(picture) for picture in video.at(times)]
     if not pictures:
         raise DecodeError(f"{path} has no picture at {times[0] if times else 0:.1f} s now")
-    width, height = tile_size(*pictures[0].size, len(times))
-    strip = Image.new("RGB", (width * len(times), height))
-    for number in range(len(times)):
-        strip.paste(pictures[min(number, len(pictures) - 1)].resize((width, height)), (width * number, 0))
-    return as_webp(strip)
+    return as_strip(pictures, len(times))
 
 
 @functools.lru_cache(maxsize=32)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from eaglenet_jax.search.files import Plan, content_hash
-from eaglenet_jax.search.store import FileState, Store, StoredWindow, window_id
+from eaglenet_jax.search.rows import FileState, StoredWindow, window_id
+from eaglenet_jax.search.store import Store
 
 MORE = 4  # times as many rows are looked at again while files of the nearest ones are gone
 

@@ -20,7 +20,7 @@ from eaglenet_jax.scoring.host import to_host
 from eaglenet_jax.search.confidence import Probe
 from eaglenet_jax.search.model import SearchModel, mean_of_frames, unit
 from eaglenet_jax.search.moments import Moment, by_cosines, by_weights, merge_overlapping
-from eaglenet_jax.search.store import StoredWindow, StoreSettings
+from eaglenet_jax.search.rows import StoredWindow, StoreSettings
 from eaglenet_jax.search.video_reader import VideoReader
 
 MOST_PICTURES = 256  # that are encoded of a video given as a query

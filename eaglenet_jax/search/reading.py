@@ -15,7 +15,7 @@ import numpy as np
 from eaglenet_jax.data.video_source import DecodeError
 from eaglenet_jax.search.files import file_state
 from eaglenet_jax.search.model import SearchModel
-from eaglenet_jax.search.store import FileState, StoredWindow, window_id
+from eaglenet_jax.search.rows import FileState, StoredWindow, window_id
 from eaglenet_jax.search.video_reader import Picture, VideoReader, as_jpeg, as_picture
 from eaglenet_jax.search.windows import Window, WindowRule, cut_windows, is_shot_cut
 
@@ -163,6 +163,7 @@ def _ready(
         tuple(window.times[position] for position in picked),
         as_jpeg(window.items[len(window.items) // 2].small),
         file=state,
+        previews=tuple(window.items[position].preview for position in picked),
     )
     share = min(1.0, window.end / announced) if announced else 0.0
     return ReadWindow(file, row, frames, len(picked), share, max(0.0, window.end - reached))

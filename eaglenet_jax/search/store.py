@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import math
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.arrow_rows import as_table, quoted, rows_of
 from eaglenet_jax.search.lance import connect, reason, reported, tables
-from eaglenet_jax.search.windows import WindowRule
+from eaglenet_jax.search.rows import PREVIEWS, TABLE, FileState, StoredWindow, StoreSettings, read_settings
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-TABLE = "windows"
-METADATA = b"eaglenet_jax.search"
-FORMAT = 1
 # Up to this size every query compares all pooled vectors, which is exact; above, it uses a LanceDB vector index.
 EXACT_ROWS = 200_000
 ROWS_A_PARTITION = 1000
@@ -39,102 +31,13 @@ DESCRIBED = ("id", "path", "start", "end", "times", "thumbnail")
 FILE = ("file_hash", "file_size", "file_time")
 
 
-@dataclasses.dataclass(frozen=True)
-class StoreSettings:
-    """Settings that all rows of an index share.
-
-    Attributes:
-        model_id: Identity of the model that computed the features.
-        checkpoint: Where that model was opened.
-        width: d.
-        frames: M.
-        rule: How videos are cut.
-    """
-
-    model_id: str
-    checkpoint: str
-    width: int
-    frames: int
-    rule: WindowRule
-
-    def schema(self) -> pa.Schema:
-        """Return the schema of the table, with the settings in its metadata."""
-        import pyarrow as pa
-
-        # With a primary key, LanceDB detects that two writers insert the same row, and only one of them succeeds.
-        key = {"lance-schema:unenforced-primary-key": "true"}
-        fields = [
-            pa.field("id", pa.string(), nullable=False, metadata=key),
-            pa.field("pooled", pa.list_(pa.float32(), self.width)),
-            pa.field("frames", pa.list_(pa.float16(), self.frames * self.width)),
-            pa.field("times", pa.list_(pa.float32())),
-            pa.field("path", pa.string()),
-            pa.field("start", pa.float64()),
-            pa.field("end", pa.float64()),
-            pa.field("thumbnail", pa.binary()),
-            pa.field("file_hash", pa.string()),
-            pa.field("file_size", pa.int64()),
-            pa.field("file_time", pa.int64()),
-        ]
-        content = {"format": FORMAT, **dataclasses.asdict(self)}
-        return pa.schema(fields, metadata={METADATA: json.dumps(content).encode()})
-
-
-@dataclasses.dataclass(frozen=True)
-class FileState:
-    """State of a file when it was read.
-
-    Attributes:
-        hash: Hash of its content.
-        size: Bytes.
-        time: Modification time, nanoseconds.
-    """
-
-    hash: str
-    size: int
-    time: int
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredWindow:
-    """A row of the index. pooled, frames and file are None if they were not read.
-
-    Attributes:
-        id: From `window_id`.
-        path: File of the video.
-        start: Seconds.
-        end: Seconds.
-        times: Seconds of its real frames.
-        thumbnail: JPEG.
-        pooled: [d] float32.
-        frames: [M, d] float16, padding zero.
-        file: State of the file.
-        score: Cosine with the query of a search.
-    """
-
-    id: str
-    path: str
-    start: float
-    end: float
-    times: tuple[float, ...]
-    thumbnail: bytes
-    pooled: np.ndarray | None = None
-    frames: np.ndarray | None = None
-    file: FileState | None = None
-    score: float = 0.0
-
-
-def window_id(path: str, file_hash: str, start: float) -> str:
-    """Return the id of a window, the same whichever process indexes it: 32 hexadecimal digits."""
-    return hashlib.blake2b(f"{path}\0{file_hash}\0{start:.6f}".encode(), digest_size=16).hexdigest()
-
-
 class Store:
     """An opened index. Every read includes what other processes have committed before it."""
 
     def __init__(self, uri: str, table: Any, settings: StoreSettings) -> None:
         self.uri, self.settings = uri, settings
         self._table = table
+        self._previews = PREVIEWS in table.schema.names
 
     @classmethod
     def open_existing(cls, uri: str) -> Store | None:
@@ -150,7 +53,7 @@ class Store:
             if TABLE not in tables(connection):
                 return None
             table = connection.open_table(TABLE)
-        return cls(uri, table, _settings(uri, table.schema))
+        return cls(uri, table, read_settings(uri, table.schema))
 
     @classmethod
     def open(cls, uri: str) -> Store:
@@ -228,7 +131,8 @@ class Store:
         if not windows:
             return
         with reported(self.uri):
-            self._table.merge_insert("id").when_not_matched_insert_all().execute(as_table(windows, self.settings))
+            rows = as_table(windows, self.settings, self._previews)
+            self._table.merge_insert("id").when_not_matched_insert_all().execute(rows)
 
     def drop(self, paths: Iterable[str], keep: Mapping[str, str] | None = None) -> None:
         """Delete the rows of files.
@@ -294,11 +198,11 @@ class Store:
         found = [self._window(row) for row in rows_of(rows)]
         return sorted(found, key=lambda window: (-window.score, window.id))
 
-    def window(self, identifier: str) -> StoredWindow | None:
-        """Return the row of an id, with the state of its file, or None."""
+    def window(self, identifier: str, previews: bool = False) -> StoredWindow | None:
+        """Return the row of an id, with the state of its file and, if asked for and stored, its previews; or None."""
+        names = [*DESCRIBED, *FILE, *([PREVIEWS] if previews and self._previews else [])]
         with reported(self.uri):
-            rows = self._table.search().where(f"id = {quoted(identifier)}").select([*DESCRIBED, *FILE]).limit(1)
-            rows = rows.to_arrow()
+            rows = self._table.search().where(f"id = {quoted(identifier)}").select(names).limit(1).to_arrow()
         return next((self._window(row) for row in rows_of(rows)), None)
 
     def vector(self, identifier: str) -> np.ndarray | None:
@@ -371,6 +275,7 @@ class Store:
         return StoredWindow(
             **{name: row[name] for name in ("id", "path", "start", "end", "thumbnail")},
             times=tuple(row["times"]),
+            previews=tuple(row.get(PREVIEWS) or ()),
             frames=None if frames is None else frames.reshape(self.settings.frames, self.settings.width),
             file=_file_state(row) if FILE[0] in row else None,
             score=1.0 - row.get("_distance", 1.0),
@@ -379,19 +284,3 @@ class Store:
 
 def _file_state(row: Mapping[str, Any]) -> FileState:
     return FileState(*(row[name] for name in FILE))
-
-
-def _settings(uri: str, schema: pa.Schema) -> StoreSettings:
-    try:
-        content = json.loads((schema.metadata or {})[METADATA])
-        found = content.pop("format")
-        settings = StoreSettings(**{**content, "rule": WindowRule(**content["rule"])}) if found == FORMAT else None
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{uri} holds a table {TABLE!r} that is no index of videos; give another --index") from error
-    if settings is None:
-        raise UserError(f"{uri} is an index of format {found}, this program reads {FORMAT}; index the videos again")
-    wanted = {field.name: field.type for field in settings.schema()}
-    different = [name for name, kind in wanted.items() if name not in schema.names or schema.field(name).type != kind]
-    if different:
-        raise UserError(f"{uri}: columns {', '.join(different)} are missing or of another type; index the videos again")
-    return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,8 @@ from eaglenet_jax.data.transforms import resize_and_crop
 from eaglenet_jax.data.video_clock import TICK_SECONDS
 from eaglenet_jax.data.video_picture import shown
 from eaglenet_jax.data.video_source import DecodeError, VideoSource
+from eaglenet_jax.search.previews import LARGEST, as_preview
 
-THUMBNAIL = (256, 144)  # largest width and height in pixels
 THUMBNAIL_QUALITY = 80
 # A picture that begins so long after a time is not that of the time: the one before stands there.
 STANDS_SECONDS = 0.1
@@ -36,11 +37,16 @@ class Picture:
     pixels: np.ndarray
     small: Image.Image
 
+    @functools.cached_property
+    def preview(self) -> bytes:
+        """WebP for the page: encoded once for all windows that share the picture."""
+        return as_preview(self.small)
+
 
 def as_picture(whole: np.ndarray, size: int) -> Picture:
     """Convert a picture [H, W, 3] uint8 RGB for a model of `size` pixels."""
     small = Image.fromarray(whole)
-    small.thumbnail(THUMBNAIL)
+    small.thumbnail(LARGEST)
     return Picture(resize_and_crop(whole, size), small)
 
 

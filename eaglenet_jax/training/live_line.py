@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: one live line on a terminal, one plain line an evaluation elsewhere."""
+"""Progress of a training run: one live line on a terminal, one plain line an evaluation elsewhere."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class LiveLine:
             self._waiting += seconds
 
     def rates(self, step: int) -> dict[str, float]:
-        """What is logged with a step's metrics: clips/s, share of time waiting for data in percent, memory in GiB."""
+        """Return values to log with a step's metrics: clips/s, time waiting for data in percent, memory in GiB."""
         spent = time.monotonic() - self._clock[0] if self._clock is not None else 0.0
         share = 100 * self._waiting / spent if spent else 0.0
         return {"clips_per_second": self.clips_per_second(step), "data_wait": share, "memory": _memory()}

@@ -22,7 +22,7 @@ from eaglenet_jax.training.step import Batch, TrainStep
 
 
 class Saves(Protocol):
-    """What the loop needs of checkpoints."""
+    """Checkpoints as the loop needs them."""
 
     def save(self, step: int, state: TrainState, metadata: dict[str, Any], *, best: bool) -> None: ...
 
@@ -66,7 +66,7 @@ class Standing:
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
-    """What the steps read. batches: of the steps that remain. key: of the run, folded with the step's number."""
+    """Input of the steps. batches: of the steps that remain. key: of the run, folded with the step's number."""
 
     batches: Iterator[Batch]
     key: PRNGKeyArray
@@ -82,7 +82,7 @@ class Evaluator:
 
 @dataclasses.dataclass(frozen=True)
 class Watch:
-    """What is shown and written of the steps, and what may end them early."""
+    """Outputs of the steps, and the signal that may end them early."""
 
     line: LiveLine
     log: EventLog

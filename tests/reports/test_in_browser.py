@@ -48,6 +48,15 @@ def _contrast(page, selector: str) -> float:
     )
 
 
+def test_no_width_cuts_anything_off(browser, file) -> None:
+    page = browser.new_page()
+    page.goto(file)
+    for width in (320, 480, 561, 800, 901, 1000, 1111):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_is_legible_and_fits(browser, file, scheme, width) -> None:

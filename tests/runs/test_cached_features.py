@@ -26,10 +26,12 @@ from eaglenet_jax.heads.interface import TextFeatures
 from eaglenet_jax.model import load
 from eaglenet_jax.port.load import load_clip, save_clip
 from eaglenet_jax.runs import cached_features as caching
+from eaglenet_jax.runs import parameter_digest
 from eaglenet_jax.runs import train_stage as one_stage
 from eaglenet_jax.runs.cached_features import cached_split
 from eaglenet_jax.runs.evaluate_split import encode_split, score_split
 from eaglenet_jax.runs.experiment import open_data, open_experiment
+from eaglenet_jax.runs.parameter_digest import ParameterDigest
 from eaglenet_jax.runs.plan import optimizer_settings, plan_run
 from eaglenet_jax.runs.start_block import start_block
 from eaglenet_jax.runs.train import train_run
@@ -97,16 +99,16 @@ def test_batches_hold_what_the_encoders_give_in_the_same_order(prepared, system)
 def test_parameters_are_hashed_once_for_all_splits(monkeypatch):
     params = {"a": np.arange(3.0), "b": np.ones((2, 2), np.float32)}
     device = jax.tree.map(jnp.asarray, params)
-    hashed, plain = [], np.ascontiguousarray
-    monkeypatch.setattr(caching.np, "ascontiguousarray", lambda leaf: hashed.append(leaf) or plain(leaf))
-    found = {caching._parameter_digest(device, params) for _ in range(3)}
+    digest, hashed, plain = ParameterDigest(), [], np.ascontiguousarray
+    monkeypatch.setattr(parameter_digest.np, "ascontiguousarray", lambda leaf: hashed.append(leaf) or plain(leaf))
+    found = {digest.of(device, params) for _ in range(3)}
     assert len(found) == 1 and len(hashed) == 2
     params["a"][0] = 5.0  # arrays of NumPy may change, and are hashed every time
-    assert caching._parameter_digest(params, params) not in found
-    other = caching._parameter_digest(params, params)
+    assert digest.of(params, params) not in found
+    other = digest.of(params, params)
     params["a"][0] = 0.0
-    assert caching._parameter_digest(params, params) != other
-    assert caching._parameter_digest(jax.tree.map(jnp.copy, device), params) in found and len(hashed) == 10
+    assert digest.of(params, params) != other
+    assert digest.of(jax.tree.map(jnp.copy, device), params) in found and len(hashed) == 10
 
 
 FAST = ("xpool",)

@@ -24,6 +24,7 @@ NEEDS = {
     "test_notebooks.py": ("lancedb", "nbclient", "nbformat"),
     "test_object_store.py": ("lancedb", "moto"),
     "test_presence.py": ("lancedb",),
+    "test_previews.py": ("lancedb", "starlette", "multipart", "httpx2"),
     "test_page.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
     "test_server.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
     "test_api.py": ("lancedb", "starlette", "uvicorn", "multipart"),
@@ -32,6 +33,7 @@ NEEDS = {
     "test_watch.py": ("lancedb", "starlette", "uvicorn", "multipart", "httpx2"),
     "test_workers.py": ("lancedb",),
     "test_guards.py": ("starlette", "httpx2"),
+    "test_page_benchmark.py": IN_BROWSER,
     "test_visit.py": IN_BROWSER,
     "test_queries_in_browser.py": IN_BROWSER,
 }

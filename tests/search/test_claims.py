@@ -17,7 +17,8 @@ from eaglenet_jax.search import claims, process_locks
 from eaglenet_jax.search.claim_table import Claim, ClaimTable
 from eaglenet_jax.search.claims import Claims
 from eaglenet_jax.search.files import file_state
-from eaglenet_jax.search.store import Store, StoredWindow, StoreSettings
+from eaglenet_jax.search.rows import StoredWindow, StoreSettings
+from eaglenet_jax.search.store import Store
 from eaglenet_jax.search.windows import WindowRule
 
 pytestmark = pytest.mark.search

@@ -23,7 +23,7 @@ from eaglenet_jax.scoring.gallery import score_gallery
 from eaglenet_jax.scoring.rerank import mean_pooled_cosine
 from eaglenet_jax.search import model as models
 from eaglenet_jax.search.query import find, image_query, text_query, video_query
-from eaglenet_jax.search.store import StoredWindow, StoreSettings
+from eaglenet_jax.search.rows import StoredWindow, StoreSettings
 from eaglenet_jax.search.windows import WindowRule
 from eaglenet_jax.system import build_system
 from tests.clip.sizes import TINY, random_params

@@ -7,15 +7,13 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO_MODEL
 from eaglenet_jax.search.commands.query import as_text
 from eaglenet_jax.search.html import Found, results_page
 from eaglenet_jax.search.index import SearchIndex
-from eaglenet_jax.search.moments import Moment
+from eaglenet_jax.search.moments import by_weights
 
 SPLIT = "test"  # the model was trained on none of these clips
 EVENTS = 3  # of a clip; a query describes one of them
@@ -42,8 +40,8 @@ def run(given: argparse.Namespace) -> int:
         own = [moment for moment in moments if Path(moment.path).stem == sentence["video_id"]]
         place = "not among the first 5"
         if own:
-            seen, true = focus(own[0]), sentence["interval"]
-            place = f"at rank {own[0].rank}; seen from {seen[0]:.1f} to {seen[1]:.1f} s, "
+            seen, true = by_weights(own[0], own[0].start, own[0].end), sentence["interval"]
+            place = f"at rank {own[0].rank}; seen from {seen.start:.1f} to {seen.end:.1f} s, "
             place += f"described is {true[0]:.1f} to {true[1]:.1f} s"
         print(f"\n{sentence['caption']}\n{as_text(moments)}\n  its own clip, {sentence['video_id']}, is {place}")
         right = clips / "videos" / f"{sentence['video_id']}.mp4"
@@ -56,22 +54,3 @@ def run(given: argparse.Namespace) -> int:
     print(f"the model: {DEMO_MODEL / 'README.md'}")
     print(f'next: python -m eaglenet_jax.search query "a red circle moves left" --index={index.store.uri}')
     return 0
-
-
-def focus(moment: Moment) -> tuple[float, float]:
-    """Return start and end in seconds of the frames around the heaviest one that weigh more than half the average.
-
-    The whole moment where the head gives no weights.
-    """
-    if moment.weights is None or len(moment.times) < 2:
-        return moment.start, moment.end
-    weights, times = np.asarray(moment.weights), np.asarray(moment.times)
-    heavy = weights > weights.mean() / 2
-    first = last = int(weights.argmax())
-    while first > 0 and heavy[first - 1]:
-        first -= 1
-    while last + 1 < len(heavy) and heavy[last + 1]:
-        last += 1
-    # A frame stands until the next one.
-    end = times[last + 1] if last + 1 < len(times) else moment.end
-    return float(times[first]), float(end)

@@ -45,7 +45,7 @@ class FoundVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What was found for a search.
+    """Result of a search.
 
     Attributes:
         videos: Best first.
@@ -97,13 +97,13 @@ class Answers:
     def __init__(self, index: SearchIndex) -> None:
         self.index = index
         self.waiting: str | None = "loading the model"
-        """What the first query waits for; None once queries are answered."""
+        """State that the first query waits for; None once queries are answered."""
         self.ready = threading.Event()
         """Set when queries are answered, or when it is known that they never will be."""
         self.calibration: Calibration | None = None
-        """What scores mean, as soon as it is known. Measured again when the index has grown or shrunk by a fifth."""
+        """Levels of the scores, once they are known. Measured again when the index has grown or shrunk by a fifth."""
         self.failed: UserError | None = None
-        """Why queries will never be answered."""
+        """Error because of which queries will never be answered; None if they will."""
         self._unmeasurable = False
         self._measurements = 0  # that are over
         self._rows = 0

@@ -17,8 +17,10 @@ from starlette.routing import Route
 from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.data.video_files import SUFFIXES
 from eaglenet_jax.search.moments import Moment
-from eaglenet_jax.search.playing import as_webp, copy_of_moment, picture_of, plays_in_browsers, strip_of
-from eaglenet_jax.search.store import Store, StoredWindow
+from eaglenet_jax.search.playing import copy_of_moment, picture_of, plays_in_browsers, strip_of
+from eaglenet_jax.search.previews import as_webp, strip_of_previews
+from eaglenet_jax.search.rows import StoredWindow
+from eaglenet_jax.search.store import Store
 
 # An id changes with the content of its file, so what is served under it stays as it is.
 KEPT = {"Cache-Control": "private, max-age=604800, immutable"}
@@ -73,13 +75,17 @@ class Media:
             Route("/strips/{id}.webp", self.strip),
         ]
 
-    def row(self, request: Request) -> StoredWindow:
+    def row(self, request: Request, previews: bool = False) -> StoredWindow:
         """Return the row that a request names.
+
+        Args:
+            request: With the row's id in its path.
+            previews: Read its previews too.
 
         Raises:
             HTTPException: There is none, or its file is gone or another one.
         """
-        window = self._store.window(request.path_params["id"])
+        window = self._store.window(request.path_params["id"], previews)
         if window is None or not _is_the_indexed_file(window):
             raise HTTPException(404, "the index has no such moment, or its file is gone or another one")
         return window
@@ -104,25 +110,33 @@ class Media:
     def thumbnail(self, request: Request) -> Response:
         """Serve the stored thumbnail, smaller."""
         with Image.open(io.BytesIO(self.row(request).thumbnail)) as stored:
-            return Response(as_webp(stored.convert("RGB")), media_type="image/webp", headers=KEPT)
+            return _picture(as_webp(stored.convert("RGB")))
 
     def frame(self, request: Request) -> Response:
         """Serve the picture of a frame."""
-        window, number = self.row(request), request.path_params["number"]
+        window, number = self.row(request, previews=True), request.path_params["number"]
         if number >= len(window.times):
             raise HTTPException(404, "the moment has no such frame")
+        if window.previews:  # which an index of an earlier version does not have
+            return _picture(window.previews[number])
         try:
-            return Response(picture_of(window.path, window.times[number]), media_type="image/webp", headers=KEPT)
+            return _picture(picture_of(window.path, window.times[number]))
         except DecodeError as error:
             raise HTTPException(404, str(error)) from error
 
     def strip(self, request: Request) -> Response:
         """Serve the frames of a row."""
-        window = self.row(request)
+        window = self.row(request, previews=True)
+        if window.previews:
+            return _picture(strip_of_previews(window.previews))
         try:
-            return Response(strip_of(window.path, window.times), media_type="image/webp", headers=KEPT)
+            return _picture(strip_of(window.path, window.times))
         except DecodeError as error:
             raise HTTPException(404, str(error)) from error
+
+
+def _picture(content: bytes) -> Response:
+    return Response(content, media_type="image/webp", headers=KEPT)
 
 
 def _is_the_indexed_file(window: StoredWindow) -> bool:

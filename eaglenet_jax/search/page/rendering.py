@@ -14,7 +14,7 @@ import jinja2
 from PIL import Image
 
 from eaglenet_jax.search.moments import Moment
-from eaglenet_jax.search.playing import tile_size
+from eaglenet_jax.search.previews import tile_size
 
 FOLDER = Path(__file__).parent
 WORDS = {"strong": "Strong match", "possible": "Possible match", "weak": "Weak match"}

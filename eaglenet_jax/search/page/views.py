@@ -25,7 +25,7 @@ from eaglenet_jax.search.page.answers import Answer, Answers, FoundVideo
 from eaglenet_jax.search.page.asked import Asked, read_asked
 from eaglenet_jax.search.page.media import source_of
 from eaglenet_jax.search.page.rendering import render
-from eaglenet_jax.search.store import StoredWindow
+from eaglenet_jax.search.rows import StoredWindow
 
 DEPTH_NAMES = (("fast", "fast"), ("normal", "normal"), ("thorough", "thorough, slower"))
 ON_SHELF = 12  # videos on the first page

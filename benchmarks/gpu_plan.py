@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+
 from benchmarks.compiled_program import Program
 from benchmarks.described_gpu import H200, allow_compiling, described_mesh
 from benchmarks.gpu_cases import compiled_block, compiled_pairs, compiled_scoring, compiled_step, step_config
@@ -95,7 +97,20 @@ def scoring(tiny: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, (dtype, frames, products, kernel) in cases[:2] if tiny else cases:
         sizes = Sizes(**TINY) if tiny else Sizes(frames=frames, **BLOCK)
         program = compiled_scoring(sizes, dtype, described_mesh(), products, kernel)
-        yield name, described(program, dtype, sizes.texts * sizes.videos)
+        found = described(program, dtype, sizes.texts * sizes.videos)
+        yield name, found | ({} if kernel == "none" else {"shared_bytes": shared_bytes(sizes, dtype)})
+
+
+def shared_bytes(sizes: Sizes, dtype: str) -> int:
+    """Count what each program of the kernel reads of arrays that pairs share, in bytes a pair.
+
+    A compiled program shows a kernel's arrays once, and so do the bytes of `described`: these come on top if no cache
+    holds what another pair has read. Of the video, values and the part before the messages, two logits a head and frame
+    and the mask; of the second layer, two vectors a head.
+    """
+    of_video = 2 * sizes.frames * sizes.width
+    logits = sizes.frames * (2 * sizes.heads + 1) * 4
+    return (of_video + 2 * sizes.width * sizes.heads) * jnp.dtype(dtype).itemsize + logits
 
 
 def pairs(tiny: bool) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -215,6 +230,8 @@ def main(arguments: Sequence[str]) -> None:
             print(f"\n{name}\n\n{rows({name: row}, scale, unit)}\n", flush=True)
             if part in ("scoring", "pairs", "step"):
                 print(largest(row, scale, unit), flush=True)
+            if "shared_bytes" in row:
+                print(f"\nIts kernel also reads {row['shared_bytes'] / 1e3:.1f} kB that pairs share.", flush=True)
             if given.out:
                 given.out.write_text(json.dumps(result, indent=1) + "\n")
         print(f"\n{part}\n\n{rows(found, scale, unit)}", flush=True)

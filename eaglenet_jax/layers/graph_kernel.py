@@ -93,8 +93,7 @@ def candidate_weights_by_kernel(
 ) -> Float[Array, "Bt Bv texts"]:
     """Compute the weights w of the text nodes of every pair, as `rgat_folded.candidate_weights` without dropout.
 
-    Messages are summed in float32 and rounded once, so in bfloat16 the weights are nearer to float32's than those of
-    the plain form.
+    Messages and their sums stay in float32, where the plain form rounds each to the type of the texts.
 
     Args:
         shape: Structure of the network.
@@ -147,12 +146,20 @@ def candidate_weights_by_kernel(
             whole(of_frames),
         ],
         out_specs=of_pair(sizes.texts),
-        # Triton lays the warps of these products along the receivers, 16 a warp: more of them would do the same twice.
-        compiler_params=triton.CompilerParams(num_warps=max(sizes.padded[:2]) // SMALLEST, num_stages=1),
+        compiler_params=triton.CompilerParams(num_warps=_warps(sizes, dtype), num_stages=1),
         interpret=kind == "interpret",
         name="candidate_weights",
     )
     return call(found, by_video, of_texts, of_frames)
+
+
+def _warps(sizes: Sizes, dtype: Any) -> int:
+    """Choose the warps of a program by what the compiler says of registers; no GPU has timed it.
+
+    Triton lays the warps of products on tensor cores along the receivers, 16 a warp: more of them do the same twice. At
+    float32's full precision there are no such products, and two warps would keep 24 kB a thread outside registers.
+    """
+    return 8 if dtype == jnp.float32 else max(sizes.padded[:2]) // SMALLEST
 
 
 def _pair(

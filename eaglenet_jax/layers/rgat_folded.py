@@ -219,7 +219,7 @@ def read_once(layer: Layer, texts: Float[Array, "*batch texts d"]) -> Float[Arra
 def _layer_with_few_reads(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> tuple[Array, Array]:
     """Compute the same as `_layer`, all that is read of the texts by one product, with the heads inside the nodes."""
     assert frames.values is not None and frames.within is not None  # only the last layer's side lacks them
-    across, within = layer.of(TEXT_FRAME), layer.of(TEXT_TEXT)
+    within = layer.of(TEXT_TEXT)
     relations, residual, kernels = _kernels(layer)
     ends = np.cumsum([kernel.shape[1] for kernel in kernels])[:-1]
     found = jnp.split(read_once(layer, texts), ends, axis=-1)

@@ -23,7 +23,7 @@ from eaglenet_jax.layers.rgat_folded import FrameSide, read_once, relation_vecto
 KERNELS = ("none", "triton", "interpret")
 LOWEST, SMALLEST_SUM = -1e30, 1e-30
 SMALLEST = 16  # sides of a product in Triton
-MOST_NODES, MOST_HEAD_WIDTH = 64, 256  # what was compiled; with more a program's arrays leave the registers
+MOST_NODES, MOST_HEAD_WIDTH = 64, 128  # with more, a program's arrays no longer fit its registers
 
 
 class VideoRefs(NamedTuple):

@@ -41,8 +41,11 @@ def compiled(jitted: Any, arguments: tuple[Any, ...], dtype: str, products: str 
     return lowered.compile(compiler_options=PRODUCTS[products])
 
 
-def compiled_scoring(sizes: Sizes, dtype: str, mesh: Mesh, products: str = "cublas") -> Any:
-    """Compile EagleNet's scoring of one block; sizes.texts is of each device. products: a name of `PRODUCTS`."""
+def compiled_scoring(sizes: Sizes, dtype: str, mesh: Mesh, products: str = "cublas", kernel: str = "none") -> Any:
+    """Compile EagleNet's scoring of one block; sizes.texts is of each device.
+
+    products: a name of `PRODUCTS`. kernel: as of `ScoringOptions`.
+    """
     head = EagleNet(**released_fields(sizes, dtype))
 
     def features() -> Any:
@@ -56,7 +59,8 @@ def compiled_scoring(sizes: Sizes, dtype: str, mesh: Mesh, products: str = "cubl
 
         return nn.init(everything, head)(key)["params"]
 
-    return _scoring(head, jax.eval_shape(params, _key()), jax.eval_shape(features), mesh, dtype, products)
+    given = jax.eval_shape(params, _key()), jax.eval_shape(features)
+    return _scoring(head.clone(scoring_kernel=kernel), *given, mesh, dtype, products)
 
 
 def compiled_block(config: Any, texts: int, videos: int, mesh: Mesh) -> Any:

@@ -24,6 +24,11 @@ TYPES = {
 }
 
 
+def kernel_here() -> str:
+    """Return the scoring kernel of this device: Triton's on a GPU, elsewhere what that does, interpreted."""
+    return "triton" if jax.default_backend() == "gpu" else "interpret"
+
+
 def replayed(records: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Replay records of the released programs in float64 on this device; a row a record."""
     parity = importlib.import_module("tests.parity.replay")  # by name: mypy checks no tests
@@ -37,25 +42,34 @@ def replayed(records: Sequence[Path]) -> Iterator[dict[str, Any]]:
         }
 
 
-def agreement(sizes: Sizes, block: int) -> Iterator[dict[str, Any]]:
-    """Compare scores of this device by type and by block with the CPU's in float32 at `highest`; a row a type."""
+def agreement(sizes: Sizes, block: int, kernel: str = "none") -> Iterator[dict[str, Any]]:
+    """Compare scores of this device by type and by block with the CPU's in float32 at `highest`; a row a type.
+
+    kernel: as of `ScoringOptions`; the CPU has none.
+    """
     texts, videos = gallery(sizes)
 
-    def score(dtype: str, options: ScoringOptions | None = None) -> np.ndarray:
+    def score(dtype: str, options: ScoringOptions) -> np.ndarray:
         head = EagleNet(**released_fields(sizes, dtype))
         return score_gallery(head, random_params(head), texts, videos, draws=Draws(jax.random.key(5)), options=options)
 
     with jax.default_matmul_precision("highest"), jax.default_device(jax.devices("cpu")[0]):
-        exact = score("float32")
+        exact = score("float32", ScoringOptions())
     for name, (dtype, precision) in TYPES.items():
         with jax.default_matmul_precision(precision):
-            whole, blocks = score(dtype), score(dtype, ScoringOptions(block, block + 1))
+            whole = score(dtype, ScoringOptions(kernel=kernel))
+            blocks = score(dtype, ScoringOptions(block, block + 1, kernel=kernel))
         yield {
-            "type": name,
+            "type": name + kernel_words(kernel),
             "to_cpu": float(np.abs(whole - exact).max()),
             "between_blocks": float(np.abs(whole - blocks).max()),
             "spread_of_scores": float(exact.std()),
         }
+
+
+def kernel_words(kernel: str) -> str:
+    """Return what stands behind a type in tables."""
+    return "" if kernel == "none" else f", kernel ({kernel})"
 
 
 def replay_table(rows: Sequence[dict[str, Any]]) -> str:

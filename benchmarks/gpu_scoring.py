@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.gpu_right import TYPES
+from benchmarks.gpu_right import TYPES, kernel_words
 from benchmarks.measure import median
 from benchmarks.random_features import Sizes, gallery, random_params, released_fields
 from benchmarks.scoring import compare
@@ -19,7 +19,7 @@ from benchmarks.scoring_ways import ALL_NODES, DENSE, OURS, TITLES, TORCH, has_t
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.metrics.ranks import retrieval_metrics
-from eaglenet_jax.scoring.gallery import score_gallery
+from eaglenet_jax.scoring.gallery import ScoringOptions, score_gallery
 
 SIGNAL = 0.05  # gives an R@1 between 0 and 100, so that rounding can change it
 
@@ -42,10 +42,10 @@ def matmul_peak(width: int, rounds: int) -> float:
     return 2.0 * width**3 / seconds_of(lambda: jax.block_until_ready(product(matrix)), rounds)
 
 
-def whole_gallery(sizes: Sizes, peak: float, rounds: int) -> Iterator[dict[str, Any]]:
+def whole_gallery(sizes: Sizes, peak: float, rounds: int, kernel: str = "none") -> Iterator[dict[str, Any]]:
     """Measure ours in every type: seconds of all pairs and of the evaluation after encoding, R@K, and agreement.
 
-    A row a type, bfloat16 last: the others are what it is compared with.
+    A row a type, compared with float32 at `highest` in the plain form. kernel: as of `ScoringOptions`.
     """
     texts, videos = gallery(sizes, SIGNAL)
     relevance = np.arange(sizes.texts) % sizes.videos
@@ -54,19 +54,19 @@ def whole_gallery(sizes: Sizes, peak: float, rounds: int) -> Iterator[dict[str, 
         head = EagleNet(**released_fields(sizes, dtype))
         given = head, random_params(head), texts, videos
 
-        def score(given: tuple[Any, ...] = given) -> np.ndarray:
-            return score_gallery(*given, draws=Draws(jax.random.key(5)))
+        def score(given: tuple[Any, ...] = given, kernel: str = kernel) -> np.ndarray:
+            return score_gallery(*given, draws=Draws(jax.random.key(5)), options=ScoringOptions(kernel=kernel))
 
         def evaluate(score: Callable[[], np.ndarray] = score) -> dict[str, Any]:
             return retrieval_metrics(score(), relevance)
 
         with jax.default_matmul_precision(precision):
+            exact = score(kernel="none") if exact is None else exact
             scores, metrics = score(), evaluate()["t2v"]
             seconds, evaluation_seconds = seconds_of(score, rounds), seconds_of(evaluate, rounds)
-        exact = scores if exact is None else exact
         flops = mflop(folded_products(sizes)) * 1e6 * scores.size
         yield {
-            "type": name,
+            "type": name + kernel_words(kernel),
             "frames": sizes.frames,
             "pairs": scores.size,
             "seconds": seconds,

@@ -19,10 +19,11 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from eaglenet_jax.clip.config import ClipConfig
-from eaglenet_jax.draws import Draws
+from eaglenet_jax.draws import Draws, Ids
 from eaglenet_jax.energy.functions import Energy
 from eaglenet_jax.energy.matching import MatchingPairs, SamplerSettings, energy_loss
 from eaglenet_jax.energy.replay_buffer import ReplayBuffer, empty_buffer
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, PairScores, Pairwise, PreparedText, TextFeatures, VideoFeatures
 from eaglenet_jax.heads.options import check_choices
 from eaglenet_jax.layers.frame_pooling import FramePooling, PooledFrames
@@ -81,6 +82,7 @@ class EagleNet(Head):
         eam_support_weight: λ_eam_sup, the same for the support text.
         eam_negatives: Add the mismatched pairs of the batch to energy-aware matching (released).
         sampler: Langevin sampler of the energy model.
+        scoring_kernel: Kernel of the graph in evaluation, see `with_scoring_kernel`.
 
     Other attributes as in `Head`.
     """
@@ -108,6 +110,7 @@ class EagleNet(Head):
     eam_support_weight: float = 1.0
     eam_negatives: bool = True
     sampler: SamplerSettings = SamplerSettings()
+    scoring_kernel: str = "none"
 
     presets: ClassVar = {
         "released": {"mask_padding": False, "mask_repeated_videos": False, "sampler": {"start": "released"}},
@@ -129,6 +132,7 @@ class EagleNet(Head):
         },
     }
 
+    not_options = frozenset({"scoring_kernel"})
     bounds: ClassVar = {
         **Head.bounds,
         "candidates": (1, math.inf),
@@ -237,7 +241,7 @@ class EagleNet(Head):
             return self._score_best(text, video, cloud, radius, draws, aux)
         with_itself = jnp.pad(noise, ((0, 0), (0, 0), (1, 0), (0, 0)))  # the text is a candidate without noise
         nodes = self._computed(candidates(text.pooled[:, None], radius, with_itself))
-        weights = candidate_weights(self.graph, self.relations(), video.graph, nodes, draws, ids)
+        weights = self._candidate_weights(video, nodes, draws, ids)
         # Σ_i w_i (t + R ∘ ε_i) = t + R ∘ Σ_i w_i ε_i: reads the noise, in evaluation one for all videos, not the nodes.
         mixed = weighted_noise(weights[..., 1:], noise)
         generated = at_least_float32(text.pooled)[:, None] + radius * mixed
@@ -248,6 +252,27 @@ class EagleNet(Head):
         frame_weights = jnp.mean(self.pooling.attention(generated, video.pooling), axis=2)
         details = {"pooled": pooled, "radius": radius, "candidate_weights": weights, "frame_weights": frame_weights}
         return PairScores(similarity, details)
+
+    def with_scoring_kernel(self, kind: str) -> EagleNet:
+        """Return this head with the graph of a pair computed by one kernel, as in `Head`."""
+        if kind == "none":
+            return self.clone(scoring_kernel=kind)
+        if self.candidate_choice != "graph":
+            raise UserError(f"candidate_choice is {self.candidate_choice!r}, which has no graph: use kernel 'none'")
+        from eaglenet_jax.layers.graph_kernel import check_kernel  # loads Pallas, which takes a second
+
+        check_kernel(self.graph, self.candidates + 1, self.frames, kind)
+        return self.clone(scoring_kernel=kind)
+
+    def _candidate_weights(self, video: PreparedVideo, nodes: Array, draws: Draws, ids: Ids) -> Array:
+        """Compute the weights w of the text nodes [Bt, Bv, S + 1, d] of every pair, [Bt, Bv, S + 1]."""
+        if self.scoring_kernel == "none":
+            return candidate_weights(self.graph, self.relations(), video.graph, nodes, draws, ids)
+        if draws.train:
+            raise UserError("the scoring kernel has no gradient and no dropout: train with kernel 'none'")
+        from eaglenet_jax.layers.graph_kernel import candidate_weights_by_kernel
+
+        return candidate_weights_by_kernel(self.graph, self.relations(), video.graph, nodes, self.scoring_kernel)
 
     def _score_best(
         self, text: PreparedText, video: PreparedVideo, cloud: Array, radius: Array, draws: Draws, aux: bool

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Self
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.features import Array, PairScores, PreparedText, TextFeatures, VideoFeatures
 from eaglenet_jax.heads.options import default_options, head_fields
+from eaglenet_jax.heads.pairs import Pairwise, whole
 from eaglenet_jax.layers.losses import LossSettings, make_matching_loss, repeated_video
 
 __all__ = [
@@ -51,23 +52,6 @@ class CandidateScorer(NamedTuple):
     top_k: int
 
 
-@runtime_checkable
-class Pairwise(Protocol):
-    """Run a bound head method over all rows of texts; given by the training layer.
-
-    pairwise(method, rows, columns, *shared) → method(rows, columns, *shared), where every leaf of `rows` and of the
-    result has the texts as leading axis, while `columns` (videos) and `shared` (draws) are given whole to every block
-    of rows.
-    """
-
-    def __call__(self, method: Callable[..., Any], rows: Any, columns: Any, *shared: Any) -> Any: ...
-
-
-def whole(method: Callable[..., Any], rows: Any, columns: Any, *shared: Any) -> Any:
-    """Run the method on all rows in one block: the simplest `Pairwise`."""
-    return method(rows, columns, *shared)
-
-
 class Head(nn.Module, kw_only=True):
     """Base class of all heads. A subclass is one file and overrides these methods.
 
@@ -85,7 +69,7 @@ class Head(nn.Module, kw_only=True):
         uses_words: Whether it reads `TextFeatures.words`; otherwise the encoder leaves them out.
         uses_patches: Whether it reads `VideoFeatures.patches`; otherwise the encoder leaves them out.
         presets: By preset, the options that differ from the defaults.
-        not_options: Fields of this class that are not options, because it has no use for them.
+        not_options: Fields of this class that are not options: it has no use for them, or they are not of the system.
         bounds: Smallest and largest value of an option by name, with dots for nested ones.
         first_system: System that is trained before it unless a recipe names another, "" for a head of one stage.
         frozen_by_first_stage: Patterns of the parameters that the first stage has trained, as `optimizer.freeze`.
@@ -312,6 +296,19 @@ class Head(nn.Module, kw_only=True):
         """
         del params
         return None
+
+    def with_scoring_kernel(self, kind: str) -> Head:
+        """Return this head with `score` computed by a kernel in evaluation; by default a head has none.
+
+        Args:
+            kind: "none"; "triton" on an NVIDIA GPU; "interpret", what the kernel does on any device, slowly.
+
+        Raises:
+            UserError: The head has no kernel, or it does not compute this head or run on this device.
+        """
+        if kind != "none":
+            raise UserError(f"{type(self).__name__} has no scoring kernel: use kernel 'none', not {kind!r}")
+        return self
 
     def noisy_videos(self) -> bool:
         """Return whether `reduce_video` draws noise in evaluation. Default: no."""

@@ -73,14 +73,14 @@ class FrameSide:
     values: Array | None = None
 
 
-def _vectors(relation: Relation) -> Float[Array, "d H 2"]:
+def relation_vectors(relation: Relation) -> Float[Array, "d H 2"]:
     """Compute W^hᵀ a_l and W^hᵀ a_r."""
     return relation.kernel @ jnp.stack([relation.receive, relation.send], axis=-1)
 
 
 def _folded(x: Float[Array, "*batch n d"], relation: Relation) -> tuple[Array, Array]:
     """Compute a_l · W^h x and a_r · W^h x, each [..., H, n]."""
-    vectors = _vectors(relation).astype(x.dtype)
+    vectors = relation_vectors(relation).astype(x.dtype)
     return _by_head(x @ vectors.reshape(x.shape[-1], -1))
 
 
@@ -190,16 +190,39 @@ def _layer(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> 
     return _activated(new_frames), _activated(new_texts)
 
 
-def _layer_with_few_reads(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> tuple[Array, Array]:
-    """Compute the same as `_layer`, all that is read of the texts by one product, with the heads inside the nodes."""
-    assert frames.values is not None and frames.within is not None  # only the last layer's side lacks them
+def _kernels(layer: Layer) -> tuple[list[Relation], list[Array], list[Float[Array, "d columns"]]]:
+    """Return the relations that texts send in, the residual if there is one, and all that the texts are multiplied by.
+
+    That is the kernels of the relations, text–text first, W_o, and the folded vectors of the relations.
+    """
     across, within = layer.of(TEXT_FRAME), layer.of(TEXT_TEXT)
     relations = [within] if within is across else [within, across]
     residual = [] if layer.residual is None else [layer.residual]
-    kernels = [*(each.kernel for each in relations), *residual, *map(_vectors, relations)]
-    flat = [kernel.reshape(kernel.shape[0], -1) for kernel in kernels]
-    ends = np.cumsum([kernel.shape[1] for kernel in flat])[:-1]
-    found = jnp.split(texts @ jnp.concatenate(flat, axis=-1).astype(texts.dtype), ends, axis=-1)
+    kernels = [*(each.kernel for each in relations), *residual, *map(relation_vectors, relations)]
+    return relations, residual, [kernel.reshape(kernel.shape[0], -1) for kernel in kernels]
+
+
+def read_once(layer: Layer, texts: Float[Array, "*batch texts d"]) -> Float[Array, "*batch texts columns"]:
+    """Compute all that a layer reads of the text nodes by one product.
+
+    Args:
+        layer: Parameters of a layer that is not the last.
+        texts: Text nodes.
+
+    Returns:
+        Columns: values of text–text and text–frame [H · k] each, W_o t [H · k], or [k] where the heads share it, and of
+        both relations the logits [H · 2] as receiver and sender. A GAT has one relation and no W_o.
+    """
+    return texts @ jnp.concatenate(_kernels(layer)[-1], axis=-1).astype(texts.dtype)
+
+
+def _layer_with_few_reads(shape: GraphShape, layer: Layer, frames: FrameSide, texts: Array) -> tuple[Array, Array]:
+    """Compute the same as `_layer`, all that is read of the texts by one product, with the heads inside the nodes."""
+    assert frames.values is not None and frames.within is not None  # only the last layer's side lacks them
+    within = layer.of(TEXT_TEXT)
+    relations, residual, kernels = _kernels(layer)
+    ends = np.cumsum([kernel.shape[1] for kernel in kernels])[:-1]
+    found = jnp.split(read_once(layer, texts), ends, axis=-1)
     within_values, across_values = found[0], found[len(relations) - 1]
     logits = [_by_head(part) for part in found[-len(relations) :]]
     own = found[len(relations)].reshape(*texts.shape[:-1], *residual[0].shape[1:]) if residual else None

@@ -68,7 +68,7 @@ class GalleryScore:
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How a gallery is scored. None of it changes the scores.
+    """How a gallery is scored. None of it changes the scores, beyond float tolerance.
 
     Attributes:
         block: Texts of a block, per device. None: chosen by `memory_budget`.
@@ -77,6 +77,8 @@ class ScoringOptions:
             free, 1 GiB on CPU.
         mesh: Devices that the texts are spread over. None: the default device.
         progress: Called after each block with "scoring pairs" and numbers of pairs.
+        kernel: "triton" scores with the head's kernel for NVIDIA GPUs, where it has one: off until a GPU has shown it
+            right and faster (docs/scoring.md). "interpret" computes what it does on any device, slowly.
     """
 
     block: int | None = None
@@ -84,6 +86,7 @@ class ScoringOptions:
     memory_budget: int | None = None
     mesh: Mesh | None = None
     progress: Progress = no_progress
+    kernel: str = "none"
 
 
 @functools.lru_cache(maxsize=16)
@@ -161,7 +164,8 @@ def score_gallery(
         Similarities [Nt, Nv], higher is better, in the dtype of the head's similarity.
 
     Raises:
-        UserError: If there is nothing to score, or if one pair alone does not fit the memory budget.
+        UserError: If there is nothing to score, if one pair alone does not fit the memory budget, or if the kernel of
+            the options cannot be used.
     """
     options = options or ScoringOptions()
     block, video_block, mesh = options.block, options.video_block, options.mesh
@@ -170,7 +174,7 @@ def score_gallery(
         raise UserError(f"nothing to score: {counts[0]} texts and {counts[1]} videos")
     if any(size is not None and size < 1 for size in (block, video_block)):
         raise UserError(f"block={block}, video_block={video_block}: a block holds at least one text and one video")
-    score = make_score(head, mesh)
+    score = make_score(head.with_scoring_kernel(options.kernel), mesh)
     if mesh is not None:
         head_params, draws = to_all_devices((head_params, draws), mesh)
     prepared_texts = prepare_all(score.prepare_text, head_params, texts, devices=score.devices)

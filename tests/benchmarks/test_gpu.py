@@ -33,12 +33,15 @@ def test_every_part_is_measured_and_written(smallest, tmp_path, capsys) -> None:
     assert set(result["seconds"]) == set(parts) and not result["errors"]
     tables = result["tables"]
     assert set(tables) == set(gpu.TABLES) - {"demo", "torch_steps"}
-    assert [row["type"] for row in tables["agreement"]] == list(gpu_scoring.TYPES)
-    assert tables["agreement"][0]["to_cpu"] < 1e-6 < tables["agreement"][2]["to_cpu"] < 5e-2
+    types = [*gpu_scoring.TYPES, *(f"{name}, kernel (interpret)" for name in gpu_scoring.TYPES)]
+    assert [row["type"] for row in tables["agreement"]] == [row["type"] for row in tables["gallery"]] == types
+    for exact, _, half in (tables["agreement"][:3], tables["agreement"][3:]):
+        assert exact["to_cpu"] < 1e-6 < half["to_cpu"] < 5e-2
     assert tables["records"][0]["quantities"] > 10 and not tables["records"][0]["beyond_tolerance"]
-    exact, default, half = tables["gallery"]
+    exact, default, half, kernel, *_ = tables["gallery"]
     assert exact["largest_difference"] == 0 and default["largest_difference"] < 1e-2 > half["largest_difference"] > 0
     assert exact["same_first_percent"] == exact["R@10"] == 100
+    assert 0 < kernel["largest_difference"] < 1e-6 and kernel["seconds"] > 0
     assert tables["beside"][0]["largest_difference"] < 1e-5
     assert [row["options"] for row in tables["steps"]] == ["", "pairwise_block=2"]
     assert all(row["clips_per_second"] > 0 and row["temporary_bytes"] > 0 for row in tables["steps"])

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import gpu_cases, gpu_memory
 from benchmarks.compiled_program import Program
 from benchmarks.described_gpu import H200
-from benchmarks.gpu_plan import TINY, described, largest, rows
+from benchmarks.gpu_plan import TINY, described, largest, rows, shared_bytes
 from benchmarks.random_features import Sizes
 from eaglenet_jax.training.sharding import make_mesh
 
@@ -101,6 +101,25 @@ def test_the_largest_batch_leaves_room_for_parameters() -> None:
     assert (
         gpu_memory.table([row | {"batches": batches}]).splitlines()[-1].endswith("| 10.0 | 1.0 | 16 | 32 | 64 | 120 |")
     )
+
+
+def _kernel_calls(jaxpr) -> list:
+    """The calls of Pallas kernels in a program, with those inside others."""
+    inside = [value for equation in jaxpr.eqns for value in equation.params.values() if hasattr(value, "jaxpr")]
+    calls = [equation for equation in jaxpr.eqns if equation.primitive.name == "pallas_call"]
+    return calls + [call for each in inside for call in _kernel_calls(each.jaxpr)]
+
+
+def test_what_programs_of_the_kernel_share_is_counted_from_its_arrays(monkeypatch) -> None:
+    traced = []
+    monkeypatch.setattr(gpu_cases, "compiled", lambda jitted, given, *_: traced.append(jitted.trace(*given).jaxpr))
+    sizes = Sizes(**TINY)
+    for kernel in ("none", "interpret"):
+        gpu_cases.compiled_scoring(sizes, "bfloat16", make_mesh(), kernel=kernel)
+    without, (call,) = (_kernel_calls(each.jaxpr) for each in traced)
+    assert not without
+    _, *of_video, of_texts, of_frames = (each.aval.size * each.aval.dtype.itemsize for each in call.invars)
+    assert shared_bytes(sizes, "bfloat16") == sum(of_video) / sizes.videos + of_texts + of_frames
 
 
 def test_the_pairs_are_traced_in_the_form_that_is_asked_for(monkeypatch) -> None:

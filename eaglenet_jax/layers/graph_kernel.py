@@ -168,26 +168,28 @@ def _pair(
     """Compute the weights of one pair. Arguments after the first two are references to its parts of the arrays."""
     texts, frames, heads, width = sizes.padded
     dtype = found.dtype
+    # Zero. Where a start is a constant, jax refuses a slice that the mask cuts to the array's size.
+    first = 0 * pl.program_id(0)
     is_text, is_frame = jnp.arange(texts) < sizes.texts, jnp.arange(frames) < sizes.frames
     is_feature, is_head = jnp.arange(width) < sizes.width, jnp.arange(heads) < sizes.heads
-    valid = triton.load(video.mask.at[pl.ds(0, frames)], mask=is_frame, other=0) != 0
+    valid = triton.load(video.mask.at[pl.ds(first, frames)], mask=is_frame, other=0) != 0
 
     def nodes(start: Any) -> Array:
-        part = found.at[pl.ds(0, texts), pl.ds(start, width)]
+        part = found.at[pl.ds(first, texts), pl.ds(start, width)]
         return triton.load(part, mask=is_text[:, None] & is_feature[None, :], other=0)
 
     def logit(column: Array) -> Array:
-        return triton.load(found.at[pl.ds(0, texts), column], mask=is_text, other=0).astype(jnp.float32)
+        return triton.load(found.at[pl.ds(first, texts), column], mask=is_text, other=0).astype(jnp.float32)
 
     def of_head(array: Any, head: Array) -> Array:
-        part = array.at[head, pl.ds(0, frames), pl.ds(0, width)]
+        part = array.at[head, pl.ds(first, frames), pl.ds(first, width)]
         return triton.load(part, mask=is_frame[:, None] & is_feature[None, :], other=0)
 
     def frame_logit(array: Any, head: Array) -> Array:
-        return triton.load(array.at[head, pl.ds(0, frames)], mask=is_frame, other=0)
+        return triton.load(array.at[head, pl.ds(first, frames)], mask=is_frame, other=0)
 
     def folded(features: Array, vectors: Any, head: Array) -> Array:
-        part = vectors.at[head, pl.ds(0, width), pl.ds(0, heads)]
+        part = vectors.at[head, pl.ds(first, width), pl.ds(first, heads)]
         loaded = triton.load(part, mask=is_feature[:, None] & is_head[None, :], other=0)
         return _product(jnp.maximum(features, 0).astype(dtype), loaded)
 
@@ -216,7 +218,7 @@ def _pair(
     text_logits, frame_logits = jax.lax.fori_loop(0, sizes.heads, one_head, start)
     summed = jax.lax.fori_loop(0, sizes.heads, mean_of_head, jnp.zeros(texts, jnp.float32))
     mean = summed / (sizes.heads * jnp.maximum(jnp.sum(valid.astype(jnp.float32)), 1))
-    triton.store(weights.at[pl.ds(0, texts)], _softmax(mean, is_text), mask=is_text)
+    triton.store(weights.at[pl.ds(first, texts)], _softmax(mean, is_text), mask=is_text)
 
 
 def _edge_weights(receive: Array, send: Array, senders: Array) -> Array:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, listed
 
 SHOWN = 3  # ids of a long list that an error message shows
 
@@ -77,8 +77,7 @@ class VideoEntry:
 
 def first_few(items: Sequence[str]) -> str:
     """Format a list as `a, b, c and 7 more`."""
-    rest = len(items) - SHOWN
-    return ", ".join(items[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    return listed(items, SHOWN)
 
 
 def require_file(path: Path, what: str) -> None:

@@ -31,4 +31,4 @@ class Stopped(Exception):
 def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     """Join the first items of a list, with the number of those left out."""
     rest = len(items) - most
-    return separator.join(items[:most]) + (f"{separator}and {rest} more" if rest > 0 else "")
+    return separator.join(items[:most]) + (f" and {rest} more" if rest > 0 else "")

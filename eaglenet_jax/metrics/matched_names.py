@@ -88,13 +88,14 @@ def _rows(rows: Sequence[str], gallery: NamedGallery) -> np.ndarray | None:
     if len(place) == len(rows) and place.keys() == set(texts):
         return np.array([place[text] for text in texts])
     videos = columns_of(as_ids(gallery.video_ids))
-    owners = [find_column(videos, row) for row in rows]
-    if None in owners:
-        row = owners.index(None)
+    columns = [find_column(videos, row) for row in rows]
+    owners = [column for column in columns if column is not None]
+    if len(owners) < len(rows):
+        row = columns.index(None)
         raise UserError(f"row {row} is named {rows[row]!r}, which is the id of no caption and no video of the run")
     if owners == list(gallery.text_video):
         return None
-    if sorted(owners) == sorted(set(owners)) == sorted(gallery.text_video):  # type: ignore[type-var]
+    if sorted(owners) == sorted(set(owners)) == sorted(gallery.text_video):
         return np.array([owners.index(video) for video in gallery.text_video])
     row = next(i for i, (one, other) in enumerate(zip(owners, gallery.text_video, strict=True)) if one != other)
     raise UserError(

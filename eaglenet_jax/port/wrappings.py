@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, listed
 
 # Keys under which programs keep a model's tensors; the first that is there is taken.
 CONTAINERS = (
@@ -96,7 +96,7 @@ def unwrap(held: Any, choice: str = "") -> tuple[dict[str, Any], list[str]]:
         raise UserError(f"is no state dict: {what}; give the file of the model's weights")
     other = [str(name) for name in held if str(name) not in tensors and str(name) not in numbers]
     if other:
-        notes.append(f"passed over {_listed(other)}, no tensors")
+        notes.append(f"passed over {listed(other, NAMED)}, no tensors")
     return {**tensors, **numbers}, notes
 
 
@@ -123,7 +123,7 @@ def strip(tensors: Mapping[str, Any], choice: str = "") -> tuple[dict[str, Any],
     counters = [name for name in tensors if name in COUNTERS and np.prod(tensors[name].shape) == 1]
     found = {name: value for name, value in tensors.items() if name not in counters}
     if counters:
-        notes.append(f"passed over {_listed(counters)}, of a moving average")
+        notes.append(f"passed over {listed(counters, NAMED)}, of a moving average")
     for inner in INNER:
         renamed = {name.replace(inner, ""): value for name, value in found.items()}
         if renamed.keys() != found.keys():
@@ -187,12 +187,7 @@ def _note_rest(held: Mapping[Any, Any], key: str, models: list[str], path: list[
         )
     rest = [str(each) for each in held if each != key and each not in models]
     if rest:
-        notes.append(f"passed over {_listed(rest)}")
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+        notes.append(f"passed over {listed(rest, NAMED)}")
 
 
 def _is_tensor(value: Any) -> bool:

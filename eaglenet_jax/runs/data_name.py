@@ -30,6 +30,14 @@ def named_after_data(config: Any) -> Any:
     return _named(config, folder)
 
 
+def no_folder(prepared: str, command: str) -> UserError:
+    """Make the error of prepared data that are not there. command: makes them."""
+    return UserError(
+        f"config.data.prepared: no folder {prepared!r}; make it with {command}, or give another folder with "
+        "--config.data.prepared=DIR"
+    )
+
+
 def _named(config: Any, folder: Path) -> Any:
     if not config.data.prepared:
         raise UserError(
@@ -38,10 +46,7 @@ def _named(config: Any, folder: Path) -> Any:
         )
     folder = folder.absolute()
     if not folder.is_dir():
-        raise UserError(
-            f"config.data.prepared: no folder {config.data.prepared!r}; make it with {OWN_COMMAND}, or give another "
-            "folder with --config.data.prepared=DIR"
-        )
+        raise no_folder(config.data.prepared, OWN_COMMAND)
     name = (folder.parent if folder.name.startswith("prepared") else folder).name
     config = config.copy_and_resolve_references()
     old, stage = config.name, config

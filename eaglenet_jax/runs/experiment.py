@@ -15,7 +15,7 @@ from eaglenet_jax.data.pipeline import Batch, batches, batches_per_pass, train_d
 from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.runs.data_name import DEMO_DATA, OWN_COMMAND, OWN_DATA
+from eaglenet_jax.runs.data_name import DEMO_DATA, OWN_COMMAND, OWN_DATA, no_folder
 from eaglenet_jax.runs.parameter_digest import ParameterDigest
 from eaglenet_jax.system import System, build_system
 
@@ -197,9 +197,5 @@ def prepared_folder(data: Any, syntax: bool = False, prepare: bool = False) -> P
         command = (
             f"python -m data_prep.build --dataset={data.dataset} --videos=DIR --annotations=DIR --out={data.prepared}"
         )
-        raise UserError(
-            f"config.data.prepared: no folder {data.prepared!r}; make it with "
-            f"{OWN_COMMAND if data.dataset in (OWN_DATA, DEMO_DATA) else command}, or give another folder with "
-            "--config.data.prepared=DIR"
-        )
+        raise no_folder(data.prepared, OWN_COMMAND if data.dataset in (OWN_DATA, DEMO_DATA) else command)
     return Path(data.prepared)

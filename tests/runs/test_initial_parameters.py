@@ -32,4 +32,4 @@ def test_many_parameters_that_do_not_fit_are_counted_and_some_are_named():
         check_shapes(wanted, given, "init_from=run")
     said = str(caught.value)
     assert said.startswith("init_from=run, 9 parameters do not fit: head/layer_0 (3,) instead of (2,); ")
-    assert said.endswith("head/layer_4 (3,) instead of (2,); and 4 more")
+    assert said.endswith("head/layer_4 (3,) instead of (2,) and 4 more")

@@ -142,8 +142,8 @@ def strip(tensors: Mapping[str, Any], choice: str = "") -> tuple[dict[str, Any],
         found = {name.removeprefix(first): value for name, value in found.items() if name.startswith(first)}
         stripped.append(f"`{first}`")
         if others:
-            listed = ", ".join(f"`{other}`" for other in others)
-            notes.append(f"left {listed} (--weights={others[0][:-1]} takes it)")
+            shown = ", ".join(f"`{other}`" for other in others)
+            notes.append(f"left {shown} (--weights={others[0][:-1]} takes it)")
     if stripped:
         notes.insert(0, f"stripped {', '.join(stripped)}")
     return found, notes

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from eaglenet_jax.search.arrow_rows import quoted
-from eaglenet_jax.search.lance import connect, reported, tables
+from eaglenet_jax.search.lance import connect, opened_or_created, reported
 
 TABLE = "claims"
 KEPT_FOR = timedelta(minutes=10)  # of replaced versions, for processes that are still reading them
@@ -60,11 +60,7 @@ class ClaimTable:
             ]
         )
         with reported(uri):
-            connection = connect(uri)
-            if TABLE not in tables(connection):
-                with contextlib.suppress(ValueError):  # another process may be doing the same at this moment
-                    connection.create_table(TABLE, schema=self._schema)
-            self._table = connection.open_table(TABLE)
+            self._table = opened_or_created(connect(uri), TABLE, self._schema)
         self._commits = 0
 
     def all(self) -> list[Claim]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from eaglenet_jax.errors import UserError
+
+TRIES = 20  # to create a table that other processes create as well, some seconds in all
 
 
 def connect(uri: str) -> Any:
@@ -24,6 +28,24 @@ def connect(uri: str) -> Any:
 def tables(connection: Any) -> list[str]:
     """Return the names of the tables."""
     return list(connection.list_tables().tables)
+
+
+def opened_or_created(connection: Any, name: str, schema: Any) -> Any:
+    """Return a table, created with the schema if there is none.
+
+    Of processes that create it at once, one succeeds. The others may see its folder before its first version is
+    there (ValueError, not found), or lose the commit of the first version (RuntimeError): each tries again.
+    """
+    tried = 0
+    while True:
+        try:
+            found = name in tables(connection)
+            return connection.open_table(name) if found else connection.create_table(name, schema=schema)
+        except (ValueError, RuntimeError) as error:
+            tried += 1
+            if tried == TRIES or not re.search("not found|already exists|conflict", str(error), re.IGNORECASE):
+                raise
+            time.sleep(random.uniform(0.05, 0.3))
 
 
 @contextlib.contextmanager

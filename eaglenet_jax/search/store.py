@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import sys
@@ -15,7 +14,7 @@ import numpy as np
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.arrow_rows import as_table, quoted, rows_of
-from eaglenet_jax.search.lance import connect, reason, reported, tables
+from eaglenet_jax.search.lance import connect, opened_or_created, reason, reported, tables
 from eaglenet_jax.search.rows import PREVIEWS, TABLE, FileState, StoredWindow, StoreSettings, read_settings
 
 # Up to this size every query compares all pooled vectors, which is exact; above, it uses a LanceDB vector index.
@@ -75,11 +74,7 @@ class Store:
             UserError: The existing index has another model or other windows.
         """
         with reported(uri):
-            connection = connect(uri)
-            if TABLE not in tables(connection):
-                # Another process may be doing the same at this moment.
-                with contextlib.suppress(ValueError):
-                    connection.create_table(TABLE, schema=settings.schema())
+            opened_or_created(connect(uri), TABLE, settings.schema())
         store = cls.open(uri)
         if store.settings.model_id != settings.model_id:
             raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -109,13 +110,15 @@ Add = Callable[[Sequence[Path], Callable[[Path], bool]], Added]
 """add(places, ready) brings an index up to date with places and reads no file that is not ready."""
 
 
-def watch(places: Sequence[Path], add: Add, say: Callable[[str], None]) -> Watched:
+def watch(places: Sequence[Path], add: Add, say: Callable[[str], None], stopped: threading.Event) -> Watched:
     """Follow places until the user interrupts. One that is away, or cannot be added, does not hold up the others.
 
     Args:
         places: Files and folders.
         add: Brings the index up to date.
         say: Receives a line for each trouble, once while it lasts.
+        stopped: Ends it as KeyboardInterrupt does, but after a pass that has begun. For an interrupt that arrives while
+            a callback of the garbage collector or a finalizer runs: Python prints and drops what these raise.
 
     Returns:
         What was done.
@@ -123,7 +126,7 @@ def watch(places: Sequence[Path], add: Add, say: Callable[[str], None]) -> Watch
     watches = [Watch(place) for place in dict.fromkeys(map(named, places))]
     done, lasting, started = Watched(), set[str](), time.monotonic()
     try:
-        while True:
+        while not stopped.is_set():
             before = time.monotonic()
             # Of a disk that is not there now, or a store that cannot be reached: it may come back.
             trouble: list[str] = []
@@ -135,12 +138,12 @@ def watch(places: Sequence[Path], add: Add, say: Callable[[str], None]) -> Watch
                 if line not in lasting:
                     say(f"{line}; still watching")
             lasting = set(trouble)
-            time.sleep(pause)
+            stopped.wait(pause)
     except KeyboardInterrupt as error:
         if isinstance(error, Interrupted):
             done.count(error.added)
-        done.seconds = time.monotonic() - started
-        return done
+    done.seconds = time.monotonic() - started
+    return done
 
 
 def _looks(seen: Watch, trouble: list[str]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import threading
 import time
 
 import pytest
@@ -12,6 +14,7 @@ from starlette.testclient import TestClient
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search import indexing, watching
 from eaglenet_jax.search.adding import Added
+from eaglenet_jax.search.commands import index as index_command
 from eaglenet_jax.search.commands.index import run
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.page.answers import Answers
@@ -81,20 +84,21 @@ def test_a_file_that_vanished_is_missed_at_the_second_look(tmp_path):
     assert [seen.look(), seen.look()] == [False, True]
 
 
-class Steps:
-    """In place of `time.sleep`: does one thing a look, then interrupts as Ctrl-C does."""
+class Steps(threading.Event):
+    """Does one thing in each pause between looks, then interrupts as Ctrl-C does."""
 
     def __init__(self, *steps):
+        super().__init__()
         self.steps, self.pauses = list(steps), []
 
-    def __call__(self, seconds):
+    def wait(self, seconds):
         self.pauses.append(seconds)
         if not self.steps:
             raise KeyboardInterrupt
         self.steps.pop(0)()
 
 
-def test_trouble_is_said_once_and_does_not_end_it(tmp_path, monkeypatch):
+def test_trouble_is_said_once_and_does_not_end_it(tmp_path):
     (tmp_path / "videos").mkdir()
     write(tmp_path / "videos" / "a.mp4", b"a", age=OLD)
     calls, said = [], []
@@ -112,14 +116,13 @@ def test_trouble_is_said_once_and_does_not_end_it(tmp_path, monkeypatch):
         lambda: (tmp_path / "videos").rename(tmp_path / "away"),
         lambda: (tmp_path / "away").rename(tmp_path / "videos"),
     )
-    monkeypatch.setattr(watching.time, "sleep", steps)
-    done = watch([tmp_path / "videos"], add, said.append)
+    done = watch([tmp_path / "videos"], add, said.append, steps)
     assert calls == [True] * 3 and done.counts["new"] == 1
     assert [line.partition(";")[0] for line in said[:1]] == ["the store cannot be reached"]
     assert len(said) == 2 and "videos" in said[1] and min(steps.pauses) >= watching.LOOK_SECONDS
 
 
-def test_a_place_that_is_away_does_not_hold_up_the_others(tmp_path, monkeypatch):
+def test_a_place_that_is_away_does_not_hold_up_the_others(tmp_path):
     away, empty, good = (tmp_path / name for name in ("away", "empty", "good"))
     for place in (empty, good):
         place.mkdir()
@@ -133,8 +136,7 @@ def test_a_place_that_is_away_does_not_hold_up_the_others(tmp_path, monkeypatch)
         return added()
 
     steps = Steps(lambda: write(good / "b.mp4", b"b", age=OLD), lambda: away.mkdir(), lambda: None)
-    monkeypatch.setattr(watching.time, "sleep", steps)
-    done = watch([away, empty, good, good], add, said.append)
+    done = watch([away, empty, good, good], add, said.append, steps)
     assert done.counts["new"] == 2 and calls[:3] == [[empty, good], [empty], [good]]
     assert calls.count([good]) == 2  # not again where nothing is due there
     assert len(said) == 2 and str(away) in said[0] and str(empty) in said[1]
@@ -152,6 +154,7 @@ def test_what_an_interrupted_pass_has_finished_is_counted(tmp_path, monkeypatch,
 
     monkeypatch.setattr(indexing._Writing, "encode", stop)
     monkeypatch.setattr(indexing, "BATCH", 2)
+    monkeypatch.setattr(indexing, "readers", lambda: 1)  # the first file ends before the second gives a window
     given = argparse.Namespace(**{**COMMAND, "index": str(index), "videos": [str(videos)]})
     assert run(given) == 0
     count = len(SearchIndex.open(index))
@@ -160,6 +163,26 @@ def test_what_an_interrupted_pass_has_finished_is_counted(tmp_path, monkeypatch,
     with pytest.raises(KeyboardInterrupt):
         run(given)
     assert "new" in capsys.readouterr().out and len(SearchIndex.open(index)) > count
+
+
+class Finalized:
+    """Receives Ctrl-C in its finalizer, from where no exception gets out."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        list(range(3))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_whose_exception_is_lost_ends_it_as_well(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    steps = Steps(lambda: None, Finalized, lambda: pytest.fail("still watching"))
+    monkeypatch.setattr(index_command, "Event", lambda: steps)
+    given = {**COMMAND, "index": str(tmp_path / "index"), "videos": [str(tmp_path)], "checkpoint": "demo"}
+    before = signal.getsignal(signal.SIGINT)
+    assert run(argparse.Namespace(**given)) == 0
+    assert len(steps.pauses) == 2 and "watched for 0:00:0" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_server_sees_what_the_command_adds_while_it_watches(tmp_path, monkeypatch, capsys):
@@ -194,7 +217,7 @@ def test_a_server_sees_what_the_command_adds_while_it_watches(tmp_path, monkeypa
         count(),
         count(),
     )
-    monkeypatch.setattr(watching.time, "sleep", steps)
+    monkeypatch.setattr(index_command, "Event", lambda: steps)
     assert run(argparse.Namespace(**{**COMMAND, "index": str(index), "videos": [str(videos)]})) == 0
     said = capsys.readouterr()
     assert counted == [0, 1, 1, 2, 3, 3, 3]

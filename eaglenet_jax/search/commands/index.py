@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.adding import Added, Interrupted
@@ -89,14 +90,20 @@ def _watch(given: argparse.Namespace, index: SearchIndex) -> int:
         print(f"{time.strftime('%H:%M:%S')} {_said(added)} in {added.seconds:.1f} s", flush=True)
         return added
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stopped = Event()
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     print(f"watching {', '.join(given.videos)}; Ctrl-C ends it", file=sys.stderr, flush=True)
+    places = [Path(place) for place in given.videos]
     try:
-        done = watch(
-            [Path(place) for place in given.videos], add, lambda line: print(line, file=sys.stderr, flush=True)
-        )
+        done = watch(places, add, lambda line: print(line, file=sys.stderr, flush=True), stopped)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     counts = ", ".join(f"{count} {name}" for name, count in done.counts.items() if name != "windows" and count)
     print(
         f"watched for {datetime.timedelta(seconds=round(done.seconds))}: {counts or 'nothing to do'}; "

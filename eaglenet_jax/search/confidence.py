@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -33,13 +34,14 @@ DEMO_EXAMPLES = tuple(
         strict=True,
     )
 )
+RULES = 1  # to be increased by a change of this file that changes levels
 STRONG, POSSIBLE, WEAK = "strong", "possible", "weak"
 # Levels of a normal distribution: 99 and 90 of 100 random sentences find nothing that scores as high.
 DEVIATIONS = {STRONG: 2.33, POSSIBLE: 1.28}
 LOWER = 15.87  # percentile that lies one standard deviation below the median of a normal distribution
 LEAST_SHARE = 0.75  # of the lower half's spread
 LEAST_SPREAD = 1e-6
-MOST_EXAMPLES, LEAST_EXAMPLES = 5, 3
+MOST_EXAMPLES = 5
 NEGATIONS = re.compile(r"\b(no one|no|not|without|nobody|nothing|never|none|neither|nor|except|\w+n['’]t)\b", re.I)
 
 
@@ -75,7 +77,7 @@ class Calibration:
     Attributes:
         cosine: Levels of the cosines of pooled vectors with a sentence; None for an empty index.
         head: Levels of the head's similarities; None if it does not rerank.
-        examples: Sentences that fit the index, best first.
+        examples: Sentences that fit the index, best first; empty if none of those tried does.
     """
 
     cosine: Levels | None
@@ -127,11 +129,19 @@ def calibrate(probe: Callable[[str], Probe | None], demo: bool) -> Calibration:
         found = {sentence: probe(sentence) for sentence in DEMO_EXAMPLES}
     levels = Calibration(Levels.of([each.cosine for each in probes]), Levels.of(heads) if heads else None)
     least = (levels.head or levels.cosine).possible  # type: ignore[union-attr]
-    all_of_them = {sentence: each for sentence, each in found.items() if each is not None}
-    examples = _examples({sentence: each for sentence, each in all_of_them.items() if each.score >= least})
-    if len(examples) < LEAST_EXAMPLES:
-        examples = _examples(all_of_them)
-    return dataclasses.replace(levels, examples=examples)
+    fitting = {sentence: each for sentence, each in found.items() if each is not None and each.score >= least}
+    return dataclasses.replace(levels, examples=_examples(fitting))
+
+
+def sentences_id(demo: bool, rerank: int) -> str:
+    """Return a hash of what `calibrate` depends on besides the probe and this code.
+
+    Args:
+        demo: As of `calibrate`.
+        rerank: Candidates that the head scores in a probe.
+    """
+    rules = (RULES, SENTENCES, DEMO_EXAMPLES if demo else (), DEVIATIONS, LOWER, LEAST_SHARE, rerank)
+    return hashlib.blake2b(repr(rules).encode(), digest_size=8).hexdigest()
 
 
 def _examples(found: Mapping[str, Probe]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from markupsafe import Markup
 from eaglenet_jax.data.decode import DecodeError
 from eaglenet_jax.search.confidence import WEAK, negation
 from eaglenet_jax.search.moments import Moment
-from eaglenet_jax.search.page.rendering import clock, heaviest, render, style
+from eaglenet_jax.search.page.rendering import clock, data_url, heaviest, render, style
 from eaglenet_jax.search.playing import picture_of, plays_in_browsers, strip_of
 
 __all__ = ["STYLE", "Found", "cards", "clock", "results_page"]
@@ -126,16 +125,12 @@ def _poster(moment: Moment) -> str:
     """Return the picture that counted most, the stored thumbnail where that is not known."""
     if moment.weights:
         with contextlib.suppress(DecodeError):
-            return _data("image/webp", picture_of(moment.path, moment.times[heaviest(moment)]))
-    return _data("image/jpeg", moment.thumbnail)
+            return data_url("image/webp", picture_of(moment.path, moment.times[heaviest(moment)]))
+    return data_url("image/jpeg", moment.thumbnail)
 
 
 def _strip(moment: Moment) -> str | None:
     try:
-        return _data("image/webp", strip_of(moment.path, moment.times)) if moment.times else None
+        return data_url("image/webp", strip_of(moment.path, moment.times)) if moment.times else None
     except DecodeError:
         return None
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

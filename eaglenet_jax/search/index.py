@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +11,8 @@ from pathlib import Path
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO, DEMO_MODEL
 from eaglenet_jax.search.adding import Added, How, add_files, add_videos
-from eaglenet_jax.search.confidence import Calibration, calibrate
+from eaglenet_jax.search.confidence import Calibration, calibrate, sentences_id
+from eaglenet_jax.search.levels import Measured, has_changed, read_measured, write_measured
 from eaglenet_jax.search.library import Filter, Library, read_library
 from eaglenet_jax.search.model import SearchModel, open_model, open_model_of
 from eaglenet_jax.search.moments import Moment
@@ -31,7 +33,7 @@ class SearchIndex:
         self.store = store
         self._checkpoint = checkpoint
         self._library: tuple[int, Library] | None = None
-        self._calibration: tuple[int, Calibration] | None = None
+        self._measured: Measured | None = None
         self.gone: set[str] = set()
         """Paths of files that are gone, whose moments queries have left out."""
 
@@ -97,14 +99,35 @@ class SearchIndex:
 
     @property
     def calibration(self) -> Calibration:
-        """Levels of the scores on the index as it is now; takes some seconds when it has changed."""
-        version = self.store.version
-        if self._calibration is None or self._calibration[0] != version:
-            rerank = RERANK if self.model.reranks else 0
-            rows = PresentRows(self.store)
-            measured = calibrate(lambda text: probe(rows, self.model, text, rerank), demo=self.is_demo)
-            self._calibration = version, measured
-        return self._calibration[1]
+        """Levels of the scores, kept in the index; takes some seconds the first time and when much has changed.
+
+        Raises:
+            UserError: The index cannot be read.
+        """
+        if not self.is_calibrated:
+            count, rows = len(self), PresentRows(self.store)
+            found = calibrate(lambda text: probe(rows, self.model, text, self._depth), demo=self.is_demo)
+            self._measured = Measured(found, count, sentences_id(self.is_demo, self._depth))
+            with contextlib.suppress(UserError):  # an index that is only to be read, or another process keeps it
+                write_measured(self.store.uri, self._measured)
+        assert self._measured is not None
+        return self._measured.calibration
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether `calibration` is known and takes no time."""
+        how, count = sentences_id(self.is_demo, self._depth), len(self)
+
+        def is_current(measured: Measured | None) -> bool:
+            return measured is not None and measured.how == how and not has_changed(count, measured.rows)
+
+        if not is_current(self._measured):
+            self._measured = read_measured(self.store.uri)
+        return is_current(self._measured)
+
+    @property
+    def _depth(self) -> int:
+        return RERANK if self.model.reranks else 0
 
     def __len__(self) -> int:
         """Return the number of windows in the index."""

@@ -20,6 +20,7 @@ from eaglenet_jax.scoring.host import to_host
 from eaglenet_jax.search.confidence import Probe
 from eaglenet_jax.search.model import SearchModel, mean_of_frames, unit
 from eaglenet_jax.search.moments import Moment, by_cosines, by_weights, merge_overlapping
+from eaglenet_jax.search.previews import as_webp
 from eaglenet_jax.search.rows import StoredWindow, StoreSettings
 from eaglenet_jax.search.video_reader import VideoReader
 
@@ -33,10 +34,12 @@ class Query:
     Attributes:
         vector: [d], unit length.
         text: Its text features, None for a picture or video.
+        picture: Small WebP of the picture, or of the video's middle, as the model sees it; empty for a sentence.
     """
 
     vector: np.ndarray
     text: TextFeatures | None = None
+    picture: bytes = b""
 
 
 def text_query(model: SearchModel, text: str) -> Query:
@@ -85,7 +88,8 @@ def image_query(model: SearchModel, file: Path) -> Query:
 def _of_pictures(model: SearchModel, pictures: Sequence[np.ndarray]) -> Query:
     frames, picked = model.window_frames(pictures)
     features = to_host(model.encode_windows(frames[None], [len(picked)]))
-    return Query(mean_of_frames(features.frames, features.mask)[0])
+    middle = as_webp(Image.fromarray(pictures[len(pictures) // 2]))
+    return Query(mean_of_frames(features.frames, features.mask)[0], picture=middle)
 
 
 class Rows(Protocol):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import io
 import itertools
 import re
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -86,6 +89,19 @@ def test_the_start_has_a_box_examples_and_facts(visit, answers):
     assert tuple(chips) == answers.examples and len(chips) >= 2
     assert re.search(r"6 videos, \d+ seconds, model demo \(MovingShapes\), indexed today", page)
     assert "Demo model" in page and not re.search(r"""(src|href)=["']?(https?:)?//""", page)
+
+
+def test_the_start_says_when_no_example_fits(page_index, answers):
+    late = Answers(page_index[0])
+    client = TestClient(make_app(late), base_url="http://127.0.0.1")
+    assert "Looking for sentences that fit these videos" in client.get("/").text
+    late.calibration = dataclasses.replace(answers.calibration, examples=())
+    start = client.get("/").text
+    assert "None of the sentences that were tried clearly fits" in start and "chips" not in start.replace(
+        "no-chips", ""
+    )
+    late.calibration, late.failed = None, UserError("no model")
+    assert "no-chips" not in client.get("/").text
 
 
 def test_results_work_without_a_script(visit, page_index):
@@ -324,6 +340,9 @@ def test_a_picture_and_a_clip_as_the_query(answers, page_index, moments):
     assert answer.status_code == 303
     page = client.get(answer.headers["location"]).text
     assert "look like my clip.mp4" in page
+    (asked,) = re.findall(r'<img class="asked" src="data:image/webp;base64,([^"]+)"', page)
+    with Image.open(io.BytesIO(base64.b64decode(asked))) as shown:
+        assert shown.size == (48, 48) and np.ptp(np.asarray(shown)) > 50  # of the clip, not one colour
     assert re.findall(r'<a class="card"[^>]*aria-label="([^,"]+),', page)[0] == "test_0004.mp4"
     assert client.get(answer.headers["location"]).status_code == 200  # reload
     picture = io.BytesIO()

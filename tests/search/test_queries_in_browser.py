@@ -137,6 +137,20 @@ def test_words_of_confidence_come_when_they_are_known(browser, page_index, answe
         reading.close()
 
 
+def test_examples_of_the_start_come_when_they_are_known(browser, page_index, answers):
+    late = Answers(page_index[0])
+    with serving(late) as address:
+        page = browser.new_page()
+        page.goto(address)
+        page.keyboard.type("a st")
+        expect(page.get_by_text("Looking for sentences that fit")).to_be_visible()
+        assert faults(page) == []
+        late.waiting, late.calibration = None, answers.calibration
+        expect(page.locator(".chips a")).to_have_text(list(answers.examples))
+        assert page.locator("#q").input_value() == "a st"  # what was typed meanwhile is kept
+        page.close()
+
+
 def test_a_refused_file_is_said_without_a_fault(visit):
     page = visit("/")
     page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"none"})

@@ -90,6 +90,7 @@ def test_a_page_of_one_file_takes_no_words_from_file_names(page_index, tmp_path,
     clip.write_bytes((page_index[2] / "videos" / "test_0000.mp4").read_bytes())
     monkeypatch.setattr(SearchIndex, "open", lambda uri, checkpoint: page_index[0])
     monkeypatch.setattr(SearchIndex, "calibration", Calibration(Levels(-1, -1), None))
+    monkeypatch.setattr(SearchIndex, "is_calibrated", True)
     given = {"index": "", "checkpoint": None, "text": ["never a star"], "video": str(clip), "image": None, "top": 2}
     given |= {"rerank": 0, "merge": False, "json": False, "html": str(tmp_path / "found.html")}
     assert query.run(argparse.Namespace(**given)) == 0

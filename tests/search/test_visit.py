@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,19 @@ def test_frames_and_escape_in_the_player(visit):
     page.keyboard.press("Escape")
     page.wait_for_function("() => !document.querySelector('dialog').open")
     assert "m=" not in page.url and card.evaluate("card => card === document.activeElement")
+    card.click()
+    page.locator("dialog video").wait_for()
+    for _ in range(2):
+        before = page.url
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("before => location.href !== before", arg=before)
+        page.locator("dialog video").wait_for()
+    last = re.search("m=([^&]+)", page.url)[1]
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !document.querySelector('dialog').open")
+    inside = "(card, id) => card === document.activeElement && card.outerHTML.includes(id)"
+    assert any(each.evaluate(inside, last) for each in page.locator(".results .card").all())
+    assert not card.evaluate("card => card === document.activeElement")
 
 
 def test_a_file_that_browsers_do_not_play_is_played_as_a_copy(visit):

@@ -12,6 +12,7 @@ from typing import Any
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.search.confidence import WEAK
 from eaglenet_jax.search.html import Found, clock, results_page
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.model import DEMO_ONLY
@@ -34,13 +35,17 @@ def run(given: argparse.Namespace) -> int:
             print(f"warning: the last {cut} tokens of {content!r} are cut: it is too long", file=sys.stderr)
         started = time.perf_counter()
         moments = index.query(**query, top=given.top, rerank=given.rerank, merge=given.merge)
-        answers.append((content, moments, time.perf_counter() - started))
+        seconds = time.perf_counter() - started
+        if kind == "text":  # words are for sentences
+            if not index.is_calibrated:
+                print("measuring once what random sentences score on this index …", file=sys.stderr, flush=True)
+            moments = index.calibration.judged(moments)
+        answers.append((content, moments, seconds))
     if index.gone:
         print(f"{len(index.gone)} files are gone, their moments are left out: search index --prune", file=sys.stderr)
     if given.html:
-        judge = index.calibration.judged if given.text else None  # words are for sentences
         found = [
-            Found(query, judge(moments) if judge and "text" in asked else moments, of_file="text" not in asked)
+            Found(query, moments, of_file="text" not in asked)
             for asked, (query, moments, _) in zip(queries, answers, strict=True)
         ]
         write_atomically(Path(given.html), results_page(found, index.model.is_demo).encode())
@@ -59,11 +64,18 @@ def run(given: argparse.Namespace) -> int:
 
 
 def as_text(moments: Sequence[Moment]) -> str:
-    """Format moments as text, one line each: rank, score, file, start and end."""
+    """Format moments as text, one line each: rank, score, word of confidence, file, start and end."""
     if not moments:
         return "  nothing: the index is empty"
-    return "\n".join(
-        f"{moment.rank:3d}  {moment.score:6.3f}{'  reranked' if moment.reranked else ''}  {moment.path}  "
+    doubt = ["  nothing here clearly fits: random sentences score as high"] if all(map(_is_weak, moments)) else []
+    lines = [
+        f"{moment.rank:3d}  {moment.score:6.3f}{'  reranked' if moment.reranked else ''}  "
+        f"{f'{moment.confidence:8s}  ' if moment.confidence else ''}{moment.path}  "
         f"{clock(moment.start)}–{clock(moment.end)}"
         for moment in moments
-    )
+    ]
+    return "\n".join(doubt + lines)
+
+
+def _is_weak(moment: Moment) -> bool:
+    return moment.confidence == WEAK

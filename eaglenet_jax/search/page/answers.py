@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.confidence import POSSIBLE, STRONG, Calibration, negation
 from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.levels import has_changed
 from eaglenet_jax.search.moments import Moment
 from eaglenet_jax.search.page.asked import DEPTHS, Asked
 from eaglenet_jax.search.query import Query
@@ -20,7 +21,6 @@ from eaglenet_jax.search.query import Query
 MOST_MOMENTS = 120  # of an answer, over all its pages
 VIDEOS_A_PAGE = 24
 KEPT_ANSWERS = 64
-CHANGED = 0.2  # of the rows; then scores are measured again
 KEPT_FILES = 32  # uploaded queries
 
 _log = logging.getLogger(__name__)
@@ -134,6 +134,11 @@ class Answers:
         """Whether the calibration is known."""
         return self.calibration is not None
 
+    @property
+    def measuring(self) -> bool:
+        """Whether it is not, but soon will be."""
+        return not (self.measured or self._unmeasurable or self.failed)
+
     def _measure(self) -> None:
         try:
             self._rows = len(self.index)
@@ -147,7 +152,7 @@ class Answers:
     def _measure_again(self) -> None:
         """Start a new measurement if the index has changed much; answers have the old words until it is done."""
         with self._lock:
-            if self.calibration is None or abs(len(self.index) - self._rows) <= CHANGED * self._rows:
+            if self.calibration is None or not has_changed(len(self.index), self._rows):
                 return
             self._rows = len(self.index)  # so that one thread does it
         threading.Thread(target=self._measure, daemon=True).start()
@@ -226,7 +231,7 @@ class Answers:
             time.perf_counter() - started,
             tuple(notes),
             measured=calibration is not None or not asked.text,
-            measuring=calibration is None and not self._unmeasurable,
+            measuring=self.measuring,
         )
 
     def _by_video(self, moments: Sequence[Moment]) -> tuple[FoundVideo, ...]:

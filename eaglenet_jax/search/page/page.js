@@ -8,6 +8,7 @@ const box = document.getElementById("q");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const title = document.title;
 let opened = null; // the card from which the player was opened
+let shown = new URLSearchParams(location.search).get("m"); // the moment that it shows
 
 // Player -------------------------------------------------------------------------------------------------------------
 
@@ -41,6 +42,7 @@ function furnish() {
 async function show(address, remember) {
   const part = new URL(address, location);
   part.searchParams.set("part", "player");
+  shown = part.searchParams.get("m");
   const answer = await fetch(part);
   if (!answer.ok) { location.href = address; return; }
   dialog.innerHTML = await answer.text(); // from this server, escaped by its templates
@@ -52,10 +54,12 @@ async function show(address, remember) {
 }
 
 function hide() {
-  if (dialog.open) dialog.close();
+  if (!dialog.open) return;
+  dialog.close();
   dialog.replaceChildren();
   document.title = title;
-  if (opened) opened.focus();
+  const card = cards.find((each) => each.dataset.moment === shown || each.querySelector(`rect[data-moment="${CSS.escape(shown)}"]`)) || opened;
+  if (card) card.focus();
 }
 
 function leave() {
@@ -174,6 +178,15 @@ async function measure() {
   measuring.replaceChildren(link);
 }
 if (measuring) measure();
+
+// So do the examples of the start.
+async function exemplify() {
+  if (!(await (await fetch("/api/status")).json()).measured) { setTimeout(exemplify, 2000); return; }
+  const now = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html");
+  document.querySelector("[data-examples]").replaceWith(now.querySelector(".chips, .no-chips"));
+  box.placeholder = now.getElementById("q").placeholder;
+}
+if (document.querySelector("[data-examples]")) exemplify();
 
 // Keys ---------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
 import io
@@ -110,6 +111,11 @@ def environment() -> jinja2.Environment:
 def render(name: str, values: Mapping[str, Any]) -> str:
     """Render the template `name`."""
     return environment().get_template(name).render(values)
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """Return a file of a media type as a URL that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def style() -> str:

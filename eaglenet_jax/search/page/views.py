@@ -18,18 +18,18 @@ from starlette.routing import Route
 
 from eaglenet_jax.data.video_files import SUFFIXES
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.search.confidence import DEMO_EXAMPLES, SENTENCES
+from eaglenet_jax.search.confidence import DEMO_EXAMPLES
 from eaglenet_jax.search.library import Filter
 from eaglenet_jax.search.moments import Moment
 from eaglenet_jax.search.page.answers import Answer, Answers, FoundVideo
 from eaglenet_jax.search.page.asked import Asked, read_asked
 from eaglenet_jax.search.page.media import source_of
-from eaglenet_jax.search.page.rendering import render
+from eaglenet_jax.search.page.rendering import data_url, render
 from eaglenet_jax.search.rows import StoredWindow
 
 DEPTH_NAMES = (("fast", "fast"), ("normal", "normal"), ("thorough", "thorough, slower"))
+PLACEHOLDER = "a dog runs up the stairs"
 ON_SHELF = 12  # videos on the first page
-FIRST_EXAMPLES = 5  # before it is known which fit the index
 READY_SECONDS = 300.0  # that an upload waits for the model
 WEAK_HEADING = "Weak matches: random sentences score as high"
 
@@ -64,29 +64,32 @@ class Views:
     def _values(self, asked: Asked, answer: Answer | None) -> dict[str, Any]:
         """Return what the template shows besides the player and trouble."""
         library, settings = self._index.library, self._index.store.settings
-        about = None
+        about, picture = None, ""
         if asked.like:
-            about = "Moments that look like the one you chose"
+            about, picture = "Moments that look like the one you chose", f"/thumbs/{asked.like}.webp"
         elif asked.file and answer is not None:
-            about = f"Moments that look like {self._answers.file(asked.file).name}"
+            given = self._answers.file(asked.file)
+            about, picture = f"Moments that look like {given.name}", data_url("image/webp", given.query.picture)
         sections: list[tuple[str | None, Sequence[FoundVideo]]] = []
         if answer is not None:
             here, good = answer.on_page(asked.page), answer.good
             strong = [video for video in here if video in good]
             weak = [video for video in here if video not in good]
             sections = [(None, strong), (WEAK_HEADING if good else None, weak)]
-        world = DEMO_EXAMPLES if self._index.is_demo else SENTENCES
-        examples = self._answers.examples or world[:: len(world) // FIRST_EXAMPLES][:FIRST_EXAMPLES]
+        examples = self._answers.examples
         return {
             "asked": asked,
             "answer": answer,
             "about": about,
+            "picture": picture,
             "summary": None if answer is None else _summary(answer, asked),
             "sections": [section for section in sections if section[1]],
             "narrowed": asked.filter != Filter() or asked.depth != "normal",
             "title": f"{asked.text or about or 'Search your videos'}",
-            "placeholder": examples[0],
+            "placeholder": (*examples, DEMO_EXAMPLES[0] if self._index.is_demo else PLACEHOLDER)[0],
             "examples": examples,
+            "measuring": self._answers.measuring,
+            "measured": self._answers.measured,
             "facts": library.facts(datetime.date.today()),
             "library": library,
             "folders": library.folders,

@@ -1,0 +1,62 @@
+"""Meaning of scores as kept in an index: measured once, and again when the index has changed much."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from eaglenet_jax.search.confidence import Calibration, Levels
+from eaglenet_jax.search.lance import connect, reported, tables
+
+TABLE = "levels"
+CHANGED = 0.2  # share of the rows by which the index has to grow or shrink
+
+
+def has_changed(rows: int, then: int) -> bool:
+    """Return whether an index of so many rows has changed much since it had `then`."""
+    return abs(rows - then) > CHANGED * then
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured.
+
+    Attributes:
+        calibration: The levels, and sentences that fit.
+        rows: Number of rows of the index at that time.
+        how: What the result depends on besides the index: the sentences and rules.
+    """
+
+    calibration: Calibration
+    rows: int
+    how: str
+
+
+def read_measured(uri: str) -> Measured | None:
+    """Return what an index keeps; None for nothing that this version understands.
+
+    Raises:
+        UserError: The index cannot be read.
+    """
+    with reported(uri):
+        connection = connect(uri)
+        if TABLE not in tables(connection):
+            return None
+        rows = connection.open_table(TABLE).search().limit(1).to_arrow().to_pylist()
+    try:
+        kept = json.loads(rows[0]["measured"])
+        levels = {name: None if kept[name] is None else Levels(**kept[name]) for name in ("cosine", "head")}
+        return Measured(Calibration(**levels, examples=tuple(kept["examples"])), kept["rows"], kept["how"])
+    except (LookupError, TypeError, ValueError):
+        return None
+
+
+def write_measured(uri: str, measured: Measured) -> None:
+    """Replace what an index keeps.
+
+    Raises:
+        UserError: The index cannot be written, or another process does the same.
+    """
+    content = {**dataclasses.asdict(measured.calibration), "rows": measured.rows, "how": measured.how}
+    with reported(uri):
+        connect(uri).create_table(TABLE, data=[{"measured": json.dumps(content)}], mode="overwrite")

@@ -1,0 +1,119 @@
+"""Levels of confidence that an index keeps."""
+
+from __future__ import annotations
+
+import argparse
+
+import lancedb
+import pytest
+
+from eaglenet_jax.search import index as index_module
+from eaglenet_jax.search.commands import query
+from eaglenet_jax.search.confidence import Calibration, Levels
+from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.levels import Measured, has_changed, read_measured, write_measured
+from eaglenet_jax.search.moments import Moment
+from tests.search.clips import write_shapes
+
+pytestmark = pytest.mark.search
+FOUND = Calibration(Levels(0.5, 0.75), Levels(1.0, 2.0), ("a red star",))
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """An index of six clips."""
+    folder = tmp_path_factory.mktemp("levels")
+    write_shapes(folder / "videos", 6)
+    index = SearchIndex.create(folder / "index", "demo")
+    assert index.add(folder / "videos").new == 6
+    return index
+
+
+@pytest.fixture
+def reopen(filled, monkeypatch):
+    """reopen() → the index as another process would open it, and the list of its measurements from now on."""
+    measured: list[bool] = []
+
+    def calibrate(probe, demo):
+        measured.append(demo)
+        return FOUND
+
+    monkeypatch.setattr(index_module, "calibrate", calibrate)
+
+    def opened():
+        index = SearchIndex.open(filled.store.uri)
+        index.__dict__["model"] = filled.model
+        return index, measured
+
+    return opened
+
+
+def test_levels_are_measured_once(filled, reopen):
+    lancedb.connect(filled.store.uri).drop_table("levels", ignore_missing=True)
+    index, measured = reopen()
+    assert not index.is_calibrated and index.calibration == FOUND and index.calibration == FOUND
+    assert measured == [True]
+    again, _ = reopen()
+    assert again.is_calibrated and again.calibration == FOUND and measured == [True]
+
+
+@pytest.mark.parametrize("other", ["how", "rows", "nonsense"])
+def test_levels_of_something_else_are_measured_again(filled, reopen, other):
+    index, measured = reopen()
+    kept = Measured(index.calibration, len(index), index_module.sentences_id(True, index_module.RERANK))
+    measured.clear()
+    changed = {"how": Measured(kept.calibration, kept.rows, "other"), "rows": Measured(kept.calibration, 99, kept.how)}
+    if other == "nonsense":
+        lancedb.connect(filled.store.uri).create_table("levels", data=[{"measured": "[]"}], mode="overwrite")
+        assert read_measured(filled.store.uri) is None
+    else:
+        write_measured(filled.store.uri, changed[other])
+    index, _ = reopen()
+    assert index.calibration == FOUND and measured == [True] and read_measured(filled.store.uri) == kept
+
+
+def test_levels_that_cannot_be_kept_are_known_to_the_process(filled, reopen, monkeypatch):
+    lancedb.connect(filled.store.uri).drop_table("levels", ignore_missing=True)
+
+    def refuse(uri, measured):
+        raise index_module.UserError("only to be read")
+
+    monkeypatch.setattr(index_module, "write_measured", refuse)
+    index, measured = reopen()
+    assert [index.calibration, index.calibration] == [FOUND, FOUND] and measured == [True]
+    assert read_measured(filled.store.uri) is None
+
+
+def test_an_index_without_a_head_or_rows_is_kept_as_well(filled):
+    none = Measured(Calibration(None, None), 0, "how")
+    write_measured(filled.store.uri, none)
+    assert read_measured(filled.store.uri) == none
+    lancedb.connect(filled.store.uri).drop_table("levels")
+
+
+def test_a_fifth_more_or_less_is_a_change():
+    assert [has_changed(rows, 100) for rows in (79, 80, 120, 121)] == [True, False, False, True]
+    assert has_changed(1, 0) and not has_changed(0, 0)
+
+
+def test_the_command_prints_the_words(filled, reopen, monkeypatch, capsys):
+    index, _ = reopen()
+    lancedb.connect(filled.store.uri).drop_table("levels", ignore_missing=True)
+    monkeypatch.setattr(SearchIndex, "open", lambda uri, checkpoint: index)
+    given = {"index": "", "checkpoint": None, "text": ["a star"], "video": None, "image": None, "top": 3}
+    given |= {"rerank": 0, "merge": False, "json": False, "html": None}
+    assert query.run(argparse.Namespace(**given)) == 0
+    said = capsys.readouterr()
+    assert "measuring once" in said.err and len([line for line in said.out.splitlines() if ".mp4" in line]) == 3
+    assert query.run(argparse.Namespace(**given)) == 0
+    assert "measuring" not in capsys.readouterr().err
+
+
+def test_weak_answers_say_so_first():
+    weak = Moment(1, 0.1, False, "1", "a.mp4", 0.0, 1.0, b"", confidence="weak")
+    strong = Moment(2, 0.1, False, "2", "b.mp4", 0.0, 1.0, b"", confidence="strong")
+    assert query.as_text([weak]).startswith("  nothing here clearly fits")
+    assert query.as_text([strong, weak]).splitlines() == [
+        "  2   0.100  strong    b.mp4  0:00.0–0:01.0",
+        "  1   0.100  weak      a.mp4  0:00.0–0:01.0",
+    ]

@@ -30,8 +30,12 @@ def _parser() -> Parser:
 
 
 def default_workdir(name: str, words: Sequence[str]) -> Path:
-    """The folder of a variant of a config: runs/demo, runs/demo_xpool, …"""
-    return Path("runs") / re.sub(r"[^A-Za-z0-9_.-]", "_", "_".join([name, *words]))
+    """The folder of a variant of a config: runs/demo, runs/demo_xpool, …
+
+    An ablation's name begins with its dataset and ends with its row, which are not repeated.
+    """
+    new = [word for word in words if not (name.startswith(f"{word}_") or name.endswith(f"_{word}"))]
+    return Path("runs") / re.sub(r"[^A-Za-z0-9_.-]", "_", "_".join([name, *new]))
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -244,6 +244,8 @@ def test_a_run_on_own_data_from_before_they_gave_the_name_is_resumed(tmp_path, c
         (["--config=demo:tiny", "--config.system=xpool"], "demo_tiny_xpool"),
         (["--config=demo:tiny, xpool", "--config.preset=released"], "demo_tiny_xpool_released"),
         (["--config=demo:tiny,eaglenet_jax.heads.xpool:XPool"], "demo_tiny_eaglenet_jax.heads.xpool_XPool"),
+        (["--config=ablations/components:frl_eam,moving_shapes,frozen"], "moving_shapes_components_frl_eam_frozen"),
+        (["--config=ablations/components:frl,demo,tiny"], "demo_components_frl_tiny"),
     ],
 )
 def test_every_variant_has_a_folder_of_its_own(flags, folder, tmp_path, monkeypatch, capsys):

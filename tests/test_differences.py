@@ -9,6 +9,15 @@ import pytest
 
 from eaglenet_jax.config.loading import load_config
 
+# A row of one system begins with its name; the switches of the others are EagleNet's or those of all.
+SYSTEMS = {
+    "CrossTVR": "crosstvr",
+    "SHE-Net": "shenet",
+    "TS2-Net": "ts2net",
+    "T-MASS": "tmass",
+    "seqTransf": "seqtransf",
+    "CLIP4Clip": "clip4clip",
+}
 ROOT = Path(__file__).parents[1]
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
@@ -23,8 +32,9 @@ def test_every_row_has_all_columns() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_switches_and_tests_of_a_row_exist(row: list[str]) -> None:
-    config = load_config("msrvtt")
-    for path in re.findall(r"`([a-z_]+(?:\.[a-z_]+)*)`(?=[ ,]|$)", row[4]):
+    named = next((word for name, word in SYSTEMS.items() if name in row[0]), "eaglenet")
+    config = load_config(f"msrvtt:{named}")
+    for path in re.findall(r"`(?:--config\.)?([a-z_0-9]+(?:\.[a-z_0-9]+)*)`(?=[ ,]|$)", row[4]):
         found = config
         for name in path.split("."):
             assert name in found, f"{path} is no switch of the config"

@@ -7,6 +7,7 @@ parameter must match one. A rule is a mapping with any of
 
     lr            this rate instead of the basic one
     lr_multiple   a factor on the basic rate
+    of_clip       True: the basic rate is `clip_lr`, whatever the name
     decay         this decay for all of the group, biases too
     frozen        True: no update, no decay, no moments, no part in the global norm. Also right for parameters that the
                   loss does not use, since PyTorch's optimisers skip those
@@ -29,7 +30,7 @@ from eaglenet_jax.errors import UserError
 
 CLIP_PREFIX = "clip/"
 MAX_LOGIT_SCALE = math.log(100.0)
-_RULE_KEYS = ("lr", "lr_multiple", "decay", "frozen")
+_RULE_KEYS = ("lr", "lr_multiple", "of_clip", "decay", "frozen")
 
 
 class Rates(NamedTuple):
@@ -150,7 +151,8 @@ def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rate
 def _rates(config: Mapping[str, Any], name: str, pattern: str, rule: Mapping[str, Any]) -> Rates:
     if rule.get("frozen", False):
         return Rates(pattern, 0.0, 0.0, True)
-    base = config["clip_lr"] if name.startswith(CLIP_PREFIX) else config["head_lr"]
+    of_clip = rule.get("of_clip", False) or name.startswith(CLIP_PREFIX)
+    base = config["clip_lr"] if of_clip else config["head_lr"]
     decay = 0.0 if "bias" in name else config["weight_decay"]
     lr = rule.get("lr", base) * rule.get("lr_multiple", 1.0)
     return Rates(pattern, float(lr), float(rule.get("decay", decay)), False)

@@ -26,7 +26,7 @@ from eaglenet_jax.registry import HEADS, head_class
 from eaglenet_jax.runs.plan import optimizer_settings
 from eaglenet_jax.runs.saved_config import save_config, saved_config
 from eaglenet_jax.system import build_system, parameter_count
-from eaglenet_jax.training.optimizer import describe_groups, make_optimizer
+from eaglenet_jax.training.optimizer import describe_groups, make_optimizer, parameter_rates
 
 REPOSITORY = Path(__file__).parents[2]
 SHAPES: dict = {}  # of the parameters, by what they depend on
@@ -96,6 +96,17 @@ def test_the_heads_options_are_their_fields_and_their_defaults():
                 assert getattr(head, option) == default
 
 
+FROZEN = {
+    "text/token_embedding",
+    "text/position_embedding",
+    "vision/position_embedding",
+    "vision/class_embedding",
+    "vision/patch_embedding/kernel",
+    "vision/norm_pre/scale",
+    "vision/norm_pre/bias",
+}
+
+
 def test_released_freezing_holds_the_embeddings_conv1_and_ln_pre():
     """Of the CLIP of EagleNet under `released` exactly these are not trained, and all of it under `ours`."""
     found = {}
@@ -114,14 +125,50 @@ def test_released_freezing_holds_the_embeddings_conv1_and_ln_pre():
         updates = jax.tree_util.tree_leaves_with_path(two_steps(ones)["clip"])
         names = {"/".join(key.key for key in path): float(np.abs(leaf).max()) for path, leaf in updates}
         found[preset] = {name for name, most in names.items() if most == 0}
-    embeddings = {"text/token_embedding", "text/position_embedding", "vision/position_embedding"}
-    inputs = {
-        "vision/class_embedding",
-        "vision/patch_embedding/kernel",
-        "vision/norm_pre/scale",
-        "vision/norm_pre/bias",
-    }
-    assert found == {"ours": set(), "released": embeddings | inputs}
+    assert found == {"ours": set(), "released": FROZEN}
+
+
+def rates_of(config):
+    """Rates of all parameters of a demo's system, by name."""
+    system = build_system(config)
+    shapes = jax.eval_shape(system.init, jax.random.key(0))
+    return parameter_rates(optimizer_settings(config, system.head.unused_parameters()), shapes)
+
+
+@pytest.mark.parametrize("system", ["clip4clip", "seqtransf", "ts2net"])
+def test_programs_like_clip4clips_freeze_the_same(system):
+    found = {}
+    for preset in ("ours", "released"):
+        rates = rates_of(load_config(f"demo:tiny,{system},{preset}"))
+        found[preset] = {name.removeprefix("clip/") for name, rate in rates.items() if rate.frozen}
+    assert found == {"ours": set(), "released": FROZEN}
+
+
+@pytest.mark.parametrize("system", ["clip4clip", "seqtransf", "ts2net", "xpool", "tmass"])
+def test_released_trains_the_logit_scale_at_clips_rate(system):
+    found = {}
+    for preset in PRESETS:
+        config = load_config(f"demo:tiny,{system},{preset}")
+        assert config.optimizer.clip_lr != config.optimizer.head_lr
+        rate = rates_of(config)["head/matching_loss/logit_scale"]
+        assert rate.decay == config.optimizer.weight_decay  # as all of CLIP without "bias" in its name
+        found[preset] = {config.optimizer.clip_lr: "clip", config.optimizer.head_lr: "head"}[rate.lr]
+    assert found == {"ours": "head", "released": "clip", "paper": "head"}
+
+
+def test_released_rows_of_an_ablation_with_the_softmax_loss_do_so_too():
+    scale = "head/matching_loss/logit_scale"
+    config = load_config("ablations/components:frl,demo,tiny,released")
+    assert rates_of(config)[scale].lr == config.optimizer.clip_lr
+    assert rates_of(load_config("ablations/components:frl,demo,tiny"))[scale].lr == config.optimizer.head_lr
+    assert scale not in rates_of(load_config("ablations/components:all,demo,tiny,released"))
+
+
+def test_the_second_stage_of_crosstvr_trains_nothing_of_the_first():
+    rates = rates_of(load_config("demo:tiny,crosstvr_xpool"))
+    frozen = {name for name, rate in rates.items() if rate.frozen}
+    assert {name for name in rates if name.startswith(("clip/", "head/first/"))} == frozen
+    assert frozen < set(rates) and any(name.startswith("head/layers") for name in set(rates) - frozen)
 
 
 def test_presets_differ_where_they_should():
@@ -141,7 +188,6 @@ def test_presets_differ_where_they_should():
     assert ours.head.selection_gradient == "full" and released.head.selection_gradient == "diagonal"
     for name in ("evaluation_noise", "tiled_mask"):
         assert [each.head[name] for each in (ours, released, paper)] == [False, True, False]
-    assert released.optimizer.freeze.count("embedding") == 4 and not ours.optimizer.freeze
     assert not any(load_config("msvd:paper").head[name] for name in BIASES)
     # DiDeMo's headline is table 4's MLP row.
     energies = [load_config(f"{name}:paper").head.energy for name in ("didemo", "msvd", "vatex")]
@@ -166,15 +212,14 @@ def test_paragraphs_keep_their_words():
     assert build_system(load_config("activitynet:shenet")).head.text_extra(2)["syntax"]["nouns"].shape == (2, 19, 2)
 
 
-def test_shenet_trains_as_its_siblings_where_its_paper_is_silent():
-    """Rates and batch are the paper's; epochs, warm-up and schedule are those of the released EagleNet."""
-    config, sibling = load_config("msrvtt:shenet"), load_config("msrvtt:released")
-    assert (config.batch_size, config.optimizer.head_lr, config.optimizer.clip_lr) == (96, 1e-4, 1e-7)
-    assert config.epochs == sibling.epochs == 5
-    assert (config.optimizer.warmup, config.optimizer.schedule) == (
-        sibling.optimizer.warmup,
-        sibling.optimizer.schedule,
-    )
+@pytest.mark.parametrize(("system", "batch"), [("shenet", 96), ("crosstvr", 128), ("crosstvr_ts2net", 128)])
+def test_shenet_and_crosstvr_train_as_their_siblings_where_their_papers_are_silent(system, batch):
+    """Rates and batch are the papers'; optimiser, epochs, warm-up and schedule are those of the released EagleNet."""
+    config, sibling = load_config(f"msrvtt:{system}"), load_config("msrvtt:released")
+    assert (config.batch_size, config.optimizer.head_lr, config.optimizer.clip_lr) == (batch, 1e-4, 1e-7)
+    assert config.epochs == sibling.epochs == 5 and config.optimizer.name == "bert_adam"
+    for name in ("name", "warmup", "schedule", "weight_decay", "global_clip", "per_tensor_clip"):
+        assert config.optimizer[name] == sibling.optimizer[name]
 
 
 def test_a_users_own_folder_of_configs_does_not_shadow_ours(tmp_path):

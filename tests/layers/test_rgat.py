@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from eaglenet_jax.draws import Draws
-from eaglenet_jax.layers.rgat import GraphParameters, GraphShape, adjacency, dense_candidate_weights, dense_layer
+from eaglenet_jax.layers.rgat import (
+    GraphParameters,
+    GraphShape,
+    adjacency,
+    candidate_logits,
+    dense_candidate_weights,
+    dense_layer,
+)
 from eaglenet_jax.layers.rgat_folded import candidate_weights, prepare_frames
 
 # layers, heads, texts of a pair (S + 1), frames, the form that reads memory least
@@ -159,6 +166,24 @@ def test_the_dense_layer_is_the_written_sum(shared):
             weights = np.exp(np.where(logits > 0, logits, 0.1 * logits))
             expected = expected + (weights / weights.sum()) @ z[list(senders)]
         np.testing.assert_allclose(found[i, h], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("readout", ["paper", "released"])
+def test_edge_weights_are_read_as_written(readout):
+    """Loops over pairs and heads, docs/systems.md section 3; frames 0 and 1, texts 2 to 4."""
+    shape = GraphShape(4, 1, heads=2, readout=readout)
+    layer = GraphParameters(shape).apply(_start(shape, 6))[0]
+    relation = layer.relations["text_frame"]
+    x = np.random.default_rng(6).normal(size=(5, 4)).astype(np.float32)
+    found = candidate_logits(shape, layer, jnp.asarray(x), jnp.ones(2, bool))
+    for text in (2, 3, 4):
+        weights = []
+        for frame, head in itertools.product((0, 1), range(2)):
+            z = x @ np.asarray(relation.kernel)[:, head]
+            receiver, sender = (text, frame) if readout == "paper" else (frame, text)
+            logit = z[receiver] @ np.asarray(relation.receive) + z[sender] @ np.asarray(relation.send)
+            weights.append(logit if readout == "paper" or logit > 0 else 0.1 * logit)
+        np.testing.assert_allclose(found[text - 2], np.mean(weights), atol=1e-5)
 
 
 def test_padding_frames_change_nothing():

@@ -26,7 +26,7 @@ FROZEN_EMBEDDINGS = (
 _TIES = {"ties": "released"}
 _STORAGE = {"clip_storage": "float16", "freeze": FROZEN_EMBEDDINGS}
 # Programs with a softmax loss keep the logit scale among the parameters of CLIP, and train it as those.
-_SCALE = {"groups": (("head/matching_loss/logit_scale", {"of_clip": True}), (".*", {}))}
+_SCALE: dict[str, Any] = {"groups": (("head/matching_loss/logit_scale", {"of_clip": True}), (".*", {}))}
 
 # What `released` changes besides `RELEASED`: for EagleNet; for CLIP4Clip and TS2-Net; for X-Pool and T-MASS.
 RELEASED_SIGMOID = {"evaluation": _TIES, "optimizer": _STORAGE}

@@ -16,7 +16,9 @@ def opening(summary: Mapping[str, Any]) -> str:
     found, chance = (summary[name]["t2v"].get("R@1") for name in ("metrics", "chance"))
     if found is None or chance is None:
         return "The gallery has a single video, which every search finds."
-    return f"The right video comes first in {_count(found)} of 100 searches; by chance in {_count(chance)}."
+    queries = min(100, summary["metrics"]["t2v"]["queries"])  # no more than there were
+    first, luck = (_count(value * queries / 100) for value in (found, chance))
+    return f"The right video comes first in {first} of {queries} searches; by chance in {luck}."
 
 
 def verdict(name: str, other: str, difference: Mapping[str, Any]) -> str:

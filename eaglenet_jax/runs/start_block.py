@@ -20,6 +20,8 @@ from eaglenet_jax.training.checkpoints import Checkpoints
 from eaglenet_jax.training.live_line import spoken_time
 from eaglenet_jax.training.sharding import Devices
 
+FEW_STEPS = 50  # below which a training is said to be short
+
 
 def start_block(plan: RunPlan, note: str = "", memory: Sequence[str] = ()) -> str:
     """The lines of a planned run, aligned. note: on its length, where it is trained longer than it was. memory: what
@@ -46,6 +48,7 @@ def start_block(plan: RunPlan, note: str = "", memory: Sequence[str] = ()) -> st
         ("seed", f"{config.seed}"),
         ("work dir", f"{plan.workdir}{_state(plan)}"),
         *([("length", note)] if note else []),
+        *([("length", _few(last))] if last.steps < FEW_STEPS else []),
         ("time", _time(plan)),
     ]
     width = max(len(name) for name, _ in rows)
@@ -80,6 +83,11 @@ def _stage(stage: StagePlan, number: int) -> str:
         f"{config.name}: {config.system}, {stage.steps:,} steps of {config.batch_size} clips ({stage.passes:.3g} "
         f"epochs), evaluated every {stage.evaluate_every:,}; {source}"
     )
+
+
+def _few(stage: StagePlan) -> str:
+    longer = "steps" if stage.config.steps else "epochs"
+    return f"{stage.steps} steps teach a head little; --config.{longer} takes more"
 
 
 def _features(stage: StagePlan, plan: RunPlan, number: int) -> str:

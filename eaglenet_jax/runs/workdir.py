@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.config.loading import as_plain
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, listed
 from eaglenet_jax.reports.stage_results import Selection, StageResult
 from eaglenet_jax.runs.saved_config import (
     CONFIG_FILE,
@@ -211,7 +211,7 @@ def check_claim(config: Any, workdir: Path, changeable: Sequence[str] = ()) -> N
     changes = [line for line in found if line.partition(":")[0] not in changeable]
     if changes:
         raise UserError(
-            f"{workdir} holds a run of another config ({'; '.join(changes)}); give another --workdir, or delete it"
+            f"{workdir} holds a run of another config ({listed(changes, separator='; ')}); give another --workdir, or delete it"
         )
 
 

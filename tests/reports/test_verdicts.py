@@ -12,13 +12,15 @@ from eaglenet_jax.reports.verdicts import opening, verdict
 
 
 @pytest.mark.parametrize(
-    ("found", "chance", "said"),
-    [(56.99999, 0.5, "in 57 of 100 searches; by chance in 0.5."),
-     (3.26, 0.1, "in 3.3 of 100 searches; by chance in 0.1."),
-     (0.0, 50.0, "in 0 of 100 searches; by chance in 50.")],
+    ("found", "chance", "queries", "said"),
+    [(56.99999, 0.5, 200, "in 57 of 100 searches; by chance in 0.5."),
+     (3.26, 0.1, 1000, "in 3.3 of 100 searches; by chance in 0.1."),
+     (0.0, 50.0, 100, "in 0 of 100 searches; by chance in 50."),
+     (40.0, 20.0, 5, "in 2 of 5 searches; by chance in 1."),
+     (100 / 3, 5.0, 30, "in 10 of 30 searches; by chance in 1.5.")],
 )  # fmt: skip
-def test_the_first_sentence_has_the_numbers(found, chance, said) -> None:
-    summary = {"metrics": {"t2v": {"R@1": found}}, "chance": {"t2v": {"R@1": chance}}}
+def test_the_first_sentence_has_the_numbers(found, chance, queries, said) -> None:
+    summary = {"metrics": {"t2v": {"R@1": found, "queries": queries}}, "chance": {"t2v": {"R@1": chance}}}
     assert opening(summary) == f"The right video comes first {said}"
 
 

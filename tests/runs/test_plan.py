@@ -290,7 +290,7 @@ def test_a_dry_run_describes_and_does_nothing(tmp_path, capsys):
     train.main(["--config=demo:tiny", *_flags("seed=5", tmp_path), "--dry-run"])
     lines = capsys.readouterr().out.splitlines()
     said = dict(line.split(maxsplit=1) for line in lines)
-    assert len(lines) <= 14 and not list(tmp_path.iterdir())
+    assert len(lines) <= 15 and not list(tmp_path.iterdir())
     for name, words in {
         "run": "demo: eaglenet, preset ours",
         "data": "rendered and prepared first",
@@ -298,6 +298,7 @@ def test_a_dry_run_describes_and_does_nothing(tmp_path, capsys):
         "input": "6 frames and 20 words a clip",
         "CLIP": "random weights",
         "seed": "5",
+        "length": "6 steps teach a head little; --config.steps takes more",
         "time": " s of steps by a rough estimate",
         "devices": "cpu",
     }.items():

@@ -12,6 +12,7 @@ from PIL import Image
 
 from eaglenet_jax.search.html import Found, cards, clock, results_page
 from eaglenet_jax.search.moments import Moment, by_cosines, by_weights, merge_overlapping
+from eaglenet_jax.search.page.rendering import span
 from tests.search.clips import COLORS, write_colours
 
 PICTURE = io.BytesIO()
@@ -157,3 +158,11 @@ def test_a_page_says_what_it_knows(film):
 
 def test_an_empty_index_says_so():
     assert "empty" in cards([])
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [(7, 12, "0:07–0:12"), (2.9, 4.2, "0:02–0:04"), (0.2, 0.4, "0:00–0:01"), (59.6, 60.6, "0:59–1:01")],
+)
+def test_intervals_in_whole_seconds_do_not_reach_past_a_clip(start, end, said):
+    assert span(start, end) == said

@@ -34,8 +34,9 @@ def short_clock(seconds: float) -> str:
 
 
 def span(start: float, end: float) -> str:
-    """Format an interval in whole seconds, as 0:07–0:12."""
-    return f"{short_clock(start)}–{short_clock(math.ceil(end))}"
+    """Format an interval in whole seconds, as 0:07–0:12: the start rounded down, the end to the nearest second."""
+    first, last = math.floor(start), round(end)
+    return f"{short_clock(first)}–{short_clock(max(last, first + 1))}"
 
 
 def percent(share: float) -> str:

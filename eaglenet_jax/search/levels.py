@@ -42,7 +42,12 @@ def read_measured(uri: str) -> Measured | None:
         connection = connect(uri)
         if TABLE not in tables(connection):
             return None
-        rows = connection.open_table(TABLE).search().limit(1).to_arrow().to_pylist()
+        try:
+            rows = connection.open_table(TABLE).search().limit(1).to_arrow().to_pylist()
+        except (ValueError, RuntimeError) as error:
+            if "not found" not in str(error).lower():
+                raise
+            return None  # another process is writing the first ones, or was killed while it did
     try:
         kept = json.loads(rows[0]["measured"])
         levels = {name: None if kept[name] is None else Levels(**kept[name]) for name in ("cosine", "head")}

@@ -31,6 +31,16 @@ class Measured:
     rows: int
     how: str
 
+    def is_current(self, rows: int, how: str) -> bool:
+        """Return whether it is still true of an index of so many rows. Where no file was there, nothing was measured.
+
+        Args:
+            rows: Number of rows now.
+            how: What a measurement would depend on now.
+        """
+        is_measured = self.calibration.cosine is not None or not rows
+        return is_measured and self.how == how and not has_changed(rows, self.rows)
+
 
 def read_measured(uri: str) -> Measured | None:
     """Return what an index keeps; None for nothing that this version understands.

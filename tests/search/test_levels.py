@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+from pathlib import Path
 
 import lancedb
 import pytest
 
+from eaglenet_jax.search import confidence
 from eaglenet_jax.search import index as index_module
 from eaglenet_jax.search.commands import query
 from eaglenet_jax.search.confidence import Calibration, Levels
@@ -29,6 +32,12 @@ def filled(tmp_path_factory):
     return index
 
 
+def opened(filled, uri):
+    index = SearchIndex.open(uri)
+    index.__dict__["model"] = filled.model
+    return index
+
+
 @pytest.fixture
 def reopen(filled, monkeypatch):
     """reopen() → the index as another process would open it, and the list of its measurements from now on."""
@@ -40,12 +49,7 @@ def reopen(filled, monkeypatch):
 
     monkeypatch.setattr(index_module, "calibrate", calibrate)
 
-    def opened():
-        index = SearchIndex.open(filled.store.uri)
-        index.__dict__["model"] = filled.model
-        return index, measured
-
-    return opened
+    return lambda: (opened(filled, filled.store.uri), measured)
 
 
 def test_levels_are_measured_once(filled, reopen):
@@ -81,7 +85,62 @@ def test_levels_that_cannot_be_kept_are_known_to_the_process(filled, reopen, mon
     monkeypatch.setattr(index_module, "write_measured", refuse)
     index, measured = reopen()
     assert [index.calibration, index.calibration] == [FOUND, FOUND] and measured == [True]
-    assert read_measured(filled.store.uri) is None
+    assert read_measured(filled.store.uri) is None and index.unkept == "only to be read"
+
+
+@pytest.fixture
+def shelf(filled, tmp_path):
+    """shelf(number) → an index of so many clips that nobody has measured, and their folder."""
+
+    def made(number):
+        videos = tmp_path / "videos"
+        videos.mkdir(exist_ok=True)
+        for clip in sorted(Path(filled.store.uri).with_name("videos").iterdir())[:number]:
+            shutil.copy(clip, videos)
+        index = opened(filled, tmp_path / "index")
+        index.add(videos)
+        return index, videos
+
+    SearchIndex.create(tmp_path / "index", "demo")
+    return made
+
+
+@pytest.fixture
+def few_sentences(monkeypatch):
+    for name in ("SENTENCES", "DEMO_EXAMPLES"):
+        monkeypatch.setattr(confidence, name, getattr(confidence, name)[::8])
+
+
+@pytest.mark.parametrize("away", [6, 3])
+def test_levels_without_the_files_of_a_disk_that_is_away_are_not_kept(filled, shelf, few_sentences, away, tmp_path):
+    index, videos = shelf(6)
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    for clip in sorted(videos.iterdir())[:away]:
+        clip.rename(hidden / clip.name)
+    partial = index.calibration
+    assert (partial.cosine is None) == (away == 6) and read_measured(index.store.uri) is None and index.unkept
+    for clip in hidden.iterdir():
+        clip.rename(videos / clip.name)
+    assert not index.is_calibrated  # in the same process
+    whole = opened(filled, index.store.uri)
+    assert not whole.is_calibrated and whole.calibration.is_measured and whole.calibration != partial
+    assert index.calibration == whole.calibration == read_measured(index.store.uri).calibration
+
+
+def test_levels_are_kept_where_a_file_or_two_are_gone(filled, shelf, few_sentences):
+    index, videos = shelf(6)
+    next(videos.iterdir()).unlink()
+    assert index.calibration.is_measured and opened(filled, index.store.uri).is_calibrated
+
+
+def test_an_empty_index_encodes_nothing_and_is_measured_once_filled(shelf, few_sentences, monkeypatch):
+    index, _ = shelf(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(index_module, "probe", lambda *_: pytest.fail("there is nothing to find"))
+        assert index.calibration == Calibration(None, None) and index.is_calibrated
+    index, _ = shelf(1)
+    assert not index.is_calibrated and index.calibration.is_measured
 
 
 def test_an_index_without_a_head_or_rows_is_kept_as_well(filled):

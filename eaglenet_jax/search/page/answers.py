@@ -22,6 +22,7 @@ MOST_MOMENTS = 120  # of an answer, over all its pages
 VIDEOS_A_PAGE = 24
 KEPT_ANSWERS = 64
 KEPT_FILES = 32  # uploaded queries
+AGAIN_SECONDS = 60.0  # after which a measurement that found nothing is repeated
 
 _log = logging.getLogger(__name__)
 
@@ -101,12 +102,12 @@ class Answers:
         self.ready = threading.Event()
         """Set when queries are answered, or when it is known that they never will be."""
         self.calibration: Calibration | None = None
-        """Levels of the scores, once they are known. Measured again when the index has grown or shrunk by a fifth."""
+        """Levels of the scores, once they are known, see `measure_again`."""
         self.failed: UserError | None = None
         """Error because of which queries will never be answered; None if they will."""
-        self._unmeasurable = False
         self._measurements = 0  # that are over
-        self._rows = 0
+        self._tried = (0, 0.0)  # number of rows at the start of the last, and when that was
+        self._measuring = True  # as soon as the model is there
         self._kept: OrderedDict[tuple[Asked, int, int], Answer] = OrderedDict()
         self._files: OrderedDict[str, GivenFile] = OrderedDict()
         self._lock = threading.Lock()
@@ -131,31 +132,53 @@ class Answers:
 
     @property
     def measured(self) -> bool:
-        """Whether the calibration is known."""
-        return self.calibration is not None
+        """Whether the words of confidence are known; never for an index without videos that are there."""
+        return self.calibration is not None and self.calibration.is_measured
 
     @property
     def measuring(self) -> bool:
-        """Whether it is not, but soon will be."""
-        return not (self.measured or self._unmeasurable or self.failed)
+        """Whether they are not, but soon will be."""
+        return self._measuring and not (self.measured or self.failed)
+
+    def measure_again(self) -> None:
+        """Start a measurement if the last one is not true any more; answers have the old words until it is done.
+
+        That is so if the index has grown or shrunk by a fifth, or if files were missing that are there again. One that
+        failed, or found no file, is repeated after such a change or after `AGAIN_SECONDS`.
+        """
+        if self._measuring:
+            return
+        try:
+            if self.index.is_calibrated:
+                known = self.index.calibration  # which another process may have measured
+                if known != self.calibration:
+                    self._take(known)
+                return
+            rows, since = self._tried
+            if not has_changed(len(self.index), rows) and time.monotonic() - since < AGAIN_SECONDS:
+                return
+        except Exception:
+            return  # queries are answered all the same, or say what is wrong with the index
+        with self._lock:
+            if self._measuring:
+                return
+            self._measuring = True
+        threading.Thread(target=self._measure, daemon=True).start()
 
     def _measure(self) -> None:
+        found = self.calibration
         try:
-            self._rows = len(self.index)
-            self.calibration = self.index.calibration
+            self._tried = len(self.index), time.monotonic()
+            found = self.index.calibration
         except Exception:
             # Queries are answered all the same.
-            self._unmeasurable = self.calibration is None
             _log.exception("what scores mean on this index could not be measured")
-        self._measurements += 1  # after the calibration: an answer kept under this number has the new words
+        self._take(found)
 
-    def _measure_again(self) -> None:
-        """Start a new measurement if the index has changed much; answers have the old words until it is done."""
+    def _take(self, found: Calibration | None) -> None:
         with self._lock:
-            if self.calibration is None or not has_changed(len(self.index), self._rows):
-                return
-            self._rows = len(self.index)  # so that one thread does it
-        threading.Thread(target=self._measure, daemon=True).start()
+            self.calibration, self._measuring = found, False
+            self._measurements += 1  # last: an answer that is kept under this number has the new words
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -189,6 +212,7 @@ class Answers:
         Raises:
             UserError: It cannot be answered.
         """
+        self.measure_again()
         key = dataclasses.replace(asked, page=1, moment=""), self.index.store.version, self._measurements
         with self._lock:
             if key in self._kept:
@@ -221,7 +245,6 @@ class Answers:
         calibration = self.calibration
         if asked.text and calibration is not None:
             moments = calibration.judged(moments)
-            self._measure_again()
         if asked.like:
             others = [moment for moment in moments if moment.id != asked.like]
             moments = [dataclasses.replace(moment, rank=rank) for rank, moment in enumerate(others, start=1)]
@@ -230,7 +253,7 @@ class Answers:
             tuple(moments),
             time.perf_counter() - started,
             tuple(notes),
-            measured=calibration is not None or not asked.text,
+            measured=not asked.text or (calibration is not None and calibration.is_measured),
             measuring=self.measuring,
         )
 

@@ -47,7 +47,9 @@ class Views:
         waiting = None
         try:
             asked = read_asked(request.query_params)
-            if not asked.is_empty:
+            if asked.is_empty:
+                self._answers.measure_again()
+            else:
                 waiting = self._answers.waiting
                 answer = self._answers.answer(asked) if waiting is None else None
                 if answer is not None:  # the last page may be another than when the address was made
@@ -188,7 +190,7 @@ def _summary(answer: Answer, asked: Asked) -> str:
     """Return the line above the results."""
     good, count = len(answer.good), len(answer.videos)
     said = f"{count} video{'' if count == 1 else 's'}, nearest first"
-    if not answer.measured:
+    if count and not answer.measured:
         unknown = "will be known in some seconds" if answer.measuring else "could not be measured"
         said += f"; how sure this is {unknown}"
     elif asked.text and good:

@@ -67,7 +67,8 @@ def test_an_empty_index_has_no_levels():
     asked = []
     measured = calibrate(asked.append, demo=False)
     assert len(asked) == 1  # the others would find nothing either
-    assert measured == Calibration(None, None) and not measured.is_measured and measured.judged([moment(1.0)])[0].confidence is None
+    assert measured == Calibration(None, None) and not measured.is_measured
+    assert measured.judged([moment(1.0)])[0].confidence is None
 
 
 @pytest.mark.parametrize(

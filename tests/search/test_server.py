@@ -9,6 +9,8 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,10 +20,13 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.search import index as index_module
 from eaglenet_jax.search.commands import query
 from eaglenet_jax.search.commands.serve import _listen, run
 from eaglenet_jax.search.confidence import Calibration, Levels
 from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.levels import Measured, write_measured
+from eaglenet_jax.search.page import answers as answers_module
 from eaglenet_jax.search.page.answers import Answers
 from eaglenet_jax.search.page.app import make_app
 from eaglenet_jax.search.page.asked import Asked
@@ -44,6 +49,7 @@ def test_a_first_query_shows_what_it_waits_for(page_index):
 def test_kept_answers_have_the_words_of_the_last_measurement(page_index, monkeypatch):
     levels = iter([Levels(-1e9, -1e9), Levels(1e9, 1e9)])
     monkeypatch.setattr(SearchIndex, "calibration", property(lambda index: Calibration(level := next(levels), level)))
+    monkeypatch.setattr(Answers, "measure_again", lambda answers: None)
     answers = Answers(page_index[0])
     answers.get_ready()
     assert {moment.confidence for moment in answers.answer(Asked("a star")).moments} == {"strong"}
@@ -84,6 +90,84 @@ def test_without_a_measurement_queries_are_answered(page_index, error, caplog):
     page = client.get("/?q=a+star").text
     assert page.count('class="card"') == 6 and "nearest first; how sure this is could not be measured" in page
     assert "in some seconds" not in page and "Strong match" not in page
+
+
+@pytest.fixture
+def small(page_index, tmp_path):
+    """An empty index, and the clips of another."""
+    index = SearchIndex.create(tmp_path / "index", "demo")
+    index.__dict__["model"] = page_index[0].model
+    return index, sorted((page_index[2] / "videos").iterdir())
+
+
+def until(condition):
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert condition()
+
+
+def test_an_index_that_is_filled_while_it_is_served_is_measured(small, monkeypatch):
+    index, clips = small
+    go, high = threading.Event(), Levels(1e9, 1e9)
+    monkeypatch.setattr(index_module, "calibrate", lambda probe, demo: go.wait(60) and Calibration(high, high))
+    answers = Answers(index)
+    answers.get_ready()
+    assert not answers.measured and not answers.measuring
+    client = TestClient(make_app(answers), base_url="http://127.0.0.1")
+    assert "The index is empty" in client.get("/").text and "0 videos, nearest first (" in client.get("/?q=a").text
+    index.add(clips[0])
+    assert "Looking for sentences" in client.get("/").text  # it is the first page that starts it
+    page = client.get("/?q=xqzzt").text
+    assert "1 video, nearest first; how sure this is will be known in some seconds" in page
+    go.set()
+    until(lambda: answers.measured)
+    assert "Nothing here clearly fits" in client.get("/?q=xqzzt").text
+    assert "None of the sentences that were tried" in client.get("/").text
+
+
+def test_what_was_measured_is_compared_with_the_rows_of_that_time(small, monkeypatch):
+    index, clips = small
+    index.add(clips[:5])
+    levels = [Levels(1e9, 1e9), Levels(-1e9, -1e9)]
+    write_measured(index.store.uri, Measured(Calibration(levels[0], levels[0]), 4, index._how))
+    monkeypatch.setattr(index_module, "calibrate", lambda probe, demo: Calibration(levels[1], levels[1]))
+    answers = Answers(index)
+    answers.get_ready()
+    answers.measure_again()
+    assert answers.calibration.cosine == levels[0]  # 4 rows are one fewer than 5: not much
+    index.add(clips[5])
+    assert answers.answer(Asked("a star")).moments[0].confidence == "weak"
+    until(lambda: answers.calibration.cosine == levels[1])
+    assert answers.answer(Asked("a star")).moments[0].confidence == "strong"
+
+
+def test_what_another_process_has_measured_is_taken(small, monkeypatch):
+    index, clips = small
+    index.add(clips[:2])
+    low, high = Levels(-1e9, -1e9), Levels(1e9, 1e9)
+    monkeypatch.setattr(index_module, "calibrate", lambda probe, demo: Calibration(low, low))
+    answers = Answers(index)
+    answers.get_ready()
+    monkeypatch.setattr(index_module, "calibrate", lambda probe, demo: pytest.fail("it is known"))
+    index.add(clips[2])
+    write_measured(index.store.uri, Measured(Calibration(high, high), 3, index._how))
+    assert answers.answer(Asked("a star")).moments[0].confidence == "weak"
+
+
+def test_a_measurement_that_failed_is_repeated_after_a_while(page_index, monkeypatch):
+    index = Broken(page_index[0], "calibration", ValueError("no"))
+    answers = Answers(index)
+    answers.get_ready()
+    index._name = ""
+    low = Levels(-1e9, -1e9)
+    monkeypatch.setattr(SearchIndex, "calibration", Calibration(low, low))
+    monkeypatch.setattr(SearchIndex, "is_calibrated", False)
+    answers.measure_again()
+    assert not answers.measuring and not answers.measured
+    monkeypatch.setattr(answers_module, "AGAIN_SECONDS", 0.0)
+    answers.measure_again()
+    until(lambda: answers.measured)
 
 
 # Commands -----------------------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ class Answers:
         self.failed: UserError | None = None
         """Error because of which queries will never be answered; None if they will."""
         self._measurements = 0  # that are over
-        self._tried = (0, 0.0)  # number of rows at the start of the last, and when that was
+        self._vain: tuple[int, float] | None = None  # rows and time of the last, if it failed or found no file
         self._measuring = True  # as soon as the model is there
         self._kept: OrderedDict[tuple[Asked, int, int], Answer] = OrderedDict()
         self._files: OrderedDict[str, GivenFile] = OrderedDict()
@@ -154,9 +154,10 @@ class Answers:
                 if known != self.calibration:
                     self._take(known)
                 return
-            rows, since = self._tried
-            if not has_changed(len(self.index), rows) and time.monotonic() - since < AGAIN_SECONDS:
-                return
+            if self._vain is not None:
+                rows, since = self._vain
+                if not has_changed(len(self.index), rows) and time.monotonic() - since < AGAIN_SECONDS:
+                    return
         except Exception:
             return  # queries are answered all the same, or say what is wrong with the index
         with self._lock:
@@ -166,13 +167,16 @@ class Answers:
         threading.Thread(target=self._measure, daemon=True).start()
 
     def _measure(self) -> None:
-        found = self.calibration
+        rows, found, self._vain = 0, self.calibration, None
         try:
-            self._tried = len(self.index), time.monotonic()
+            rows = len(self.index)
             found = self.index.calibration
+            if rows and not found.is_measured:
+                self._vain = rows, time.monotonic()
         except Exception:
             # Queries are answered all the same.
             _log.exception("what scores mean on this index could not be measured")
+            self._vain = rows, time.monotonic()
         self._take(found)
 
     def _take(self, found: Calibration | None) -> None:

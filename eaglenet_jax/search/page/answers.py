@@ -45,6 +45,19 @@ class FoundVideo:
 
 
 @dataclasses.dataclass(frozen=True)
+class GivenFile:
+    """An uploaded query.
+
+    Attributes:
+        name: Of the file.
+        query: What was encoded of it.
+    """
+
+    name: str
+    query: Query
+
+
+@dataclasses.dataclass(frozen=True)
 class Answer:
     """Result of a search.
 
@@ -55,6 +68,7 @@ class Answer:
         notes: What the user should know about the query, most important first.
         measured: Whether the words of confidence are known.
         measuring: Whether they are not, but soon will be.
+        given: The uploaded query; None for another kind.
     """
 
     videos: tuple[FoundVideo, ...] = ()
@@ -63,6 +77,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     measured: bool = True
     measuring: bool = False
+    given: GivenFile | None = None
 
     @property
     def good(self) -> tuple[FoundVideo, ...]:
@@ -77,19 +92,6 @@ class Answer:
     def on_page(self, number: int) -> tuple[FoundVideo, ...]:
         """Return the videos of a page, from 1."""
         return self.videos[(number - 1) * VIDEOS_A_PAGE : number * VIDEOS_A_PAGE]
-
-
-@dataclasses.dataclass(frozen=True)
-class GivenFile:
-    """An uploaded query.
-
-    Attributes:
-        name: Of the file.
-        query: What was encoded of it.
-    """
-
-    name: str
-    query: Query
 
 
 class Answers:
@@ -231,7 +233,7 @@ class Answers:
 
     def _find(self, asked: Asked) -> Answer:
         started, index, notes = time.perf_counter(), self.index, []
-        rerank = 0
+        rerank, given = 0, None
         if asked.text:
             query, rerank = index.encode(asked.text), DEPTHS[asked.depth] if index.model.reranks else 0
             if word := negation(asked.text):
@@ -244,7 +246,8 @@ class Answers:
                 raise UserError("the index has no such moment any more; search again")
             query = like
         else:
-            query = self.file(asked.file).query
+            given = self.file(asked.file)
+            query = given.query
         moments = index.find(query, top=MOST_MOMENTS, rerank=rerank, merge=True, where=asked.filter)
         calibration = self.calibration
         if asked.text and calibration is not None:
@@ -259,6 +262,7 @@ class Answers:
             tuple(notes),
             measured=not asked.text or (calibration is not None and calibration.is_measured),
             measuring=self.measuring,
+            given=given,
         )
 
     def _by_video(self, moments: Sequence[Moment]) -> tuple[FoundVideo, ...]:

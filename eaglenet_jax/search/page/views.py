@@ -69,9 +69,9 @@ class Views:
         about, picture = None, ""
         if asked.like:
             about, picture = "Moments that look like the one you chose", f"/thumbs/{asked.like}.webp"
-        elif asked.file and answer is not None:
-            given = self._answers.file(asked.file)
-            about, picture = f"Moments that look like {given.name}", data_url("image/webp", given.query.picture)
+        elif answer is not None and answer.given is not None:
+            about = f"Moments that look like {answer.given.name}"
+            picture = data_url("image/webp", answer.given.query.picture)
         sections: list[tuple[str | None, Sequence[FoundVideo]]] = []
         if answer is not None:
             here, good = answer.on_page(asked.page), answer.good
@@ -158,9 +158,12 @@ class Views:
             try:
                 identifier = await run_in_threadpool(self._encoded, given)
             except UserError as error:
-                values = self._values(Asked(), None) | {"trouble": str(error), "waiting": None, "player": None}
-                return HTMLResponse(await run_in_threadpool(render, "page.html", values), 422)
+                return await run_in_threadpool(self._refused, str(error))
         return RedirectResponse(Asked(file=identifier).address(), 303)
+
+    def _refused(self, trouble: str) -> Response:
+        values = self._values(Asked(), None) | {"trouble": trouble, "waiting": None, "player": None}
+        return HTMLResponse(render("page.html", values), 422)
 
     def _encoded(self, given: UploadFile) -> str:
         if not self._answers.ready.wait(READY_SECONDS) or self._answers.failed:

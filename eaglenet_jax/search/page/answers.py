@@ -125,7 +125,7 @@ class Answers:
         except UserError as error:
             self.failed, self.waiting = error, str(error)
         except Exception as error:
-            # Whatever it is, a thread that ends without a word would leave every visitor waiting.
+            # Whatever it is, a thread that ends unexpectedly would leave every visitor waiting.
             self.failed = UserError(f"{self.waiting} failed: {type(error).__name__}: {' '.join(str(error).split())}")
             self.failed.__cause__, self.waiting = error, str(self.failed)
         self.ready.set()

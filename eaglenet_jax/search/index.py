@@ -209,7 +209,7 @@ class SearchIndex:
         image: Place | None = None,
         top: int = 10,
         rerank: int = 0,
-        merge: bool = False,
+        merge: bool = True,
         where: Filter | None = None,
     ) -> list[Moment]:
         """Find the best moments for one sentence, video or picture, best first, of files that are there.
@@ -220,7 +220,8 @@ class SearchIndex:
             image: An image file.
             top: Most moments to return.
             rerank: Number of the nearest windows that the model's head rescores, for a sentence only.
-            merge: Cut windows to the frames that count, and return one moment for those that overlap.
+            merge: Cut windows to the frames that count, and return one moment for those that overlap. Without, results
+                are whole windows as they are stored, which overlap.
             where: Videos to which the query is restricted.
 
         Raises:
@@ -249,7 +250,7 @@ class SearchIndex:
         return None if vector is None else Query(vector)
 
     def find(
-        self, query: Query, *, top: int = 10, rerank: int = 0, merge: bool = False, where: Filter | None = None
+        self, query: Query, *, top: int = 10, rerank: int = 0, merge: bool = True, where: Filter | None = None
     ) -> list[Moment]:
         """Find the best moments for an encoded query; arguments as of `query`."""
         rows = PresentRows(self.store, where.condition(self.library) if where is not None else None)

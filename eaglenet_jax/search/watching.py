@@ -114,7 +114,7 @@ Add = Callable[[Sequence[Path], Callable[[Path], bool]], Added]
 class Stop:
     """Whether watching is to end.
 
-    A plain attribute, because a handler of a signal sets it: an Event takes a lock that the interrupted thread may hold.
+    A plain attribute, because a handler of a signal sets it: an Event takes a lock that the thread may hold already.
 
     Attributes:
         wanted: Set by the handler.

@@ -15,7 +15,7 @@ def test_the_interface_answers_as_python_does(ask, page_index):
     caption = page_index[1]["test_0000.mp4"]
     status, _, content = ask(f"/api/search?{Asked(caption).address()[2:]}&top=3")
     answer = json.loads(content)
-    expected = page_index[0].query(caption, top=3, rerank=100, merge=True)
+    expected = page_index[0].query(caption, top=3, rerank=100)
     assert status == 200 and answer["query"] == caption
     assert [(m["id"], m["start"]) for m in answer["results"]] == [(m.id, m.start) for m in expected]
     assert answer["results"][0]["confidence"] in ("strong", "possible") and "thumbnail" not in answer["results"][0]

@@ -181,7 +181,7 @@ def test_a_page_of_one_file_takes_no_words_from_file_names(page_index, tmp_path,
     monkeypatch.setattr(SearchIndex, "calibration", Calibration(Levels(-1, -1), None))
     monkeypatch.setattr(SearchIndex, "is_calibrated", True)
     given = {"index": "", "checkpoint": None, "text": ["never a star"], "video": str(clip), "image": None, "top": 2}
-    given |= {"rerank": 0, "merge": False, "json": False, "html": str(tmp_path / "found.html")}
+    given |= {"rerank": 0, "windows": False, "json": False, "html": str(tmp_path / "found.html")}
     assert query.run(argparse.Namespace(**given)) == 0
     sentence, file = (tmp_path / "found.html").read_text().split("<section>")[1:]
     assert "“never” is not understood" in sentence and sentence.count("Strong match") == 2

@@ -67,6 +67,7 @@ def _passed_over(added: Added) -> None:
 
 
 def _said(added: Added, pruned: int | None = None) -> str:
+    unread = len(added.unreadable)
     parts = [
         *([f"{added.moved} moved"] if added.moved else []),
         f"{added.new} new",
@@ -76,7 +77,7 @@ def _said(added: Added, pruned: int | None = None) -> str:
         *([f"{added.elsewhere} by another process"] if added.elsewhere else []),
         *([f"{pruned} pruned"] if pruned is not None else []),
         *([f"{len(added.failed)} could not be read"] if added.failed else []),
-        *([f"{len(added.unreadable)} folder{'' if len(added.unreadable) == 1 else 's'} could not be read"] if added.unreadable else []),
+        *([f"{unread} folder{'' if unread == 1 else 's'} could not be read"] if unread else []),
     ]
     return f"files: {', '.join(parts)}; {added.windows} windows"
 

@@ -120,7 +120,7 @@ class Answers:
             model = self.index.model
             self.waiting = "compiling the model"
             if len(self.index):
-                self.index.query("a", top=1, rerank=int(model.reranks), merge=True)
+                self.index.query("a", top=1, rerank=int(model.reranks))
             self.waiting = None
         except UserError as error:
             self.failed, self.waiting = error, str(error)
@@ -248,7 +248,7 @@ class Answers:
         else:
             given = self.file(asked.file)
             query = given.query
-        moments = index.find(query, top=MOST_MOMENTS, rerank=rerank, merge=True, where=asked.filter)
+        moments = index.find(query, top=MOST_MOMENTS, rerank=rerank, where=asked.filter)
         calibration = self.calibration
         if asked.text and calibration is not None:
             moments = calibration.judged(moments)

@@ -4,8 +4,7 @@
 
 A query is the full caption of one event. R@k at an overlap is the share of queries, in percent, for which one of the
 first k results lies in the right file and overlaps the event by at least so much (intersection over union). Compared
-are whole windows, windows that overlap merged by their limits alone, and moments (`--merge`), each with and without
-the head.
+are whole windows, windows that overlap merged by their limits alone, and moments, each with and without the head.
 """
 
 from __future__ import annotations
@@ -106,11 +105,11 @@ def recalls(index: SearchIndex, queries: Sequence[Query], rerank: int) -> dict[s
     """Return recalls in percent, by what is returned and then by name."""
     hits: dict[str, dict[str, int]] = {}
     for query in queries:
-        windows = index.query(query.text, top=SEARCHED, rerank=rerank)
+        windows = index.query(query.text, top=SEARCHED, rerank=rerank, merge=False)
         answers = {
             "windows": windows,
             "merged windows": merge_overlapping(windows),
-            "moments": index.query(query.text, top=max(DEPTHS), rerank=rerank, merge=True),
+            "moments": index.query(query.text, top=max(DEPTHS), rerank=rerank),
         }
         for kind, moments in answers.items():
             counted = hits.setdefault(kind, {})

@@ -137,7 +137,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "eaglenet_jax.search": {
         "tests/search/test_index.py": "index window rerank html clips",
         "eaglenet_jax/search/commands/index.py": "checkpoint overlap shots prune workers watch",
-        "eaglenet_jax/search/commands/query.py": "video image top merge",
+        "eaglenet_jax/search/commands/query.py": "video image top windows",
         "tests/runs/test_demo_run.py": "json workdir",
         "tests/search/test_server.py": "host port token",
         "tests/data_prep/test_damaged_input.py": "out",

@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import eaglenet_jax
+from tests.search.conftest import NEEDS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("eaglenet_jax", "data_prep", "configs", "benchmarks")
@@ -378,3 +379,13 @@ def test_commands_in_documents_exist(document: Path) -> None:
 def module_files(name: str) -> list[str]:
     path = name.replace(".", "/")
     return [f"{path}.py", f"{path}/__main__.py"]
+
+
+# Tests --------------------------------------------------------------------------------------------------------------
+
+
+def test_tests_of_search_are_collected_where_their_packages_are() -> None:
+    """Without its row in NEEDS a module ends the whole run of who has only the extra `test`."""
+    modules = (ROOT / "tests/search").glob("test_*.py")
+    marked = {module.name for module in modules if re.search(r"mark\.(search|browser)\b", module.read_text())}
+    assert marked == set(NEEDS)

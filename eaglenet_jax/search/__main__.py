@@ -62,7 +62,9 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerank", type=int, default=0, metavar="K", help="rescore the K nearest windows with the head (0)"
     )
-    parser.add_argument("--merge", action="store_true", help="cut results to the frames that count, one for several")
+    parser.add_argument(
+        "--windows", action="store_true", help="whole windows, which overlap, instead of the moments in them"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--html", metavar="FILE", help="also write a page with thumbnails and players")
 

@@ -27,7 +27,7 @@ class Claim:
         path: The file.
         worker: Id of the process.
         beat: Number that the process increases from time to time, the same in all of its claims.
-        deaths: Number of processes that ended without a word while they had the file.
+        deaths: Number of processes that ended unexpectedly while they had the file.
         reason: Why the file cannot be indexed; empty while that is not known.
     """
 

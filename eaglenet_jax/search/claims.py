@@ -211,7 +211,7 @@ class Claims:
             for c in claims
         ]
         for claim in [claim for claim in again if claim.deaths >= MOST_DEATHS]:
-            reason = f"{claim.deaths} processes ended without a word while they read it, which may be the file's doing"
+            reason = f"{claim.deaths} processes ended unexpectedly while they read it, which may be the file's doing"
             self._table.insert([dataclasses.replace(claim, reason=reason)])
             self._gave_up = True
             self._given_up[self._left.pop(claim.path)] = reason

@@ -75,7 +75,7 @@ class Calibration:
     """Meaning of scores on one index.
 
     Attributes:
-        cosine: Levels of the cosines of pooled vectors with a sentence; None for an empty index.
+        cosine: Levels of the cosines of pooled vectors with a sentence; None where there is nothing to measure.
         head: Levels of the head's similarities; None if it does not rerank.
         examples: Sentences that fit the index, best first; empty if none of those tried does.
     """
@@ -83,6 +83,11 @@ class Calibration:
     cosine: Levels | None
     head: Levels | None
     examples: tuple[str, ...] = ()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there are levels."""
+        return self.cosine is not None
 
     def judged(self, moments: Sequence[Moment]) -> list[Moment]:
         """Return the moments of a sentence with their `confidence`."""
@@ -117,13 +122,15 @@ def calibrate(probe: Callable[[str], Probe | None], demo: bool) -> Calibration:
     """Measure what random sentences score at best on an index.
 
     Args:
-        probe: probe(sentence) returns its best scores; None for an empty index.
+        probe: probe(sentence) returns its best scores; None for an index without rows whose files are there.
         demo: Whether the model knows MovingShapes alone: its examples are of that world then.
     """
-    found = {sentence: probe(sentence) for sentence in SENTENCES}
-    probes = [each for each in found.values() if each is not None]
-    if not probes:
+    first, *others = SENTENCES
+    found = {first: probe(first)}
+    if found[first] is None:  # nor would the others find anything
         return Calibration(None, None)
+    found |= {sentence: probe(sentence) for sentence in others}
+    probes = [each for each in found.values() if each is not None]
     heads = [each.head for each in probes if each.head is not None]
     if demo:
         found = {sentence: probe(sentence) for sentence in DEMO_EXAMPLES}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +23,7 @@ from eaglenet_jax.search.windows import WindowRule
 
 Place = str | os.PathLike[str]
 RERANK = 100  # candidates that the head rescores where nothing else is asked for
+LOOKED_FOR = 20  # missing files whose return has the levels measured again
 
 
 class SearchIndex:
@@ -34,6 +34,9 @@ class SearchIndex:
         self._checkpoint = checkpoint
         self._library: tuple[int, Library] | None = None
         self._measured: Measured | None = None
+        self._away: tuple[str, ...] = ()  # some files that were missing when it was measured
+        self.unkept = ""
+        """Why the levels that this process has measured are not kept in the index; empty if they are."""
         self.gone: set[str] = set()
         """Paths of files that are gone, whose moments queries have left out."""
 
@@ -101,29 +104,53 @@ class SearchIndex:
     def calibration(self) -> Calibration:
         """Levels of the scores, kept in the index; takes some seconds the first time and when much has changed.
 
+        They are not kept where more than a fifth of the rows are of files that are not there: their disk may come back.
+
         Raises:
             UserError: The index cannot be read.
         """
-        if not self.is_calibrated:
-            count, rows = len(self), PresentRows(self.store)
-            found = calibrate(lambda text: probe(rows, self.model, text, self._depth), demo=self.is_demo)
-            self._measured = Measured(found, count, sentences_id(self.is_demo, self._depth))
-            with contextlib.suppress(UserError):  # an index that is only to be read, or another process keeps it
-                write_measured(self.store.uri, self._measured)
-        assert self._measured is not None
-        return self._measured.calibration
+        return (self._known() or self._measure()).calibration
 
     @property
     def is_calibrated(self) -> bool:
         """Whether `calibration` is known and takes no time."""
-        how, count = sentences_id(self.is_demo, self._depth), len(self)
+        return self._known() is not None
 
-        def is_current(measured: Measured | None) -> bool:
-            return measured is not None and measured.how == how and not has_changed(count, measured.rows)
+    def _known(self) -> Measured | None:
+        """Return what this process, or else another, has measured, if it is still true."""
+        count = len(self)
+        if self._measured is None or not self._measured.is_current(count, self._how) or _any_exists(self._away):
+            kept = read_measured(self.store.uri)
+            if kept is None or not kept.is_current(count, self._how):
+                return None
+            self._measured, self._away = kept, ()
+        return self._measured
 
-        if not is_current(self._measured):
-            self._measured = read_measured(self.store.uri)
-        return is_current(self._measured)
+    def _measure(self) -> Measured:
+        count, rows = len(self), PresentRows(self.store)
+        found = Calibration(None, None)
+        if count:
+            found = calibrate(lambda text: probe(rows, self.model, text, self._depth), demo=self.is_demo)
+        measured = Measured(found, count, self._how)
+        self._measured, self._away, self.unkept = measured, (), ""
+        if rows.gone and has_changed(self._present, count):
+            self._away = tuple(sorted(rows.gone)[:: 1 + len(rows.gone) // LOOKED_FOR])
+            self.unkept = f"{len(rows.gone)} files or more are not there"
+        elif count:
+            try:
+                write_measured(self.store.uri, measured)
+            except UserError as error:  # an index that is only to be read, or another process keeps it
+                self.unkept = str(error)
+        return measured
+
+    @property
+    def _present(self) -> int:
+        """Number of rows whose files are there."""
+        return sum(facts.windows for path, facts in self.library.videos.items() if Path(path).exists())
+
+    @functools.cached_property
+    def _how(self) -> str:
+        return sentences_id(self.is_demo, self._depth)
 
     @property
     def _depth(self) -> int:
@@ -182,7 +209,7 @@ class SearchIndex:
         image: Place | None = None,
         top: int = 10,
         rerank: int = 0,
-        merge: bool = False,
+        merge: bool = True,
         where: Filter | None = None,
     ) -> list[Moment]:
         """Find the best moments for one sentence, video or picture, best first, of files that are there.
@@ -193,7 +220,8 @@ class SearchIndex:
             image: An image file.
             top: Most moments to return.
             rerank: Number of the nearest windows that the model's head rescores, for a sentence only.
-            merge: Cut windows to the frames that count, and return one moment for those that overlap.
+            merge: Cut windows to the frames that count, and return one moment for those that overlap. Without, results
+                are whole windows as they are stored, which overlap.
             where: Videos to which the query is restricted.
 
         Raises:
@@ -222,10 +250,14 @@ class SearchIndex:
         return None if vector is None else Query(vector)
 
     def find(
-        self, query: Query, *, top: int = 10, rerank: int = 0, merge: bool = False, where: Filter | None = None
+        self, query: Query, *, top: int = 10, rerank: int = 0, merge: bool = True, where: Filter | None = None
     ) -> list[Moment]:
         """Find the best moments for an encoded query; arguments as of `query`."""
         rows = PresentRows(self.store, where.condition(self.library) if where is not None else None)
         moments = find(rows, self.model, query, top=top, rerank=rerank, merge=merge)
         self.gone |= rows.gone
         return moments
+
+
+def _any_exists(paths: Iterable[str]) -> bool:
+    return any(Path(path).exists() for path in paths)

@@ -6,13 +6,13 @@ import contextlib
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 from eaglenet_jax.errors import UserError
 
-TRIES = 20  # to create a table that other processes create as well, some seconds in all
+TRIES = 20  # to open or create a table that another process is creating, some seconds in all
 
 
 def connect(uri: str) -> Any:
@@ -30,17 +30,34 @@ def tables(connection: Any) -> list[str]:
     return list(connection.list_tables().tables)
 
 
+def opened(connection: Any, name: str) -> Any:
+    """Return a table; None if there is none.
+
+    While another process creates it, its folder can be seen before its first version is there (ValueError, not found).
+    """
+    return _patiently(lambda: connection.open_table(name) if name in tables(connection) else None)
+
+
 def opened_or_created(connection: Any, name: str, schema: Any) -> Any:
     """Return a table, created with the schema if there is none.
 
-    Of processes that create it at once, one succeeds. The others may see its folder before its first version is
-    there (ValueError, not found), or lose the commit of the first version (RuntimeError): each tries again.
+    Of processes that create it at once, one succeeds. The others may see its folder too early, as in `opened`, or lose
+    the commit of the first version (RuntimeError): each tries again.
     """
+
+    def attempt() -> Any:
+        found = name in tables(connection)
+        return connection.open_table(name) if found else connection.create_table(name, schema=schema)
+
+    return _patiently(attempt)
+
+
+def _patiently(attempt: Callable[[], Any]) -> Any:
+    """Return the result of an attempt, which is made again while another process creates the same table."""
     tried = 0
     while True:
         try:
-            found = name in tables(connection)
-            return connection.open_table(name) if found else connection.create_table(name, schema=schema)
+            return attempt()
         except (ValueError, RuntimeError) as error:
             tried += 1
             if tried == TRIES or not re.search("not found|already exists|conflict", str(error), re.IGNORECASE):

@@ -31,6 +31,16 @@ class Measured:
     rows: int
     how: str
 
+    def is_current(self, rows: int, how: str) -> bool:
+        """Return whether it is still true of an index of so many rows. Where no file was there, nothing was measured.
+
+        Args:
+            rows: Number of rows now.
+            how: What a measurement would depend on now.
+        """
+        is_measured = self.calibration.cosine is not None or not rows
+        return is_measured and self.how == how and not has_changed(rows, self.rows)
+
 
 def read_measured(uri: str) -> Measured | None:
     """Return what an index keeps; None for nothing that this version understands.
@@ -42,7 +52,12 @@ def read_measured(uri: str) -> Measured | None:
         connection = connect(uri)
         if TABLE not in tables(connection):
             return None
-        rows = connection.open_table(TABLE).search().limit(1).to_arrow().to_pylist()
+        try:
+            rows = connection.open_table(TABLE).search().limit(1).to_arrow().to_pylist()
+        except (ValueError, RuntimeError) as error:
+            if "not found" not in str(error).lower():
+                raise
+            return None  # another process is writing the first ones, or was killed while it did
     try:
         kept = json.loads(rows[0]["measured"])
         levels = {name: None if kept[name] is None else Levels(**kept[name]) for name in ("cosine", "head")}

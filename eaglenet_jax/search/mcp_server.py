@@ -54,7 +54,7 @@ def make_server(index: SearchIndex) -> MCPServer:
             if not 1 <= number <= MOST_MOMENTS:
                 raise UserError(f"number={number}: give 1 to {MOST_MOMENTS}")
             rerank = RERANK if index.model.reranks else 0
-            found = index.calibration.judged(index.query(query, top=number, rerank=rerank, merge=True))
+            found = index.calibration.judged(index.query(query, top=number, rerank=rerank))
         except UserError as error:
             raise ToolError(str(error)) from error
         return [

@@ -103,7 +103,7 @@ class Rows(Protocol):
 
 
 def find(
-    store: Rows, model: SearchModel, query: Query, *, top: int, rerank: int = 0, merge: bool = False
+    store: Rows, model: SearchModel, query: Query, *, top: int, rerank: int = 0, merge: bool = True
 ) -> list[Moment]:
     """Find the best moments for a query.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.arrow_rows import as_table, quoted, rows_of
-from eaglenet_jax.search.lance import connect, opened_or_created, reason, reported, tables
+from eaglenet_jax.search.lance import connect, opened, opened_or_created, reason, reported
 from eaglenet_jax.search.rows import PREVIEWS, TABLE, FileState, StoredWindow, StoreSettings, read_settings
 
 # Up to this size every query compares all pooled vectors, which is exact; above, it uses a LanceDB vector index.
@@ -48,11 +48,8 @@ class Store:
         if "://" not in uri and not Path(uri).is_dir():
             return None  # connecting would create the folder
         with reported(uri):
-            connection = connect(uri)
-            if TABLE not in tables(connection):
-                return None
-            table = connection.open_table(TABLE)
-        return cls(uri, table, read_settings(uri, table.schema))
+            table = opened(connect(uri), TABLE)
+        return None if table is None else cls(uri, table, read_settings(uri, table.schema))
 
     @classmethod
     def open(cls, uri: str) -> Store:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.adding import Added, Interrupted
 from eaglenet_jax.search.files import find_videos, named
 
+NAP_SECONDS = 0.5  # after which a pause sees that it is to end
 LOOK_SECONDS = 5.0  # between two looks, at least
 SHARE_OF_TIME = 0.1  # that looking may take, where a look itself is slow
 RESTED_SECONDS = 3600.0  # since its last change by its disk's clock, after which a file is not being written
@@ -110,14 +110,33 @@ Add = Callable[[Sequence[Path], Callable[[Path], bool]], Added]
 """add(places, ready) brings an index up to date with places and reads no file that is not ready."""
 
 
-def watch(places: Sequence[Path], add: Add, say: Callable[[str], None], stopped: threading.Event) -> Watched:
+@dataclasses.dataclass
+class Stop:
+    """Whether watching is to end.
+
+    A plain attribute, because a handler of a signal sets it: an Event takes a lock that the thread may hold already.
+
+    Attributes:
+        wanted: Set by the handler.
+    """
+
+    wanted: bool = False
+
+    def wait(self, seconds: float) -> None:
+        """Wait, at most until it is wanted."""
+        end = time.monotonic() + seconds
+        while not self.wanted and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, NAP_SECONDS))
+
+
+def watch(places: Sequence[Path], add: Add, say: Callable[[str], None], stop: Stop) -> Watched:
     """Follow places until the user interrupts. One that is away, or cannot be added, does not hold up the others.
 
     Args:
         places: Files and folders.
         add: Brings the index up to date.
         say: Receives a line for each trouble, once while it lasts.
-        stopped: Ends it as KeyboardInterrupt does, but after a pass that has begun. For an interrupt that arrives while
+        stop: Ends it as KeyboardInterrupt does, but after a pass that has begun. For an interrupt that arrives while
             a callback of the garbage collector or a finalizer runs: Python prints and drops what these raise.
 
     Returns:
@@ -126,7 +145,7 @@ def watch(places: Sequence[Path], add: Add, say: Callable[[str], None], stopped:
     watches = [Watch(place) for place in dict.fromkeys(map(named, places))]
     done, lasting, started = Watched(), set[str](), time.monotonic()
     try:
-        while not stopped.is_set():
+        while not stop.wanted:
             before = time.monotonic()
             # Of a disk that is not there now, or a store that cannot be reached: it may come back.
             trouble: list[str] = []
@@ -138,7 +157,7 @@ def watch(places: Sequence[Path], add: Add, say: Callable[[str], None], stopped:
                 if line not in lasting:
                     say(f"{line}; still watching")
             lasting = set(trouble)
-            stopped.wait(pause)
+            stop.wait(pause)
     except KeyboardInterrupt as error:
         if isinstance(error, Interrupted):
             done.count(error.added)

@@ -55,10 +55,10 @@ def index_in_processes(store: Store, checkpoint: str, todo: ToDo, report: Report
                             idle.terminate()
                     elif not done:
                         deaths += 1
-                        report.say(f"a process ended without a word ({process.exitcode}); others take its files")
+                        report.say(f"a process {_ending(process.exitcode)}; others take its files")
                         if deaths > MOST_DEATHS:
                             raise UserError(
-                                f"{deaths} processes ended without a word, as for lack of memory; run again with fewer"
+                                f"{deaths} processes ended unexpectedly, as for lack of memory; run again with fewer"
                                 " --workers to index the rest"
                             ) from None
                         running |= [_start(store.uri, checkpoint, todo)]
@@ -75,6 +75,11 @@ def index_in_processes(store: Store, checkpoint: str, todo: ToDo, report: Report
         for connection, process in running.items():
             _listen_to_the_end(connection, report)
             process.join(END_SECONDS)
+
+
+def _ending(code: int | None) -> str:
+    """Say how a process ended, by its exit code."""
+    return f"was killed (signal {-code})" if code is not None and code < 0 else f"ended unexpectedly (exit code {code})"
 
 
 def _listen_to_the_end(connection: Connection, report: Report) -> None:

@@ -21,6 +21,8 @@ NEEDS = {
     "test_benchmark.py": ("lancedb",),
     "test_claims.py": ("lancedb",),
     "test_index.py": ("lancedb",),
+    "test_lance.py": ("lancedb",),
+    "test_levels.py": ("lancedb",),
     "test_notebooks.py": ("lancedb", "nbclient", "nbformat"),
     "test_object_store.py": ("lancedb", "moto"),
     "test_presence.py": ("lancedb",),

@@ -64,8 +64,11 @@ def test_where_little_fits_there_are_as_few_examples(there):
 
 
 def test_an_empty_index_has_no_levels():
-    measured = calibrate(lambda text: None, demo=False)
-    assert measured == Calibration(None, None) and measured.judged([moment(1.0)])[0].confidence is None
+    asked = []
+    measured = calibrate(asked.append, demo=False)
+    assert len(asked) == 1  # the others would find nothing either
+    assert measured == Calibration(None, None) and not measured.is_measured
+    assert measured.judged([moment(1.0)])[0].confidence is None
 
 
 @pytest.mark.parametrize(

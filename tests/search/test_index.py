@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -76,7 +77,7 @@ def test_the_right_clip_is_among_the_first(index, shapes, rerank):
 
 def test_a_clip_finds_itself(index, shapes):
     path = shapes[0] / "test_0003.mp4"
-    (best,) = index.query(video=path, top=1)
+    (best,) = index.query(video=path, top=1, merge=False)
     assert best.path == str(path) and best.score == pytest.approx(1, abs=1e-3)
     assert (best.start, best.rank, best.reranked) == (0, 1, False) and best.thumbnail.startswith(b"\xff\xd8")
 
@@ -211,8 +212,10 @@ def test_long_videos_are_cut_into_windows(tmp_path):
     index = SearchIndex.create(tmp_path / "index", "demo", WindowRule(8, 4))
     index.add(tmp_path / "long.mp4")
     assert rows_of(index) == [("long.mp4", 4.0 * k) for k in range(5)]
-    found = index.query("a large blue square on a black background", top=5)
-    assert len(found) == 5 and len(index.query("a blue square", top=5, merge=True)) < 5
+    assert len(index.query("a blue square", top=5, merge=False)) == 5
+    moments = sorted(index.query("a blue square", top=5), key=lambda moment: moment.start)
+    assert all(one.end <= two.start for one, two in itertools.pairwise(moments)) and 1 < len(moments) < 5
+    assert any(moment.start % 4 for moment in moments)  # where the frames say, not where windows begin
     cut = SearchIndex.create(tmp_path / "cut", "demo", WindowRule(8, 4, shots=True))
     cut.add(tmp_path / "long.mp4")
     assert [start for _, start in rows_of(cut)] == pytest.approx([4.0 * k for k in range(6)], abs=0.11)

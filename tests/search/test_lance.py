@@ -1,7 +1,8 @@
-"""Creation of one table by several processes at once."""
+"""Creation of one table by several processes at once, and opening it meanwhile."""
 
 from __future__ import annotations
 
+import shutil
 import threading
 from types import SimpleNamespace
 
@@ -9,6 +10,10 @@ import pytest
 
 from eaglenet_jax.search import lance
 from eaglenet_jax.search.claim_table import Claim, ClaimTable
+from eaglenet_jax.search.levels import read_measured
+from eaglenet_jax.search.rows import StoreSettings
+from eaglenet_jax.search.store import Store
+from eaglenet_jax.search.windows import WindowRule
 
 pytestmark = pytest.mark.search
 
@@ -46,6 +51,32 @@ def test_table_that_another_process_creates_is_opened(monkeypatch):
     )
     assert lance.opened_or_created(connection, "claims", None) == "opened claims"
     assert connection.tried == ["created claims"] * 2 + ["opened claims"] * 2
+
+
+def test_table_that_another_process_is_creating_is_waited_for(monkeypatch):
+    monkeypatch.setattr(lance.time, "sleep", lambda _: None)
+    connection = Contended((True, ValueError("Table 'claims' was not found")), (True, None))
+    assert lance.opened(connection, "claims") == "opened claims"
+    assert lance.opened(Contended((False, None)), "claims") is None
+
+
+def test_index_of_which_only_the_folder_is_there_yet_is_opened(tmp_path, monkeypatch):
+    settings = StoreSettings("model", "place", 8, 2, WindowRule())
+    Store.open_or_create(str(tmp_path / "made"), settings)
+    (tmp_path / "index" / "windows.lance").mkdir(parents=True)
+    pauses = []
+
+    def go_on(seconds):
+        pauses.append(seconds)
+        shutil.copytree(tmp_path / "made", tmp_path / "index", dirs_exist_ok=True)
+
+    monkeypatch.setattr(lance.time, "sleep", go_on)
+    assert Store.open(str(tmp_path / "index")).settings == settings and len(pauses) == 1
+
+
+def test_levels_of_which_only_the_folder_is_there_are_none(tmp_path):
+    (tmp_path / "levels.lance").mkdir()
+    assert read_measured(str(tmp_path)) is None
 
 
 def test_other_errors_and_endless_conflicts_are_raised(monkeypatch):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+from pathlib import Path
 
 import lancedb
 import pytest
 
+from eaglenet_jax.errors import UserError
+from eaglenet_jax.search import confidence
 from eaglenet_jax.search import index as index_module
 from eaglenet_jax.search.commands import query
 from eaglenet_jax.search.confidence import Calibration, Levels
@@ -29,6 +33,12 @@ def filled(tmp_path_factory):
     return index
 
 
+def opened(filled, uri):
+    index = SearchIndex.open(uri)
+    index.__dict__["model"] = filled.model
+    return index
+
+
 @pytest.fixture
 def reopen(filled, monkeypatch):
     """reopen() → the index as another process would open it, and the list of its measurements from now on."""
@@ -40,12 +50,7 @@ def reopen(filled, monkeypatch):
 
     monkeypatch.setattr(index_module, "calibrate", calibrate)
 
-    def opened():
-        index = SearchIndex.open(filled.store.uri)
-        index.__dict__["model"] = filled.model
-        return index, measured
-
-    return opened
+    return lambda: (opened(filled, filled.store.uri), measured)
 
 
 def test_levels_are_measured_once(filled, reopen):
@@ -76,12 +81,67 @@ def test_levels_that_cannot_be_kept_are_known_to_the_process(filled, reopen, mon
     lancedb.connect(filled.store.uri).drop_table("levels", ignore_missing=True)
 
     def refuse(uri, measured):
-        raise index_module.UserError("only to be read")
+        raise UserError("only to be read")
 
     monkeypatch.setattr(index_module, "write_measured", refuse)
     index, measured = reopen()
     assert [index.calibration, index.calibration] == [FOUND, FOUND] and measured == [True]
-    assert read_measured(filled.store.uri) is None
+    assert read_measured(filled.store.uri) is None and index.unkept == "only to be read"
+
+
+@pytest.fixture
+def shelf(filled, tmp_path):
+    """shelf(number) → an index of so many clips that nobody has measured, and their folder."""
+
+    def made(number):
+        videos = tmp_path / "videos"
+        videos.mkdir(exist_ok=True)
+        for clip in sorted(Path(filled.store.uri).with_name("videos").iterdir())[:number]:
+            shutil.copy(clip, videos)
+        index = opened(filled, tmp_path / "index")
+        index.add(videos)
+        return index, videos
+
+    SearchIndex.create(tmp_path / "index", "demo")
+    return made
+
+
+@pytest.fixture
+def few_sentences(monkeypatch):
+    for name in ("SENTENCES", "DEMO_EXAMPLES"):
+        monkeypatch.setattr(confidence, name, getattr(confidence, name)[::8])
+
+
+@pytest.mark.parametrize("away", [6, 3])
+def test_levels_without_the_files_of_a_disk_that_is_away_are_not_kept(filled, shelf, few_sentences, away, tmp_path):
+    index, videos = shelf(6)
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    for clip in sorted(videos.iterdir())[:away]:
+        clip.rename(hidden / clip.name)
+    partial = index.calibration
+    assert (partial.cosine is None) == (away == 6) and read_measured(index.store.uri) is None and index.unkept
+    for clip in hidden.iterdir():
+        clip.rename(videos / clip.name)
+    assert not index.is_calibrated  # in the same process
+    whole = opened(filled, index.store.uri)
+    assert not whole.is_calibrated and whole.calibration.is_measured
+    assert index.calibration == whole.calibration == read_measured(index.store.uri).calibration
+
+
+def test_levels_are_kept_where_a_file_or_two_are_gone(filled, shelf, few_sentences):
+    index, videos = shelf(6)
+    next(videos.iterdir()).unlink()
+    assert index.calibration.is_measured and opened(filled, index.store.uri).is_calibrated
+
+
+def test_an_empty_index_encodes_nothing_and_is_measured_once_filled(shelf, few_sentences, monkeypatch):
+    index, _ = shelf(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(index_module, "probe", lambda *_: pytest.fail("there is nothing to find"))
+        assert index.calibration == Calibration(None, None) and index.is_calibrated
+    index, _ = shelf(1)
+    assert not index.is_calibrated and index.calibration.is_measured
 
 
 def test_an_index_without_a_head_or_rows_is_kept_as_well(filled):
@@ -96,17 +156,78 @@ def test_a_fifth_more_or_less_is_a_change():
     assert has_changed(1, 0) and not has_changed(0, 0)
 
 
-def test_the_command_prints_the_words(filled, reopen, monkeypatch, capsys):
-    index, _ = reopen()
+@pytest.fixture
+def ask(reopen, monkeypatch, capsys):
+    """ask(index, options) → what the command prints, to stdout and to stderr."""
+
+    def asked(index, **more):
+        given = {"index": "runs/mine", "checkpoint": None, "text": ["a star"], "video": None, "image": None, "top": 3}
+        given |= {"rerank": 0, "windows": False, "json": False, "html": None}
+        with monkeypatch.context() as patched:
+            patched.setattr(SearchIndex, "open", lambda uri, checkpoint: index)
+            assert query.run(argparse.Namespace(**given | more)) == 0
+        return capsys.readouterr()
+
+    return asked
+
+
+def words(said):
+    """The words of confidence of the moments that are listed."""
+    return [line.split()[2] for line in said.out.splitlines() if ".mp4" in line]
+
+
+def test_the_command_prints_the_words(filled, reopen, ask, monkeypatch):
     lancedb.connect(filled.store.uri).drop_table("levels", ignore_missing=True)
-    monkeypatch.setattr(SearchIndex, "open", lambda uri, checkpoint: index)
-    given = {"index": "", "checkpoint": None, "text": ["a star"], "video": None, "image": None, "top": 3}
-    given |= {"rerank": 0, "merge": False, "json": False, "html": None}
-    assert query.run(argparse.Namespace(**given)) == 0
-    said = capsys.readouterr()
-    assert "measuring once" in said.err and len([line for line in said.out.splitlines() if ".mp4" in line]) == 3
-    assert query.run(argparse.Namespace(**given)) == 0
-    assert "measuring" not in capsys.readouterr().err
+    scores = [moment.score for moment in filled.query("a star", top=3)]
+    one_of_each = Calibration(Levels((scores[1] + scores[2]) / 2, (scores[0] + scores[1]) / 2), None)
+    index, _ = reopen()
+    monkeypatch.setattr(index_module, "calibrate", lambda probe, demo: one_of_each)
+    said = ask(index)
+    assert words(said) == ["strong", "possible", "weak"] and "measuring what random sentences" in said.err
+    said = ask(reopen()[0])
+    assert words(said) == ["strong", "possible", "weak"] and "measur" not in said.err
+    lancedb.connect(filled.store.uri).drop_table("levels")
+
+
+def test_an_index_that_is_only_to_be_read_is_not_said_to_be_measured_once(filled, reopen, ask, monkeypatch):
+    lancedb.connect(filled.store.uri).drop_table("levels", ignore_missing=True)
+
+    def refuse(uri, measured):
+        raise UserError("only to be read")
+
+    monkeypatch.setattr(index_module, "write_measured", refuse)
+    said = ask(reopen()[0], text=["a star", "a circle"])
+    assert said.err.count("measuring") == 1 and "once" not in said.err
+    assert "the next command measures it again, since it cannot be kept: only to be read" in said.err
+
+
+@pytest.mark.parametrize("error", [UserError("the store is away\n"), RuntimeError("out of memory\nat 0x1")])
+def test_moments_that_cannot_be_judged_are_printed_all_the_same(filled, reopen, ask, monkeypatch, error):
+    lancedb.connect(filled.store.uri).drop_table("levels", ignore_missing=True)
+
+    def fail(probe, demo):
+        raise error
+
+    index, _ = reopen()
+    monkeypatch.setattr(index_module, "calibrate", fail)
+    said = ask(index)
+    assert len(words(said)) == 3 and not {"strong", "possible", "weak"} & set(words(said))
+    assert said.err.endswith(f"could not be measured: {str(error).splitlines()[0]}\n")
+
+
+def test_nothing_is_measured_where_nothing_is_found(shelf, ask):
+    said = ask(shelf(0)[0])
+    assert "the index is empty" in said.out and "measuring" not in said.err
+
+
+@pytest.mark.parametrize(("number", "line"), [(1, "1 file is gone and left out"), (2, "2 files are gone and left out")])
+def test_the_command_says_how_rows_of_files_that_are_gone_are_dropped(shelf, ask, number, line):
+    index, videos = shelf(3)
+    for clip in sorted(videos.iterdir())[:number]:
+        clip.unlink()
+    said = ask(index)
+    whose = "its" if number == 1 else "their"
+    assert f"{line}; `search index --prune --index=runs/mine` drops {whose} rows\n" in said.err
 
 
 def test_weak_answers_say_so_first():

@@ -29,7 +29,7 @@ def test_an_assistant_finds_what_python_finds(page_index, monkeypatch):
     index, captions, _ = page_index
     (tool,), answer = called(index, query=captions["test_0000.mp4"], number=3)
     assert tool.name == "search_videos" and set(tool.input_schema["properties"]) == {"query", "number"}
-    expected = index.query(captions["test_0000.mp4"], top=3, rerank=100, merge=True)
+    expected = index.query(captions["test_0000.mp4"], top=3, rerank=100)
     assert not answer.is_error and answer.structured_content["result"] == [
         {"file": moment.path, "start": moment.start, "end": moment.end, "confidence": "strong"} for moment in expected
     ]

@@ -104,7 +104,7 @@ def test_what_is_passed_over_is_said(place, capsys, monkeypatch):
     assert index_command(place / "own", place / "videos") == 2
     said = capsys.readouterr()
     assert "passed over: 2 .gif" in said.err and "1 .txt" in said.err and "lost+found: Permission denied" in said.err
-    assert "3 new" in said.out and "1 folders could not be read" in said.out
+    assert "3 new" in said.out and "1 folder could not be read" in said.out
 
 
 def test_the_default_model_is_named_before_it_is_fetched(place, capsys):

@@ -6,9 +6,12 @@ import argparse
 import contextlib
 import io
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,10 +21,13 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.search import index as index_module
 from eaglenet_jax.search.commands import query
 from eaglenet_jax.search.commands.serve import _listen, run
 from eaglenet_jax.search.confidence import Calibration, Levels
 from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.levels import Measured, write_measured
+from eaglenet_jax.search.page import answers as answers_module
 from eaglenet_jax.search.page.answers import Answers
 from eaglenet_jax.search.page.app import make_app
 from eaglenet_jax.search.page.asked import Asked
@@ -36,6 +42,7 @@ def test_a_first_query_shows_what_it_waits_for(page_index):
     assert "loading the model" in page and 'http-equiv="refresh"' in page and 'class="card"' not in page
     assert 'http-equiv="refresh"' not in client.get("/").text
     assert client.get("/api/search?q=a").status_code == 503
+    assert client.get("/api/status").json()["measuring"]
     waiting.get_ready()
     assert "http-equiv" not in client.get("/?q=a+star").text
 
@@ -43,6 +50,7 @@ def test_a_first_query_shows_what_it_waits_for(page_index):
 def test_kept_answers_have_the_words_of_the_last_measurement(page_index, monkeypatch):
     levels = iter([Levels(-1e9, -1e9), Levels(1e9, 1e9)])
     monkeypatch.setattr(SearchIndex, "calibration", property(lambda index: Calibration(level := next(levels), level)))
+    monkeypatch.setattr(Answers, "measure_again", lambda answers: None)
     answers = Answers(page_index[0])
     answers.get_ready()
     assert {moment.confidence for moment in answers.answer(Asked("a star")).moments} == {"strong"}
@@ -77,9 +85,90 @@ def test_without_a_measurement_queries_are_answered(page_index, error, caplog):
     answers = Answers(Broken(page_index[0], "calibration", error))
     answers.get_ready()
     assert answers.failed is None and not answers.measured and "could not be measured" in caplog.text
-    page = TestClient(make_app(answers), base_url="http://127.0.0.1").get("/?q=a+star").text
+    client = TestClient(make_app(answers), base_url="http://127.0.0.1")
+    status = client.get("/api/status").json()
+    assert not status["measured"] and not status["measuring"]  # nobody need ask again
+    page = client.get("/?q=a+star").text
     assert page.count('class="card"') == 6 and "nearest first; how sure this is could not be measured" in page
     assert "in some seconds" not in page and "Strong match" not in page
+
+
+@pytest.fixture
+def small(page_index, tmp_path):
+    """An empty index, and the clips of another."""
+    index = SearchIndex.create(tmp_path / "index", "demo")
+    index.__dict__["model"] = page_index[0].model
+    return index, sorted((page_index[2] / "videos").iterdir())
+
+
+def until(condition):
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert condition()
+
+
+def test_an_index_that_is_filled_while_it_is_served_is_measured(small, monkeypatch):
+    index, clips = small
+    go, high = threading.Event(), Levels(1e9, 1e9)
+    monkeypatch.setattr(index_module, "calibrate", lambda probe, demo: go.wait(60) and Calibration(high, high))
+    answers = Answers(index)
+    answers.get_ready()
+    assert not answers.measured and not answers.measuring
+    client = TestClient(make_app(answers), base_url="http://127.0.0.1")
+    assert "The index is empty" in client.get("/").text and "0 videos, nearest first (" in client.get("/?q=a").text
+    index.add(clips[0])
+    assert "Looking for sentences" in client.get("/").text  # it is the first page that starts it
+    page = client.get("/?q=xqzzt").text
+    assert "1 video, nearest first; how sure this is will be known in some seconds" in page
+    go.set()
+    until(lambda: answers.measured)
+    assert "Nothing here clearly fits" in client.get("/?q=xqzzt").text
+    assert "None of the sentences that were tried" in client.get("/").text
+
+
+def test_what_was_measured_is_compared_with_the_rows_of_that_time(small, tmp_path, monkeypatch):
+    index, clips = small
+    index.add(clips)
+    levels = [Levels(1e9, 1e9), Levels(-1e9, -1e9)]
+    write_measured(index.store.uri, Measured(Calibration(levels[0], levels[0]), 5, index._how))
+    monkeypatch.setattr(index_module, "calibrate", lambda probe, demo: Calibration(levels[1], levels[1]))
+    answers = Answers(index)
+    answers.get_ready()
+    answers.measure_again()
+    assert answers.calibration.cosine == levels[0]  # 6 rows are not much more than 5
+    index.add(shutil.copy(clips[0], tmp_path / "another.mp4"))
+    answers.answer(Asked("a star"))
+    until(lambda: answers.calibration.cosine == levels[1])
+    assert answers.answer(Asked("a star")).moments[0].confidence == "strong"
+
+
+def test_what_another_process_has_measured_is_taken(small, monkeypatch):
+    index, clips = small
+    index.add(clips[:2])
+    low, high = Levels(-1e9, -1e9), Levels(1e9, 1e9)
+    monkeypatch.setattr(index_module, "calibrate", lambda probe, demo: Calibration(low, low))
+    answers = Answers(index)
+    answers.get_ready()
+    monkeypatch.setattr(index_module, "calibrate", lambda probe, demo: pytest.fail("it is known"))
+    index.add(clips[2])
+    write_measured(index.store.uri, Measured(Calibration(high, high), 3, index._how))
+    assert answers.answer(Asked("a star")).moments[0].confidence == "weak"
+
+
+def test_a_measurement_that_failed_is_repeated_after_a_while(page_index, monkeypatch):
+    index = Broken(page_index[0], "calibration", ValueError("no"))
+    answers = Answers(index)
+    answers.get_ready()
+    index._name = ""
+    low = Levels(-1e9, -1e9)
+    monkeypatch.setattr(SearchIndex, "calibration", Calibration(low, low))
+    monkeypatch.setattr(SearchIndex, "is_calibrated", False)
+    answers.measure_again()
+    assert not answers.measuring and not answers.measured
+    monkeypatch.setattr(answers_module, "AGAIN_SECONDS", 0.0)
+    answers.measure_again()
+    until(lambda: answers.measured)
 
 
 # Commands -----------------------------------------------------------------------------------------------------------
@@ -92,7 +181,7 @@ def test_a_page_of_one_file_takes_no_words_from_file_names(page_index, tmp_path,
     monkeypatch.setattr(SearchIndex, "calibration", Calibration(Levels(-1, -1), None))
     monkeypatch.setattr(SearchIndex, "is_calibrated", True)
     given = {"index": "", "checkpoint": None, "text": ["never a star"], "video": str(clip), "image": None, "top": 2}
-    given |= {"rerank": 0, "merge": False, "json": False, "html": str(tmp_path / "found.html")}
+    given |= {"rerank": 0, "windows": False, "json": False, "html": str(tmp_path / "found.html")}
     assert query.run(argparse.Namespace(**given)) == 0
     sentence, file = (tmp_path / "found.html").read_text().split("<section>")[1:]
     assert "“never” is not understood" in sentence and sentence.count("Strong match") == 2

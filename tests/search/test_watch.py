@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import threading
 import time
 
 import pytest
@@ -19,7 +18,7 @@ from eaglenet_jax.search.commands.index import run
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.page.answers import Answers
 from eaglenet_jax.search.page.app import make_app
-from eaglenet_jax.search.watching import Watch, watch
+from eaglenet_jax.search.watching import Stop, Watch, watch
 from tests.search.clips import write_shapes
 
 pytestmark = pytest.mark.search
@@ -84,7 +83,7 @@ def test_a_file_that_vanished_is_missed_at_the_second_look(tmp_path):
     assert [seen.look(), seen.look()] == [False, True]
 
 
-class Steps(threading.Event):
+class Steps(Stop):
     """Does one thing in each pause between looks, then interrupts as Ctrl-C does."""
 
     def __init__(self, *steps):
@@ -177,12 +176,36 @@ class Finalized:
 def test_an_interrupt_whose_exception_is_lost_ends_it_as_well(tmp_path, monkeypatch, capsys):
     (tmp_path / "a.mp4").write_bytes(b"no video")
     steps = Steps(lambda: None, Finalized, lambda: pytest.fail("still watching"))
-    monkeypatch.setattr(index_command, "Event", lambda: steps)
+    monkeypatch.setattr(index_command, "Stop", lambda: steps)
     given = {**COMMAND, "index": str(tmp_path / "index"), "videos": [str(tmp_path)], "checkpoint": "demo"}
     before = signal.getsignal(signal.SIGINT)
     assert run(argparse.Namespace(**given)) == 0
     assert len(steps.pauses) == 2 and "watched for 0:00:0" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_takes_no_lock_and_ends_a_pause_at_once(number, monkeypatch):
+    naps, stop = [], Stop()
+    handlers = {}
+    monkeypatch.setattr(index_command.signal, "signal", lambda number, handler: handlers.setdefault(number, handler))
+    monkeypatch.setattr(index_command, "Stop", lambda: stop)
+
+    def interrupted_watch(places, add, say, stop):
+        def nap(seconds):
+            naps.append(seconds)
+            if len(naps) == 3:
+                with pytest.raises(KeyboardInterrupt):  # and the exception is lost
+                    handlers[number]()
+
+        monkeypatch.setattr(watching.time, "sleep", nap)
+        stop.wait(3600.0)
+        return watching.Watched()
+
+    monkeypatch.setattr(index_command, "watch", interrupted_watch)
+    given = argparse.Namespace(**{**COMMAND, "index": "", "videos": []})
+    assert index_command._watch(given, []) == 0
+    assert naps == [watching.NAP_SECONDS] * 3
 
 
 def test_a_server_sees_what_the_command_adds_while_it_watches(tmp_path, monkeypatch, capsys):
@@ -217,7 +240,7 @@ def test_a_server_sees_what_the_command_adds_while_it_watches(tmp_path, monkeypa
         count(),
         count(),
     )
-    monkeypatch.setattr(index_command, "Event", lambda: steps)
+    monkeypatch.setattr(index_command, "Stop", lambda: steps)
     assert run(argparse.Namespace(**{**COMMAND, "index": str(index), "videos": [str(videos)]})) == 0
     said = capsys.readouterr()
     assert counted == [0, 1, 1, 2, 3, 3, 3]

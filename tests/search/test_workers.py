@@ -80,7 +80,7 @@ def test_with_one_of_two_killed_the_index_is_that_of_one_process(tmp_path, monke
     monkeypatch.setattr(workers, "_work", work_slowly)
     files = sorted((tmp_path / "videos").iterdir())
     workers.index_in_processes(together.store, str(DEMO_MODEL), ToDo(files, sharers=2), heard)
-    assert len(killed) == 1 and "(-9)" in heard.lines[0]
+    assert len(killed) == 1 and heard.lines[0] == "a process was killed (signal 9); others take its files"
     found, expected = ordered(together), ordered(alone)
     assert len(found) == len(expected) == 16 and not heard.tally.failed
     # A file that was committed when its process was killed may not have been told of.
@@ -99,6 +99,10 @@ def end_at_once(connection, uri, checkpoint, todo):
 
 def complain(connection, uri, checkpoint, todo):
     connection.send(("error", ("no model there",)))
+
+
+def test_how_a_process_ended_is_said():
+    assert workers._ending(-9) == "was killed (signal 9)" and workers._ending(3) == "ended unexpectedly (exit code 3)"
 
 
 @pytest.mark.parametrize(("work", "message"), [(end_at_once, "3 processes ended"), (complain, "no model there")])

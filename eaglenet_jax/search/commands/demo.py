@@ -13,7 +13,6 @@ from eaglenet_jax.runs.model_formats import DEMO_MODEL
 from eaglenet_jax.search.commands.query import as_text
 from eaglenet_jax.search.html import Found, results_page
 from eaglenet_jax.search.index import SearchIndex
-from eaglenet_jax.search.moments import by_weights
 
 SPLIT = "test"  # the model was trained on none of these clips
 EVENTS = 3  # of a clip; a query describes one of them
@@ -36,16 +35,16 @@ def run(given: argparse.Namespace) -> int:
     sentences = annotations["sentences"][:: len(annotations["sentences"]) // QUERIES][:QUERIES]
     answers = []
     for sentence in sentences:
-        moments = index.query(sentence["caption"], top=5, rerank=100)
+        moments = index.calibration.judged(index.query(sentence["caption"], top=5, rerank=100))
         own = [moment for moment in moments if Path(moment.path).stem == sentence["video_id"]]
         place = "not among the first 5"
         if own:
-            seen, true = by_weights(own[0], own[0].start, own[0].end), sentence["interval"]
-            place = f"at rank {own[0].rank}; seen from {seen.start:.1f} to {seen.end:.1f} s, "
+            seen, true = own[0], sentence["interval"]
+            place = f"at rank {seen.rank}; seen from {seen.start:.1f} to {seen.end:.1f} s, "
             place += f"described is {true[0]:.1f} to {true[1]:.1f} s"
         print(f"\n{sentence['caption']}\n{as_text(moments)}\n  its own clip, {sentence['video_id']}, is {place}")
         right = clips / "videos" / f"{sentence['video_id']}.mp4"
-        answers.append(Found(sentence["caption"], index.calibration.judged(moments), str(right.absolute())))
+        answers.append(Found(sentence["caption"], moments, str(right.absolute())))
     page = out / "results.html"
     write_atomically(page, results_page(answers, index.model.is_demo).encode())
     print(f"\n{len(index)} windows indexed and {QUERIES} queries answered in {time.monotonic() - started:.0f} s")

@@ -9,14 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Event
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.adding import Added, Interrupted
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.model import DEMO_ONLY
 from eaglenet_jax.search.store import Store
-from eaglenet_jax.search.watching import watch
+from eaglenet_jax.search.watching import Stop, watch
 from eaglenet_jax.search.windows import WindowRule
 
 DEFAULT_CHECKPOINT = "openai/clip-vit-base-patch32"
@@ -68,6 +67,7 @@ def _passed_over(added: Added) -> None:
 
 
 def _said(added: Added, pruned: int | None = None) -> str:
+    unread = len(added.unreadable)
     parts = [
         *([f"{added.moved} moved"] if added.moved else []),
         f"{added.new} new",
@@ -77,7 +77,7 @@ def _said(added: Added, pruned: int | None = None) -> str:
         *([f"{added.elsewhere} by another process"] if added.elsewhere else []),
         *([f"{pruned} pruned"] if pruned is not None else []),
         *([f"{len(added.failed)} could not be read"] if added.failed else []),
-        *([f"{len(added.unreadable)} folders could not be read"] if added.unreadable else []),
+        *([f"{unread} folder{'' if unread == 1 else 's'} could not be read"] if unread else []),
     ]
     return f"files: {', '.join(parts)}; {added.windows} windows"
 
@@ -90,17 +90,17 @@ def _watch(given: argparse.Namespace, index: SearchIndex) -> int:
         print(f"{time.strftime('%H:%M:%S')} {_said(added)} in {added.seconds:.1f} s", flush=True)
         return added
 
-    stopped = Event()
+    stop = Stop()
 
-    def stop(*_: object) -> None:
-        stopped.set()
+    def end(*_: object) -> None:
+        stop.wanted = True
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     print(f"watching {', '.join(given.videos)}; Ctrl-C ends it", file=sys.stderr, flush=True)
     places = [Path(place) for place in given.videos]
     try:
-        done = watch(places, add, lambda line: print(line, file=sys.stderr, flush=True), stopped)
+        done = watch(places, add, lambda line: print(line, file=sys.stderr, flush=True), stop)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -34,15 +34,15 @@ def run(given: argparse.Namespace) -> int:
         if kind == "text" and (cut := index.model.words_cut(content)):
             print(f"warning: the last {cut} tokens of {content!r} are cut: it is too long", file=sys.stderr)
         started = time.perf_counter()
-        moments = index.query(**query, top=given.top, rerank=given.rerank, merge=given.merge)
+        moments = index.query(**query, top=given.top, rerank=given.rerank, merge=not given.windows)
         seconds = time.perf_counter() - started
-        if kind == "text":  # words are for sentences
-            if not index.is_calibrated:
-                print("measuring once what random sentences score on this index …", file=sys.stderr, flush=True)
-            moments = index.calibration.judged(moments)
+        if kind == "text" and moments:  # words are for sentences
+            moments = _judged(index, moments)
         answers.append((content, moments, seconds))
     if index.gone:
-        print(f"{len(index.gone)} files are gone, their moments are left out: search index --prune", file=sys.stderr)
+        count = len(index.gone)
+        files, whose = ("1 file is gone", "its") if count == 1 else (f"{count} files are gone", "their")
+        print(f"{files} and left out; `search index --prune --index={given.index}` drops {whose} rows", file=sys.stderr)
     if given.html:
         found = [
             Found(query, moments, of_file="text" not in asked)
@@ -61,6 +61,22 @@ def run(given: argparse.Namespace) -> int:
         if given.html:
             print(f"\n{given.html}")
     return 0
+
+
+def _judged(index: SearchIndex, moments: Sequence[Moment]) -> Sequence[Moment]:
+    """Return the moments with words of confidence, or as they are where these cannot be measured."""
+    try:
+        if index.is_calibrated:
+            return index.calibration.judged(moments)
+        print("measuring what random sentences score on this index …", file=sys.stderr, flush=True)
+        judged = index.calibration.judged(moments)
+    except (UserError, RuntimeError) as error:  # RuntimeError is JAX's, as for lack of memory
+        reason = next(iter(str(error).splitlines()), "")
+        print(f"warning: how sure this is could not be measured: {reason}", file=sys.stderr)
+        return moments
+    if index.unkept:
+        print(f"the next command measures it again, since it cannot be kept: {index.unkept}", file=sys.stderr)
+    return judged
 
 
 def as_text(moments: Sequence[Moment]) -> str:

@@ -22,6 +22,7 @@ MOST_MOMENTS = 120  # of an answer, over all its pages
 VIDEOS_A_PAGE = 24
 KEPT_ANSWERS = 64
 KEPT_FILES = 32  # uploaded queries
+AGAIN_SECONDS = 60.0  # after which a measurement that found nothing is repeated
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,19 @@ class FoundVideo:
 
 
 @dataclasses.dataclass(frozen=True)
+class GivenFile:
+    """An uploaded query.
+
+    Attributes:
+        name: Of the file.
+        query: What was encoded of it.
+    """
+
+    name: str
+    query: Query
+
+
+@dataclasses.dataclass(frozen=True)
 class Answer:
     """Result of a search.
 
@@ -54,6 +68,7 @@ class Answer:
         notes: What the user should know about the query, most important first.
         measured: Whether the words of confidence are known.
         measuring: Whether they are not, but soon will be.
+        given: The uploaded query; None for another kind.
     """
 
     videos: tuple[FoundVideo, ...] = ()
@@ -62,6 +77,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     measured: bool = True
     measuring: bool = False
+    given: GivenFile | None = None
 
     @property
     def good(self) -> tuple[FoundVideo, ...]:
@@ -78,19 +94,6 @@ class Answer:
         return self.videos[(number - 1) * VIDEOS_A_PAGE : number * VIDEOS_A_PAGE]
 
 
-@dataclasses.dataclass(frozen=True)
-class GivenFile:
-    """An uploaded query.
-
-    Attributes:
-        name: Of the file.
-        query: What was encoded of it.
-    """
-
-    name: str
-    query: Query
-
-
 class Answers:
     """An index with the state that a server keeps: what it is waiting for, last answers, uploaded queries."""
 
@@ -101,12 +104,12 @@ class Answers:
         self.ready = threading.Event()
         """Set when queries are answered, or when it is known that they never will be."""
         self.calibration: Calibration | None = None
-        """Levels of the scores, once they are known. Measured again when the index has grown or shrunk by a fifth."""
+        """Levels of the scores, once they are known, see `measure_again`."""
         self.failed: UserError | None = None
         """Error because of which queries will never be answered; None if they will."""
-        self._unmeasurable = False
         self._measurements = 0  # that are over
-        self._rows = 0
+        self._vain: tuple[int, float] | None = None  # rows and time of the last, if it failed or found no file
+        self._measuring = True  # as soon as the model is there
         self._kept: OrderedDict[tuple[Asked, int, int], Answer] = OrderedDict()
         self._files: OrderedDict[str, GivenFile] = OrderedDict()
         self._lock = threading.Lock()
@@ -117,12 +120,12 @@ class Answers:
             model = self.index.model
             self.waiting = "compiling the model"
             if len(self.index):
-                self.index.query("a", top=1, rerank=int(model.reranks), merge=True)
+                self.index.query("a", top=1, rerank=int(model.reranks))
             self.waiting = None
         except UserError as error:
             self.failed, self.waiting = error, str(error)
         except Exception as error:
-            # Whatever it is, a thread that ends without a word would leave every visitor waiting.
+            # Whatever it is, a thread that ends unexpectedly would leave every visitor waiting.
             self.failed = UserError(f"{self.waiting} failed: {type(error).__name__}: {' '.join(str(error).split())}")
             self.failed.__cause__, self.waiting = error, str(self.failed)
         self.ready.set()
@@ -131,31 +134,57 @@ class Answers:
 
     @property
     def measured(self) -> bool:
-        """Whether the calibration is known."""
-        return self.calibration is not None
+        """Whether the words of confidence are known; never for an index without videos that are there."""
+        return self.calibration is not None and self.calibration.is_measured
 
     @property
     def measuring(self) -> bool:
-        """Whether it is not, but soon will be."""
-        return not (self.measured or self._unmeasurable or self.failed)
+        """Whether they are not, but soon will be."""
+        return self._measuring and not (self.measured or self.failed)
+
+    def measure_again(self) -> None:
+        """Start a measurement if the last one is not true any more; answers have the old words until it is done.
+
+        That is so if the index has grown or shrunk by a fifth, or if files were missing that are there again. One that
+        failed, or found no file, is repeated after such a change or after `AGAIN_SECONDS`.
+        """
+        if self._measuring:
+            return
+        try:
+            if self.index.is_calibrated:
+                known = self.index.calibration  # which another process may have measured
+                if known != self.calibration:
+                    self._take(known)
+                return
+            if self._vain is not None:
+                rows, since = self._vain
+                if not has_changed(len(self.index), rows) and time.monotonic() - since < AGAIN_SECONDS:
+                    return
+        except Exception:
+            return  # queries are answered all the same, or say what is wrong with the index
+        with self._lock:
+            if self._measuring:
+                return
+            self._measuring = True
+        threading.Thread(target=self._measure, daemon=True).start()
 
     def _measure(self) -> None:
+        rows, found, self._vain = 0, self.calibration, None
         try:
-            self._rows = len(self.index)
-            self.calibration = self.index.calibration
+            rows = len(self.index)
+            found = self.index.calibration
+            if rows and not found.is_measured:
+                self._vain = rows, time.monotonic()
         except Exception:
             # Queries are answered all the same.
-            self._unmeasurable = self.calibration is None
             _log.exception("what scores mean on this index could not be measured")
-        self._measurements += 1  # after the calibration: an answer kept under this number has the new words
+            self._vain = rows, time.monotonic()
+        self._take(found)
 
-    def _measure_again(self) -> None:
-        """Start a new measurement if the index has changed much; answers have the old words until it is done."""
+    def _take(self, found: Calibration | None) -> None:
         with self._lock:
-            if self.calibration is None or not has_changed(len(self.index), self._rows):
-                return
-            self._rows = len(self.index)  # so that one thread does it
-        threading.Thread(target=self._measure, daemon=True).start()
+            self.calibration, self._measuring = found, False
+            self._measurements += 1  # last: an answer that is kept under this number has the new words
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -189,6 +218,7 @@ class Answers:
         Raises:
             UserError: It cannot be answered.
         """
+        self.measure_again()
         key = dataclasses.replace(asked, page=1, moment=""), self.index.store.version, self._measurements
         with self._lock:
             if key in self._kept:
@@ -203,7 +233,7 @@ class Answers:
 
     def _find(self, asked: Asked) -> Answer:
         started, index, notes = time.perf_counter(), self.index, []
-        rerank = 0
+        rerank, given = 0, None
         if asked.text:
             query, rerank = index.encode(asked.text), DEPTHS[asked.depth] if index.model.reranks else 0
             if word := negation(asked.text):
@@ -216,12 +246,12 @@ class Answers:
                 raise UserError("the index has no such moment any more; search again")
             query = like
         else:
-            query = self.file(asked.file).query
-        moments = index.find(query, top=MOST_MOMENTS, rerank=rerank, merge=True, where=asked.filter)
+            given = self.file(asked.file)
+            query = given.query
+        moments = index.find(query, top=MOST_MOMENTS, rerank=rerank, where=asked.filter)
         calibration = self.calibration
         if asked.text and calibration is not None:
             moments = calibration.judged(moments)
-            self._measure_again()
         if asked.like:
             others = [moment for moment in moments if moment.id != asked.like]
             moments = [dataclasses.replace(moment, rank=rank) for rank, moment in enumerate(others, start=1)]
@@ -230,8 +260,9 @@ class Answers:
             tuple(moments),
             time.perf_counter() - started,
             tuple(notes),
-            measured=calibration is not None or not asked.text,
+            measured=not asked.text or (calibration is not None and calibration.is_measured),
             measuring=self.measuring,
+            given=given,
         )
 
     def _by_video(self, moments: Sequence[Moment]) -> tuple[FoundVideo, ...]:

@@ -47,7 +47,9 @@ class Views:
         waiting = None
         try:
             asked = read_asked(request.query_params)
-            if not asked.is_empty:
+            if asked.is_empty:
+                self._answers.measure_again()
+            else:
                 waiting = self._answers.waiting
                 answer = self._answers.answer(asked) if waiting is None else None
                 if answer is not None:  # the last page may be another than when the address was made
@@ -67,9 +69,9 @@ class Views:
         about, picture = None, ""
         if asked.like:
             about, picture = "Moments that look like the one you chose", f"/thumbs/{asked.like}.webp"
-        elif asked.file and answer is not None:
-            given = self._answers.file(asked.file)
-            about, picture = f"Moments that look like {given.name}", data_url("image/webp", given.query.picture)
+        elif answer is not None and answer.given is not None:
+            about = f"Moments that look like {answer.given.name}"
+            picture = data_url("image/webp", answer.given.query.picture)
         sections: list[tuple[str | None, Sequence[FoundVideo]]] = []
         if answer is not None:
             here, good = answer.on_page(asked.page), answer.good
@@ -156,9 +158,12 @@ class Views:
             try:
                 identifier = await run_in_threadpool(self._encoded, given)
             except UserError as error:
-                values = self._values(Asked(), None) | {"trouble": str(error), "waiting": None, "player": None}
-                return HTMLResponse(await run_in_threadpool(render, "page.html", values), 422)
+                return await run_in_threadpool(self._refused, str(error))
         return RedirectResponse(Asked(file=identifier).address(), 303)
+
+    def _refused(self, trouble: str) -> Response:
+        values = self._values(Asked(), None) | {"trouble": trouble, "waiting": None, "player": None}
+        return HTMLResponse(render("page.html", values), 422)
 
     def _encoded(self, given: UploadFile) -> str:
         if not self._answers.ready.wait(READY_SECONDS) or self._answers.failed:
@@ -188,7 +193,7 @@ def _summary(answer: Answer, asked: Asked) -> str:
     """Return the line above the results."""
     good, count = len(answer.good), len(answer.videos)
     said = f"{count} video{'' if count == 1 else 's'}, nearest first"
-    if not answer.measured:
+    if count and not answer.measured:
         unknown = "will be known in some seconds" if answer.measuring else "could not be measured"
         said += f"; how sure this is {unknown}"
     elif asked.text and good:

@@ -36,6 +36,7 @@ def test_a_first_query_shows_what_it_waits_for(page_index):
     assert "loading the model" in page and 'http-equiv="refresh"' in page and 'class="card"' not in page
     assert 'http-equiv="refresh"' not in client.get("/").text
     assert client.get("/api/search?q=a").status_code == 503
+    assert client.get("/api/status").json()["measuring"]
     waiting.get_ready()
     assert "http-equiv" not in client.get("/?q=a+star").text
 
@@ -77,7 +78,10 @@ def test_without_a_measurement_queries_are_answered(page_index, error, caplog):
     answers = Answers(Broken(page_index[0], "calibration", error))
     answers.get_ready()
     assert answers.failed is None and not answers.measured and "could not be measured" in caplog.text
-    page = TestClient(make_app(answers), base_url="http://127.0.0.1").get("/?q=a+star").text
+    client = TestClient(make_app(answers), base_url="http://127.0.0.1")
+    status = client.get("/api/status").json()
+    assert not status["measured"] and not status["measuring"]  # nobody need ask again
+    page = client.get("/?q=a+star").text
     assert page.count('class="card"') == 6 and "nearest first; how sure this is could not be measured" in page
     assert "in some seconds" not in page and "Strong match" not in page
 

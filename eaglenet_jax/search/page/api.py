@@ -49,6 +49,7 @@ _ANSWER = {
 _STATUS = {
     "waiting": {"type": ["string", "null"], "description": "what the first query waits for"},
     "measured": {"type": "boolean", "description": "whether answers have words of confidence"},
+    "measuring": {"type": "boolean", "description": "whether they have none yet, but soon will"},
     "videos": {"type": "integer"},
     "seconds": {"type": "number"},
     "model": {"type": "string"},
@@ -100,6 +101,7 @@ class Api:
             {
                 "waiting": self._answers.waiting,
                 "measured": self._answers.measured,
+                "measuring": self._answers.measuring,
                 "videos": len(library.videos),
                 "seconds": round(library.seconds, 3),
                 "model": library.model,

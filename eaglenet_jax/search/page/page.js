@@ -125,6 +125,7 @@ async function copyLink(button) {
     field.value = link;
     field.setAttribute("aria-label", "Link to this moment");
     button.after(field);
+    field.focus();
     field.select();
     copied = document.execCommand("copy");
     if (copied) { field.remove(); button.focus(); }

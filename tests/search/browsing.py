@@ -32,6 +32,15 @@ def serving(answers) -> Iterator[str]:
             thread.join(30)
 
 
+def walk(page, selector: str, most: int = 60) -> None:
+    """Press Tab until an element that a selector describes has the focus."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"{most} times Tab do not lead to {selector}")
+
+
 def faults(page) -> list[tuple[str, list[str]]]:
     """What axe-core finds against WCAG AA on a page: rule and elements."""
     from axe_playwright_python.sync_playwright import Axe

@@ -38,6 +38,7 @@ NEEDS = {
     "test_page_benchmark.py": IN_BROWSER,
     "test_visit.py": IN_BROWSER,
     "test_queries_in_browser.py": IN_BROWSER,
+    "test_player_in_browser.py": IN_BROWSER,
 }
 collect_ignore = [file for file, packages in NEEDS.items() if not all(map(find_spec, packages))]
 EVIL = "<img src=x onerror='document.title=1'>${1+1}.mp4"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import io
 import os
 import re
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.page import answers as answers_module
 from eaglenet_jax.search.page.answers import Answers
-from tests.search.browsing import faults, serving
+from tests.search.browsing import faults, serving, walk
 from tests.search.clips import COLORS, write_colours
 
 pytestmark = pytest.mark.browser
@@ -33,6 +37,32 @@ def test_a_picture_from_the_clipboard_is_the_query(visit):
     page.keyboard.press("Control+v")
     page.wait_for_url("**/?file=*", timeout=60_000)
     assert "look like image.png" in page.locator(".about").inner_text() and page.locator(".results .card").count() == 6
+
+
+@pytest.mark.parametrize("address", ["/", "/?q=a+star"])
+def test_a_file_is_chosen_by_keyboard(visit, address):
+    page = visit(address)
+    walk(page, "#file")
+    with page.expect_file_chooser() as asked:
+        page.keyboard.press("Space")
+    picture = io.BytesIO()
+    Image.new("RGB", (48, 48), (30, 30, 200)).save(picture, "PNG")
+    asked.value.set_files({"name": "blue.png", "mimeType": "image/png", "buffer": picture.getvalue()})
+    page.wait_for_url("**/?file=*", timeout=60_000)
+    assert "look like blue.png" in page.locator(".about").inner_text()
+
+
+def test_pages_by_keyboard(visit, monkeypatch):
+    monkeypatch.setattr(answers_module, "VIDEOS_A_PAGE", 4)
+    page = visit("/?q=a+star")
+    walk(page, "[rel=next]")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?q=a+star&page=2")
+    assert page.locator(".results .card").count() == 2
+    walk(page, "[rel=prev]")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?q=a+star")
+    assert page.locator(".results .card").count() == 4
 
 
 def test_text_from_the_clipboard_is_typed(visit):
@@ -149,6 +179,35 @@ def test_examples_of_the_start_come_when_they_are_known(browser, page_index, ans
         expect(page.locator(".chips a")).to_have_text(list(answers.examples))
         assert page.locator("#q").input_value() == "a st"  # what was typed meanwhile is kept
         page.close()
+
+
+def test_words_that_never_come_are_not_waited_for(browser, page_index, answers, monkeypatch):
+    late, asked = Answers(page_index[0]), []
+    late.waiting = None
+
+    def fail(index):
+        raise UserError("cannot be measured")
+
+    with serving(late) as address:
+        start, found = browser.new_page(), browser.new_page()
+        for page, path, waits in ((start, "/", "Looking for sentences"), (found, "/?q=a+star", "will be known in")):
+            page.on("request", lambda request: asked.append(request.url) if "status" in request.url else None)
+            page.clock.install()
+            page.goto(address + path)
+            expect(page.locator("main")).to_contain_text(waits)
+        monkeypatch.setattr(SearchIndex, "calibration", property(fail))
+        late._measure()
+        for page in (start, found):
+            page.clock.run_for(2000)
+        expect(found.locator(".summary")).to_contain_text("how sure this is could not be measured")
+        expect(start.locator(".no-chips")).to_have_count(0)
+        assert "null" not in start.locator("body").inner_text()
+        count = len(asked)
+        for page in (start, found):
+            page.clock.run_for(20_000)
+            page.wait_for_load_state("networkidle")
+            page.close()
+        assert len(asked) == count >= 4
 
 
 def test_a_refused_file_is_said_without_a_fault(visit):

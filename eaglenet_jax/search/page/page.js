@@ -8,6 +8,7 @@ const box = document.getElementById("q");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const title = document.title;
 let opened = null; // the card from which the player was opened
+let orders = 0; // to show or hide the player: what was fetched for an earlier one is late and dropped
 let shown = new URLSearchParams(location.search).get("m"); // the moment that it shows
 
 // Player -------------------------------------------------------------------------------------------------------------
@@ -34,26 +35,50 @@ function watch(video) {
 function furnish() {
   const video = dialog.querySelector("video");
   if (video) watch(video);
-  const copy = dialog.querySelector("[data-copy]");
-  if (copy && navigator.clipboard) copy.hidden = false;
+  const button = dialog.querySelector("[data-copy]");
+  if (button) button.hidden = false;
   document.title = `${dialog.querySelector("h2").textContent} · ${title}`;
 }
 
-async function show(address, remember) {
+// How the history takes the address: an entry of its own for the player, one for however many moments it shows.
+const OPEN = "open", STEP = "step", STAY = "stay";
+
+async function show(address, how) {
+  const order = ++orders;
   const part = new URL(address, location);
   part.searchParams.set("part", "player");
-  shown = part.searchParams.get("m");
-  const answer = await fetch(part);
+  let answer, content;
+  try {
+    answer = await fetch(part);
+    content = await answer.text();
+  } catch {
+    if (order === orders) complain("The server does not answer.");
+    return;
+  }
+  if (order !== orders) return;
   if (!answer.ok) { location.href = address; return; }
-  dialog.innerHTML = await answer.text(); // from this server, escaped by its templates
-  if (remember) history.pushState({ player: true }, "", address);
+  shown = part.searchParams.get("m");
+  document.querySelector(".trouble")?.remove();
+  dialog.innerHTML = content; // from this server, escaped by its templates
+  if (how === OPEN) history.pushState({ player: true }, "", address);
+  else if (how === STEP) history.replaceState(history.state, "", address);
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
   furnish();
   dialog.querySelector("h2").focus();
 }
 
+function complain(words) {
+  document.querySelector(".trouble")?.remove();
+  const line = document.createElement("p");
+  line.className = "trouble";
+  line.setAttribute("role", "alert");
+  line.textContent = words;
+  (dialog.open ? dialog : document.getElementById("results")).prepend(line);
+}
+
 function hide() {
+  orders += 1;
   if (!dialog.open) return;
   dialog.close();
   dialog.replaceChildren();
@@ -63,6 +88,7 @@ function hide() {
 }
 
 function leave() {
+  orders += 1;
   if (history.state && history.state.player) history.back();
   else { history.replaceState(null, "", dialog.querySelector("[data-close]").getAttribute("href")); hide(); }
 }
@@ -76,9 +102,9 @@ dialog.addEventListener("click", (event) => {
   const copy = event.target.closest("[data-copy]");
   const part = event.target.closest("rect[data-moment]");
   if (link && link.matches("[data-close]")) { event.preventDefault(); leave(); }
-  else if (link && link.matches("[data-previous], [data-next]")) { event.preventDefault(); step(link); }
-  else if (part) step({ href: withMoment(location.href, part.dataset.moment) });
-  else if (copy) navigator.clipboard.writeText(new URL(copy.dataset.copy, location).href).then(() => { copy.textContent = "Link copied"; });
+  else if (link && link.matches("[data-previous], [data-next]")) { event.preventDefault(); step(link.href); }
+  else if (part) step(withMoment(location.href, part.dataset.moment));
+  else if (copy) copyLink(copy);
   else if (frame) {
     const video = dialog.querySelector("video");
     video.currentTime = Number(frame.dataset.time) - Number(video.dataset.offset);
@@ -86,10 +112,25 @@ dialog.addEventListener("click", (event) => {
   }
 });
 
-function step(link) {
-  // One entry of the history for the player, however many moments were looked at.
-  history.replaceState(history.state, "", link.href);
-  show(link.href, false);
+function step(address) { show(address, STEP); }
+
+async function copyLink(button) {
+  const link = new URL(button.dataset.copy, location).href;
+  let copied = true;
+  try { await navigator.clipboard.writeText(link); } catch {
+    // Not there without HTTPS but on this machine, or not allowed: the older way, or a field to copy from.
+    const field = dialog.querySelector("[data-link]") || document.createElement("input");
+    field.dataset.link = "";
+    field.readOnly = true;
+    field.value = link;
+    field.setAttribute("aria-label", "Link to this moment");
+    button.after(field);
+    field.focus();
+    field.select();
+    copied = document.execCommand("copy");
+    if (copied) { field.remove(); button.focus(); }
+  }
+  if (copied) button.textContent = "Link copied";
 }
 
 function withMoment(address, id) {
@@ -99,7 +140,7 @@ function withMoment(address, id) {
 }
 
 window.addEventListener("popstate", () => {
-  if (new URLSearchParams(location.search).has("m")) show(location.href, false);
+  if (new URLSearchParams(location.search).has("m")) show(location.href, STAY);
   else hide();
 });
 
@@ -113,7 +154,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   opened = card;
   const part = event.target.closest("rect[data-moment]");
-  show(part ? withMoment(card.href, part.dataset.moment) : card.href, true);
+  show(part ? withMoment(card.href, part.dataset.moment) : card.href, OPEN);
 });
 
 function preview(card) {
@@ -121,9 +162,10 @@ function preview(card) {
   if (!tiles || card.querySelector(".preview")) return;
   const sheet = document.createElement("span");
   const picture = document.createElement("i");
-  const first = Number(card.dataset.first);
-  let tile = first;
-  const turn = () => { picture.style.backgroundPosition = `${tiles > 1 ? (100 * tile) / (tiles - 1) : 0}% 0`; tile = (tile + 1) % tiles; };
+  // The frames of the moment, from the one that counted most; the strip has those of its whole window.
+  const first = Number(card.dataset.first), last = Number(card.dataset.last);
+  let tile = Number(card.dataset.from);
+  const turn = () => { picture.style.backgroundPosition = `${tiles > 1 ? (100 * tile) / (tiles - 1) : 0}% 0`; tile = tile < last ? tile + 1 : first; };
   sheet.className = "preview";
   picture.style.aspectRatio = card.dataset.tile;
   picture.style.backgroundSize = `${100 * tiles}% 100%`;
@@ -168,9 +210,27 @@ async function wait(since) {
 if (waiting) wait(Date.now());
 
 // Words of confidence come some seconds after the model: into the page, but not below the hand of whoever uses it already.
+async function measured() {
+  // Resolves to whether they are known, as soon as they are or will not be.
+  for (;;) {
+    let status = { measuring: true };
+    try { status = await (await fetch("/api/status")).json(); } catch { /* it may come back */ }
+    if (status.measured || !status.measuring) return status.measured;
+    await new Promise((done) => setTimeout(done, 2000));
+  }
+}
+
+async function asItIsNow(address) {
+  return new DOMParser().parseFromString(await (await fetch(address)).text(), "text/html");
+}
+
 const measuring = document.querySelector("[data-measuring]");
 async function measure() {
-  if (!(await (await fetch("/api/status")).json()).measured) { setTimeout(measure, 2000); return; }
+  if (!await measured()) {
+    const now = (await asItIsNow(location.href)).querySelector(".summary");
+    if (now) measuring.textContent = now.textContent;
+    return;
+  }
   if (!dialog.open && !scrollY && !cards.includes(document.activeElement) && box.value === box.defaultValue) { location.reload(); return; }
   const link = document.createElement("a");
   link.href = location.href;
@@ -179,11 +239,11 @@ async function measure() {
 }
 if (measuring) measure();
 
-// So do the examples of the start.
+// So do the examples of the start, where there are some.
 async function exemplify() {
-  if (!(await (await fetch("/api/status")).json()).measured) { setTimeout(exemplify, 2000); return; }
-  const now = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html");
-  document.querySelector("[data-examples]").replaceWith(now.querySelector(".chips, .no-chips"));
+  await measured();
+  const now = await asItIsNow("/");
+  document.querySelector("[data-examples]").replaceWith(...now.querySelectorAll(".chips, .no-chips"));
   box.placeholder = now.getElementById("q").placeholder;
 }
 if (document.querySelector("[data-examples]")) exemplify();
@@ -217,13 +277,13 @@ document.addEventListener("keydown", (event) => {
       if (next) { at.tabIndex = -1; next.tabIndex = 0; next.focus(); }
     } else {
       const link = dialog.querySelector(sideways < 0 ? "[data-previous]" : "[data-next]");
-      if (link) step(link);
+      if (link) step(link.href);
     }
     return;
   }
   const typing = at.matches("input, select, textarea");
   if (event.key === "/" && (!typing || (at === box && !box.value))) { event.preventDefault(); box.focus(); box.select(); }
-  else if (event.key === "Escape" && at === box) box.blur();
+  else if (event.key === "Escape") { orders += 1; if (at === box) box.blur(); }
   else if (event.key === "ArrowDown" && (at === box || at === document.body) && cards.length) { event.preventDefault(); cards[0].focus(); }
   else if (arrow && cards.includes(at)) {
     event.preventDefault();

@@ -78,12 +78,19 @@ def frames_of(moment: Moment) -> list[Frame]:
     ]
 
 
+def inside(moment: Moment) -> tuple[int, int]:
+    """Return the numbers of the first and the last frame that lie in a moment; of all where none does."""
+    numbers = [frame.number for frame in frames_of(moment) if frame.inside] or [*range(len(moment.times))] or [0]
+    return numbers[0], numbers[-1]
+
+
 def heaviest(moment: Moment) -> int:
-    """Return the number of the frame with which a preview starts."""
+    """Return the number of the frame with which a preview starts: in the moment, with the most weight there."""
+    first, last = inside(moment)
+    numbers, middle = range(first, last + 1), (moment.start + moment.end) / 2
     if moment.weights:
-        return max(range(len(moment.weights)), key=lambda number: moment.weights[number])  # type: ignore[index]
-    middle = (moment.start + moment.end) / 2
-    return min(range(len(moment.times)), key=lambda number: abs(moment.times[number] - middle), default=0)
+        return max(numbers, key=moment.weights.__getitem__)
+    return min(numbers, key=lambda number: abs(moment.times[number] - middle)) if moment.times else 0
 
 
 def tile(moment: Moment) -> tuple[int, int]:
@@ -103,7 +110,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"clock": clock, "short_clock": short_clock, "percent": percent}
-    made.filters |= {"frames": frames_of, "heaviest": heaviest, "tile": tile}
+    made.filters |= {"frames": frames_of, "inside": inside, "heaviest": heaviest, "tile": tile}
     made.filters |= {"filename": lambda path: Path(path).name, "parent": lambda path: str(Path(path).parent)}
     made.globals |= {"WORDS": WORDS, "span": span}
     return made

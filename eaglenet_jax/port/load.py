@@ -155,6 +155,6 @@ def hub_file(source: str, *names: str, report: Callable[[str], None] = to_stderr
     detail = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
     raise UserError(
         f"{source}: no such folder, and {names[0]} cannot be read from the Hugging Face hub ({detail}); "
-        "give the folder of a downloaded CLIP, or try again with a connection. Without one there are moving_shapes_clip "
-        "(data of --size=48) and, for search, demo; they know coloured shapes alone"
+        "give the folder of a downloaded CLIP, or try again with a connection. Without one there are "
+        "moving_shapes_clip (data of --size=48) and, for search, demo; they know coloured shapes alone"
     )

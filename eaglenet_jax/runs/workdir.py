@@ -211,7 +211,8 @@ def check_claim(config: Any, workdir: Path, changeable: Sequence[str] = ()) -> N
     changes = [line for line in found if line.partition(":")[0] not in changeable]
     if changes:
         raise UserError(
-            f"{workdir} holds a run of another config ({listed(changes, separator='; ')}); give another --workdir, or delete it"
+            f"{workdir} holds a run of another config ({listed(changes, separator='; ')}); "
+            "give another --workdir, or delete it"
         )
 
 

@@ -1,7 +1,7 @@
 """Command line of the search over your own videos.
 
 python -m eaglenet_jax.search index VIDEOS --index=FOLDER --checkpoint=runs/demo
-python -m eaglenet_jax.search query "a dog runs up the stairs" --index=FOLDER --rerank=100
+python -m eaglenet_jax.search query "a dog runs up the stairs" --index=FOLDER
 python -m eaglenet_jax.search serve --index=FOLDER
 """
 
@@ -60,7 +60,7 @@ def _query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="FILE", help="search by a picture instead")
     parser.add_argument("--top", type=int, default=10, help="results, default %(default)s")
     parser.add_argument(
-        "--rerank", type=int, default=0, metavar="K", help="rescore the K nearest windows with the head (0)"
+        "--rerank", type=int, metavar="K", help="rescore the K nearest windows with the head; 100 if it can, 0 for none"
     )
     parser.add_argument(
         "--windows", action="store_true", help="whole windows, which overlap, instead of the moments in them"

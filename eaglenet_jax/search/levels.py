@@ -74,4 +74,6 @@ def write_measured(uri: str, measured: Measured) -> None:
     """
     content = {**dataclasses.asdict(measured.calibration), "rows": measured.rows, "how": measured.how}
     with reported(uri):
-        connect(uri).create_table(TABLE, data=[{"measured": json.dumps(content)}], mode="overwrite")
+        connection = connect(uri)
+        mode = "overwrite" if TABLE in tables(connection) else "create"  # to overwrite nothing prints a warning
+        connection.create_table(TABLE, data=[{"measured": json.dumps(content)}], mode=mode)

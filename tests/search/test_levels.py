@@ -238,3 +238,10 @@ def test_weak_answers_say_so_first():
         "  2   0.100  strong    b.mp4  0:00.0–0:01.0",
         "  1   0.100  weak      a.mp4  0:00.0–0:01.0",
     ]
+
+
+def test_a_sentence_is_reranked_unless_that_is_declined(filled, reopen, ask):
+    clip = next(iter(filled.store.videos()))["path"]
+    index, _ = reopen()
+    assert ask(index, rerank=None).out.count("reranked") == 3 and "reranked" not in ask(index, rerank=0).out
+    assert "reranked" not in ask(index, rerank=None, text=[], video=clip).out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -51,5 +52,7 @@ def run(given: argparse.Namespace) -> int:
     print("this small model tells direction poorly: a clip of the same event backwards may come before the right one")
     print(f"the results with pictures: {page}")
     print(f"the model: {DEMO_MODEL / 'README.md'}")
-    print(f'next: python -m eaglenet_jax.search query "a red circle moves left" --index={index.store.uri}')
+    found = next((each for each in answers if not each.doubtful), answers[0])  # one that the command finds as well
+    print(f"next: python -m eaglenet_jax.search query {shlex.quote(found.query)} --index={index.store.uri}")
+    print(f"or a page: python -m eaglenet_jax.search serve --index={index.store.uri}")
     return 0

@@ -14,7 +14,7 @@ from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.confidence import WEAK
 from eaglenet_jax.search.html import Found, clock, results_page
-from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.index import RERANK, SearchIndex
 from eaglenet_jax.search.model import DEMO_ONLY
 from eaglenet_jax.search.moments import Moment
 
@@ -33,8 +33,11 @@ def run(given: argparse.Namespace) -> int:
         ((kind, content),) = query.items()
         if kind == "text" and (cut := index.model.words_cut(content)):
             print(f"warning: the last {cut} tokens of {content!r} are cut: it is too long", file=sys.stderr)
+        rerank = given.rerank
+        if rerank is None:  # as the page does
+            rerank = RERANK if kind == "text" and index.model.reranks else 0
         started = time.perf_counter()
-        moments = index.query(**query, top=given.top, rerank=given.rerank, merge=not given.windows)
+        moments = index.query(**query, top=given.top, rerank=rerank, merge=not given.windows)
         seconds = time.perf_counter() - started
         if kind == "text" and moments:  # words are for sentences
             moments = _judged(index, moments)

@@ -283,7 +283,10 @@ document.addEventListener("keydown", (event) => {
   }
   const typing = at.matches("input, select, textarea");
   if (event.key === "/" && (!typing || (at === box && !box.value))) { event.preventDefault(); box.focus(); box.select(); }
-  else if (event.key === "Escape") { orders += 1; if (at === box) box.blur(); }
+  else if (event.key === "Escape") {
+    orders += 1;
+    if (at === box) { event.preventDefault(); box.blur(); } // or the browser empties the box
+  }
   else if (event.key === "ArrowDown" && (at === box || at === document.body) && cards.length) { event.preventDefault(); cards[0].focus(); }
   else if (arrow && cards.includes(at)) {
     event.preventDefault();

@@ -97,7 +97,7 @@ def add_videos(store: Store, model: Callable[[], SearchModel], places: Sequence[
         how: What is shown, and how many processes work.
 
     Raises:
-        Interrupted: The user interrupts while files are indexed; what is finished is in the index.
+        Interrupted: The user interrupts once something may have been written; what is finished is in the index.
         UserError: A place does not exist, or the index cannot be written.
     """
     started = time.monotonic()
@@ -107,29 +107,33 @@ def add_videos(store: Store, model: Callable[[], SearchModel], places: Sequence[
         make_plan(place, listing.files, store.files(str(place)), listing.unreadable)
         for place, listing in zip(places, listings, strict=True)
     ]
-    plans, moved = follow_moved(store, plans)
-    todo = [file for plan in plans for file in (*plan.new, *plan.changed) if how.ready is None or how.ready(file)]
-    todo = list(dict.fromkeys(todo))
-    changed = frozenset(str(file) for plan in plans for file in plan.changed)
-    dropped = _drop(store, plans)
-    store.touch({path: state for plan in plans for path, state in plan.touched.items()})
-    # In random order, so that processes that index the same places rarely ask for the same file.
-    random.SystemRandom().shuffle(todo)
-    line = IndexingLine(todo, shown=how.progress)
+    tally, changed = Tally(), frozenset[str]()
+    moved: dict[Path, str] = {}
+    dropped: set[str] = set()
 
     def result() -> Added:
         return _added(
-            line.tally,
+            tally,
             changed,
             unchanged=len({file for plan in plans for file in plan.unchanged}),
-            dropped=dropped + line.tally.dropped,
-            moved=moved,
+            dropped=len(dropped) + tally.dropped,
+            moved=len(moved),
             unreadable={folder: why for listing in listings for folder, why in listing.unreadable.items()},
             passed=sum((Counter(listing.passed) for listing in listings), Counter()),
             seconds=time.monotonic() - started,
         )
 
     try:
+        plans = follow_moved(store, plans, moved)
+        _drop(store, plans, dropped)
+        store.touch({path: state for plan in plans for path, state in plan.touched.items()})
+        todo = [file for plan in plans for file in (*plan.new, *plan.changed) if how.ready is None or how.ready(file)]
+        todo = list(dict.fromkeys(todo))
+        changed = frozenset(str(file) for plan in plans for file in plan.changed)
+        # In random order, so that processes that index the same places rarely ask for the same file.
+        random.SystemRandom().shuffle(todo)
+        line = IndexingLine(todo, shown=how.progress)
+        tally = line.tally
         with line:
             workers = min(how.workers, len(todo))
             if workers > 1:
@@ -170,9 +174,10 @@ def _added(tally: Tally, changed: frozenset[str], **more: Any) -> Added:
     )
 
 
-def _drop(store: Store, plans: Sequence[Plan]) -> int:
+def _drop(store: Store, plans: Sequence[Plan], dropped: set[str]) -> None:
+    """Delete the rows of files that are gone, which `dropped` receives, and old rows of files that have new ones."""
     gone = {path for plan in plans for path in plan.gone}
     store.drop(gone)
+    dropped |= gone
     for plan in plans:
         store.drop(plan.replaced, keep=plan.replaced)
-    return len(gone)

@@ -47,7 +47,7 @@ class PresentRows:
             asked *= MORE
 
 
-def follow_moved(store: Store, plans: Sequence[Plan]) -> tuple[list[Plan], int]:
+def follow_moved(store: Store, plans: Sequence[Plan], moved: dict[Path, str]) -> list[Plan]:
     """Give the rows of files that were moved or renamed their new paths, so that these are not read again.
 
     A new file is an indexed one if it has the same size and content and that one is no longer at its path.
@@ -55,19 +55,19 @@ def follow_moved(store: Store, plans: Sequence[Plan]) -> tuple[list[Plan], int]:
     Args:
         store: The index.
         plans: What is to be done.
+        moved: Receives each file, and its former path, as soon as its rows have the new one.
 
     Returns:
-        The plans without the work that this saves, and the number of files.
+        The plans without the work that this saves.
     """
     new = list(dict.fromkeys(file for plan in plans for file in plan.new))
     if not new:
-        return list(plans), 0
+        return list(plans)
     lost: dict[int, list[tuple[str, FileState]]] = {}
     for path, states in store.files("/").items():
         if not Path(path).exists():
             for state in states:
                 lost.setdefault(state.size, []).append((path, state))
-    moved: dict[Path, str] = {}
     for file in new:
         try:
             status = file.stat()
@@ -88,7 +88,7 @@ def follow_moved(store: Store, plans: Sequence[Plan]) -> tuple[list[Plan], int]:
             gone=tuple(path for path in plan.gone if path not in left),
         )
         for plan in plans
-    ], len(moved)
+    ]
 
 
 def _move(store: Store, old: str, new: str, state: FileState) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -357,7 +358,12 @@ def test_commands_of_a_first_session(shapes, videos, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_demo_answers_in_a_minute(tmp_path):
+def test_the_demo_says_how_sure_it_is_as_its_page_does(tmp_path):
     result = search("demo", f"--out={tmp_path}", "--clips=12")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("its own clip") == 3 and (tmp_path / "results.html").is_file()
+    assert len(re.findall(r"its own clip, test_\d+, is (at rank \d; seen from|not among)", result.stdout)) == 3
+    page = (tmp_path / "results.html").read_text()
+    listed = [re.search(r"  (strong|possible|weak) ", line) for line in result.stdout.splitlines() if ".mp4  " in line]
+    assert len(listed) == 15 and all(listed)
+    for word in ("strong", "possible", "weak"):
+        assert [found[1] for found in listed].count(word) == page.count(f">{word.capitalize()} match<")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.search import claims, indexing
 from eaglenet_jax.search.index import SearchIndex
 from tests.search.clips import write_shapes
 
@@ -34,18 +38,39 @@ def bucket(monkeypatch):
     server.stop()
 
 
-def test_several_workers_share_an_index_in_a_bucket(bucket, tmp_path):
-    captions = write_shapes(tmp_path, 6)
+@pytest.fixture
+def side_by_side(monkeypatch):
+    """Whoever indexes takes a file at a time, and waits with its first until the other has one too."""
+    met, both = set(), threading.Barrier(2)
+    encode = indexing._Writing.encode
+
+    def wait_and_encode(writing, batch):
+        if id(writing) not in met:
+            met.add(id(writing))
+            both.wait(120)
+        encode(writing, batch)
+
+    monkeypatch.setattr(indexing._Writing, "encode", wait_and_encode)
+    monkeypatch.setattr(indexing, "BATCH", 1)
+    monkeypatch.setattr(indexing, "readers", lambda: 1)
+    monkeypatch.setattr(claims, "FIRST_BYTES", 0)
+    monkeypatch.setattr(claims, "POLL_SECONDS", 0.1)
+
+
+def test_two_workers_at_once_share_an_index_in_a_bucket(bucket, tmp_path, side_by_side):
+    captions = write_shapes(tmp_path, 3)
     one, other = SearchIndex.create(bucket, "demo"), SearchIndex.create(bucket, "demo")
-    first, *rest = sorted(tmp_path.iterdir())
-    assert one.add(first).new == 1
-    assert other.add(tmp_path).new == 5
+    with ThreadPoolExecutor(2) as pool:
+        added = [each.result() for each in [pool.submit(index.add, tmp_path) for index in (one, other)]]
+    assert sorted(each.new + each.elsewhere for each in added) == [3, 3]
+    assert sum(each.new for each in added) == 3 and all(each.new for each in added)
     # What one has written, the other sees; nothing is there twice.
-    assert len(one) == len(other) == 6 and one.add(tmp_path).unchanged == 6
-    caption = captions[rest[0].name]
-    assert one.query(caption, rerank=6) == SearchIndex.open(bucket).query(caption, rerank=6)
-    rest[0].unlink()
-    assert one.add(tmp_path).dropped == 1 and len(other) == 5
+    assert len(one) == len(other) == 3 and one.add(tmp_path).unchanged == 3
+    first = sorted(tmp_path.iterdir())[0]
+    caption = captions[first.name]
+    assert one.query(caption, rerank=3) == SearchIndex.open(bucket).query(caption, rerank=3)
+    first.unlink()
+    assert one.add(tmp_path).dropped == 1 and len(other) == 2
 
 
 def test_a_bucket_without_an_index_and_one_that_is_not_there(bucket):

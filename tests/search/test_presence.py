@@ -9,6 +9,8 @@ import shutil
 import pytest
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.search import presence
+from eaglenet_jax.search.adding import Interrupted
 from eaglenet_jax.search.commands.index import run
 from eaglenet_jax.search.index import SearchIndex
 from tests.search.clips import write_shapes
@@ -86,6 +88,33 @@ def test_prune_drops_what_is_gone_and_nothing_else(library, place, capsys):
     assert "1 pruned; 0 windows" in capsys.readouterr().out
     with pytest.raises(UserError, match="--prune"):
         index_command(place / "index")
+
+
+@pytest.mark.parametrize(("moves", "counts"), [(1, (1, 0)), (9, (2, 1))])
+def test_an_interrupt_before_the_first_file_is_read_says_what_was_done(place, monkeypatch, moves, counts):
+    index = SearchIndex.create(place / "own", "demo")
+    index.add(place / "videos")
+    first, second, third = sorted((place / "videos").iterdir())
+    for file in (first, second):
+        file.rename(file.with_name(f"renamed_{file.name}"))
+    third.unlink()
+    move, left = presence._move, iter(range(moves))
+
+    def interrupted_move(*arguments):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        move(*arguments)
+
+    def interrupted_touch(states):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(presence, "_move", interrupted_move)
+    monkeypatch.setattr(index.store, "touch", interrupted_touch)
+    with pytest.raises(Interrupted) as caught:
+        index.add(place / "videos")
+    added = caught.value.added
+    assert (added.moved, added.dropped) == counts and (added.new, added.windows) == (0, 0)
+    assert len(index) == (2 if added.dropped else 3)
 
 
 def test_what_is_passed_over_is_said(place, capsys, monkeypatch):

@@ -10,6 +10,9 @@ import pytest
 from eaglenet_jax.config.loading import load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.claims import claimed
+from eaglenet_jax.reports.runs_table import compare
+from eaglenet_jax.reports.runs_text import comparison_markdown
+from eaglenet_jax.reports.stage_results import Selection, StageResult
 from eaglenet_jax.runs.sweep import expand
 from tests.given_command import given_to
 
@@ -69,6 +72,54 @@ def test_commands_of_a_row_can_be_given(paper, cells):
                 for number in numbers_of(each["source"].partition("table")[2])
             }
             assert numbers <= tables, f"the paper's own numbers do not stand beside {command}"
+            for config in configs(command):
+                missing = not_printed(config)
+                assert not missing, f"{config}: {missing} of the papers is in no table"
+
+
+def sides_of(claim: dict) -> dict[tuple[str, str], float]:
+    """(direction, metric) → the number of a paper, without the sums of recalls that are ours."""
+    return {(side, name): value for side in ("t2v", "v2t") for name, value in claim.get(side, {}).items()}
+
+
+def not_printed(config: str) -> list[tuple]:
+    """Numbers of papers that the table of a run of a config lacks, in the place of their direction and metric."""
+    claim = claimed(load_config(config).claim)
+    side = {"R@1": 1.5, "R@5": 2.5, "R@10": 3.5, "MdR": 4.5, "MnR": 5.5}
+    videos = claim.get("videos", 7)
+    result = StageResult(
+        "run", "system", "w", {"test": {"t2v": side, "v2t": side, "Rsum": 15.0}}, {"test": [videos, videos]}, 1,
+        Selection.VALIDATION, "ours", "0", 1.0, claimed=claim,
+    )  # fmt: skip
+    printed = {}
+    for table in comparison_markdown(compare([("run", [result])], "test")).split("\n\n"):
+        lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
+        direction = {"text → video": "t2v", "video → text": "v2t"}.get(lines[0][0])
+        for label, *cells in lines[2:] if direction else ():
+            for name, cell in zip(lines[0][1:], cells, strict=True):
+                printed[label, direction, name] = cell
+    missing = []
+    for label, paper in [("run", claim), *((f"· {other['source']}", other) for other in claim.get("others", ()))]:
+        for (direction, name), value in sides_of(paper).items():
+            cell = printed.get((label, direction, name), "")
+            if not (cell.endswith(f" [{value:g}]") if label == "run" else cell and float(cell) == value):
+                missing.append((label, direction, name, value))
+    return missing
+
+
+@pytest.mark.parametrize(("paper", "cells"), [row for row in ROWS if "with DSL" in row[1][1]], ids=str)
+def test_numbers_with_dsl_stand_in_the_tables_of_the_runs_that_are_post_processed(paper, cells):
+    what, _, _, how, _ = cells
+    runs = re.findall(r"`(\w+:[\w,]+)`", how)
+    sources = {
+        each["source"]
+        for config in [*runs, *(f"{config},vitg" for config in runs if "crosstvr" in config)]
+        for each in claimed(load_config(config).claim)["others"]
+        if each["source"].startswith(paper) and "with DSL" in each["source"]
+    }
+    found = {number for source in sources for number in numbers_of(source.partition("table")[2].partition(",")[0])}
+    assert numbers_of(what) == found and all(not not_printed(config) for config in runs)
+    assert len(sources) == len(found) * (2 if paper == "CrossTVR" else 1)  # Base and Large
 
 
 def test_every_table_and_figure_of_every_paper_has_a_row():

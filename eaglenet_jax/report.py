@@ -24,11 +24,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--title", default="Runs compared", help="of the page")
     given = parser.parse_args(arguments)
 
-    from eaglenet_jax.reports.runs_table import (  # late, so that --help answers at once
-        compare,
-        comparison_text,
-        write_comparisons,
-    )
+    from eaglenet_jax.reports.runs_table import compare  # late, so that --help answers at once
+    from eaglenet_jax.reports.runs_text import comparison_text, write_comparisons
     from eaglenet_jax.runs.collect import families, find_runs
 
     by_data: dict[str, list[tuple[str, Sequence[StageResult]]]] = {}

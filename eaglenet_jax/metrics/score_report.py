@@ -97,6 +97,8 @@ class ScoreReport:
         placement: Ranks of all queries.
         baseline: Ranks of the same queries in the other run, None without one.
         baseline_scores: [Nt, Nv], its scores.
+        v2t_scores: [Nt, Nv], those that texts of a video were ranked by.
+        baseline_v2t_scores: [Nt, Nv], the same of the other run.
         relevance: All right pairs, None where a text has one right video.
         kept: [N] bool, which of the N texts of a file are the Nt that were measured. None: all of them.
     """
@@ -106,6 +108,8 @@ class ScoreReport:
     placement: RetrievalPlacement
     baseline: RetrievalPlacement | None
     baseline_scores: np.ndarray | None = None
+    v2t_scores: np.ndarray | None = None
+    baseline_v2t_scores: np.ndarray | None = None
     relevance: Relevance | None = None
     kept: np.ndarray | None = None
 
@@ -116,6 +120,13 @@ class ScoreReport:
             return [int(self.placement.text_video[text])]
         first, end = np.searchsorted(pairs.rows, [text, text + 1])
         return [int(column) for column in pairs.columns[first:end]]
+
+    def right_texts(self, video: int) -> list[int]:
+        """Return the right texts of a video, rows of the scores."""
+        pairs = self.relevance
+        if pairs is None:
+            return np.flatnonzero(self.placement.text_video[: len(self.scores)] == video).tolist()
+        return pairs.rows[pairs.columns == video].tolist()
 
 
 def measure_scores(
@@ -229,8 +240,17 @@ def measure_scores(
             "metrics": telling(placement_metrics(other, ties)),
             "difference": paired_test(placement, other, ties, seed=options.seed),
         }
-    theirs_too = None if baseline is None else baseline.scores.scores
-    return ScoreReport(summary, matrix, placement, other, theirs_too, relevance)
+    their_t2v, their_v2t = (None, None) if baseline is None else (baseline.scores.scores, baseline.scores.v2t_scores)
+    return ScoreReport(
+        summary,
+        matrix,
+        placement,
+        other,
+        baseline_scores=their_t2v,
+        v2t_scores=matrix if v2t_matrix is None else v2t_matrix,
+        baseline_v2t_scores=their_t2v if their_v2t is None else their_v2t,
+        relevance=relevance,
+    )
 
 
 def _chance(shape: tuple[int, int], text_video: np.ndarray, relevance: Relevance | None, among: str) -> Metrics:

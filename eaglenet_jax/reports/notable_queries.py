@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,26 @@ class Query:
 
 
 @dataclass(frozen=True)
+class FoundCaption:
+    """A caption in the answer to a video."""
+
+    caption: str
+    score: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class VideoQuery:
+    """A video, the rank of its own caption, and the captions found. other: the same video in the other run."""
+
+    name: str
+    rank: str
+    found: Sequence[FoundCaption]
+    frames: Sequence[str] = ()
+    other: VideoQuery | None = None
+
+
+@dataclass(frozen=True)
 class Duplicate:
     """One caption of several videos, with the rank of each."""
 
@@ -119,6 +139,36 @@ def answered(
             for place, (video, explained) in enumerate(zip(shown, explanations, strict=True))
         ]
         queries.append(Query(gallery.captions[text], rank_name(ranks[text]), found))
+    return queries
+
+
+def captions_found(
+    videos: Mapping[int, float],
+    scores: np.ndarray,
+    right_texts: Callable[[int], Sequence[int]],
+    gallery: Gallery,
+    best: int = 3,
+) -> list[VideoQuery]:
+    """List videos with their `best` captions and, where none of them is right, the right one that stands first.
+
+    Args:
+        videos: Columns of `scores`, each with the rank of its first right caption.
+        scores: [Nt, Nv], those that rank texts for a video.
+        right_texts: right_texts(video) → its right texts, at least one.
+        gallery: Names and frames.
+        best: How many captions.
+
+    Returns:
+        One query for each of `videos`.
+    """
+    queries = []
+    for video, rank in videos.items():
+        column, right = np.asarray(scores[:, video]), list(right_texts(video))
+        top = best_in_order(column, best)
+        shown = [*top, *([] if set(right) & set(top) else [right[int(np.argmax(column[right]))]])]
+        found = [FoundCaption(gallery.captions[text], float(column[text]), text in right) for text in shown]
+        frames = strip(gallery.frames_of(video)) if gallery.frames_of else ()
+        queries.append(VideoQuery(str(gallery.videos[video]), rank_name(rank), found, frames))
     return queries
 
 

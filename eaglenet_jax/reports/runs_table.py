@@ -1,23 +1,18 @@
-"""Comparison of systems in one table: mean and deviation of their metrics over seeds, and the numbers of papers."""
+"""Comparison of systems: mean and deviation of their metrics over seeds, and the numbers of papers."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from eaglenet_jax.atomic import write_atomically
-from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import SUMMED_RECALLS, direction_sum
 from eaglenet_jax.reports.stage_results import Selection, StageResult
 
-COLUMNS = (
-    *(("t2v", name) for name in ("R@1", "R@5", "R@10", "MnR", "Rsum")),
-    *(("v2t", name) for name in ("R@1", "Rsum")),
-    ("", "Rsum"),
-)
+PARTS = {"t2v": "text → video", "v2t": "video → text", "": "both directions"}
+OF_DIRECTION = ("R@1", "R@5", "R@10", "MdR", "MnR", "Rsum")
+COLUMNS = (*(("t2v", name) for name in OF_DIRECTION), *(("v2t", name) for name in OF_DIRECTION), ("", "Rsum"))
 POINTING = ("t2v", "pointing")  # a further column, where a system has it
 LOWER_IS_BETTER = ("MdR", "MnR")
 
@@ -59,16 +54,47 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A table of systems.
+class Part:
+    """A table of one direction, or of both together.
 
-    columns: titles of the metrics. rows: systems in the order given. pointing_chance: the share of frames in the parts
-    that captions describe, in percent, where a system's pointing accuracy is shown.
+    title: The direction. columns: names of its metrics. rows: each with its cells of these columns. with_runs: whether
+    the number of runs and their seconds are its last columns.
     """
 
+    title: str
     columns: Sequence[str]
+    rows: Sequence[tuple[Row, Sequence[Cell]]]
+    with_runs: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison of systems.
+
+    columns: (direction, metric) of every cell of a row; the direction is "" for a sum over both. rows: systems in the
+    order given. pointing_chance: the share of frames in the parts that captions describe, in percent, where a system's
+    pointing accuracy is shown.
+    """
+
+    columns: Sequence[tuple[str, str]]
     rows: Sequence[Row]
     pointing_chance: float | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        """A table for each direction and one for both: all in one would be wider than a page or a terminal.
+
+        A row without a number in a table is left out there.
+        """
+        found = []
+        for direction, title in PARTS.items():
+            places = [place for place, (side, _) in enumerate(self.columns) if side == direction]
+            rows = [(row, [row.cells[place] for place in places]) for row in self.rows]
+            totals = not direction
+            kept = [(row, cells) for row, cells in rows if any(map(_has_number, cells)) or (totals and row.runs)]
+            if kept:
+                found.append(Part(title, [self.columns[place][1] for place in places], kept, with_runs=totals))
+        return found
 
     @property
     def sources(self) -> list[str]:
@@ -113,9 +139,11 @@ def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Co
         found.append(Row(label, cells, len(results), seconds, claim.get("source", "")))
         found += [_claimed_row(other, columns) for other in claim.get("others", ())]
     by_chance = _values(every, split, "t2v", "pointing_chance") if columns != COLUMNS else []
-    return Comparison(
-        [f"{side} {name}".strip() for side, name in columns], found, statistics.mean(by_chance) if by_chance else None
-    )
+    return Comparison(columns, found, statistics.mean(by_chance) if by_chance else None)
+
+
+def _has_number(cell: Cell) -> bool:
+    return cell.mean is not None or bool(cell.claimed)
 
 
 def _claimed_row(claim: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> Row:
@@ -161,85 +189,6 @@ def _claim_applies(result: StageResult, split: str) -> bool:
 
 def _digits(name: str) -> int:
     return 2 if name == "MnR" else 1
-
-
-def comparison_text(comparison: Comparison) -> str:
-    """Format a comparison as plain text in columns."""
-    lines = [
-        ["", *comparison.columns, "runs", "seconds a run"],
-        *([row.label, *map(_with_claim, row.cells), _runs(row), _seconds(row)] for row in comparison.rows),
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
-    return "\n".join([text[0], "─" * len(text[0]), *text[1:], *_below(comparison)])
-
-
-def comparison_markdown(comparison: Comparison) -> str:
-    """Format a comparison as a markdown table, the best of every column in bold."""
-    titles = ["", *comparison.columns, "runs", "seconds a run"]
-    lines = [titles, ["---"] * len(titles)]
-    for row in comparison.rows:
-        cells = [
-            _with_claim(cell).replace(str(cell), f"**{cell}**", 1) if cell.best else _with_claim(cell)
-            for cell in row.cells
-        ]
-        lines.append([row.label.replace("|", "\\|"), *cells, _runs(row), _seconds(row)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([table, *_below(comparison)])
-
-
-def write_comparisons(out: Path, comparisons: Sequence[Comparison], title: str, split: str) -> list[Path]:
-    """Write OUT.md and OUT.html with a table for each comparison.
-
-    Args:
-        out: Path of both files; .md or .html at its end is left out.
-        comparisons: One for each set of queries.
-        title: Of the page.
-        split: That the metrics are of.
-
-    Returns:
-        The two files.
-
-    Raises:
-        UserError: If they cannot be written.
-    """
-    from eaglenet_jax.reports.template import render
-
-    out = out.with_suffix("") if out.suffix in (".md", ".html") else out
-    page = render("table_page.html", comparisons=comparisons, title=title, split=split)
-    contents = {".md": "\n\n".join(map(comparison_markdown, comparisons)) + "\n", ".html": page}
-    files = [out.with_name(out.name + suffix) for suffix in contents]
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for file, content in zip(files, contents.values(), strict=True):
-            write_atomically(file, content.encode())
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}; give another --out") from error
-    return files
-
-
-def _with_claim(cell: Cell) -> str:
-    return str(cell) + (f" [{cell.claimed}]" if cell.claimed else "")
-
-
-def _runs(row: Row) -> str:
-    return str(row.runs or "–")
-
-
-def _seconds(row: Row) -> str:
-    return f"{row.seconds:.0f}" if row.seconds else "–"
-
-
-def _below(comparison: Comparison) -> list[str]:
-    lines = [f"In brackets: claimed by {'; '.join(comparison.sources)}."] if comparison.sources else []
-    if any(not row.runs for row in comparison.rows):
-        lines.append("Rows with a dot: what other papers claim for the system above.")
-    if comparison.pointing_chance is not None:
-        lines.append(
-            "Pointing: percentage of the frame weight on the part of the right video that the caption describes; by"
-            f" chance {comparison.pointing_chance:.1f}."
-        )
-    return lines
 
 
 def _values(results: Sequence[StageResult], split: str, side: str, name: str) -> list[float]:

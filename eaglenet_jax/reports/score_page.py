@@ -27,7 +27,9 @@ from eaglenet_jax.reports.charts import (
 from eaglenet_jax.reports.notable_queries import (
     Gallery,
     Query,
+    VideoQuery,
     answered,
+    captions_found,
     duplicates,
     hardest,
     moved_most,
@@ -47,7 +49,7 @@ from eaglenet_jax.reports.template import render
 from eaglenet_jax.reports.verdicts import opening, verdict
 
 COLUMNS = ("R@1", "R@5", "R@10", "R@50", "Rsum", "MdR", "MnR", "MRR")
-SHOWN, HARDEST, MOVED, DUPLICATES = 6, 8, 8, 30
+SHOWN, SHOWN_VIDEOS, HARDEST, MOVED, DUPLICATES = 6, 4, 8, 8, 30
 MOST_COLUMNS = 12  # frames in one line of a strip
 
 
@@ -163,6 +165,7 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         columns_of_frames=min(MOST_COLUMNS, max((len(each.frames) for each in explained), default=6)),
         has_frames=gallery.frames_of is not None,
         explains=gallery.explain is not None,
+        asked_videos=_videos(report, gallery) if gallery.captioned else [],
         hardest=shown(hardest(ranks, HARDEST)),
         duplicates=twice[:DUPLICATES],
         duplicate_count=len(twice),
@@ -170,6 +173,24 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         several_right=report.relevance is not None,
         shown_best=4,
     )
+
+
+def _videos(report: ScoreReport, gallery: Gallery) -> list[VideoQuery]:
+    """Some videos with the captions found for them, by the other run as well where there is one."""
+    asked = report.placement.videos
+    asked = asked[asked < report.scores.shape[1]]  # lost videos stand behind
+    chosen = spread(len(asked), SHOWN_VIDEOS)
+
+    def found(placement: RetrievalPlacement, scores: np.ndarray | None, gallery: Gallery) -> list[VideoQuery]:
+        ranks = placement.v2t.ranks(report.summary["ties"])
+        videos = {int(asked[row]): float(ranks[row]) for row in chosen}
+        return captions_found(videos, report.scores if scores is None else scores, report.right_texts, gallery)
+
+    queries = found(report.placement, report.v2t_scores, gallery)
+    if report.baseline is None or report.baseline_v2t_scores is None:
+        return queries
+    others = found(report.baseline, report.baseline_v2t_scores, dataclasses.replace(gallery, frames_of=None))
+    return [dataclasses.replace(query, other=other) for query, other in zip(queries, others, strict=True)]
 
 
 def scores_hash(scores: np.ndarray) -> str:

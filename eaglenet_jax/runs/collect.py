@@ -14,8 +14,10 @@ from typing import Any
 from eaglenet_jax.config.loading import as_plain, is_free
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.stage_results import StageResult
-from eaglenet_jax.runs.saved_config import has_config, saved_config
-from eaglenet_jax.runs.workdir import EARLIER_STAGES, RESULT_FILE, read_result
+from eaglenet_jax.runs.saved_config import FIRST_STAGES, has_config, saved_config
+from eaglenet_jax.runs.workdir import EARLIER_STAGES, RESULT_FILE, first_stage_folder, read_result
+
+Key = tuple[str, str]  # hash of everything but seeds, and what identifies the split
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
@@ -51,39 +53,87 @@ class Family:
 
 
 def families(workdirs: Sequence[Path], split: str) -> list[Family]:
-    """Group runs that differ in their seed alone, in the order of their first run.
+    """Group runs that differ in their seed alone, in the order of their first run, below the stages they started from.
 
-    The label is the name of the folder, or of the one above for folders called seed_N. Runs without the split are
-    skipped; of two runs of one config and seed the first counts, and a warning says so. Raises UserError if no run has
-    the split.
+    The label is the name of the folder, or of the one above for folders called seed_N; `labelled_stages` says that of a
+    first stage. A first stage of many runs counts once, and not here if a run of the same config is among `workdirs`.
+    Runs without the split are skipped; of two runs of one config and seed the first counts, and a warning says so.
+    Raises UserError if no run has the split.
     """
-    groups: dict[tuple[str, str], tuple[str, dict[int, StageResult]]] = {}
+    runs: dict[Key, tuple[str, dict[int, StageResult]]] = {}
     for workdir in workdirs:
-        result = read_result(workdir)
-        if result is None or split not in result.metrics:
-            continue
-        config = saved_config(workdir)
-        name = workdir.absolute()
-        label = name.parent.name if re.fullmatch(r"seed_\d+", name.name) else name.name
-        data = result.split_hash.get(split) or f"{config.data.dataset} {result.gallery[split]}"
-        by_seed = groups.setdefault((_family(config), data), (label, {}))[1]
-        if config.seed in by_seed:
-            print(f"warning: {workdir} is left out: another run of this config and seed is there", file=sys.stderr)
-        by_seed.setdefault(config.seed, result)
-    if not groups:
+        if found := _member(workdir, split):
+            name = workdir.absolute()
+            label = name.parent.name if re.fullmatch(r"seed_\d+", name.name) else name.name
+            by_seed = runs.setdefault(found.key, (label, {}))[1]
+            if found.seed in by_seed:
+                print(f"warning: {workdir} is left out: another run of this config and seed is there", file=sys.stderr)
+            by_seed.setdefault(found.seed, found.result)
+    if not runs:
         raise UserError(f"no run has results on the split {split!r}; give another --split")
-    labels = [label for label, _ in groups.values()]
+    stages: dict[Key, dict[int, StageResult]] = {}
+    for workdir in _first_stages(workdirs):
+        if (found := _member(workdir, split)) and found.key not in runs:
+            stages.setdefault(found.key, {}).setdefault(found.seed, found.result)
+    of_stages = labelled_stages([list(by_seed.values()) for by_seed in stages.values()])
+    of_runs = _distinct([(label, list(by_seed.values())) for label, by_seed in runs.values()])
+    data = [data for _, data in (*stages, *runs)]
+    return [Family(*row, of_data) for row, of_data in zip([*of_stages, *of_runs], data, strict=True)]
+
+
+def labelled_stages(stages: Sequence[Sequence[StageResult]]) -> list[tuple[str, Sequence[StageResult]]]:
+    """Label first stages, each the results of its seeds, as rows of a table: "first stage NAME (SYSTEM)"."""
+    return _distinct([(f"first stage {results[0].name} ({results[0].system})", results) for results in stages])
+
+
+def _distinct(rows: Sequence[tuple[str, Sequence[StageResult]]]) -> list[tuple[str, Sequence[StageResult]]]:
+    """Rows with the hash of their config behind labels that occur more than once."""
+    labels = [label for label, _ in rows]
     return [
-        Family(
-            label if labels.count(label) == 1 else f"{label} ({next(iter(results.values())).config_hash})",
-            list(results.values()),
-            data,
-        )
-        for (_, data), (label, results) in groups.items()
+        (label if labels.count(label) == 1 else f"{label} ({results[0].config_hash})", results)
+        for label, results in rows
     ]
 
 
-def _family(config: Any) -> str:
+@dataclasses.dataclass(frozen=True)
+class _Member:
+    """A run of a family."""
+
+    key: Key
+    seed: int
+    result: StageResult
+
+
+def _member(workdir: Path, split: str) -> _Member | None:
+    """The run in a folder; None where it has no result on the split."""
+    result = read_result(workdir)
+    if result is None or split not in result.metrics:
+        return None
+    config = saved_config(workdir)
+    data = result.split_hash.get(split) or f"{config.data.dataset} {result.gallery[split]}"
+    return _Member((family_hash(config), data), config.seed, result)
+
+
+def _first_stages(workdirs: Sequence[Path]) -> list[Path]:
+    """The work directories of the stages that runs started from, each once, an earlier stage first."""
+    found: dict[Path, None] = {}
+
+    def visit(workdir: Path) -> None:
+        config = saved_config(workdir) if has_config(workdir) else None
+        if config is None:
+            return
+        shared = Path(config.init_from) if Path(config.init_from).parent.name == FIRST_STAGES else None
+        before = first_stage_folder(workdir) if config.first_stage else shared
+        if before is not None and (before / RESULT_FILE).is_file():
+            visit(before)
+            found[before.absolute()] = None
+
+    for workdir in workdirs:
+        visit(workdir)
+    return list(found)
+
+
+def family_hash(config: Any) -> str:
     """A hash of everything in a config that changes what is computed, but for seeds of training."""
     text = json.dumps(_without_seeds(config), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

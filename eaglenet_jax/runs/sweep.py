@@ -1,4 +1,4 @@
-"""Many runs under one folder: rows of configs times seeds, first stages shared, one table at the end."""
+"""Many runs under one folder: rows of configs times seeds, first stages shared, their comparison at the end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from ml_collections import ConfigDict
 from eaglenet_jax.config.loading import config_hash, load_config, resolve
 from eaglenet_jax.config.overrides import check_used
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.runs_table import compare, comparison_text, write_comparisons
+from eaglenet_jax.reports.runs_table import compare
+from eaglenet_jax.reports.runs_text import comparison_text, write_comparisons
 from eaglenet_jax.reports.stage_results import StageResult
+from eaglenet_jax.runs.collect import family_hash, labelled_stages
 from eaglenet_jax.runs.data_name import named_after_data
 from eaglenet_jax.runs.plan import plan_run
 from eaglenet_jax.runs.saved_config import FIRST_STAGES
@@ -65,10 +67,11 @@ def default_folder(configs: Sequence[str]) -> Path:
 def run_sweep(
     rows: Sequence[Row], seeds: Sequence[int], workdir: Path, overrides: Sequence[str] = ()
 ) -> tuple[str, Path]:
-    """Trains every row with every seed → (table of the test split, the file that holds it as markdown).
+    """Trains every row with every seed → (comparison on the test split, the file that holds it as markdown).
 
-    A first stage that several runs share is trained once a seed, in a folder of its own. Finished runs are not trained
-    again. Every config is checked before the first is trained. Raises UserError and Stopped as `train_run`.
+    A first stage that several runs share is trained once a seed, in a folder of its own, and has a row above theirs,
+    unless one of `rows` is the same config. Finished runs are not trained again. Every config is checked before the
+    first is trained. Raises UserError and Stopped as `train_run`.
     """
     planned = [
         (label, seed, named_after_data(load_config(config, [*overrides, f"--config.seed={seed}"], shared=True)))
@@ -82,26 +85,36 @@ def run_sweep(
     for _, _, config in planned:
         plan_run(config, workdir)
     found: dict[str, list[StageResult]] = {}
+    stages: dict[str, dict[str, StageResult]] = {}  # by what all seeds have in common, by folder
     for number, (label, seed, config) in enumerate(planned, start=1):
         print(f"\n[{number}/{len(planned)}] {label}, seed {seed}", flush=True)
         folder = workdir / re.sub(r"\W+", "_", label) / f"seed_{seed}"
-        found.setdefault(label, []).append(train_run(_on_shared_stage(config, workdir), folder)[-1])
-    comparison = compare(list(found.items()), "test")
+        config, earlier = _on_shared_stage(config, workdir)
+        for family, result in earlier:
+            stages.setdefault(family, {})[result.workdir] = result
+        found.setdefault(label, []).append(train_run(config, folder)[-1])
+    own_rows = {family_hash(config) for _, _, config in planned}
+    before = [list(by_folder.values()) for family, by_folder in stages.items() if family not in own_rows]
+    comparison = compare([*labelled_stages(before), *found.items()], "test")
     file = workdir / "table.md"
     if jax.process_index() == 0:
         write_comparisons(file, [comparison], workdir.name, "test")
     return comparison_text(comparison), file
 
 
-def _on_shared_stage(config: ConfigDict, workdir: Path) -> ConfigDict:
-    """The config, starting from a first stage that is trained where no other run has done it."""
+def _on_shared_stage(config: ConfigDict, workdir: Path) -> tuple[ConfigDict, list[tuple[str, StageResult]]]:
+    """Trains the stages before a run where no other run has done it → (the config on top of the last, their results).
+
+    Each result comes with the `family_hash` of its config.
+    """
     if not config.first_stage:
-        return config
-    stage: Any = _on_shared_stage(config.first_stage, workdir)  # which may have a stage before it as well
+        return config, []
+    stage: Any
+    stage, results = _on_shared_stage(config.first_stage, workdir)  # which may have a stage before it as well
     folder = workdir / FIRST_STAGES / f"{stage.name}_{config_hash(stage)}"
-    train_run(stage, folder)
+    results = [*results, (family_hash(config.first_stage), train_run(stage, folder)[-1])]
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.first_stage = ConfigDict({})
     config.init_from = str(folder.absolute())
-    return config
+    return config, results

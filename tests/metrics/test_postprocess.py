@@ -9,7 +9,7 @@ import pytest
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.postprocess import choose_temperature, dual_softmax, qb_norm, sinkhorn
-from eaglenet_jax.metrics.ranks import retrieval_metrics
+from eaglenet_jax.metrics.ranks import place, retrieval_metrics
 
 
 def scores(texts: int = 7, videos: int = 5, seed: int = 0) -> np.ndarray:
@@ -32,6 +32,18 @@ def test_dual_softmax_normalises_over_the_queries_of_its_direction() -> None:
             over_videos = sum(math.exp(temperature * s[i, k]) for k in range(5))
             assert t2v[i, j] == pytest.approx(s[i, j] * math.exp(temperature * s[i, j]) / over_texts)
             assert v2t[i, j] == pytest.approx(s[i, j] * math.exp(temperature * s[i, j]) / over_videos)
+
+
+def test_one_matrix_for_both_directions_leaves_the_ranks_of_video_to_text() -> None:
+    """TS2-Net's program takes the matrix of text → video for both; that of video → text is another."""
+    rng = np.random.default_rng(2)
+    s = rng.normal(0.0, 0.1, (40, 40)) + 0.2 * np.eye(40) + rng.normal(0, 0.2, (40, 1))  # some texts are hubs
+    np.fill_diagonal(s, np.abs(np.diag(s)) + 0.01)  # right pairs score above 0, wrong ones below it too
+    assert s.min() < 0
+    raw, released, ours = (place(each).v2t.ranks() for each in (s, dual_softmax(s), dual_softmax(s, direction="v2t")))
+    np.testing.assert_array_equal(released, raw)
+    assert (ours < 2).mean() > (raw < 2).mean() + 0.1
+    assert (place(dual_softmax(s)).t2v.ranks() != place(s).t2v.ranks()).any()
 
 
 def test_dual_softmax_survives_huge_scores() -> None:

@@ -80,6 +80,41 @@ def test_two_systems_stand_side_by_side_on_the_same_queries() -> None:
     assert 'class="system"' not in alone and "both systems" not in alone
 
 
+def _found_captions(page: str) -> list[list[tuple[str, list[str]]]]:
+    """Of each video in the part of captions: (rank of its caption, captions found) by each system."""
+    part = page[page.index(">Captions that a video finds<") : page.index(">Hardest queries<")]
+    found = []
+    for video in part.split('<article class="query">')[1:]:
+        ranks = re.findall(r"right caption at rank ([\d.]+)<", video)
+        lists = [re.findall("“(.*?)”", each) for each in video.split('<ol class="captions">')[1:]]
+        found.append(list(zip(ranks, lists, strict=True)))
+    return found
+
+
+def test_captions_of_a_video_are_those_of_both_systems_by_their_scores_of_that_direction() -> None:
+    ours = np.eye(5)[:, ::-1] + np.arange(25).reshape(5, 5) / 1000  # text → video is never asked here
+    for_videos = np.eye(5) + np.arange(25).reshape(5, 5) / 1000
+    theirs = np.roll(for_videos, 1, axis=0)  # the caption of the video before
+    report = measure_scores(
+        RetrievalScores(ours, v2t_scores=for_videos), name="ours", options=MeasureOptions(resamples=20),
+        baseline=Baseline(RetrievalScores(ours, v2t_scores=theirs), "theirs"),
+    )  # fmt: skip
+    frames = np.full((2, 20, 20, 3), 60, np.uint8)
+    gallery = Gallery([f"caption {row}" for row in range(5)], [f"v{row}" for row in range(5)], lambda _: frames)
+    page = score_page(report, Context("both"), gallery)
+    for video, (own, other) in zip((0, 1, 2, 4), _found_captions(page), strict=True):
+        assert own[0] == "1" and own[1][0] == f"caption {video}" and len(own[1]) == 3
+        assert other[0] != "1" and other[1][0] == f"caption {(video + 1) % 5}"
+        assert f"caption {video}" in other[1]  # its own, behind the three best where it is none of them
+    part = page[page.index(">Captions that a video finds<") : page.index(">Hardest queries<")]
+    assert part.count("✓ right") == 8 and part.count("<img") == 2 * 4
+    assert part.count("ours <span") == part.count("theirs <span") == 4
+    alone = score_page(_measured(for_videos), Context("one"), gallery)
+    assert [len(each) for each in _found_captions(alone)] == [1] * 4 and "both systems" not in alone
+    unnamed = score_page(_measured(for_videos), Context("sims"))
+    assert "Captions that a video finds" not in unnamed
+
+
 def test_a_matrix_alone_gives_a_page() -> None:
     scores = np.eye(5) + np.arange(25).reshape(5, 5) / 100
     page = score_page(_measured(scores), Context("sims"))
@@ -115,6 +150,7 @@ def test_every_right_video_is_marked() -> None:
     pairs = Relevance(rows, columns, np.ones(7), np.array([1, 0, 3, 3, 3]))
     report = measure_scores(RetrievalScores(scores, relevance=pairs), options=MeasureOptions(resamples=20))
     assert [report.right_videos(text) for text in range(3)] == [[1, 2], [0, 4], [3]]
+    assert [report.right_texts(video) for video in (3, 4, 5)] == [[2, 3, 4], [1], []]
     first, second = answered([0, 1], report.scores, report.right_videos, report.placement.t2v.ranks("mean"), GALLERY)
     assert [(video.name, video.rank, video.right) for video in first.found] == [
         *(("v5", "1", False), ("v2", "2", True), ("v1", "3", True), ("v0", "4", False))
@@ -122,7 +158,7 @@ def test_every_right_video_is_marked() -> None:
     assert [(video.name, video.right) for video in second.found[-2:]] == [("v5", False), ("v0", True)]
     assert second.rank == second.found[-1].rank == "6"
     page = score_page(report, Context("sims"), GALLERY)
-    shown = page[page.index("What is found") : page.index("Hardest queries")]
+    shown = page[page.index("What is found") : page.index("Captions that a video finds")]
     assert shown.count("✓ right") == 2 + 1 + 3
     assert "which of them are right is given" in page and "the first right one where none is among them" in page
 

@@ -13,7 +13,9 @@ from eaglenet_jax import sweep
 from eaglenet_jax.config.clip_sizes import CLIP_SIZES
 from eaglenet_jax.config.loading import config_folder, config_names, load_config
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.reports.runs_table import compare, comparison_markdown, comparison_text
+from eaglenet_jax.reports.claims import claimed
+from eaglenet_jax.reports.runs_table import compare
+from eaglenet_jax.reports.runs_text import comparison_markdown, comparison_text
 from eaglenet_jax.reports.stage_results import Selection, StageResult
 from eaglenet_jax.runs import sweep as sweeping
 
@@ -26,23 +28,58 @@ def _result(recall: float, seconds: float = 10.0) -> StageResult:
     return StageResult("x", "eaglenet", "w", metrics, {"test": [4, 4]}, 1, Selection.VALIDATION, "ours", "0", seconds)
 
 
+def _tables(text: str) -> dict[str, list[list[str]]]:
+    """Tables of plain text by their title, each line as its label and cells."""
+    found = {}
+    for table in text.split("\n\n"):
+        first, rule, *lines = [*table.splitlines(), "", ""]
+        if rule.startswith("─"):
+            title = re.split(r"\s{2,}", first)[0]
+            found[title] = [re.split(r"\s{2,}", line.strip()) for line in lines if line]
+    return found
+
+
 def test_the_table_has_mean_and_deviation_over_seeds():
     rows = [("one", [_result(10.0), _result(14.0)]), ("two", [_result(20.0)])]
-    rows[1][1][0] = dataclasses.replace(rows[1][1][0], claimed={"source": "a paper", "t2v": {"R@1": 21.0}})
+    claim = {"source": "a paper", "t2v": {"R@1": 21.0}}
+    rows[1][1][0] = dataclasses.replace(rows[1][1][0], claimed=claim)
     comparison = compare(rows, "test")
-    text = comparison_text(comparison).splitlines()
-    assert "12.0 ± 2.8" in text[2] and "72.0 ± 17.0" in text[2] and text[2].split()[-2:] == ["2", "10"]
-    assert "20.0 [21]" in text[3] and "±" not in text[3] and text[4] == "In brackets: claimed by a paper."
-    markdown = comparison_markdown(comparison).splitlines()
-    assert len({line.count("|") for line in markdown[:4]}) == 1 and markdown[2].startswith("| one | 12.0 ± 2.8 |")
-    assert markdown[3].startswith("| two | **20.0** [21] |") and markdown[-1] == text[4]
-    titles = [title.strip() for title in markdown[0].split("|")]
-    assert [markdown[2].split("|")[titles.index(f"{side} Rsum")].strip() for side in ("t2v", "v2t")] == [
-        "126.0 ± 8.5",
-        "126.0 ± 8.5",
-    ]
+    text = comparison_text(comparison)
+    tables = _tables(text)
+    assert list(tables) == ["text → video", "video → text", "both directions"]
+    one, two, below = tables["text → video"]
+    assert one == ["one", "12.0 ± 2.8", "24.0 ± 5.7", "90.0 ± 0.0", "1.0 ± 0.0", "1.50 ± 0.00", "126.0 ± 8.5"]
+    assert two == ["two", "20.0", "40.0", "90.0", "1.0", "1.50", "150.0"] and below == ["[21]"]
+    assert tables["video → text"] == [one, two]
+    assert tables["both directions"] == [["one", "72.0 ± 17.0", "2", "10"], ["two", "120.0", "1", "10"]]
+    lines = text.splitlines()
+    ends = [line.index(number) + len(number) for line, number in zip(lines[3:5], ("20.0", "[21]"), strict=True)]
+    assert ends[0] == ends[1]  # a claim stands below its number
+    assert lines[-1] == "In brackets: claimed by a paper."
+    first, second, _, _ = comparison_markdown(comparison).split("\n\n")
+    markdown = first.splitlines()
+    assert len({line.count("|") for line in markdown}) == 1 and markdown[2].startswith("| one | 12.0 ± 2.8 |")
+    assert markdown[0] == "| text → video | R@1 | R@5 | R@10 | MdR | MnR | Rsum |"
+    assert markdown[3].startswith("| two | **20.0** [21] |") and "| two | **20.0** | **40.0** |" in second
     # A lower mean rank is better; both have the same here, so both are best.
     assert markdown[2].count("**1.50 ± 0.00**") == 1 and markdown[3].count("**1.50**") == 1
+
+
+def test_a_table_is_no_wider_than_a_terminal_and_long_labels_go_on_below():
+    side = {"R@1": 44.4, "R@5": 73.3, "R@10": 84.0, "MdR": 2.0, "MnR": 109.0}
+    claim = {"source": "a paper, table 1", "t2v": side, "others": [{"source": "much " * 12 + "longer", "v2t": side}]}
+    seeds = [
+        dataclasses.replace(_result(recall), claimed=claim, zero_shot={"name": "CLIP", **_result(30.0).metrics})
+        for recall in (10.0, 24.0)
+    ]
+    label = "ablations crosstvr_first_stages clip4clip msrvtt b32 paper (0123456789)"
+    text = comparison_text(compare([(label, seeds)], "test"))
+    assert max(map(len, text.splitlines())) <= 120
+    t2v, v2t, both = text.split("\n\n")[:3]
+    for table in (t2v, v2t, both):
+        assert set(label.split()) <= set(table.split()) and "CLIP" in table
+    # A claim of one direction stands in its table alone.
+    assert "[109]" in t2v and "longer" not in t2v and "[109]" not in v2t and "109.00" in v2t and "longer" not in both
 
 
 def test_pointing_accuracy_is_a_column_where_a_system_has_one():
@@ -53,9 +90,11 @@ def test_pointing_accuracy_is_a_column_where_a_system_has_one():
     xpool = [pointing(_result(recall), pointing=recall + 50, pointing_chance=33.3) for recall in (10.0, 14.0)]
     rows = [("xpool", xpool), ("mean", [pointing(_result(20.0), pointing_chance=33.3)])]
     comparison = compare(rows, "test")
-    text = comparison_text(comparison).splitlines()
-    assert "t2v pointing" in text[0] and "62.0 ± 2.8" in text[2] and text[3].split()[-3:] == ["–", "1", "10"]
-    assert text[-1].startswith("Pointing: ") and text[-1].endswith("by chance 33.3.")
+    text = comparison_text(comparison)
+    lines = text.splitlines()
+    assert lines[0].split()[-1] == "pointing" and lines[2].endswith("  62.0 ± 2.8") and lines[3].split()[-1] == "–"
+    assert text.count("pointing") == 1
+    assert "Pointing: " in text and " ".join(text.split()).endswith("by chance 33.3.")
     assert comparison.rows[0].cells[-1].best and not comparison.rows[1].cells[-1].best
     assert "pointing" not in comparison_text(compare([("mean", rows[1][1])], "test")).casefold()
 
@@ -105,14 +144,25 @@ def test_what_cannot_run_is_said_before_the_first_run(tmp_path, monkeypatch):
             sweep.main(arguments)
 
 
-def test_a_first_stage_is_trained_once_a_seed_and_every_row_starts_from_it(tmp_path, monkeypatch, capsys):
-    trained = []
+@pytest.fixture
+def trained(tmp_path, monkeypatch) -> list[tuple[str, str, int]]:
+    """(folder, init_from, seed) of runs, which have an R@1 of 10 and their seed, first stages half of that."""
+    runs = []
 
     def train_run(config, folder):
-        trained.append((folder.relative_to(tmp_path).as_posix(), config.init_from, config.seed))
-        return [dataclasses.replace(_result(10.0 + config.seed), workdir=str(folder))]
+        runs.append((folder.relative_to(tmp_path).as_posix(), config.init_from, config.seed))
+        recall = (10.0 + config.seed) / (1 if config.init_from else 2)
+        found = dataclasses.replace(_result(recall), workdir=str(folder), system=config.system)
+        return [
+            dataclasses.replace(found, name=config.name, claimed=claimed(config.claim), gallery={"test": [1000] * 2})
+        ]
 
     monkeypatch.setattr(sweeping, "train_run", train_run)
+    monkeypatch.setattr(sweeping, "plan_run", lambda *_: None)
+    return runs
+
+
+def test_a_first_stage_is_trained_once_a_seed_and_every_row_starts_from_it(tmp_path, trained, capsys):
     arguments = ["--config=demo:tiny", "--config=demo:tiny,xpool", "--seeds=0,1", f"--workdir={tmp_path}"]
     sweep.main([*arguments, "--config.steps=4"])
     stages = {folder for folder, source, _ in trained if not source}
@@ -121,8 +171,37 @@ def test_a_first_stage_is_trained_once_a_seed_and_every_row_starts_from_it(tmp_p
     assert {source for _, source, seed in runs if seed == 0} & {
         source for _, source, seed in runs if seed == 1
     } == set()
-    assert "10.5 ± 0.7" in capsys.readouterr().out
+    first, *rows = _tables(capsys.readouterr().out.rpartition("seed 1\n\n")[2])["text → video"]
+    assert first[:2] == ["first stage demo_clip (clip4clip)", "5.2 ± 0.4"]
+    assert [row[:2] for row in rows] == [["demo tiny", "10.5 ± 0.7"], ["demo tiny xpool", "10.5 ± 0.7"]]
     assert "| demo tiny xpool |" in (tmp_path / "table.md").read_text()
+
+
+# CrossTVR's table 8, text → video and video → text: R@1, R@5, MnR.
+BASELINES = (
+    {"clip4clip": [44.5, 71.4, 15.3], "ts2net": [47.0, 74.5, 13.0], "xpool": [46.9, 72.8, 14.3]},
+    {"clip4clip": [42.7, 70.9, 11.6], "ts2net": [45.3, 74.1, 9.2], "xpool": [44.4, 73.3, 9.0]},
+)
+
+
+def test_each_first_stage_has_one_row_with_the_numbers_of_the_paper(tmp_path, trained):
+    """CrossTVR's tables 6 and 8 to 10 begin with the systems that its second stage is put on."""
+    rows = sweeping.expand(["ablations/crosstvr_first_stages:msrvtt,b32,paper"])
+    text, file = sweeping.run_sweep(rows, (0, 1), tmp_path)
+    tables = _tables(text)
+    labels = [row[0] for row in tables["text → video"] if row[0].startswith("first stage")]
+    assert labels == [f"first stage msrvtt ({system})" for system in ("clip4clip", "ts2net", "xpool", "eaglenet")]
+    for table, printed in zip(file.read_text().split("\n\n")[:2], BASELINES, strict=True):
+        for system, numbers in printed.items():
+            lines = table.partition(f"| first stage msrvtt ({system}) ")[2].partition("| first stage")[0].splitlines()
+            # The last number of a cell is the paper's, also where ours stands before it.
+            found = [[re.findall(r"[\d.]+", cell)[-1:] for cell in line.split("|")[-8:]] for line in lines]
+            assert numbers in [[float(row[place][0]) for place in (1, 2, 5) if row[place]] for row in found]
+    assert [row[-2] for row in tables["both directions"] if row[0].startswith("first stage")] == ["2"] * 4
+    # A stage that is a row of its own as well has that row alone.
+    trained.clear()
+    both = sweeping.expand(["msrvtt:b32,crosstvr_ts2net,paper", "msrvtt:b32,ts2net,paper"])
+    assert "first stage" not in sweeping.run_sweep(both, (0,), tmp_path / "both")[0]
 
 
 @pytest.mark.long

@@ -66,7 +66,7 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _judged(index: SearchIndex, moments: Sequence[Moment]) -> Sequence[Moment]:
+def _judged(index: SearchIndex, moments: list[Moment]) -> list[Moment]:
     """Return the moments with words of confidence, or as they are where these cannot be measured."""
     try:
         if index.is_calibrated:

@@ -162,11 +162,10 @@ class Answers:
                     return
         except Exception:
             return  # queries are answered all the same, or say what is wrong with the index
-        with self._lock:
-            if self._measuring:
-                return
-            self._measuring = True
-        threading.Thread(target=self._measure, daemon=True).start()
+        with self._lock:  # of several visitors, one starts it
+            first, self._measuring = not self._measuring, True
+        if first:
+            threading.Thread(target=self._measure, daemon=True).start()
 
     def _measure(self) -> None:
         rows, found, self._vain = 0, self.calibration, None

@@ -110,8 +110,9 @@ def test_an_interrupt_before_the_first_file_is_read_says_what_was_done(place, mo
 
     monkeypatch.setattr(presence, "_move", interrupted_move)
     monkeypatch.setattr(index.store, "touch", interrupted_touch)
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(KeyboardInterrupt) as caught:
         index.add(place / "videos")
+    assert isinstance(caught.value, Interrupted)
     added = caught.value.added
     assert (added.moved, added.dropped) == counts and (added.new, added.windows) == (0, 0)
     assert len(index) == (2 if added.dropped else 3)

@@ -104,15 +104,15 @@ def test_a_part_of_a_timeline_opens_its_moment(watch):
 def test_a_reply_after_escape_does_not_open_the_player_again(watch):
     page = watch()
     page.keyboard.press("ArrowDown")
+    held: list = []
     for key in ("Enter", "ArrowRight"):  # while it opens, and while it goes to the next moment
-        held = []
-        page.route(PLAYER, held.append)
+        page.route(PLAYER, lambda route: held.append(route))
         with page.expect_request(PLAYER):
             page.keyboard.press(key)
         page.keyboard.press("Escape")
         expect(page.locator("dialog")).not_to_be_visible()
         with page.expect_response(PLAYER):
-            held[0].continue_()
+            held.pop().continue_()
         page.unroute(PLAYER)
         page.evaluate("() => fetch('/icon.svg').then(answer => answer.text())")  # later than that reply
         expect(page.locator("dialog")).not_to_be_visible()

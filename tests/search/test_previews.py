@@ -10,9 +10,11 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from eaglenet_jax.search.index import SearchIndex
+from eaglenet_jax.search.moments import Moment
 from eaglenet_jax.search.page import media
 from eaglenet_jax.search.page.answers import Answers
 from eaglenet_jax.search.page.app import make_app
+from eaglenet_jax.search.page.rendering import heaviest, inside
 from eaglenet_jax.search.previews import MOST_BYTES, as_preview
 from tests.search.clips import COLORS, nearest_colour, write_colours
 
@@ -97,3 +99,19 @@ def test_a_preview_is_never_larger_than_stated(width, height):
     plain = as_preview(Image.new("RGB", (width, height)))
     with Image.open(io.BytesIO(plain)) as image:
         assert image.size == (width, height)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "weights", "shown", "first"),
+    [(2.0, 4.0, (0.6, 0.0, 0.1, 0.2, 0.1), (2, 3), 3),  # the heaviest of all lies before the moment
+     (2.0, 4.6, None, (2, 4), 3),
+     (2.6, 3.4, (0.1, 0.1, 0.1, 0.5, 0.2), (0, 4), 3)],  # between two frames
+)  # fmt: skip
+def test_a_preview_keeps_to_the_moment(start, end, weights, shown, first):
+    moment = Moment(1, 0.5, True, "1", "a.mp4", start, end, b"", (0.5, 1.5, 2.5, 3.5, 4.5), weights)
+    assert (inside(moment), heaviest(moment)) == (shown, first)
+
+
+def test_a_moment_without_frames_has_a_first_picture():
+    moment = Moment(1, 0.5, False, "1", "a.mp4", 0.0, 1.0, b"")
+    assert (inside(moment), heaviest(moment)) == ((0, 0), 0)

@@ -39,9 +39,9 @@ def test_a_picture_from_the_clipboard_is_the_query(visit):
     assert "look like image.png" in page.locator(".about").inner_text() and page.locator(".results .card").count() == 6
 
 
-@pytest.mark.parametrize("address", ["/", "/?q=a+star"])
-def test_a_file_is_chosen_by_keyboard(visit, address):
-    page = visit(address)
+@pytest.mark.parametrize("path", ["/", "/?q=a+star"])
+def test_a_file_is_chosen_by_keyboard(visit, path):
+    page = visit(path)
     walk(page, "#file")
     with page.expect_file_chooser() as asked:
         page.keyboard.press("Space")

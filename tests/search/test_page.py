@@ -343,6 +343,7 @@ def test_a_picture_and_a_clip_as_the_query(answers, page_index, moments):
     assert answer.status_code == 303
     page = client.get(answer.headers["location"]).text
     assert "look like my clip.mp4" in page
+    assert 'placeholder="Describe a scene"' in page  # an example would look like the query
     (asked,) = re.findall(r'<img class="asked" src="data:image/webp;base64,([^"]+)"', page)
     with Image.open(io.BytesIO(base64.b64decode(asked))) as shown:
         assert shown.size == (48, 48) and np.ptp(np.asarray(shown)) > 50  # of the clip, not one colour

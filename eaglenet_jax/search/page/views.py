@@ -79,6 +79,7 @@ class Views:
             weak = [video for video in here if video not in good]
             sections = [(None, strong), (WEAK_HEADING if good else None, weak)]
         examples = self._answers.examples
+        first = DEMO_EXAMPLES[0] if self._index.is_demo else PLACEHOLDER
         return {
             "asked": asked,
             "answer": answer,
@@ -88,7 +89,8 @@ class Views:
             "sections": [section for section in sections if section[1]],
             "narrowed": asked.filter != Filter() or asked.depth != "normal",
             "title": f"{asked.text or about or 'Search your videos'}",
-            "placeholder": (*examples, DEMO_EXAMPLES[0] if self._index.is_demo else PLACEHOLDER)[0],
+            # An example in the box of results would look like the sentence that was searched for.
+            "placeholder": (*examples, first)[0] if asked.is_empty else "Describe a scene",
             "examples": examples,
             "measuring": self._answers.measuring,
             "measured": self._answers.measured,

@@ -133,9 +133,10 @@ class SearchIndex:
             found = calibrate(lambda text: probe(rows, self.model, text, self._depth), demo=self.is_demo)
         measured = Measured(found, count, self._how)
         self._measured, self._away, self.unkept = measured, (), ""
-        if rows.gone and has_changed(self._present, count):
+        there = self._present if rows.gone else count
+        if has_changed(there, count):
             self._away = tuple(sorted(rows.gone)[:: 1 + len(rows.gone) // LOOKED_FOR])
-            self.unkept = f"{len(rows.gone)} files or more are not there"
+            self.unkept = f"the files of {count - there} of its {count} rows are not there"
         elif count:
             try:
                 write_measured(self.store.uri, measured)

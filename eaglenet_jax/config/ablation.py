@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from eaglenet_jax.config.defaults import change
 from eaglenet_jax.config.loading import config_folder, config_names
-from eaglenet_jax.config.presets import RELEASED_POOLING
 from eaglenet_jax.config.systems import SYSTEMS, system_recipe
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.registry import head_class
@@ -43,8 +42,6 @@ def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet") -> 
     words = [*(word for word in rest if word not in asked), *asked]
     config = runpy.run_path(str(config_folder() / f"{datasets[0]}.py"))["get_config"](",".join(words))
     change(config, rows[row])
-    if config.preset == "released" and config.head.get("loss_kind") == "softmax":
-        change(config, RELEASED_POOLING)  # of the logit scale alone; a row may have changed the loss
     if config.claim:
         # The numbers of the row in the paper's table; a row that changes nothing has those of the system as well.
         of_row = f"{config.claim}/{table}/{row}"

@@ -22,6 +22,7 @@ CHOICES = {
     "queries": ("all", "first"),
     "sharding.params": PARAMETER_SHARDINGS,
     "distributed.cluster": ("none", "auto", "explicit"),
+    "optimizer.logit_scale": ("head", "clip"),
     "evaluation.noise": ("per_text", "per_pair"),
     "evaluation.ties": TIE_RULES,
 }

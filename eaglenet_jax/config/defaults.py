@@ -52,6 +52,7 @@ def defaults() -> ConfigDict:
                 "per_tensor_clip": 1.0,
                 "freeze": "",  # patterns of parameters that stay as they are, with commas: "clip/.*"
                 "clip_storage": "float32",  # "float16": CLIP's parameters are rounded to it after every update
+                "logit_scale": "head",  # or "clip": whose rate the logit scale of a softmax loss has
                 "groups": ((".*", {}),),  # (pattern, rule) in order, see training/optimizer.py
             },
             "data": {"dataset": "", "prepared": "", "workers": 2},

@@ -34,9 +34,19 @@ MEANINGLESS = (
         "the data of config.data.prepared are rendered already; leave one of the two out",
     ),
     Meaningless(
-        ("optimizer.clip_lr", "optimizer.clip_storage"),
+        ("optimizer.clip_storage",),
         lambda config: config.cached_features,
         "config.cached_features freezes the CLIP; leave one of the two out",
+    ),
+    Meaningless(
+        ("optimizer.clip_lr",),
+        lambda config: config.cached_features and config.optimizer.logit_scale != "clip",
+        "config.cached_features freezes the CLIP; leave one of the two out",
+    ),
+    Meaningless(
+        ("optimizer.logit_scale",),
+        lambda config: config.head.get("loss_kind") != "softmax",
+        "the head has no logit scale that is trained; leave it out, or take --config.head.loss_kind=softmax",
     ),
 )
 

@@ -16,22 +16,22 @@ from eaglenet_jax.registry import head_class
 PRESETS = ("ours", "released", "paper")
 
 # What `released` changes for every system, besides its head.
-RELEASED = {"clip": {"mask_padding": False}, "evaluation": {"noise": "per_pair", "count_missing": False}}
+RELEASED = {
+    "clip": {"mask_padding": False},
+    "evaluation": {"noise": "per_pair", "count_missing": False},
+    # The public programs keep the logit scale of the softmax loss among the parameters of CLIP.
+    "optimizer": {"logit_scale": "clip"},
+}
 # What `freeze_layer_num 0` of CLIP4Clip's program and those built on it leaves as it is.
 FROZEN_EMBEDDINGS = (
     "clip/text/token_embedding,clip/(text|vision)/position_embedding,clip/vision/class_embedding,"
     "clip/vision/patch_embedding/.*,clip/vision/norm_pre/.*"
 )
 # These programs also count tied queries twice and store CLIP as float16.
-_TIES = {"ties": "released"}
-_STORAGE = {"clip_storage": "float16", "freeze": FROZEN_EMBEDDINGS}
-# Programs with a softmax loss keep the logit scale among the parameters of CLIP, and train it as those.
-_SCALE: dict[str, Any] = {"groups": (("head/matching_loss/logit_scale", {"of_clip": True}), (".*", {}))}
-
-# What `released` changes besides `RELEASED`: for EagleNet; for CLIP4Clip and TS2-Net; for X-Pool and T-MASS.
-RELEASED_SIGMOID = {"evaluation": _TIES, "optimizer": _STORAGE}
-RELEASED_SOFTMAX = {"evaluation": _TIES, "optimizer": {**_STORAGE, **_SCALE}}
-RELEASED_POOLING = {"optimizer": _SCALE}
+RELEASED_WITH_FREEZING = {
+    "evaluation": {"ties": "released"},
+    "optimizer": {"clip_storage": "float16", "freeze": FROZEN_EMBEDDINGS},
+}
 
 
 def preset_options(head: str, preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:

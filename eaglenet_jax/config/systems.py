@@ -8,14 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from eaglenet_jax.config.presets import (
-    PRESETS,
-    RELEASED_POOLING,
-    RELEASED_SIGMOID,
-    RELEASED_SOFTMAX,
-    apply_preset,
-    preset_options,
-)
+from eaglenet_jax.config.presets import PRESETS, RELEASED_WITH_FREEZING, apply_preset, preset_options
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.registry import HEADS, head_class
 
@@ -54,22 +47,22 @@ _POOLING = {
         "per_tensor_clip": 0.0,
     },
 }
-_CLIP4CLIP: dict[str, Any] = {"training": {"batch_size": 128}, "released": RELEASED_SOFTMAX}
+_CLIP4CLIP: dict[str, Any] = {"training": {"batch_size": 128}, "released": RELEASED_WITH_FREEZING}
 _CROSSTVR: dict[str, Any] = {"training": {"batch_size": 128, "pairwise_block": 16}}
 
 SYSTEMS: dict[str, SystemRecipe] = {
     # The paper of EagleNet does not mention the shift; that of TS2-Net is about it.
-    "eaglenet": SystemRecipe("eaglenet", released=RELEASED_SIGMOID, token_shift=("ours", "released")),
+    "eaglenet": SystemRecipe("eaglenet", released=RELEASED_WITH_FREEZING, token_shift=("ours", "released")),
     "clip4clip": SystemRecipe("clip4clip", **_CLIP4CLIP),
     "seqtransf": SystemRecipe("clip4clip", {"temporal": "transformer"}, **_CLIP4CLIP),
     "ts2net": SystemRecipe(
         "ts2net",
         training={"batch_size": 128},
-        released=RELEASED_SOFTMAX,
+        released=RELEASED_WITH_FREEZING,
         token_shift=PRESETS,
     ),
-    "xpool": SystemRecipe("xpool", training=_POOLING, released=RELEASED_POOLING),
-    "tmass": SystemRecipe("tmass", training=_POOLING, released=RELEASED_POOLING, paper={"max_frames": 12}),
+    "xpool": SystemRecipe("xpool", training=_POOLING),
+    "tmass": SystemRecipe("tmass", training=_POOLING, paper={"max_frames": 12}),
     "shenet": SystemRecipe("shenet", training={"batch_size": 96}),
     "crosstvr": SystemRecipe("crosstvr", first_stage="clip4clip", **_CROSSTVR),
     "crosstvr_ts2net": SystemRecipe("crosstvr", first_stage="ts2net", **_CROSSTVR),

@@ -1,13 +1,12 @@
 """Optimisers: the released Adam without bias correction and AdamW, with rates by parameter patterns.
 
 docs/systems.md section 2.7. A parameter's name is its path, "clip/visual/projection". Its basic rate is `clip_lr` when
-the name starts with "clip/", else `head_lr`; its basic decay is `weight_decay`, but 0 for names that contain "bias".
-Groups, (pattern, rule) in order, change that: the first pattern that matches the whole name decides, and every
-parameter must match one. A rule is a mapping with any of
+the name starts with "clip/", or is that of a logit scale and `logit_scale` is "clip", else `head_lr`; its basic decay
+is `weight_decay`, but 0 for names that contain "bias". Groups, (pattern, rule) in order, change that: the first pattern
+that matches the whole name decides, and every parameter must match one. A rule is a mapping with any of
 
     lr            this rate instead of the basic one
     lr_multiple   a factor on the basic rate
-    of_clip       True: the basic rate is `clip_lr`, whatever the name
     decay         this decay for all of the group, biases too
     frozen        True: no update, no decay, no moments, no part in the global norm. Also right for parameters that the
                   loss does not use, since PyTorch's optimisers skip those
@@ -29,8 +28,9 @@ from jaxtyping import Array, PyTree
 from eaglenet_jax.errors import UserError
 
 CLIP_PREFIX = "clip/"
+LOGIT_SCALE = "head/matching_loss/logit_scale"  # of a softmax loss
 MAX_LOGIT_SCALE = math.log(100.0)
-_RULE_KEYS = ("lr", "lr_multiple", "of_clip", "decay", "frozen")
+_RULE_KEYS = ("lr", "lr_multiple", "decay", "frozen")
 
 
 class Rates(NamedTuple):
@@ -151,7 +151,7 @@ def parameter_rates(config: Mapping[str, Any], params: PyTree) -> dict[str, Rate
 def _rates(config: Mapping[str, Any], name: str, pattern: str, rule: Mapping[str, Any]) -> Rates:
     if rule.get("frozen", False):
         return Rates(pattern, 0.0, 0.0, True)
-    of_clip = rule.get("of_clip", False) or name.startswith(CLIP_PREFIX)
+    of_clip = name.startswith(CLIP_PREFIX) or (name == LOGIT_SCALE and config.get("logit_scale", "head") == "clip")
     base = config["clip_lr"] if of_clip else config["head_lr"]
     decay = 0.0 if "bias" in name else config["weight_decay"]
     lr = rule.get("lr", base) * rule.get("lr_multiple", 1.0)
@@ -194,6 +194,7 @@ def make_optimizer(config: Mapping[str, Any], params: PyTree, total_steps: int) 
             schedule, warmup: see `make_schedule`;
             global_clip, per_tensor_clip: largest norm of all gradients together and then of each tensor,
             None or 0 for no limit;
+            logit_scale: "head" or "clip", whose rate the logit scale of a softmax loss has (optional);
             clip_storage: "float32", or "float16" to round CLIP's parameters to it after every update, as the released
             program stores them (optional).
         params: Arrays or their shapes.

@@ -15,8 +15,7 @@ Changes = dict[str, Any]
 NO_EAM: Changes = {"head.eam_weight": 0.0, "head.eam_support_weight": 0.0}
 NO_FRL: Changes = {"head.candidate_choice": "best"}
 # Under `released` the logit scale of a softmax loss is trained at CLIP's rate.
-OF_CLIP = ["head/matching_loss/logit_scale", {"of_clip": True}]
-SOFTMAX: Changes = {"head.loss_kind": "softmax", "optimizer.groups": [OF_CLIP, [".*", {}]]}
+SOFTMAX: Changes = {"head.loss_kind": "softmax"}
 NO_SUPPORT: Changes = {"head.support_weight": 0.0}
 XPOOL: Changes = {"head.radius_kind": "none"}  # T-MASS without a radius
 UNWEIGHTED: Changes = {"head.weighted_nodes": False}  # SHE-Net without Fusion

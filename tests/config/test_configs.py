@@ -164,6 +164,17 @@ def test_released_rows_of_an_ablation_with_the_softmax_loss_do_so_too():
     assert scale not in rates_of(load_config("ablations/components:all,demo,tiny,released"))
 
 
+def test_the_rate_of_the_logit_scale_follows_the_loss_that_is_asked_for():
+    scale = "head/matching_loss/logit_scale"
+    softmax = load_config("demo:tiny,released", ["--config.head.loss_kind=softmax"])
+    assert rates_of(softmax)[scale].lr == softmax.optimizer.clip_lr
+    assert scale not in rates_of(load_config("demo:tiny,xpool,released", ["--config.head.loss_kind=sigmoid"]))
+    ours = load_config("demo:tiny,xpool", ["--config.optimizer.logit_scale=clip"])
+    assert rates_of(ours)[scale].lr == ours.optimizer.clip_lr
+    with pytest.raises(UserError, match="no logit scale that is trained"):
+        load_config("demo:tiny", ["--config.optimizer.logit_scale=clip"])
+
+
 def test_the_second_stage_of_crosstvr_trains_nothing_of_the_first():
     rates = rates_of(load_config("demo:tiny,crosstvr_xpool"))
     frozen = {name for name, rate in rates.items() if rate.frozen}

@@ -91,6 +91,7 @@ COMMON = {
     "optimizer.per_tensor_clip": (0.5, "updates"),
     "optimizer.freeze": ("clip/.*", "updates"),
     "optimizer.clip_storage": ("float16", "updates"),
+    "optimizer.logit_scale": ("clip", "updates"),
     "optimizer.groups": (((".*", {"lr": 0.25}),), "updates"),
 }
 MASKS = {"mask_padding": False, "mask_repeated_videos": False}

@@ -1,4 +1,4 @@
-"""EagleNet on MovingShapes, the demo: clips of three events, captions of one of them, six minutes on two CPU cores.
+"""EagleNet on MovingShapes, the demo: clips of three events, captions of one of them, four minutes on two CPU cores.
 
 Command: python -m eaglenet_jax.train --config=configs/demo.py
 Arguments: a system, a preset, `tiny` for a run of seconds that learns nothing, as in :xpool,tiny

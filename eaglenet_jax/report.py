@@ -1,4 +1,4 @@
-"""Put finished runs into one table: python -m eaglenet_jax.report runs/* --out=tables/siblings"""
+"""Put finished runs into tables: python -m eaglenet_jax.report runs/* --out=tables/siblings"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
     """Put the runs that the flags name into markdown and HTML."""
     parser = Parser(
         prog="python -m eaglenet_jax.report",
-        description="One table of finished runs: mean and standard deviation over the runs that differ by their seed.",
+        description="Tables of finished runs and their first stages: mean and standard deviation over the runs that differ by their seed.",
     )
     parser.add_argument("runs", nargs="+", type=Path, help="work directories, or folders of them")
     parser.add_argument("--out", type=Path, required=True, help="writes OUT.md and OUT.html")

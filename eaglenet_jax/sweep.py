@@ -1,4 +1,4 @@
-"""Train several configs with several seeds and put them into one table:
+"""Train several configs with several seeds and put them into tables:
 python -m eaglenet_jax.sweep --config=configs/ablations/components.py:demo --seeds=0,1,2
 """
 
@@ -22,10 +22,10 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train what the flags name and print a table."""
+    """Train what the flags name and print tables."""
     parser = Parser(
         prog="python -m eaglenet_jax.sweep",
-        description="Train a list of configs with several seeds and write one table of mean and standard deviation.",
+        description="Train a list of configs with several seeds and write tables of mean and standard deviation.",
         epilog="Fields of all configs can be overridden, as --config.steps=100. The same command resumes a sweep.",
     )
     parser.add_argument(

@@ -87,7 +87,7 @@ def _stage(stage: StagePlan, number: int) -> str:
 
 def _few(stage: StagePlan) -> str:
     longer = "steps" if stage.config.steps else "epochs"
-    return f"{stage.steps} steps teach a head little; --config.{longer} takes more"
+    return f"{stage.steps} steps are few for a head; --config.{longer} sets more"
 
 
 def _features(stage: StagePlan, plan: RunPlan, number: int) -> str:

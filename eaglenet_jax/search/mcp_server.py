@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
@@ -54,9 +55,11 @@ def make_server(index: SearchIndex) -> MCPServer:
             if not 1 <= number <= MOST_MOMENTS:
                 raise UserError(f"number={number}: give 1 to {MOST_MOMENTS}")
             rerank = RERANK if index.model.reranks else 0
-            found = index.calibration.judged(index.query(query, top=number, rerank=rerank))
+            found = index.query(query, top=number, rerank=rerank)
         except UserError as error:
             raise ToolError(str(error)) from error
+        with contextlib.suppress(UserError, RuntimeError):  # RuntimeError is JAX's; the moments are the answer
+            found = index.calibration.judged(found)
         return [
             FoundMoment(file=moment.path, start=moment.start, end=moment.end, confidence=moment.confidence)
             for moment in found

@@ -95,10 +95,10 @@ def test_two_systems_stand_side_by_side_on_the_same_queries() -> None:
 
 def _found_captions(page: str) -> list[list[tuple[str, list[str]]]]:
     """Of each video in the part of captions: (rank of its caption, captions found) by each system."""
-    part = page[page.index(">Captions that a video finds<") : page.index(">Hardest queries<")]
+    part = page[page.index(">Captions found for a video<") : page.index(">Hardest queries<")]
     found = []
     for video in part.split('<article class="query">')[1:]:
-        ranks = re.findall(r"right caption at rank ([\d.]+)<", video)
+        ranks = re.findall(r"right at rank ([\d.]+)<", video)
         lists = [re.findall("“(.*?)”", each) for each in video.split('<ol class="captions">')[1:]]
         found.append(list(zip(ranks, lists, strict=True)))
     return found
@@ -119,13 +119,13 @@ def test_captions_of_a_video_are_those_of_both_systems_by_their_scores_of_that_d
         assert own[0] == "1" and own[1][0] == f"caption {video}" and len(own[1]) == 3
         assert other[0] != "1" and other[1][0] == f"caption {(video + 1) % 5}"
         assert f"caption {video}" in other[1]  # its own, behind the three best where it is none of them
-    part = page[page.index(">Captions that a video finds<") : page.index(">Hardest queries<")]
+    part = page[page.index(">Captions found for a video<") : page.index(">Hardest queries<")]
     assert part.count("✓ right") == 8 and part.count("<img") == 2 * 4
     assert part.count("ours <span") == part.count("theirs <span") == 4
     alone = score_page(_measured(for_videos), Context("one"), gallery)
     assert [len(each) for each in _found_captions(alone)] == [1] * 4 and "both systems" not in alone
     unnamed = score_page(_measured(for_videos), Context("sims"))
-    assert "Captions that a video finds" not in unnamed
+    assert "Captions found for a video" not in unnamed
 
 
 def test_a_matrix_alone_gives_a_page() -> None:
@@ -171,7 +171,7 @@ def test_every_right_video_is_marked() -> None:
     assert [(video.name, video.right) for video in second.found[-2:]] == [("v5", False), ("v0", True)]
     assert second.rank == second.found[-1].rank == "6"
     page = score_page(report, Context("sims"), GALLERY)
-    shown = page[page.index("What is found") : page.index("Captions that a video finds")]
+    shown = page[page.index("What is found") : page.index("Captions found for a video")]
     assert shown.count("✓ right") == 2 + 1 + 3
     assert "which of them are right is given" in page and "the first right one where none is among them" in page
 

@@ -52,7 +52,8 @@ def run(given: argparse.Namespace) -> int:
     print("this small model tells direction poorly: a clip of the same event backwards may come before the right one")
     print(f"the results with pictures: {page}")
     print(f"the model: {DEMO_MODEL / 'README.md'}")
+    uri = shlex.quote(index.store.uri)
     found = next((each for each in answers if not each.doubtful), answers[0])  # one that the command finds as well
-    print(f"next: python -m eaglenet_jax.search query {shlex.quote(found.query)} --index={index.store.uri}")
-    print(f"or a page: python -m eaglenet_jax.search serve --index={index.store.uri}")
+    print(f"next: python -m eaglenet_jax.search query {shlex.quote(found.query)} --index={uri}")
+    print(f"or a page: python -m eaglenet_jax.search serve --index={uri}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -44,8 +45,9 @@ def run(given: argparse.Namespace) -> int:
         answers.append((content, moments, seconds))
     if index.gone:
         count = len(index.gone)
-        files, whose = ("1 file is gone", "its") if count == 1 else (f"{count} files are gone", "their")
-        print(f"{files} and left out; `search index --prune --index={given.index}` drops {whose} rows", file=sys.stderr)
+        files = "1 file is gone and left out" if count == 1 else f"{count} files are gone and left out"
+        command = f"python -m eaglenet_jax.search index --prune --index={shlex.quote(str(given.index))}"
+        print(f"{files}; if it is for good, `{command}` drops the rows of all missing files", file=sys.stderr)
     if given.html:
         found = [
             Found(query, moments, of_file="text" not in asked)
@@ -75,10 +77,13 @@ def _judged(index: SearchIndex, moments: list[Moment]) -> list[Moment]:
         judged = index.calibration.judged(moments)
     except (UserError, RuntimeError) as error:  # RuntimeError is JAX's, as for lack of memory
         reason = next(iter(str(error).splitlines()), "")
-        print(f"warning: how sure this is could not be measured: {reason}", file=sys.stderr)
+        print(f"warning: the words of confidence could not be measured: {reason}", file=sys.stderr)
         return moments
     if index.unkept:
-        print(f"the next command measures it again, since it cannot be kept: {index.unkept}", file=sys.stderr)
+        print(
+            f"the levels are not kept in the index ({index.unkept}); the next command may measure again",
+            file=sys.stderr,
+        )
     return judged
 
 

@@ -248,6 +248,7 @@ class Answers:
             given = self.file(asked.file)
             query = given.query
         moments = index.find(query, top=MOST_MOMENTS, rerank=rerank, where=asked.filter)
+        measuring = self.measuring  # before what it makes: if it ends in between, the words are there
         calibration = self.calibration
         if asked.text and calibration is not None:
             moments = calibration.judged(moments)
@@ -260,7 +261,7 @@ class Answers:
             time.perf_counter() - started,
             tuple(notes),
             measured=not asked.text or (calibration is not None and calibration.is_measured),
-            measuring=self.measuring,
+            measuring=measuring,
             given=given,
         )
 

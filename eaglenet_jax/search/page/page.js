@@ -221,7 +221,9 @@ async function measured() {
 }
 
 async function asItIsNow(address) {
-  return new DOMParser().parseFromString(await (await fetch(address)).text(), "text/html");
+  let text = ""; // where the server has ended
+  try { text = await (await fetch(address)).text(); } catch { /* what is shown stays */ }
+  return new DOMParser().parseFromString(text, "text/html");
 }
 
 const measuring = document.querySelector("[data-measuring]");
@@ -244,7 +246,8 @@ async function exemplify() {
   await measured();
   const now = await asItIsNow("/");
   document.querySelector("[data-examples]").replaceWith(...now.querySelectorAll(".chips, .no-chips"));
-  box.placeholder = now.getElementById("q").placeholder;
+  const asked = now.getElementById("q");
+  if (asked) box.placeholder = asked.placeholder;
 }
 if (document.querySelector("[data-examples]")) exemplify();
 

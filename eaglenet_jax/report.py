@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
     """Put the runs that the flags name into markdown and HTML."""
     parser = Parser(
         prog="python -m eaglenet_jax.report",
-        description="Tables of finished runs and their first stages: mean and standard deviation over the runs that differ by their seed.",
+        description="Tables of finished runs: mean and standard deviation over the runs that differ by their seed.",
     )
     parser.add_argument("runs", nargs="+", type=Path, help="work directories, or folders of them")
     parser.add_argument("--out", type=Path, required=True, help="writes OUT.md and OUT.html")

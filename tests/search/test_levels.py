@@ -227,8 +227,8 @@ def test_the_command_says_how_rows_of_files_that_are_gone_are_dropped(shelf, ask
     for clip in sorted(videos.iterdir())[:number]:
         clip.unlink()
     said = ask(index)
-    whose = "its" if number == 1 else "their"
-    assert f"{line}; `search index --prune --index=runs/mine` drops {whose} rows\n" in said.err
+    command = "python -m eaglenet_jax.search index --prune --index=runs/mine"
+    assert f"{line}; if it is for good, `{command}` drops the rows of all missing files\n" in said.err
 
 
 def test_weak_answers_say_so_first():

@@ -42,6 +42,8 @@ def test_a_picture_from_the_clipboard_is_the_query(visit):
 @pytest.mark.parametrize("path", ["/", "/?q=a+star"])
 def test_a_file_is_chosen_by_keyboard(visit, path):
     page = visit(path)
+    page.on("filechooser", lambda _: None)  # choosers are intercepted from here on, not from the moment of the key
+    page.wait_for_load_state("networkidle")
     walk(page, "#file")
     with page.expect_file_chooser() as asked:
         page.keyboard.press("Space")

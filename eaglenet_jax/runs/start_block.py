@@ -48,7 +48,7 @@ def start_block(plan: RunPlan, note: str = "", memory: Sequence[str] = ()) -> st
         ("seed", f"{config.seed}"),
         ("work dir", f"{plan.workdir}{_state(plan)}"),
         *([("length", note)] if note else []),
-        *([("length", _few(last))] if last.steps < FEW_STEPS else []),
+        *([("note", _few(last))] if last.steps < FEW_STEPS else []),
         ("time", _time(plan)),
     ]
     width = max(len(name) for name, _ in rows)

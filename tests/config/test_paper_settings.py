@@ -165,6 +165,7 @@ def test_the_settings_of_a_command_are_those_that_the_paper_states(paper, what, 
         assert {path: field(config, path) for path in expected} == expected, f"{what}, {name}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("paper", STATED)
 def test_the_systems_of_the_page_build(paper, monkeypatch):
     """All of them; each of the main tables' kinds (head, frames, CLIP, tokens) with its parameters' shapes."""

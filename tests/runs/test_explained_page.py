@@ -52,6 +52,7 @@ def page_of(system: str, folder: Path) -> str:
 
 
 # Each compiles its encoders and its head.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("system", "words", "attended"), [("shenet", ["verb “told”", "noun “clip”", "noun “way”"], 0), ("crosstvr", [], 1)]
 )

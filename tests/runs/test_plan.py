@@ -298,7 +298,7 @@ def test_a_dry_run_describes_and_does_nothing(tmp_path, capsys):
         "input": "6 frames and 20 words a clip",
         "CLIP": "random weights",
         "seed": "5",
-        "length": "6 steps are few for a head; --config.steps sets more",
+        "note": "6 steps are few for a head; --config.steps sets more",
         "time": " s of steps by a rough estimate",
         "devices": "cpu",
     }.items():

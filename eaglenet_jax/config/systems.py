@@ -62,7 +62,7 @@ SYSTEMS: dict[str, SystemRecipe] = {
         token_shift=PRESETS,
     ),
     "xpool": SystemRecipe("xpool", training=_POOLING),
-    "tmass": SystemRecipe("tmass", training=_POOLING, paper={"max_frames": 12}),
+    "tmass": SystemRecipe("tmass", training=_POOLING, paper={"max_frames": 12}),  # on every dataset
     "shenet": SystemRecipe("shenet", training={"batch_size": 96}),
     "crosstvr": SystemRecipe("crosstvr", first_stage="clip4clip", **_CROSSTVR),
     "crosstvr_ts2net": SystemRecipe("crosstvr", first_stage="ts2net", **_CROSSTVR),

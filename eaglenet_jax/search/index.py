@@ -130,7 +130,7 @@ class SearchIndex:
         count, rows = len(self), PresentRows(self.store)
         found = Calibration(None, None)
         if count:
-            found = calibrate(lambda text: probe(rows, self.model, text, self._depth), demo=self.is_demo)
+            found = calibrate(lambda text: probe(rows, self.model, text, self.usual_rerank), demo=self.is_demo)
         measured = Measured(found, count, self._how)
         self._measured, self._away, self.unkept = measured, (), ""
         there = self._present if rows.gone else count
@@ -151,10 +151,11 @@ class SearchIndex:
 
     @functools.cached_property
     def _how(self) -> str:
-        return sentences_id(self.is_demo, self._depth)
+        return sentences_id(self.is_demo, self.usual_rerank)
 
     @property
-    def _depth(self) -> int:
+    def usual_rerank(self) -> int:
+        """Candidates of a sentence that the head rescores where nothing else is asked for; 0 if it cannot."""
         return RERANK if self.model.reranks else 0
 
     def __len__(self) -> int:

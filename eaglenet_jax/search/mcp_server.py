@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import eaglenet_jax
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.search.index import RERANK, SearchIndex
+from eaglenet_jax.search.index import SearchIndex
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -54,8 +54,7 @@ def make_server(index: SearchIndex) -> MCPServer:
         try:
             if not 1 <= number <= MOST_MOMENTS:
                 raise UserError(f"number={number}: give 1 to {MOST_MOMENTS}")
-            rerank = RERANK if index.model.reranks else 0
-            found = index.query(query, top=number, rerank=rerank)
+            found = index.query(query, top=number, rerank=index.usual_rerank)
         except UserError as error:
             raise ToolError(str(error)) from error
         with contextlib.suppress(UserError, RuntimeError):  # RuntimeError is JAX's; the moments are the answer

@@ -36,7 +36,7 @@ def run(given: argparse.Namespace) -> int:
     sentences = annotations["sentences"][:: len(annotations["sentences"]) // QUERIES][:QUERIES]
     answers = []
     for sentence in sentences:
-        moments = index.calibration.judged(index.query(sentence["caption"], top=5, rerank=100))
+        moments = index.calibration.judged(index.query(sentence["caption"], top=5, rerank=index.usual_rerank))
         own = [moment for moment in moments if Path(moment.path).stem == sentence["video_id"]]
         place = "not among the first 5"
         if own:

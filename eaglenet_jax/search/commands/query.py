@@ -15,7 +15,7 @@ from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.confidence import WEAK
 from eaglenet_jax.search.html import Found, clock, results_page
-from eaglenet_jax.search.index import RERANK, SearchIndex
+from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.model import DEMO_ONLY
 from eaglenet_jax.search.moments import Moment
 
@@ -36,7 +36,7 @@ def run(given: argparse.Namespace) -> int:
             print(f"warning: the last {cut} tokens of {content!r} are cut: it is too long", file=sys.stderr)
         rerank = given.rerank
         if rerank is None:  # as the page does
-            rerank = RERANK if kind == "text" and index.model.reranks else 0
+            rerank = index.usual_rerank if kind == "text" else 0
         started = time.perf_counter()
         moments = index.query(**query, top=given.top, rerank=rerank, merge=not given.windows)
         seconds = time.perf_counter() - started

@@ -33,6 +33,7 @@ from eaglenet_jax.errors import UserError
 SUMMARY = "Everything that is to be measured on a GPU, most important first."
 AGREEING, BESIDE, BLOCK = Sizes(texts=100, videos=100), Sizes(texts=64, videos=64), Sizes(texts=64, videos=128)
 GALLERIES = (Sizes(texts=1000, videos=1000), Sizes(frames=64, texts=1000, videos=1000))
+PATIENCE = 200.0  # seconds that measurements wait for programs that are being compiled
 STEP = StepSizes("b16", 64, 12, "bfloat16")
 Row = tuple[str, dict[str, Any]]  # the name of a table, and one row of it
 
@@ -48,7 +49,9 @@ class Visit:
         block: Pairs whose kernels are traced.
         step: Batch and frames of the training step.
         steps: Cases of `gpu_steps`.
-        torch_steps: CLIP sizes and types that PyTorch's step is measured with.
+        torch_steps: Those of them that PyTorch's step is measured with.
+        blocks: Texts and videos of a block that the first gallery is scored with.
+        attention: Sequences, tokens and causality of attention that is compared.
         peak_width: Width of the product that measures the peak.
         demo: Configs that are trained.
         rounds: Timed runs, of which the median counts.
@@ -59,8 +62,10 @@ class Visit:
     beside: Sizes = BESIDE
     block: Sizes = BLOCK
     step: StepSizes = STEP
-    steps: tuple[tuple[str, str, dict[str, Any]], ...] = gpu_steps.CASES
-    torch_steps: tuple[tuple[str, str], ...] = (("b16", "bfloat16"), ("b32", "float32"))
+    steps: tuple[gpu_steps.Case, ...] = gpu_steps.CASES
+    torch_steps: tuple[gpu_steps.Case, ...] = (gpu_steps.CASES[0], gpu_steps.CASES[2])
+    blocks: tuple[tuple[int, int], ...] = ((64, 128), (128, 256), (250, 500))
+    attention: tuple[tuple[int, int, bool], ...] = ((16, 197, False), (16, 50, False), (16, 32, True))
     peak_width: int = 8192
     demo: tuple[str, ...] = ("demo", "moving_shapes")
     rounds: int = 5
@@ -74,7 +79,9 @@ TINY = Visit(
     block=SMALL,
     step=StepSizes("tiny", 4, 2, "bfloat16"),
     steps=(("tiny", "bfloat16", {}), ("tiny", "float32", {"pairwise_block": 2})),
-    torch_steps=(("tiny", "float32"),),
+    torch_steps=(("tiny", "float32", {"pairwise_block": 2}),),
+    blocks=((2, 3),),
+    attention=((2, 5, False),),
     peak_width=64,
     demo=("demo:tiny",),
     rounds=1,
@@ -93,50 +100,58 @@ class Peaks:
         self.bytes_per_second = 2 * array.nbytes / seconds
 
 
-def right(visit: Visit, peaks: Peaks) -> Iterator[Row]:
+def right(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[Row]:
     """Replay records and compare blocks and types, the scoring kernel's last: it may fail where nobody has run it."""
-    del peaks
+    del peaks, programs
     records = sorted(gpu_right.RECORDS.glob("eaglenet_*.npz"))
     yield from (("agreement", row) for row in gpu_right.agreement(visit.agreeing, 5))
+    yield from (("attention", row) for row in gpu_right.attention_agreement(visit.attention))
     yield from (("records", row) for row in gpu_right.replayed(records[:1] if visit is TINY else records))
     yield from (("agreement", row) for row in gpu_right.agreement(visit.agreeing, 5, gpu_right.kernel_here()))
 
 
-def scoring(visit: Visit, peaks: Peaks) -> Iterator[Row]:
-    """Score galleries, then the dense forms beside ours, then galleries by the scoring kernel."""
-    for sizes in visit.galleries:
-        yield from (("gallery", row) for row in gpu_scoring.whole_gallery(sizes, peaks.flops, visit.rounds))
+def scoring(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[Row]:
+    """Score galleries in the plain form and by the scoring kernel, then by block, then the dense forms beside ours."""
+    programs.wait(PATIENCE)  # what is compiled meanwhile would be measured too
+    for kernel in ("none", gpu_right.kernel_here()):
+        for sizes in visit.galleries:
+            rows = gpu_scoring.whole_gallery(sizes, peaks.flops, visit.rounds, kernel)
+            yield from (("gallery", row) for row in rows)
+        rows = iter(gpu_scoring.by_block(visit.galleries[0], visit.blocks, kernel, visit.rounds))
+        yield from (("blocks", row) for row in rows)
     yield "beside", gpu_scoring.beside(visit.beside, visit.rounds, gpu_scoring.torch_device())
-    for sizes in visit.galleries:
-        rows = gpu_scoring.whole_gallery(sizes, peaks.flops, visit.rounds, gpu_right.kernel_here())
-        yield from (("gallery", row) for row in rows)
 
 
-def steps(visit: Visit, peaks: Peaks) -> Iterator[Row]:
-    """Measure training steps, PyTorch's beside them, and the largest batch."""
-    first, rest = visit.steps[:1], visit.steps[1:]
-    yield from (("steps", row) for row in gpu_steps.steps(first, visit.step, peaks.flops, visit.rounds))
-    device = gpu_scoring.torch_device()
-    for clip, dtype in visit.torch_steps if device else ():
-        yield "torch_steps", gpu_steps.beside_torch(clip, dtype, visit.step, visit.rounds, device or "cpu")
-    yield from (("steps", row) for row in gpu_steps.steps(rest, visit.step, peaks.flops, visit.rounds))
-    yield "batches", gpu_steps.largest_batch(visit.step.clip, visit.step.dtype, visit.step)
+def steps(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[Row]:
+    """Measure training steps, the largest batch, and PyTorch's steps, while ours hold little memory."""
+    programs.wait(PATIENCE)
+    theirs = []
+    if device := gpu_scoring.torch_device():
+        theirs = gpu_steps.beside_torch(visit.torch_steps, visit.step, visit.rounds, device)
+        yield from (("torch_steps", row) for row in theirs)
+    for row in gpu_steps.steps(visit.steps, programs, peaks.flops, visit.rounds):
+        for other in theirs:  # rows that are written already: the same case of ours, the first of its kind
+            if (other["clip"], other["type"]) == (row["clip"], row["type"]) and "clips_per_second" in row:
+                other.setdefault("ours_clips_per_second", row["clips_per_second"])
+        yield "steps", row
+    yield "batches", gpu_steps.largest_batch(programs)
 
 
-def kernels(visit: Visit, peaks: Peaks) -> Iterator[Row]:
-    """Trace scoring and a training step."""
-    programs: dict[str, Callable[[], tuple[str, Callable[[], Any]]]] = {
+def kernels(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[Row]:
+    """Trace scoring, in the plain form and by the scoring kernel, and a training step."""
+    traced: dict[str, Callable[[], tuple[str, Callable[[], Any]]]] = {
+        "step": lambda: gpu_kernels.traced_step(programs),
         "scoring": lambda: gpu_kernels.scoring_program(visit.block, "bfloat16"),
-        "step": lambda: gpu_kernels.step_program(visit.step),
+        "scoring_kernel": lambda: gpu_kernels.scoring_program(visit.block, "bfloat16", gpu_right.kernel_here()),
     }
-    for name, make in programs.items():
+    for name, make in traced.items():
         rows = gpu_kernels.longest(*make(), peaks.flops, peaks.bytes_per_second)
         yield from ((f"{name}_kernels", row) for row in rows)
 
 
-def demo(visit: Visit, peaks: Peaks) -> Iterator[Row]:
+def demo(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[Row]:
     """Train the demo, from rendering its clips to its table."""
-    del peaks
+    del peaks, programs
     for config in visit.demo:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
@@ -147,7 +162,7 @@ def demo(visit: Visit, peaks: Peaks) -> Iterator[Row]:
         yield "demo", row | {"end": "\n".join(shown)}
 
 
-PARTS: dict[str, Callable[[Visit, Peaks], Iterator[Row]]] = {
+PARTS: dict[str, Callable[[Visit, Peaks, gpu_steps.Programs], Iterator[Row]]] = {
     "right": right,
     "scoring": scoring,
     "steps": steps,
@@ -163,13 +178,16 @@ def demo_table(rows: Sequence[dict[str, Any]]) -> str:
 
 TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "agreement": ("Largest difference of scores", gpu_right.agreement_table),
+    "attention": ("Attention of the CLIPs, relative errors", gpu_right.attention_table),
     "records": ("Records of the released programs, float64", gpu_right.replay_table),
     "gallery": ("Scoring a gallery", gpu_scoring.gallery_table),
+    "blocks": ("Scoring by block", gpu_scoring.block_table),
     "beside": ("The dense forms beside ours, float32, `highest`", lambda rows: gpu_scoring.beside_table(rows[0])),
     "steps": ("Training step of EagleNet", gpu_steps.steps_table),
-    "torch_steps": ("Training step, ours and PyTorch's in turn", gpu_steps.torch_table),
+    "torch_steps": ("Training step in PyTorch, and ours", gpu_steps.torch_table),
     "batches": ("Largest batch", gpu_steps.batches_table),
     "scoring_kernels": ("Longest operations of scoring a block, bfloat16", gpu_kernels.kernels_table),
+    "scoring_kernel_kernels": ("Longest operations of scoring a block by the kernel", gpu_kernels.kernels_table),
     "step_kernels": ("Longest operations of the training step", gpu_kernels.kernels_table),
     "demo": ("Demo", demo_table),
 }
@@ -204,6 +222,7 @@ def main(arguments: Sequence[str]) -> int:
     visit = TINY if given.tiny else dataclasses.replace(Visit(), rounds=given.rounds)
     given.out.mkdir(parents=True, exist_ok=True)
     peaks = Peaks(visit.peak_width, visit.rounds)
+    programs = gpu_steps.Programs(visit.steps if {"steps", "kernels"} & set(wanted) else (), visit.step)
     result: dict[str, Any] = {
         "machine": machine(),
         "peaks": f"Products of bfloat16 reach {peaks.flops / 1e12:.4g} TFLOP/s, memory "
@@ -222,7 +241,7 @@ def main(arguments: Sequence[str]) -> int:
     for part in wanted:
         start = time.perf_counter()
         try:
-            for table, row in PARTS[part](visit, peaks):
+            for table, row in PARTS[part](visit, peaks, programs):
                 result["tables"].setdefault(table, []).append(row)
                 write()
         except Exception:  # the minutes that are left belong to the other parts

@@ -8,6 +8,8 @@
 #     pip install --no-index --find-links wheels 'jax[cuda12]' -r requirements.lock && pip install --no-deps -e .
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# PyTorch runs in the same process, so jax takes memory as it needs it; products are tuned as in training.
+# PyTorch runs beside it, so jax takes memory as it needs it.
 export XLA_PYTHON_CLIENT_PREALLOCATE=${XLA_PYTHON_CLIENT_PREALLOCATE:-false}
+# A program that two parts need is compiled once.
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$(mktemp -d)}
 exec "${PYTHON:-python}" -m benchmarks.gpu "$@"

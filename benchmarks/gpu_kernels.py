@@ -13,19 +13,20 @@ from typing import Any
 import jax
 
 from benchmarks.compiled_program import Program
+from benchmarks.gpu_steps import Programs
 from benchmarks.random_features import Sizes, gallery, random_params, released_fields
-from benchmarks.train_step_ours import OurStep, StepSizes, measured_system, random_batch
+from benchmarks.train_step_ours import OurStep, measured_system, random_batch
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.scoring.gallery import make_score
 
-LISTED = 10
+LISTED, SHOWN = 60, 10  # operations that are kept, and those of the table
 RUNS = 3
 
 
-def scoring_program(sizes: Sizes, dtype: str) -> tuple[str, Callable[[], Any]]:
+def scoring_program(sizes: Sizes, dtype: str, kernel: str = "none") -> tuple[str, Callable[[], Any]]:
     """Compile the scoring of one block; return the program's text, and a function that runs it."""
-    head = EagleNet(**released_fields(sizes, dtype))
+    head = EagleNet(**released_fields(sizes, dtype)).with_scoring_kernel(kernel)
     parts, params = make_score(head), random_params(head)
     texts, videos = jax.device_put(gallery(sizes))
     given = params, parts.prepare_text(params, texts), parts.prepare_video(params, videos), Draws(jax.random.key(5))
@@ -33,11 +34,12 @@ def scoring_program(sizes: Sizes, dtype: str) -> tuple[str, Callable[[], Any]]:
     return program.as_text(), lambda: jax.block_until_ready(program(*given))
 
 
-def step_program(sizes: StepSizes) -> tuple[str, Callable[[], Any]]:
-    """Compile a training step; return as `scoring_program`."""
+def traced_step(programs: Programs) -> tuple[str, Callable[[], Any]]:
+    """Take a compiled training step; return as `scoring_program`."""
+    sizes = programs.sizes
     measured = measured_system(sizes)
     batch = random_batch(sizes, measured.clip, measured.system.max_words)
-    step = OurStep(measured.system, measured.params, measured.settings, batch)
+    step = OurStep(measured.system, measured.params, measured.settings, batch, programs.of(sizes))
     return step.compiled.as_text(), step
 
 
@@ -89,10 +91,17 @@ def operation_seconds(folder: Path) -> tuple[dict[str, float], dict[str, int]]:
     newest = max(folder.rglob("*.trace.json.gz"), key=lambda path: path.stat().st_mtime)
     with gzip.open(newest, "rt") as stream:
         events = json.load(stream)["traceEvents"]
+    streams = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event.get("name") == "thread_name" and event["args"]["name"].startswith("Stream")
+    }
     seconds: dict[str, float] = defaultdict(float)
     calls: dict[str, int] = defaultdict(int)
     for event in events:
         name = event.get("args", {}).get("hlo_op")
+        if streams:  # a GPU: other lines of the trace say the same again; kernels of a graph may bear no operation
+            name = (name or event.get("name")) if (event.get("pid"), event.get("tid")) in streams else None
         if event.get("ph") == "X" and name:
             seconds[name] += event["dur"] / 1e6
             calls[name] += 1
@@ -105,7 +114,7 @@ def kernels_table(rows: Sequence[dict[str, Any]]) -> str:
         "| ms | of all | calls | MB a call | GFLOP a call | bound by | of that bound | operation | source |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
+    for row in rows[:SHOWN]:
         known = "| – | – | – | – |"
         if row["bytes"] is not None:
             known = f"| {row['bytes'] / 1e6:.1f} | {row['flops'] / 1e9:.2f} | {row['bound']} | {row['of_bound']:.0%} |"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.gpu_right import TYPES, kernel_words
-from benchmarks.measure import median
+from benchmarks.measure import at_once, median
 from benchmarks.random_features import Sizes, gallery, random_params, released_fields
 from benchmarks.scoring import compare
 from benchmarks.scoring_counts import folded_products, mflop
@@ -19,8 +20,9 @@ from benchmarks.scoring_ways import ALL_NODES, DENSE, OURS, TITLES, TORCH, has_t
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.eaglenet import EagleNet
 from eaglenet_jax.metrics.ranks import retrieval_metrics
-from eaglenet_jax.scoring.gallery import ScoringOptions, score_gallery
+from eaglenet_jax.scoring.gallery import ScoringOptions, make_score, score_gallery
 
+QUEUED = 10  # blocks that the device is given at a time, so that nothing waits for the host
 SIGNAL = 0.05  # gives an R@1 between 0 and 100, so that rounding can change it
 
 
@@ -49,21 +51,30 @@ def whole_gallery(sizes: Sizes, peak: float, rounds: int, kernel: str = "none") 
     """
     texts, videos = gallery(sizes, SIGNAL)
     relevance = np.arange(sizes.texts) % sizes.videos
-    exact: np.ndarray | None = None
-    for name, (dtype, precision) in TYPES.items():
-        head = EagleNet(**released_fields(sizes, dtype))
-        given = head, random_params(head), texts, videos
 
-        def score(given: tuple[Any, ...] = given, kernel: str = kernel) -> np.ndarray:
-            return score_gallery(*given, draws=Draws(jax.random.key(5)), options=ScoringOptions(kernel=kernel))
+    def make(dtype: str, precision: str) -> Callable[[str], np.ndarray]:
+        head = EagleNet(**released_fields(sizes, dtype))
+        params = random_params(head)
+
+        def score(kernel: str) -> np.ndarray:
+            options = ScoringOptions(kernel=kernel)
+            with jax.default_matmul_precision(precision):
+                return score_gallery(head, params, texts, videos, draws=Draws(jax.random.key(5)), options=options)
+
+        return score
+
+    made = {name: make(*kind) for name, kind in TYPES.items()}
+    jobs = {name: partial(score, kernel) for name, score in made.items()}
+    first = next(iter(made.values()))
+    found = at_once(jobs | {"exact": partial(first, "none")})  # compiles
+    for name, score in jobs.items():
+        scores = found[name]
 
         def evaluate(score: Callable[[], np.ndarray] = score) -> dict[str, Any]:
             return retrieval_metrics(score(), relevance)
 
-        with jax.default_matmul_precision(precision):
-            exact = score(kernel="none") if exact is None else exact
-            scores, metrics = score(), evaluate()["t2v"]
-            seconds, evaluation_seconds = seconds_of(score, rounds), seconds_of(evaluate, rounds)
+        metrics = evaluate()["t2v"]
+        seconds, evaluation_seconds = seconds_of(score, rounds), seconds_of(evaluate, rounds)
         flops = mflop(folded_products(sizes)) * 1e6 * scores.size
         yield {
             "type": name + kernel_words(kernel),
@@ -74,9 +85,42 @@ def whole_gallery(sizes: Sizes, peak: float, rounds: int, kernel: str = "none") 
             "teraflop_per_second": flops / seconds / 1e12,
             "share_of_peak": flops / seconds / peak,
             **{depth: metrics[depth] for depth in ("R@1", "R@5", "R@10")},
-            "largest_difference": float(np.abs(scores - exact).max()),
-            "same_first_percent": 100.0 * float(np.mean(scores.argmax(1) == exact.argmax(1))),
+            "largest_difference": float(np.abs(scores - found["exact"]).max()),
+            "same_first_percent": 100.0 * float(np.mean(scores.argmax(1) == found["exact"].argmax(1))),
         }
+
+
+def by_block(sizes: Sizes, blocks: Sequence[tuple[int, int]], kernel: str, rounds: int) -> list[dict[str, Any]]:
+    """Measure bfloat16 by block: seconds of the gallery, and of one block alone as the device computes it; rows."""
+    texts, videos = gallery(sizes)
+    head = EagleNet(**released_fields(sizes, "bfloat16"))
+    params, draws = random_params(head), Draws(jax.random.key(5))
+    parts = make_score(head.with_scoring_kernel(kernel))
+
+    def whole(block: tuple[int, int]) -> np.ndarray:
+        return score_gallery(head, params, texts, videos, draws=draws, options=ScoringOptions(*block, kernel=kernel))
+
+    given = parts.prepare_text(params, texts), parts.prepare_video(params, videos)
+
+    def alone(block: tuple[int, int]) -> Callable[[], Any]:
+        taken = parts.take_texts(given[0], np.arange(block[0])), parts.take_videos(given[1], np.arange(block[1]))
+
+        def queued() -> None:
+            jax.block_until_ready([parts.block(params, *taken, draws) for _ in range(QUEUED)])
+
+        return queued
+
+    at_once({str(block): partial(whole, block) for block in blocks})  # compiles
+    return [
+        {
+            "type": "bfloat16" + kernel_words(kernel),
+            "frames": sizes.frames,
+            "block": f"{block[0]} × {block[1]}",
+            "seconds": seconds_of(partial(whole, block), rounds),
+            "device_microseconds_a_pair": 1e6 * seconds_of(alone(block), rounds) / (QUEUED * block[0] * block[1]),
+        }
+        for block in blocks
+    ]
 
 
 def beside(sizes: Sizes, rounds: int, torch_device: str | None) -> dict[str, Any]:
@@ -109,6 +153,20 @@ def gallery_table(rows: Sequence[dict[str, Any]]) -> str:
             f"| {row['type']} | {row['frames']} | {row['pairs']} | {times} | {row['share_of_peak']:.1%} | {recalls} "
             f"| {row['largest_difference']:.1e} | {row['same_first_percent']:.1f} |"
         )
+    return "\n".join(lines)
+
+
+def block_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Format the rows of `by_block` as markdown."""
+    lines = [
+        "| type | M | texts × videos of a block | seconds of the gallery | µs a pair on the device |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['type']} | {row['frames']} | {row['block']} | {row['seconds']:.3f} "
+        f"| {row['device_microseconds_a_pair']:.3f} |"
+        for row in rows
+    ]
     return "\n".join(lines)
 
 

@@ -3,27 +3,92 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from benchmarks.gpu_scoring import seconds_of
-from benchmarks.train_step_ours import Measured, OurStep, StepSizes, measured_system, random_batch
+from benchmarks.train_step_ours import (
+    Measured,
+    OurStep,
+    StepProgram,
+    StepSizes,
+    measured_shapes,
+    measured_system,
+    random_batch,
+    step_program,
+)
 
 # What is measured, most wanted first: sizes of CLIP, compute type, and options of the step.
 PLAIN: dict[str, Any] = {}
-CASES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+Case = tuple[str, str, dict[str, Any]]
+CASES: tuple[Case, ...] = (
     ("b16", "bfloat16", PLAIN),
     ("b32", "bfloat16", PLAIN),
+    ("b32", "float32", PLAIN),
+    ("b16", "bfloat16", {"attention": "xla"}),
     ("b16", "bfloat16", {"remat": True}),
     ("b16", "bfloat16", {"encode_micro_batches": 4}),
+    ("b16", "float32", {"remat": True}),
     ("b16", "bfloat16", {"pairwise_block": 8}),
-    ("b32", "float32", PLAIN),
-    ("b16", "float32", PLAIN),
 )
+OF_CLIP = ("attention", "remat")  # the other options are of `make_train_step`
 LARGEST_FACTOR = 16  # of the batch that is tried
+COMPILERS = 6  # programs that are compiled side by side
+ROOT = Path(__file__).parents[1]
+
+
+class Programs:
+    """Steps that are compiled side by side in threads, while other things are done."""
+
+    def __init__(self, cases: Sequence[Case], sizes: StepSizes) -> None:
+        """Start to compile the step of every case, and of half the batch, which `largest_batch` needs."""
+        self.sizes = sizes
+        self._pool = ThreadPoolExecutor(COMPILERS)
+        self._programs: dict[str, Future[StepProgram]] = {}
+        for case in cases:
+            self._start(sized(case, sizes), options_of_step(case))
+        if cases:
+            self._start(replace(sizes, batch=sizes.batch // 2), PLAIN)
+
+    def _start(self, sizes: StepSizes, options: dict[str, Any]) -> None:
+        key = str((sizes, options))
+        if key not in self._programs:
+            self._programs[key] = self._pool.submit(_compile, sizes, options)
+
+    def of(self, sizes: StepSizes, options: dict[str, Any] = PLAIN) -> StepProgram:
+        """Return a compiled step; start to compile it if nobody has."""
+        self._start(sizes, options)
+        return self._programs[str((sizes, options))].result()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all are compiled, or some seconds; return whether they are."""
+        return not wait(self._programs.values(), seconds).not_done
+
+
+def _compile(sizes: StepSizes, options: dict[str, Any]) -> StepProgram:
+    measured = measured_shapes(sizes)
+    batch = jax.eval_shape(lambda: random_batch(sizes, measured.clip, measured.system.max_words))
+    return step_program(measured.system, measured.params, measured.settings, batch, **options)
+
+
+def sized(case: Case, sizes: StepSizes) -> StepSizes:
+    """Return the sizes of a case."""
+    clip, dtype, options = case
+    return replace(sizes, clip=clip, dtype=dtype, **{name: options[name] for name in OF_CLIP if name in options})
+
+
+def options_of_step(case: Case) -> dict[str, Any]:
+    """Return the options of `make_train_step` of a case."""
+    return {name: value for name, value in case[2].items() if name not in OF_CLIP}
 
 
 def step_flops(measured: Measured, sizes: StepSizes) -> float:
@@ -42,27 +107,24 @@ def step_flops(measured: Measured, sizes: StepSizes) -> float:
     return 3.0 * sizes.batch * (video + tower(clip.text_width, clip.text_layers, measured.system.max_words))
 
 
-def steps(
-    cases: Sequence[tuple[str, str, dict[str, Any]]], sizes: StepSizes, peak: float, rounds: int
-) -> Iterator[dict[str, Any]]:
+def steps(cases: Sequence[Case], programs: Programs, peak: float, rounds: int) -> Iterator[dict[str, Any]]:
     """Measure our step in every case; a row a case, with its error where it does not run."""
-    for clip, dtype, options in cases:
-        case = replace(sizes, clip=clip, dtype=dtype, remat=options.get("remat", False))
-        row: dict[str, Any] = {"clip": clip, "type": dtype, "batch": case.batch, "frames": case.frames} | {
-            "options": ", ".join(f"{name}={value}" for name, value in options.items())
+    for case in cases:
+        sizes = sized(case, programs.sizes)
+        row: dict[str, Any] = {"clip": case[0], "type": case[1], "batch": sizes.batch, "frames": sizes.frames} | {
+            "options": ", ".join(f"{name}={value}" for name, value in case[2].items())
         }
         try:
-            yield row | _measured_step(case, options, peak, rounds)
+            yield row | _measured_step(sizes, programs.of(sizes, options_of_step(case)), peak, rounds)
         except jax.errors.JaxRuntimeError as error:  # out of memory
             yield row | {"error": str(error).splitlines()[0][:200]}
         gc.collect()  # frees the moments of one step before those of the next are allocated
 
 
-def _measured_step(sizes: StepSizes, options: dict[str, Any], peak: float, rounds: int) -> dict[str, Any]:
+def _measured_step(sizes: StepSizes, program: StepProgram, peak: float, rounds: int) -> dict[str, Any]:
     measured = measured_system(sizes)
     batch = random_batch(sizes, measured.clip, measured.system.max_words)
-    of_step = {name: value for name, value in options.items() if name != "remat"}
-    step = OurStep(measured.system, measured.params, measured.settings, batch, **of_step)
+    step = OurStep(measured.system, measured.params, measured.settings, batch, program)
     seconds = seconds_of(step, rounds)
     memory, stats = step.memory, jax.local_devices()[0].memory_stats() or {}
     flops = step_flops(measured, sizes)
@@ -78,40 +140,50 @@ def _measured_step(sizes: StepSizes, options: dict[str, Any], peak: float, round
     }
 
 
-def largest_batch(clip: str, dtype: str, sizes: StepSizes) -> dict[str, Any]:
+def largest_batch(programs: Programs) -> dict[str, Any]:
     """Estimate the largest batch that fits this device, from the compiler's memory analysis of two batches."""
-    half, whole = (
-        _needed_bytes(replace(sizes, clip=clip, dtype=dtype, batch=batch)) for batch in (sizes.batch // 2, sizes.batch)
-    )
+    sizes = programs.sizes
+    half, whole = (needed_bytes(programs.of(case)) for case in (replace(sizes, batch=sizes.batch // 2), sizes))
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     a_clip = (whole - half) / (sizes.batch - sizes.batch // 2)
-    found = {"clip": clip, "type": dtype, "bytes_a_clip": a_clip, "bytes_at_none": whole - a_clip * sizes.batch}
+    found = {"clip": sizes.clip, "type": sizes.dtype, "bytes_a_clip": a_clip}
+    found["bytes_at_none"] = whole - a_clip * sizes.batch
     if limit is None:  # a CPU
         return found | {"batch": None}
     batch = int(min((limit - found["bytes_at_none"]) / a_clip, LARGEST_FACTOR * sizes.batch)) // 8 * 8
     return found | {"batch": batch, "limit_bytes": limit}
 
 
-def _needed_bytes(sizes: StepSizes) -> int:
-    measured = measured_system(sizes)
-    batch = random_batch(sizes, measured.clip, measured.system.max_words)
-    memory = OurStep(measured.system, measured.params, measured.settings, batch).memory
+def needed_bytes(program: StepProgram) -> int:
+    """Return the bytes of a step by the compiler's memory analysis."""
+    memory = program.compiled.memory_analysis()
     return int(memory.temp_size_in_bytes + memory.argument_size_in_bytes)
 
 
-def beside_torch(clip: str, dtype: str, sizes: StepSizes, rounds: int, device: str) -> dict[str, Any]:
-    """Measure PyTorch's step and ours in turn, as `benchmarks.train_step --what=whole`."""
-    from benchmarks.train_step import measure_step
+def beside_torch(cases: Sequence[Case], sizes: StepSizes, rounds: int, device: str) -> list[dict[str, Any]]:
+    """Measure PyTorch's steps in a process of their own, which gives its memory back: a row a case.
 
-    case = replace(sizes, clip=clip, dtype=dtype)
-    return {"clip": clip, "type": dtype} | measure_step(measured_system(case), case, "whole", rounds, True, device)
+    Its jax is on the CPU, where it only draws the parameters.
+    """
+    given = [asdict(sized(case, sizes)) for case in cases]
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu_torch", json.dumps(given), str(rounds), device],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    if run.returncode:
+        raise RuntimeError(f"PyTorch's steps failed: {run.stderr[-2000:]}")
+    rows: list[dict[str, Any]] = json.loads(run.stdout.strip().splitlines()[-1])
+    return rows
 
 
 def steps_table(rows: Sequence[dict[str, Any]]) -> str:
     """Format the rows of `steps` as markdown."""
     lines = [
         "| CLIP | type | batch × frames | with | seconds | clips/s | TFLOP/s | of the bf16 peak | temporaries, GB "
-        "| peak memory, GB |",
+        "| arguments, GB |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -119,20 +191,30 @@ def steps_table(rows: Sequence[dict[str, Any]]) -> str:
         if "error" in row:
             lines.append(f"{case} {row['error']} | | | | | |")
             continue
-        peak = "–" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e9:.1f}"
         lines.append(
             f"{case} {row['seconds']:.3f} | {row['clips_per_second']:.0f} | {row['teraflop_per_second']:.1f} "
-            f"| {row['share_of_peak']:.1%} | {row['temporary_bytes'] / 1e9:.1f} | {peak} |"
+            f"| {row['share_of_peak']:.1%} | {row['temporary_bytes'] / 1e9:.1f} "
+            f"| {row['argument_bytes'] / 1e9:.1f} |"
         )
     return "\n".join(lines)
 
 
 def torch_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Format the rows of `beside_torch` as markdown."""
-    lines = ["| CLIP | type | ours, s | PyTorch, s | ours : PyTorch |", "|---|---|---|---|---|"]
+    """Format the rows of `beside_torch`, with "ours_clips_per_second", as markdown."""
+    lines = [
+        "| CLIP | type | PyTorch's batch | PyTorch, s | PyTorch, clips/s | peak memory, GB | ours, clips/s "
+        "| ours is … times faster |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
-        times = f"{row['ours']['seconds']:.3f} | {row['torch']['seconds']:.3f} | {row['ours_to_torch']:.2f}"
-        lines.append(f"| {row['clip']} | {row['type']} | {times} |")
+        if "error" in row:
+            lines.append(f"| {row['clip']} | {row['type']} | {row['batch']} | {row['error']} | | | | |")
+            continue
+        theirs, ours = row["clips_per_second"], row.get("ours_clips_per_second")
+        memory = f"{row['peak_bytes'] / 1e9:.1f}" if row["peak_bytes"] else "–"
+        beside = f"{ours:.0f} | {ours / theirs:.2f}" if ours else "– | –"
+        case = f"| {row['clip']} | {row['type']} | {row['batch']} | {row['seconds']:.3f} | {theirs:.0f} | {memory} "
+        lines.append(f"{case}| {beside} |")
     return "\n".join(lines)
 
 

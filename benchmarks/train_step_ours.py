@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -32,13 +33,17 @@ VISION, TEXT, HEAD, LANGEVIN, OPTIMIZER = "vision", "text", "head", "Langevin", 
 
 @dataclass(frozen=True)
 class StepSizes:
-    """clip: a name of `CLIPS`. batch: B. frames: M. dtype: compute type of CLIP. remat: recompute its blocks."""
+    """clip: a name of `CLIPS`. batch: B. frames: M. dtype: compute type of CLIP. remat: recompute its blocks.
+
+    attention: as of `ClipConfig`.
+    """
 
     clip: str = "tiny"
     batch: int = 8
     frames: int = 12
     dtype: str = "float32"
     remat: bool = False
+    attention: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,26 @@ def measured_system(sizes: StepSizes) -> Measured:
     Three things are left out on both sides of a comparison: token shift, which transformers' CLIPModel does not have,
     the rounding of CLIP's parameters to float16, and the parameters of CLIP that stay as they are.
     """
+    shapes = measured_shapes(sizes)
+    return replace(shapes, params=_drawn(replace(sizes, batch=1, dtype="float32", remat=False, attention="xla")))
+
+
+def measured_shapes(sizes: StepSizes) -> Measured:
+    """As `measured_system`, with shapes in place of parameters."""
     config = load_config(f"msrvtt:{'b16' if sizes.clip == 'b16' else 'b32'},released")
     config.optimizer.clip_storage, config.optimizer.freeze = "float32", ""
     plain = as_plain(config)
-    clip = {**CLIPS[sizes.clip], "dtype": sizes.dtype, "remat": sizes.remat}
+    clip = {**CLIPS[sizes.clip], "dtype": sizes.dtype, "remat": sizes.remat, "attention": sizes.attention}
     clip |= {"shift_blocks": (), "mask_padding": False}
     system = build_system({**plain, "clip": clip, "max_frames": sizes.frames})
-    params = jax.jit(system.init)(jax.random.key(0))
+    params = jax.eval_shape(system.init, jax.random.key(0))
     return Measured(system, optimizer_settings(config, system.head.unused_parameters()), params)
+
+
+@functools.lru_cache(maxsize=3)
+def _drawn(sizes: StepSizes) -> Any:
+    """Draw the parameters, which neither the compute type nor what saves memory changes."""
+    return jax.jit(measured_shapes(sizes).system.init)(jax.random.key(0))
 
 
 def random_batch(sizes: StepSizes, clip: ClipConfig, words: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -91,20 +108,48 @@ def random_features(sizes: StepSizes, width: int) -> dict[str, Any]:
     return {"text": text, "video": video}
 
 
+@dataclass(frozen=True)
+class StepProgram:
+    """A compiled step. seconds: of tracing and compiling."""
+
+    compiled: Any
+    seconds: float
+
+
+def step_program(
+    trainable: Trainable, params: Any, settings: dict[str, Any], batch: Any, **options: Any
+) -> StepProgram:
+    """Compile the step. params and batch: arrays or their shapes; nothing is run. options: of `make_train_step`."""
+    start = time.perf_counter()
+    params, batch = (jax.eval_shape(lambda tree: jax.tree.map(jnp.asarray, tree), tree) for tree in (params, batch))
+    optimizer = make_optimizer(settings, params, TOTAL_STEPS)
+    state = jax.eval_shape(lambda params: initial_state(trainable, optimizer, params), params)
+    step = make_train_step(trainable, optimizer, **options)
+    compiled = step.lower(state, batch, jax.eval_shape(lambda: jax.random.key(1))).compile()
+    return StepProgram(compiled, time.perf_counter() - start)
+
+
 class OurStep:
     """The compiled step on one batch, which is on the device; a call is one update.
 
-    options: of `make_train_step`. compile_seconds: with tracing. compiled: the program.
+    program: of `step_program`, which makes it from the other arguments if it is None. options: of `make_train_step`.
+    compile_seconds: with tracing. compiled: the program.
     """
 
-    def __init__(self, trainable: Trainable, params: Any, settings: dict[str, Any], batch: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        trainable: Trainable,
+        params: Any,
+        settings: dict[str, Any],
+        batch: Any,
+        program: StepProgram | None = None,
+        **options: Any,
+    ) -> None:
+        program = program or step_program(trainable, params, settings, batch, **options)
+        self.compiled, self.compile_seconds = program.compiled, program.seconds
         optimizer = make_optimizer(settings, params, TOTAL_STEPS)
         self._state = initial_state(trainable, optimizer, jax.tree.map(jnp.array, params))  # a copy: it is donated
         self._batch, self._key = jax.device_put(batch), jax.random.key(1)
-        start = time.perf_counter()
-        step = make_train_step(trainable, optimizer, **options)
-        self.compiled = step.lower(self._state, self._batch, self._key).compile()
-        self.compile_seconds = time.perf_counter() - start
 
     @property
     def memory(self) -> Any:

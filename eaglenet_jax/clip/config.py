@@ -33,6 +33,7 @@ class ClipConfig:
         activation: "quick_gelu" (OpenAI's weights) or "gelu" (weights trained without it).
         dtype: Compute type; parameters are float32.
         remat: Recompute blocks in the backward pass to save memory.
+        attention: "auto", "xla" or "cudnn": who computes attention (`layers.uses_cudnn`).
 
     Raises:
         UserError: The sizes do not fit together.
@@ -54,6 +55,7 @@ class ClipConfig:
     activation: str = "quick_gelu"
     dtype: str = "float32"
     remat: bool = False
+    attention: str = "auto"
 
     def __post_init__(self) -> None:
         """Raise UserError for sizes that do not fit together."""

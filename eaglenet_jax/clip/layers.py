@@ -21,7 +21,46 @@ def exact_gelu(x: Float[Array, "*batch w"]) -> Float[Array, "*batch w"]:
     return jax.nn.gelu(x, approximate=False)
 
 
+ATTENTION_KERNELS = ("auto", "xla", "cudnn")
 ACTIVATION_FUNCTIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
+
+
+def uses_cudnn(kernel: str, dtype: DTypeLike) -> bool:
+    """Return whether attention in a compute type is computed by cuDNN's fused kernel.
+
+    It keeps no [T, T] array in memory, and exists on NVIDIA GPUs for two bytes a number.
+
+    Args:
+        kernel: One of `ATTENTION_KERNELS`. "auto" takes cuDNN where it can be had.
+        dtype: Compute type.
+    """
+    if kernel != "auto":
+        return kernel == "cudnn"
+    return jax.default_backend() == "gpu" and jnp.dtype(dtype).itemsize == 2
+
+
+def cudnn_attention(
+    query: Float[Array, "N T h k"], key: Float[Array, "N T h k"], value: Float[Array, "N T h k"], causal: bool
+) -> Float[Array, "N T h k"]:
+    """Compute attention by cuDNN's fused kernel.
+
+    Its gradient takes even numbers of tokens alone, so an odd one is filled up by a token that is not read.
+    """
+    count, length = query.shape[:2]
+    if length % 2 == 0:
+        return jax.nn.dot_product_attention(query, key, value, is_causal=causal, implementation="cudnn")
+    query, key, value = (jnp.pad(part, ((0, 0), (0, 1), (0, 0), (0, 0))) for part in (query, key, value))
+    lengths = jnp.full(count, length, jnp.int32)
+    attended = jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        query_seq_lengths=lengths,
+        key_value_seq_lengths=lengths,
+        is_causal=causal,
+        implementation="cudnn",
+    )
+    return attended[:, :length]
 
 
 def layer_norm(dtype: DTypeLike, name: str, epsilon: float = 1e-5) -> nn.LayerNorm:
@@ -47,12 +86,14 @@ class Attention(nn.Module):
         output_std: Standard deviation of the initial output kernel.
         causal: Each token attends only to itself and the tokens before it.
         dtype: Compute type.
+        kernel: One of `ATTENTION_KERNELS`; see `uses_cudnn`.
     """
 
     heads: int
     output_std: float
     causal: bool
     dtype: DTypeLike
+    kernel: str = "auto"
 
     @nn.compact
     def __call__(
@@ -69,6 +110,7 @@ class Attention(nn.Module):
         kernel = self.param("qkv_kernel", nn.initializers.normal(width**-0.5), (width, 3 * width)).astype(self.dtype)
         bias = self.param("qkv_bias", nn.initializers.zeros, (3 * width,)).astype(self.dtype)
         positions = jnp.arange(length)
+        fused = keep is None and valid is None and uses_cudnn(self.kernel, self.dtype)
         if keep is None:
             query, key, value = jnp.split(x @ kernel + bias, 3, axis=-1)
             visible = positions[None, None, :] <= positions[None, :, None]
@@ -77,10 +119,14 @@ class Attention(nn.Module):
             key, value = jnp.split(x @ kernel[:, width:] + bias[width:], 2, axis=-1)
             visible = positions[None, None, :] <= keep[:, None, None]
         query, key, value = (part.reshape(count, -1, self.heads, width // self.heads) for part in (query, key, value))
-        mask = visible[:, None] if self.causal else None
-        if valid is not None:
-            mask = valid[:, None, None] if mask is None else mask & valid[:, None, None]
-        attended = jax.nn.dot_product_attention(query, key, value, mask=mask).reshape(count, -1, width)
+        if fused:
+            attended = cudnn_attention(query, key, value, self.causal)
+        else:
+            mask = visible[:, None] if self.causal else None
+            if valid is not None:
+                mask = valid[:, None, None] if mask is None else mask & valid[:, None, None]
+            attended = jax.nn.dot_product_attention(query, key, value, mask=mask)
+        attended = attended.reshape(count, -1, width)
         start = nn.initializers.normal(self.output_std)
         return nn.Dense(width, kernel_init=start, dtype=self.dtype, name="output")(attended)
 
@@ -99,6 +145,7 @@ class Block(nn.Module):
         dtype: Compute type.
         epsilon: ε of the layer normalisations.
         hidden: Hidden width of the MLP, 0 for four times the width.
+        attention: One of `ATTENTION_KERNELS`.
     """
 
     heads: int
@@ -108,6 +155,7 @@ class Block(nn.Module):
     dtype: DTypeLike
     epsilon: float = 1e-5
     hidden: int = 0
+    attention: str = "auto"
 
     @nn.compact
     def __call__(
@@ -133,7 +181,9 @@ class Block(nn.Module):
         inputs = layer_norm(self.dtype, "norm1", self.epsilon)(x)
         if frame_mask is not None:
             inputs = token_shift(inputs.reshape(*frame_mask.shape, *inputs.shape[1:]), frame_mask).reshape(inputs.shape)
-        attended = Attention(self.heads, output_std, self.causal, self.dtype, name="attention")(inputs, keep, valid)
+        attended = Attention(self.heads, output_std, self.causal, self.dtype, self.attention, name="attention")(
+            inputs, keep, valid
+        )
         x = (x if keep is None else pick_token(x, keep)) + attended
         hidden = layer_norm(self.dtype, "norm2", self.epsilon)(x)
         start = nn.initializers.normal((2 * width) ** -0.5)

@@ -55,6 +55,7 @@ class TextTower(nn.Module):
                 activation=config.activation,
                 causal=True,
                 dtype=dtype,
+                attention=config.attention,
                 name=f"block_{index}",
             )(x, None, only_end)
 

@@ -95,6 +95,7 @@ class VisionTower(nn.Module):
                 activation=config.activation,
                 causal=False,
                 dtype=dtype,
+                attention=config.attention,
                 name=f"block_{index}",
             )(
                 x,

@@ -1,6 +1,6 @@
 """Everything that is to be measured on a GPU, in one visit: correctness, scoring, training, kernels, the demo.
 
-    benchmarks/gpu.sh [--out DIR] [--parts=right,scoring,steps,kernels,demo] [--rounds 5] [--tiny]
+    benchmarks/gpu.sh [--out DIR] [--parts=right,scoring,step,kernels,steps,dense,demo] [--rounds 5] [--tiny]
 
 The most important comes first. `gpu.json` and `gpu.md`, whose tables docs/scoring.md and docs/results.md take as they
 are, are written after every row, so the visit can be cut off at any point. A part that fails is written with its error,
@@ -33,7 +33,6 @@ from eaglenet_jax.errors import UserError
 SUMMARY = "Everything that is to be measured on a GPU, most important first."
 AGREEING, BESIDE, BLOCK = Sizes(texts=100, videos=100), Sizes(texts=64, videos=64), Sizes(texts=64, videos=128)
 GALLERIES = (Sizes(texts=1000, videos=1000), Sizes(frames=64, texts=1000, videos=1000))
-PATIENCE = 200.0  # seconds that measurements wait for programs that are being compiled
 STEP = StepSizes("b16", 64, 12, "bfloat16")
 Row = tuple[str, dict[str, Any]]  # the name of a table, and one row of it
 
@@ -55,6 +54,8 @@ class Visit:
         peak_width: Width of the product that measures the peak.
         demo: Configs that are trained.
         rounds: Timed runs, of which the median counts.
+        types: Names of `gpu_right.TYPES` that galleries are scored in.
+        small: Whether one record is enough.
     """
 
     agreeing: Sizes = AGREEING
@@ -64,11 +65,13 @@ class Visit:
     step: StepSizes = STEP
     steps: tuple[gpu_steps.Case, ...] = gpu_steps.CASES
     torch_steps: tuple[gpu_steps.Case, ...] = (gpu_steps.CASES[0], gpu_steps.CASES[2])
-    blocks: tuple[tuple[int, int], ...] = ((64, 128), (128, 256), (250, 500))
+    blocks: tuple[tuple[int, int], ...] = ((64, 128), (250, 500))
     attention: tuple[tuple[int, int, bool], ...] = ((16, 197, False), (16, 50, False), (16, 32, True))
     peak_width: int = 8192
     demo: tuple[str, ...] = ("demo", "moving_shapes")
     rounds: int = 5
+    types: tuple[str, ...] = tuple(gpu_right.TYPES)
+    small: bool = False
 
 
 SMALL = Sizes(frames=3, candidates=3, texts=9, videos=7, width=16, heads=2)
@@ -85,6 +88,7 @@ TINY = Visit(
     peak_width=64,
     demo=("demo:tiny",),
     rounds=1,
+    small=True,
 )
 
 
@@ -92,55 +96,73 @@ class Peaks:
     """What this device reaches, measured once."""
 
     def __init__(self, width: int, rounds: int) -> None:
-        """Measure products of bfloat16 matrices [width, width], and a copy of their bytes."""
+        """Measure products of bfloat16 matrices [width, width], and a copy of four times as many float32."""
         self.flops = gpu_scoring.matmul_peak(width, rounds)
         array = jnp.ones((4 * width, width), jnp.float32)
         copied = jax.jit(lambda x: x + 1)
-        seconds = gpu_scoring.seconds_of(lambda: jax.block_until_ready(copied(array)), rounds)
-        self.bytes_per_second = 2 * array.nbytes / seconds
+        self.bytes_per_second = 2 * array.nbytes / gpu_scoring.queued_seconds(lambda: copied(array), rounds)
 
 
-def right(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[Row]:
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """What parts share: the device's peaks, compiled steps, and a process of PyTorch's, None without PyTorch."""
+
+    peaks: Peaks
+    programs: gpu_steps.Programs
+    torch: gpu_steps.TorchProcess | None
+
+
+def right(visit: Visit, shared: Shared) -> Iterator[Row]:
     """Replay records and compare blocks and types, the scoring kernel's last: it may fail where nobody has run it."""
-    del peaks, programs
+    del shared
     records = sorted(gpu_right.RECORDS.glob("eaglenet_*.npz"))
     yield from (("agreement", row) for row in gpu_right.agreement(visit.agreeing, 5))
     yield from (("attention", row) for row in gpu_right.attention_agreement(visit.attention))
-    yield from (("records", row) for row in gpu_right.replayed(records[:1] if visit is TINY else records))
+    yield from (("records", row) for row in gpu_right.replayed(records[:1] if visit.small else records))
     yield from (("agreement", row) for row in gpu_right.agreement(visit.agreeing, 5, gpu_right.kernel_here()))
 
 
-def scoring(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[Row]:
-    """Score galleries in the plain form and by the scoring kernel, then by block, then the dense forms beside ours."""
-    programs.wait(PATIENCE)  # what is compiled meanwhile would be measured too
-    for kernel in ("none", gpu_right.kernel_here()):
-        for sizes in visit.galleries:
-            rows = gpu_scoring.whole_gallery(sizes, peaks.flops, visit.rounds, kernel)
-            yield from (("gallery", row) for row in rows)
-        rows = iter(gpu_scoring.by_block(visit.galleries[0], visit.blocks, kernel, visit.rounds))
-        yield from (("blocks", row) for row in rows)
+def scoring(visit: Visit, shared: Shared) -> Iterator[Row]:
+    """Score galleries by block, then by type, in the plain form and by the scoring kernel."""
+    kernels = "none", gpu_right.kernel_here()
+    for kernel in kernels:
+        by_block = gpu_scoring.by_block(visit.galleries[0], visit.blocks, kernel, visit.rounds)
+        yield from (("blocks", row) for row in by_block)
+    for sizes in visit.galleries:
+        rows = gpu_scoring.whole_gallery(sizes, shared.peaks.flops, visit.rounds, visit.types, kernels)
+        yield from (("gallery", row) for row in rows)
+
+
+def dense(visit: Visit, shared: Shared) -> Iterator[Row]:
+    """Measure the dense forms beside ours."""
+    del shared
     yield "beside", gpu_scoring.beside(visit.beside, visit.rounds, gpu_scoring.torch_device())
 
 
-def steps(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[Row]:
-    """Measure training steps, the largest batch, and PyTorch's steps, while ours hold little memory."""
-    programs.wait(PATIENCE)
-    theirs = []
-    if device := gpu_scoring.torch_device():
-        theirs = gpu_steps.beside_torch(visit.torch_steps, visit.step, visit.rounds, device)
-        yield from (("torch_steps", row) for row in theirs)
-    for row in gpu_steps.steps(visit.steps, programs, peaks.flops, visit.rounds):
-        for other in theirs:  # rows that are written already: the same case of ours, the first of its kind
-            if (other["clip"], other["type"]) == (row["clip"], row["type"]) and "clips_per_second" in row:
-                other.setdefault("ours_clips_per_second", row["clips_per_second"])
-        yield "steps", row
-    yield "batches", gpu_steps.largest_batch(programs)
+def step(visit: Visit, shared: Shared) -> Iterator[Row]:
+    """Measure the first training step while nothing else is compiled, and PyTorch's while ours is not there yet."""
+    shared.programs.start(visit.steps[:1])  # it begins on the CPU
+    if shared.torch:
+        for case in visit.torch_steps:
+            yield "torch_steps", shared.torch.measure(gpu_steps.sized(case, visit.step), visit.rounds)
+    rows = gpu_steps.steps(visit.steps[:1], shared.programs, shared.peaks.flops, visit.rounds)
+    yield from (("steps", row) for row in rows)
 
 
-def kernels(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[Row]:
-    """Trace scoring, in the plain form and by the scoring kernel, and a training step."""
+def steps(visit: Visit, shared: Shared) -> Iterator[Row]:
+    """Measure the other training steps, and the largest batch."""
+    shared.programs.start(visit.steps[1:])
+    shared.programs.start_half()
+    rows = gpu_steps.steps(visit.steps[1:], shared.programs, shared.peaks.flops, visit.rounds)
+    yield from (("steps", row) for row in rows)
+    yield "batches", gpu_steps.largest_batch(shared.programs)
+
+
+def kernels(visit: Visit, shared: Shared) -> Iterator[Row]:
+    """Trace a training step, and scoring in the plain form and by the scoring kernel."""
+    peaks = shared.peaks
     traced: dict[str, Callable[[], tuple[str, Callable[[], Any]]]] = {
-        "step": lambda: gpu_kernels.traced_step(programs),
+        "step": lambda: gpu_kernels.traced_step(shared.programs),
         "scoring": lambda: gpu_kernels.scoring_program(visit.block, "bfloat16"),
         "scoring_kernel": lambda: gpu_kernels.scoring_program(visit.block, "bfloat16", gpu_right.kernel_here()),
     }
@@ -149,9 +171,9 @@ def kernels(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterato
         yield from ((f"{name}_kernels", row) for row in rows)
 
 
-def demo(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[Row]:
+def demo(visit: Visit, shared: Shared) -> Iterator[Row]:
     """Train the demo, from rendering its clips to its table."""
-    del peaks, programs
+    del shared
     for config in visit.demo:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
@@ -162,11 +184,13 @@ def demo(visit: Visit, peaks: Peaks, programs: gpu_steps.Programs) -> Iterator[R
         yield "demo", row | {"end": "\n".join(shown)}
 
 
-PARTS: dict[str, Callable[[Visit, Peaks, gpu_steps.Programs], Iterator[Row]]] = {
+PARTS: dict[str, Callable[[Visit, Shared], Iterator[Row]]] = {
     "right": right,
     "scoring": scoring,
-    "steps": steps,
+    "step": step,
     "kernels": kernels,
+    "steps": steps,
+    "dense": dense,
     "demo": demo,
 }
 
@@ -214,15 +238,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--rounds", type=int, default=5, help="timed runs of which the median counts, default %(default)s"
     )
+    parser.add_argument("--types", help=f"some of {'; '.join(gpu_right.TYPES)} to score galleries in; default all")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, to check that all of it runs, on any device")
     given = parser.parse_args(arguments)
     wanted = given.parts.split(",")
     if not set(wanted) <= set(PARTS):
         raise UserError(f"--parts={given.parts}: give some of {', '.join(PARTS)}, with commas")
-    visit = TINY if given.tiny else dataclasses.replace(Visit(), rounds=given.rounds)
+    types = tuple(gpu_right.TYPES) if given.types is None else tuple(given.types.split(";"))
+    if not set(types) <= set(gpu_right.TYPES):
+        raise UserError(f"--types={given.types}: give some of {'; '.join(gpu_right.TYPES)}, with semicolons")
+    visit = dataclasses.replace(TINY if given.tiny else dataclasses.replace(Visit(), rounds=given.rounds), types=types)
     given.out.mkdir(parents=True, exist_ok=True)
+    device = gpu_scoring.torch_device() if "step" in wanted else None
+    torch = gpu_steps.TorchProcess(device) if device else None  # it begins by importing, on the CPU
     peaks = Peaks(visit.peak_width, visit.rounds)
-    programs = gpu_steps.Programs(visit.steps if {"steps", "kernels"} & set(wanted) else (), visit.step)
+    shared = Shared(peaks, gpu_steps.Programs(visit.step), torch)
     result: dict[str, Any] = {
         "machine": machine(),
         "peaks": f"Products of bfloat16 reach {peaks.flops / 1e12:.4g} TFLOP/s, memory "
@@ -241,7 +271,7 @@ def main(arguments: Sequence[str]) -> int:
     for part in wanted:
         start = time.perf_counter()
         try:
-            for table, row in PARTS[part](visit, peaks, programs):
+            for table, row in PARTS[part](visit, shared):
                 result["tables"].setdefault(table, []).append(row)
                 write()
         except Exception:  # the minutes that are left belong to the other parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -49,29 +50,59 @@ ROOT = Path(__file__).parents[1]
 class Programs:
     """Steps that are compiled side by side in threads, while other things are done."""
 
-    def __init__(self, cases: Sequence[Case], sizes: StepSizes) -> None:
-        """Start to compile the step of every case, and of half the batch, which `largest_batch` needs."""
+    def __init__(self, sizes: StepSizes) -> None:
+        """Keep the batch and frames of all cases; nothing is compiled yet."""
         self.sizes = sizes
         self._pool = ThreadPoolExecutor(COMPILERS)
         self._programs: dict[str, Future[StepProgram]] = {}
-        for case in cases:
-            self._start(sized(case, sizes), options_of_step(case))
-        if cases:
-            self._start(replace(sizes, batch=sizes.batch // 2), PLAIN)
 
-    def _start(self, sizes: StepSizes, options: dict[str, Any]) -> None:
+    def start(self, cases: Sequence[Case]) -> None:
+        """Begin to compile the step of every case."""
+        for case in cases:
+            self._start(sized(case, self.sizes), options_of_step(case))
+
+    def start_half(self) -> None:
+        """Begin to compile the step of half the batch, which `largest_batch` needs."""
+        self._start(replace(self.sizes, batch=self.sizes.batch // 2), PLAIN)
+
+    def _start(self, sizes: StepSizes, options: dict[str, Any]) -> Future[StepProgram]:
         key = str((sizes, options))
         if key not in self._programs:
             self._programs[key] = self._pool.submit(_compile, sizes, options)
+        return self._programs[key]
 
     def of(self, sizes: StepSizes, options: dict[str, Any] = PLAIN) -> StepProgram:
-        """Return a compiled step; start to compile it if nobody has."""
-        self._start(sizes, options)
-        return self._programs[str((sizes, options))].result()
+        """Return a compiled step, when it is; start to compile it if nobody has."""
+        return self._start(sizes, options).result()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until all are compiled, or some seconds; return whether they are."""
-        return not wait(self._programs.values(), seconds).not_done
+    def wait(self) -> None:
+        """Wait until all are compiled: what is measured meanwhile would be slower."""
+        wait(self._programs.values())
+
+
+class TorchProcess:
+    """PyTorch's steps in a process of their own, which gives its memory back. Its jax, on the CPU, draws parameters."""
+
+    def __init__(self, device: str) -> None:
+        """Start it; it imports, and waits."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.gpu_torch", device],
+            cwd=ROOT,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def measure(self, sizes: StepSizes, rounds: int) -> dict[str, Any]:
+        """Measure a case; return its row, with "error" where it cannot be measured."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: there is no answer either
+            print(json.dumps([asdict(sizes), rounds]), file=self._process.stdin, flush=True)
+        if line := self._process.stdout.readline():
+            return dict(json.loads(line))
+        row = {"clip": sizes.clip, "type": sizes.dtype, "batch": sizes.batch, "frames": sizes.frames}
+        return row | {"error": "PyTorch's process ended; its error is above"}
 
 
 def _compile(sizes: StepSizes, options: dict[str, Any]) -> StepProgram:
@@ -109,6 +140,8 @@ def step_flops(measured: Measured, sizes: StepSizes) -> float:
 
 def steps(cases: Sequence[Case], programs: Programs, peak: float, rounds: int) -> Iterator[dict[str, Any]]:
     """Measure our step in every case; a row a case, with its error where it does not run."""
+    programs.start(cases)
+    programs.wait()
     for case in cases:
         sizes = sized(case, programs.sizes)
         row: dict[str, Any] = {"clip": case[0], "type": case[1], "batch": sizes.batch, "frames": sizes.frames} | {
@@ -160,25 +193,6 @@ def needed_bytes(program: StepProgram) -> int:
     return int(memory.temp_size_in_bytes + memory.argument_size_in_bytes)
 
 
-def beside_torch(cases: Sequence[Case], sizes: StepSizes, rounds: int, device: str) -> list[dict[str, Any]]:
-    """Measure PyTorch's steps in a process of their own, which gives its memory back: a row a case.
-
-    Its jax is on the CPU, where it only draws the parameters.
-    """
-    given = [asdict(sized(case, sizes)) for case in cases]
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu_torch", json.dumps(given), str(rounds), device],
-        cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
-    if run.returncode:
-        raise RuntimeError(f"PyTorch's steps failed: {run.stderr[-2000:]}")
-    rows: list[dict[str, Any]] = json.loads(run.stdout.strip().splitlines()[-1])
-    return rows
-
-
 def steps_table(rows: Sequence[dict[str, Any]]) -> str:
     """Format the rows of `steps` as markdown."""
     lines = [
@@ -200,21 +214,15 @@ def steps_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def torch_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Format the rows of `beside_torch`, with "ours_clips_per_second", as markdown."""
-    lines = [
-        "| CLIP | type | PyTorch's batch | PyTorch, s | PyTorch, clips/s | peak memory, GB | ours, clips/s "
-        "| ours is … times faster |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """Format the rows of `TorchProcess.measure` as markdown."""
+    lines = ["| CLIP | type | batch × frames | seconds | clips/s | peak memory, GB |", "|---|---|---|---|---|---|"]
     for row in rows:
+        case = f"| {row['clip']} | {row['type']} | {row['batch']} × {row['frames']} |"
         if "error" in row:
-            lines.append(f"| {row['clip']} | {row['type']} | {row['batch']} | {row['error']} | | | | |")
+            lines.append(f"{case} {row['error']} | | |")
             continue
-        theirs, ours = row["clips_per_second"], row.get("ours_clips_per_second")
         memory = f"{row['peak_bytes'] / 1e9:.1f}" if row["peak_bytes"] else "–"
-        beside = f"{ours:.0f} | {ours / theirs:.2f}" if ours else "– | –"
-        case = f"| {row['clip']} | {row['type']} | {row['batch']} | {row['seconds']:.3f} | {theirs:.0f} | {memory} "
-        lines.append(f"{case}| {beside} |")
+        lines.append(f"{case} {row['seconds']:.3f} | {row['clips_per_second']:.0f} | {memory} |")
     return "\n".join(lines)
 
 

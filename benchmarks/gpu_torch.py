@@ -1,9 +1,9 @@
 """PyTorch's training steps of the GPU visit, in a process of their own.
 
-    python -m benchmarks.gpu_torch SIZES ROUNDS DEVICE
+    python -m benchmarks.gpu_torch DEVICE
 
-SIZES: a JSON list of the fields of `StepSizes`. Prints one JSON list, a row a case. Where a batch does not fit, half of
-it is tried.
+Reads a JSON list a line, the fields of `StepSizes` and the number of rounds, and writes a JSON row for each. Where a
+batch does not fit, half of it is tried.
 """
 
 from __future__ import annotations
@@ -27,30 +27,32 @@ def measured_step(sizes: StepSizes, rounds: int, device: str) -> dict[str, Any]:
     row: dict[str, Any] = {"clip": sizes.clip, "type": sizes.dtype, "batch": sizes.batch, "frames": sizes.frames}
     try:
         measured = measured_system(sizes)
-        step = whole_step(measured, sizes, measured.system.max_words, device)
-        seconds = seconds_of(step, rounds)
+        seconds = seconds_of(whole_step(measured, sizes, measured.system.max_words, device), rounds)
     except torch.OutOfMemoryError as error:
         if sizes.batch == 1:
             return row | {"error": str(error).splitlines()[0][:200]}
-        step = None
-        gc.collect()
+    else:
+        peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
+        return row | {"seconds": seconds, "clips_per_second": sizes.batch / seconds, "peak_bytes": peak}
+    released(device)
+    return measured_step(replace(sizes, batch=sizes.batch // 2), rounds, device)
+
+
+def released(device: str) -> None:
+    """Give the memory of what is no longer used back to the device."""
+    gc.collect()
+    if device == "cuda":
         torch.cuda.empty_cache()
-        return measured_step(replace(sizes, batch=sizes.batch // 2), rounds, device)
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
-    return row | {"seconds": seconds, "clips_per_second": sizes.batch / seconds, "peak_bytes": peak}
+        torch.cuda.reset_peak_memory_stats()
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure and print."""
-    cases, rounds, device = arguments
-    rows = []
-    for case in json.loads(cases):
-        rows.append(measured_step(StepSizes(**case), int(rounds), device))
-        gc.collect()
-        if device == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-    print(json.dumps(rows))
+    """Measure what standard input asks for."""
+    (device,) = arguments
+    for line in sys.stdin:
+        fields, rounds = json.loads(line)
+        print(json.dumps(measured_step(StepSizes(**fields), rounds, device)), flush=True)
+        released(device)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,17 @@ def measured_shapes(sizes: StepSizes) -> Measured:
 
 @functools.lru_cache(maxsize=3)
 def _drawn(sizes: StepSizes) -> Any:
-    """Draw the parameters, which neither the compute type nor what saves memory changes."""
-    return jax.jit(measured_shapes(sizes).system.init)(jax.random.key(0))
+    """Draw the parameters, which neither the compute type nor what saves memory changes.
+
+    By NumPy: a program that draws them as training does takes longer to compile than they take to draw.
+    """
+    rng = np.random.default_rng(0)
+
+    def draw(path: Any, leaf: Any) -> Array:
+        noise = 0.02 * rng.standard_normal(leaf.shape, np.float32)
+        return jnp.asarray(noise + 1 if path[-1].key == "scale" else noise, leaf.dtype)  # of a normalisation
+
+    return jax.tree_util.tree_map_with_path(draw, measured_shapes(sizes).params)
 
 
 def random_batch(sizes: StepSizes, clip: ClipConfig, words: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -33,10 +33,12 @@ ROWS = PartitionSpec(DATA_AXIS)
 def compiled(jitted: Any, arguments: tuple[Any, ...], dtype: str, products: str = "cublas") -> Any:
     """Compile a jitted function for the GPUs that its arguments' shapes are placed on.
 
-    Code that chooses by jax's backend sees "gpu"; products of float32 are at precision `highest`.
+    Code that chooses by the device sees a recent GPU; products of float32 are at precision `highest`.
     """
     precision = "highest" if dtype == "float32" else "default"
-    with mock.patch("jax.default_backend", return_value="gpu"), jax.default_matmul_precision(precision):
+    here = mock.patch("jax.default_backend", return_value="gpu")
+    recent = mock.patch("eaglenet_jax.accelerator.is_recent_gpu", return_value=True)
+    with here, recent, jax.default_matmul_precision(precision):
         lowered = jitted.trace(*arguments).lower(lowering_platforms=("cuda",))
     return lowered.compile(compiler_options=PRODUCTS[products])
 

@@ -100,12 +100,19 @@ def operation_seconds(folder: Path) -> tuple[dict[str, float], dict[str, int]]:
     calls: dict[str, int] = defaultdict(int)
     for event in events:
         name = event.get("args", {}).get("hlo_op")
-        if streams:  # a GPU: other lines of the trace say the same again; kernels of a graph may bear no operation
-            name = (name or event.get("name")) if (event.get("pid"), event.get("tid")) in streams else None
+        if streams:  # a GPU: other lines of the trace say the same again
+            name = _of_stream(event, name) if (event.get("pid"), event.get("tid")) in streams else None
         if event.get("ph") == "X" and name:
             seconds[name] += event["dur"] / 1e6
             calls[name] += 1
     return dict(seconds), dict(calls)
+
+
+def _of_stream(event: dict[str, Any], operation: str | None) -> str | None:
+    """Return the operation of an event; of a CUDA graph, all of whose kernels bear the graph's name, the kernel."""
+    if operation and not operation.startswith("command_buffer"):
+        return operation
+    return event.get("name")
 
 
 def kernels_table(rows: Sequence[dict[str, Any]]) -> str:

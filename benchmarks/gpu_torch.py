@@ -3,7 +3,7 @@
     python -m benchmarks.gpu_torch DEVICE
 
 Reads a JSON list a line, the fields of `StepSizes` and the number of rounds, and writes a JSON row for each. Where a
-batch does not fit, half of it is tried.
+batch does not fit, half of it is tried. PyTorch is imported late: not every environment has it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from benchmarks.gpu_scoring import seconds_of
 from benchmarks.train_step_ours import StepSizes, measured_system
 from benchmarks.train_step_torch import whole_step
+from eaglenet_jax.command import Parser, run_command
+
+SUMMARY = "PyTorch's training steps of the GPU visit, asked for by lines of JSON."
 
 
 def measured_step(sizes: StepSizes, rounds: int, device: str) -> dict[str, Any]:
     """Measure one step of a batch, or of the largest half, quarter … of it that fits."""
+    import torch
+
     row: dict[str, Any] = {"clip": sizes.clip, "type": sizes.dtype, "batch": sizes.batch, "frames": sizes.frames}
     try:
         measured = measured_system(sizes)
@@ -40,6 +43,8 @@ def measured_step(sizes: StepSizes, rounds: int, device: str) -> dict[str, Any]:
 
 def released(device: str) -> None:
     """Give the memory of what is no longer used back to the device."""
+    import torch
+
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -48,7 +53,9 @@ def released(device: str) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Measure what standard input asks for."""
-    (device,) = arguments
+    parser = Parser(prog="python -m benchmarks.gpu_torch", description=SUMMARY)
+    parser.add_argument("device", choices=["cuda", "cpu"], help="PyTorch's")
+    device = parser.parse_args(arguments).device
     for line in sys.stdin:
         fields, rounds = json.loads(line)
         print(json.dumps(measured_step(StepSizes(**fields), rounds, device)), flush=True)
@@ -56,4 +63,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_command(main)

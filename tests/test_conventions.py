@@ -44,7 +44,13 @@ def tracked_files() -> list[Path]:
 # Imports ------------------------------------------------------------------------------------------------------------
 
 # What a part may import of this project, besides itself: modules, or packages with all that is in them.
-BOTTOM = {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.draws", "eaglenet_jax.progress"}
+BOTTOM = {
+    "eaglenet_jax",
+    "eaglenet_jax.accelerator",
+    "eaglenet_jax.errors",
+    "eaglenet_jax.draws",
+    "eaglenet_jax.progress",
+}
 LAYERS = {"eaglenet_jax.clip", "eaglenet_jax.layers", "eaglenet_jax.energy"}
 CONTRACT = {"eaglenet_jax.heads.interface"}
 BELOW_RUNS = (
@@ -64,6 +70,7 @@ ABOVE_RUNS = BOTTOM | {
 ROOT_ENTRY_POINTS = ("train", "evaluate", "convert", "sweep", "report", "vision_tokens", "hub")
 MAY_IMPORT = {
     "eaglenet_jax.errors": set[str](),
+    "eaglenet_jax.accelerator": set[str](),
     "eaglenet_jax.draws": {"eaglenet_jax.errors"},
     "eaglenet_jax.clip": BOTTOM,
     "eaglenet_jax.layers": BOTTOM,

@@ -8,6 +8,9 @@ from typing import Any
 from eaglenet_jax.errors import UserError
 
 ACTIVATIONS = ("quick_gelu", "gelu")
+ATTENTION_KERNELS = ("auto", "xla")
+# Fields that are how a CLIP computes; all others are its sizes.
+COMPUTATION = ("shift_blocks", "mask_padding", "dtype", "remat", "attention")
 SHIFT_STRIDE = 7  # folds of TS2-Net's token shift: one fold is a seventh of the tokens of a frame
 
 
@@ -33,7 +36,8 @@ class ClipConfig:
         activation: "quick_gelu" (OpenAI's weights) or "gelu" (weights trained without it).
         dtype: Compute type; parameters are float32.
         remat: Recompute blocks in the backward pass to save memory.
-        attention: "auto", "xla" or "cudnn": who computes attention (`layers.uses_cudnn`).
+        attention: Who computes attention: "auto" is cuDNN's one kernel where there is a recent NVIDIA GPU and the type
+            has two bytes, else XLA's operations; "xla" is those everywhere.
 
     Raises:
         UserError: The sizes do not fit together.
@@ -77,6 +81,8 @@ class ClipConfig:
                 )
         if self.activation not in ACTIVATIONS:
             raise UserError(f"clip: activation is {self.activation!r}, choose one of {', '.join(ACTIVATIONS)}")
+        if self.attention not in ATTENTION_KERNELS:
+            raise UserError(f"clip: attention is {self.attention!r}, choose one of {', '.join(ATTENTION_KERNELS)}")
         outside = [block for block in self.shift_blocks if not 0 <= block < self.vision_layers]
         if outside:
             raise UserError(

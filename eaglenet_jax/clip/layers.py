@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from eaglenet_jax import accelerator
 from eaglenet_jax.clip.token_shift import token_shift
 
 
@@ -21,22 +22,17 @@ def exact_gelu(x: Float[Array, "*batch w"]) -> Float[Array, "*batch w"]:
     return jax.nn.gelu(x, approximate=False)
 
 
-ATTENTION_KERNELS = ("auto", "xla", "cudnn")
 ACTIVATION_FUNCTIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
 
 
-def uses_cudnn(kernel: str, dtype: DTypeLike) -> bool:
-    """Return whether attention in a compute type is computed by cuDNN's fused kernel.
-
-    It keeps no [T, T] array in memory, and exists on NVIDIA GPUs for two bytes a number.
+def uses_cudnn(attention: str, dtype: DTypeLike) -> bool:
+    """Return whether attention in a compute type is computed by cuDNN's kernel, which keeps no [T, T] array in memory.
 
     Args:
-        kernel: One of `ATTENTION_KERNELS`. "auto" takes cuDNN where it can be had.
+        attention: As of `ClipConfig`.
         dtype: Compute type.
     """
-    if kernel != "auto":
-        return kernel == "cudnn"
-    return jax.default_backend() == "gpu" and jnp.dtype(dtype).itemsize == 2
+    return attention == "auto" and jnp.dtype(dtype).itemsize == 2 and accelerator.is_recent_gpu()
 
 
 def cudnn_attention(
@@ -86,14 +82,14 @@ class Attention(nn.Module):
         output_std: Standard deviation of the initial output kernel.
         causal: Each token attends only to itself and the tokens before it.
         dtype: Compute type.
-        kernel: One of `ATTENTION_KERNELS`; see `uses_cudnn`.
+        attention: As of `ClipConfig`.
     """
 
     heads: int
     output_std: float
     causal: bool
     dtype: DTypeLike
-    kernel: str = "auto"
+    attention: str = "auto"
 
     @nn.compact
     def __call__(
@@ -110,7 +106,7 @@ class Attention(nn.Module):
         kernel = self.param("qkv_kernel", nn.initializers.normal(width**-0.5), (width, 3 * width)).astype(self.dtype)
         bias = self.param("qkv_bias", nn.initializers.zeros, (3 * width,)).astype(self.dtype)
         positions = jnp.arange(length)
-        fused = keep is None and valid is None and uses_cudnn(self.kernel, self.dtype)
+        fused = keep is None and valid is None and uses_cudnn(self.attention, self.dtype)
         if keep is None:
             query, key, value = jnp.split(x @ kernel + bias, 3, axis=-1)
             visible = positions[None, None, :] <= positions[None, :, None]
@@ -145,7 +141,7 @@ class Block(nn.Module):
         dtype: Compute type.
         epsilon: ε of the layer normalisations.
         hidden: Hidden width of the MLP, 0 for four times the width.
-        attention: One of `ATTENTION_KERNELS`.
+        attention: As of `ClipConfig`.
     """
 
     heads: int

@@ -39,6 +39,7 @@ def defaults() -> ConfigDict:
                 "mask_padding": True,
                 "dtype": "float32",
                 "remat": False,  # recompute activations in the backward pass: less memory, more time
+                "attention": "auto",  # by cuDNN's kernel on recent GPUs in bfloat16; "xla" is without it
             },
             "head": {},
             "optimizer": {

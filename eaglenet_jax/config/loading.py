@@ -182,6 +182,7 @@ def as_plain(config: Any) -> Any:
 FREE_FIELDS = (
     "claim",
     "name",
+    "clip.attention",
     "data.workers",
     "data.root",
     "data.prepared",

@@ -26,6 +26,7 @@ CLIP = {
     "mask_padding": True,
     "dtype": "float32",
     "remat": False,
+    "attention": "auto",
 }
 SHIPPED_CLIP = "moving_shapes_clip"  # trained weights of these sizes, in the package
 

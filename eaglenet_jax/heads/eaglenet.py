@@ -18,6 +18,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
+from eaglenet_jax import accelerator
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.draws import Draws, Ids
 from eaglenet_jax.energy.functions import Energy
@@ -255,6 +256,8 @@ class EagleNet(Head):
 
     def with_scoring_kernel(self, kind: str) -> EagleNet:
         """Return this head with the graph of a pair computed by one kernel, as in `Head`."""
+        if kind == "auto":
+            kind = self._chosen_kernel()
         if kind == "none":
             return self.clone(scoring_kernel=kind)
         if self.candidate_choice != "graph":
@@ -263,6 +266,16 @@ class EagleNet(Head):
 
         check_kernel(self.graph, self.candidates + 1, self.frames, kind)
         return self.clone(scoring_kernel=kind)
+
+    def _chosen_kernel(self) -> str:
+        """Choose the kernel that was measured faster on a GPU: in bfloat16, and where it computes this head."""
+        if self.dtype is None or jnp.dtype(self.dtype) != jnp.bfloat16 or not accelerator.is_recent_gpu():
+            return "none"
+        try:
+            self.with_scoring_kernel("triton")
+        except UserError:
+            return "none"
+        return "triton"
 
     def _candidate_weights(self, video: PreparedVideo, nodes: Array, draws: Draws, ids: Ids) -> Array:
         """Compute the weights w of the text nodes [Bt, Bv, S + 1, d] of every pair, [Bt, Bv, S + 1]."""

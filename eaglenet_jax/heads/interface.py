@@ -301,12 +301,13 @@ class Head(nn.Module, kw_only=True):
         """Return this head with `score` computed by a kernel in evaluation; by default a head has none.
 
         Args:
-            kind: "none"; "triton" on an NVIDIA GPU; "interpret", what the kernel does on any device, slowly.
+            kind: "none"; "triton" on an NVIDIA GPU; "interpret", what the kernel does on any device, slowly; "auto",
+                the kernel where it is known to be faster, else none.
 
         Raises:
             UserError: The head has no kernel, or it does not compute this head or run on this device.
         """
-        if kind != "none":
+        if kind not in ("none", "auto"):
             raise UserError(f"{type(self).__name__} has no scoring kernel: use kernel 'none', not {kind!r}")
         return self
 

@@ -212,7 +212,11 @@ def cached_split(
         {
             "data": _digest(json.dumps(experiment.dataset.manifest, sort_keys=True).encode()),
             "queries": queries,
-            "clip": {key: value for key, value in dataclasses.asdict(system.clip.config).items() if key != "remat"},
+            "clip": {
+                key: value
+                for key, value in dataclasses.asdict(system.clip.config).items()
+                if key not in ("remat", "attention")
+            },
             "parameters": experiment.parameter_digest.of(params["clip"], clip),
         },
     )

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig
+from eaglenet_jax.clip.config import COMPUTATION, NAMED_SIZES, ClipConfig
 from eaglenet_jax.config.loading import as_plain, load_config
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head
@@ -32,11 +32,7 @@ from eaglenet_jax.training.state import TrainState
 UNUSED_FILE = "unused.safetensors"  # what the source holds and nothing is computed from, kept for the way back
 DEFAULT_CONFIG = "msrvtt"
 # Named in a config; everything else of a ClipConfig is how it computes.
-SIZES = tuple(
-    field.name
-    for field in dataclasses.fields(ClipConfig)
-    if field.name not in ("shift_blocks", "mask_padding", "dtype", "remat")
-)
+SIZES = tuple(field.name for field in dataclasses.fields(ClipConfig) if field.name not in COMPUTATION)
 
 
 def to_workdir(
@@ -183,7 +179,7 @@ def _naming_another_source(source: Source, tensors: Mapping[str, Any]) -> Iterat
 def _fit(config: ConfigDict, sizes: ClipConfig, settings: Mapping[str, Any]) -> None:
     """Write into a config what the file holds: the CLIP's sizes, the head's options, the number of frames."""
     named = [name for name, known in NAMED_SIZES.items() if known == sizes]
-    how = {name: config.clip[name] for name in ("mask_padding", "dtype", "remat", "shift_blocks")}
+    how = {name: config.clip[name] for name in COMPUTATION}
     last = sizes.vision_layers - 1
     if any(block > last for block in how["shift_blocks"]):
         how["shift_blocks"] = (last - 1, last)  # as blocks 10 and 11 are of the released program's 12

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from eaglenet_jax.clip.config import COMPUTATION
 from eaglenet_jax.errors import UserError
 
 DEMO_DATA = "moving_shapes"  # the dataset of the demo's config; without `data.prepared` it is rendered
@@ -69,7 +70,7 @@ def _fitted(config: Any) -> Any:
     stage = config
     while stage:
         if clip is not None:
-            kept = {name: stage.clip[name] for name in ("shift_blocks", "mask_padding", "dtype", "remat")}
+            kept = {name: stage.clip[name] for name in COMPUTATION}
             sizes = {name: getattr(clip, name) for name in clip.__dataclass_fields__ if name not in kept}
             kept["shift_blocks"] = tuple(block for block in kept["shift_blocks"] if block < clip.vision_layers)
             with stage.unlocked():

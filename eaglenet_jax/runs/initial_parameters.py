@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eaglenet_jax.clip.config import ClipConfig
+from eaglenet_jax.clip.config import COMPUTATION, ClipConfig
 from eaglenet_jax.errors import UserError, listed
 from eaglenet_jax.port.blip2 import start_from_blip2
 from eaglenet_jax.port.hf_clip import config_from_hf
@@ -124,13 +124,12 @@ def _trained_model(source: str) -> tuple[Any, Any] | None:
 
 
 def _check_clip(system: System, found: Any, source: str) -> None:
-    """Token shift, masking, compute type and remat may differ; the sizes may not."""
+    """How it computes may differ; the sizes may not."""
     wanted = system.clip.config
-    free = {"shift_blocks", "mask_padding", "dtype", "remat"}
     different = [
         f"{name} is {getattr(found, name)} there and {getattr(wanted, name)} in config.clip"
         for name in wanted.__dataclass_fields__
-        if name not in free and getattr(found, name) != getattr(wanted, name)
+        if name not in COMPUTATION and getattr(found, name) != getattr(wanted, name)
     ]
     if different:
         raise UserError(f"init_from={source}: another CLIP: {'; '.join(different)}")

@@ -25,11 +25,12 @@ from eaglenet_jax.scoring.host import min_over_processes, padded_rows, row_count
 
 PREPARE_BATCH = 256
 # Texts × videos to begin with; an accelerator wants more at a time.
-CPU_BLOCK, ACCELERATOR_BLOCK = (32, 32), (64, 128)
+CPU_BLOCK, ACCELERATOR_BLOCK = (32, 32), (256, 512)
 CPU_MEMORY_BUDGET = 1 << 30
 # On CPU a block's temporaries should stay below the 32 MiB from which the C library gives memory back to the system
 # after every call: touching fresh pages costs half as much again as EagleNet's arithmetic.
 CPU_AIM = 24 << 20
+TOO_MANY = 1 << 62  # bytes, of a block that no device can hold
 T = TypeVar("T")
 
 
@@ -77,8 +78,9 @@ class ScoringOptions:
             free, 1 GiB on CPU.
         mesh: Devices that the texts are spread over. None: the default device.
         progress: Called after each block with "scoring pairs" and numbers of pairs.
-        kernel: "triton" scores with the head's kernel for NVIDIA GPUs, where it has one: off until a GPU has shown it
-            right and faster (docs/scoring.md). "interpret" computes what it does on any device, slowly.
+        kernel: "triton" scores with the head's kernel for NVIDIA GPUs, where it has one; "none" without; "auto" with
+            it where a GPU has shown it faster, in bfloat16 (docs/scoring.md). "interpret" computes what it does on any
+            device, slowly.
     """
 
     block: int | None = None
@@ -86,7 +88,7 @@ class ScoringOptions:
     memory_budget: int | None = None
     mesh: Mesh | None = None
     progress: Progress = no_progress
-    kernel: str = "none"
+    kernel: str = "auto"
 
 
 @functools.lru_cache(maxsize=16)
@@ -187,11 +189,17 @@ def score_gallery(
         return score.take_videos(prepared_videos, padded_rows(start, columns, counts[1]))
 
     def needed_bytes(size: tuple[int, int]) -> int:
-        return temporary_bytes(score.block.lower(head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws))
+        lowered = score.block.lower(head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws)
+        try:
+            return temporary_bytes(lowered)
+        except jax.errors.JaxRuntimeError as error:  # the compiler itself can find that a block does not fit
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return TOO_MANY
 
     per_device = -(-counts[0] // score.devices)
     largest = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
-    size = block or min(largest[0], per_device), video_block or min(largest[1], counts[1])
+    size = block or even_part(per_device, largest[0]), video_block or even_part(counts[1], largest[1])
     if block is None or video_block is None:
         budget = options.memory_budget
         if budget is None:
@@ -233,6 +241,11 @@ def prepare_all(
         rows = padded_rows(start, batch, count)
         parts.append(prepare(params, jax.tree.map(lambda leaf, rows=rows: leaf[rows], features)))
     return parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def even_part(count: int, largest: int) -> int:
+    """Return the rows of a block so that the fewest blocks of at most `largest` rows hold `count`, evenly filled."""
+    return -(-count // -(-count // largest))
 
 
 def temporary_bytes(lowered: Any) -> int:
@@ -278,7 +291,8 @@ def fitting_block(
     aim = budget if aim is None else aim
     while (needed := needed_bytes(size)) > aim:
         texts, videos = size
-        fitting_pairs = texts * videos * aim / needed  # memory is close to proportional; the next round checks
+        # Memory is close to proportional; the next round checks. Nothing is known of what cannot be compiled.
+        fitting_pairs = texts * videos * (aim / needed if needed < TOO_MANY else 1 / 4)
         while texts * videos > fitting_pairs:
             # Prefer few texts: what belongs to a text alone, such as its noise, is computed again for every block.
             if free[0] and texts > 1 and (4 * texts >= videos or not free[1] or videos == 1):

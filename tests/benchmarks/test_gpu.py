@@ -35,6 +35,8 @@ def test_every_part_is_measured_and_written(smallest, tmp_path, capsys) -> None:
     assert set(tables) == set(gpu.TABLES) - {"demo", "torch_steps"}
     types = [*gpu_scoring.TYPES, *(f"{name}, kernel (interpret)" for name in gpu_scoring.TYPES)]
     assert [row["type"] for row in tables["agreement"]] == [row["type"] for row in tables["gallery"]] == types
+    assert [row["type"] for row in tables["blocks"]] == [types[2], types[5]]
+    assert tables["attention"][0]["kernel"] == "xla" and 0 < tables["attention"][0]["gradient"] < 1e-2
     for exact, _, half in (tables["agreement"][:3], tables["agreement"][3:]):
         assert exact["to_cpu"] < 1e-6 < half["to_cpu"] < 5e-2
     assert tables["records"][0]["quantities"] > 10 and not tables["records"][0]["beyond_tolerance"]
@@ -46,7 +48,7 @@ def test_every_part_is_measured_and_written(smallest, tmp_path, capsys) -> None:
     assert [row["options"] for row in tables["steps"]] == ["", "pairwise_block=2"]
     assert all(row["clips_per_second"] > 0 and row["temporary_bytes"] > 0 for row in tables["steps"])
     assert tables["batches"][0]["bytes_a_clip"] > 0 and tables["batches"][0]["batch"] is None
-    for name in ("scoring_kernels", "step_kernels"):
+    for name in ("scoring_kernels", "scoring_kernel_kernels", "step_kernels"):
         assert 0 < len(tables[name]) <= gpu_kernels.LISTED
         assert any(row["bytes"] for row in tables[name]) and 0.1 < sum(row["share"] for row in tables[name]) < 1.001
     text = (tmp_path / "gpu.md").read_text()
@@ -86,6 +88,25 @@ def test_times_of_operations_come_from_the_trace(tmp_path) -> None:
         json.dump({"traceEvents": events}, stream)
     seconds, calls = gpu_kernels.operation_seconds(tmp_path)
     assert seconds == {"fusion.1": pytest.approx(40e-6)} and calls == {"fusion.1": 2}
+
+
+def test_a_gpu_is_read_by_its_streams_and_graphs_by_their_kernels(tmp_path) -> None:
+    stream, derived = {"ph": "X", "pid": 1, "tid": 13}, {"ph": "X", "pid": 1, "tid": 2}
+    events = [
+        {"ph": "M", "name": "thread_name", "pid": 1, "tid": 13, "args": {"name": "Stream #13(Compute)"}},
+        {"ph": "M", "name": "thread_name", "pid": 1, "tid": 2, "args": {"name": "XLA Ops"}},
+        stream | {"name": "loop_fusion_1", "dur": 30, "args": {"hlo_op": "loop_fusion.1"}},
+        stream | {"name": "nvjet_gemm", "dur": 10, "args": {"hlo_op": "command_buffer_2"}},
+        stream | {"name": "MemcpyD2D", "dur": 5},
+        derived | {"name": "loop_fusion.1", "dur": 30, "args": {"hlo_op": "loop_fusion.1"}},
+    ]
+    with gzip.open(tmp_path / "vm.trace.json.gz", "wt") as file:
+        json.dump({"traceEvents": events}, file)
+    seconds, _ = gpu_kernels.operation_seconds(tmp_path)
+    assert seconds == {
+        name: pytest.approx(time * 1e-6)
+        for name, time in {"loop_fusion.1": 30, "nvjet_gemm": 10, "MemcpyD2D": 5}.items()
+    }
 
 
 def test_the_script_starts_from_anywhere(tmp_path) -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from eaglenet_jax import accelerator
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import whole
@@ -49,6 +50,19 @@ def test_weights_equal_the_dense_definition_in_float32(nodes, frames, heads, rea
     found, dense = _both(shape, variables, normal(VIDEOS, frames, WIDTH), normal(TEXTS, VIDEOS, nodes, WIDTH), mask)
     assert found.shape == (TEXTS, VIDEOS, nodes) and (nodes == 1 or np.ptp(found[:, 0]) > 1e-2)
     np.testing.assert_allclose(found, dense, atol=1e-5)
+
+
+def test_it_is_chosen_where_it_was_measured_faster(monkeypatch):
+    plain = HEADS["eaglenet"]
+    half = dataclasses.replace(plain, dtype=jnp.bfloat16)
+    assert half.with_scoring_kernel("auto").scoring_kernel == "none"  # on a CPU
+    monkeypatch.setattr(accelerator, "is_recent_gpu", lambda: True)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert ScoringOptions().kernel == "auto" and half.with_scoring_kernel("auto").scoring_kernel == "triton"
+    assert plain.with_scoring_kernel("auto").scoring_kernel == "none"  # slower in float32
+    for other in ({"graph": dataclasses.replace(half.graph, layers=1)}, {"candidate_choice": "best"}):
+        assert half.clone(**other).with_scoring_kernel("auto").scoring_kernel == "none"
+    assert HEADS["clip4clip"].with_scoring_kernel("auto") is HEADS["clip4clip"]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-5), (jnp.bfloat16, 2e-2)])

@@ -1,0 +1,19 @@
+"""What the default device is, where faster ways of computing depend on it."""
+
+from __future__ import annotations
+
+import jax
+
+AMPERE = 8  # compute capability since which an NVIDIA GPU multiplies bfloat16 on its tensor cores
+
+
+def is_recent_gpu() -> bool:
+    """Return whether the default device is an NVIDIA GPU whose tensor cores take bfloat16 (A100, H100, RTX 30 …).
+
+    Kernels by cuDNN and by Triton are used there and nowhere else.
+    """
+    if jax.default_backend() != "gpu":
+        return False
+    capability = str(getattr(jax.local_devices()[0], "compute_capability", "0"))
+    major = capability.partition(".")[0]
+    return major.isdigit() and int(major) >= AMPERE

@@ -2,7 +2,7 @@
 
     benchmarks/gpu.sh [--out DIR] [--parts=right,scoring,step,kernels,steps,dense,demo] [--rounds 5] [--tiny]
 
-The most important comes first. `gpu.json` and `gpu.md`, whose tables docs/scoring.md and docs/results.md take as they
+The most important comes first. `gpu.json` and `gpu.md`, whose tables docs/scoring.md and docs/training.md take as they
 are, are written after every row, so the visit can be cut off at any point. A part that fails is written with its error,
 the rest goes on, and the command ends with status 1.
 """
@@ -66,7 +66,7 @@ class Visit:
     steps: tuple[gpu_steps.Case, ...] = gpu_steps.CASES
     torch_steps: tuple[gpu_steps.Case, ...] = (gpu_steps.CASES[0], gpu_steps.CASES[2])
     blocks: tuple[tuple[int, int], ...] = ((64, 128), (250, 500))
-    attention: tuple[tuple[int, int, bool], ...] = ((16, 197, False), (16, 50, False), (16, 32, True))
+    attention: tuple[tuple[int, int, bool], ...] = ((16, 197, False), (16, 50, False), (16, 32, True), (16, 77, True))
     peak_width: int = 8192
     demo: tuple[str, ...] = ("demo", "moving_shapes")
     rounds: int = 5
@@ -113,24 +113,24 @@ class Shared:
 
 
 def right(visit: Visit, shared: Shared) -> Iterator[Row]:
-    """Replay records and compare blocks and types, the scoring kernel's last: it may fail where nobody has run it."""
+    """Replay records and compare blocks and types, the kernels of cuDNN and Triton last: they may fail elsewhere."""
     del shared
     records = sorted(gpu_right.RECORDS.glob("eaglenet_*.npz"))
     yield from (("agreement", row) for row in gpu_right.agreement(visit.agreeing, 5))
-    yield from (("attention", row) for row in gpu_right.attention_agreement(visit.attention))
     yield from (("records", row) for row in gpu_right.replayed(records[:1] if visit.small else records))
+    yield from (("attention", row) for row in gpu_right.attention_agreement(visit.attention))
     yield from (("agreement", row) for row in gpu_right.agreement(visit.agreeing, 5, gpu_right.kernel_here()))
 
 
 def scoring(visit: Visit, shared: Shared) -> Iterator[Row]:
-    """Score galleries by block, then by type, in the plain form and by the scoring kernel."""
-    kernels = "none", gpu_right.kernel_here()
-    for kernel in kernels:
+    """Score galleries by type and by block, in the plain form and then by the scoring kernel."""
+    exact: dict[Any, Any] = {}
+    for kernel in ("none", gpu_right.kernel_here()):
+        for sizes in visit.galleries:
+            rows = gpu_scoring.whole_gallery(sizes, shared.peaks.flops, visit.rounds, visit.types, kernel, exact)
+            yield from (("gallery", row) for row in rows)
         by_block = gpu_scoring.by_block(visit.galleries[0], visit.blocks, kernel, visit.rounds)
         yield from (("blocks", row) for row in by_block)
-    for sizes in visit.galleries:
-        rows = gpu_scoring.whole_gallery(sizes, shared.peaks.flops, visit.rounds, visit.types, kernels)
-        yield from (("gallery", row) for row in rows)
 
 
 def dense(visit: Visit, shared: Shared) -> Iterator[Row]:
@@ -140,11 +140,11 @@ def dense(visit: Visit, shared: Shared) -> Iterator[Row]:
 
 
 def step(visit: Visit, shared: Shared) -> Iterator[Row]:
-    """Measure the first training step while nothing else is compiled, and PyTorch's while ours is not there yet."""
-    shared.programs.start(visit.steps[:1])  # it begins on the CPU
+    """Measure PyTorch's training steps while ours hold no memory and nothing is compiled, then the first of ours."""
     if shared.torch:
         for case in visit.torch_steps:
             yield "torch_steps", shared.torch.measure(gpu_steps.sized(case, visit.step), visit.rounds)
+        shared.torch.close()
     rows = gpu_steps.steps(visit.steps[:1], shared.programs, shared.peaks.flops, visit.rounds)
     yield from (("steps", row) for row in rows)
 
@@ -234,7 +234,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("gpu"), help="folder for gpu.json and gpu.md, default %(default)s"
     )
-    parser.add_argument("--parts", default=",".join(PARTS), help="some of %(default)s, in this order")
+    parser.add_argument("--parts", default=",".join(PARTS), help="some of %(default)s, in the order given")
     parser.add_argument(
         "--rounds", type=int, default=5, help="timed runs of which the median counts, default %(default)s"
     )

@@ -33,12 +33,10 @@ ROWS = PartitionSpec(DATA_AXIS)
 def compiled(jitted: Any, arguments: tuple[Any, ...], dtype: str, products: str = "cublas") -> Any:
     """Compile a jitted function for the GPUs that its arguments' shapes are placed on.
 
-    Code that chooses by the device sees a recent GPU; products of float32 are at precision `highest`.
+    Code that chooses by jax's backend sees "gpu"; products of float32 are at precision `highest`.
     """
     precision = "highest" if dtype == "float32" else "default"
-    here = mock.patch("jax.default_backend", return_value="gpu")
-    recent = mock.patch("eaglenet_jax.accelerator.is_recent_gpu", return_value=True)
-    with here, recent, jax.default_matmul_precision(precision):
+    with mock.patch("jax.default_backend", return_value="gpu"), jax.default_matmul_precision(precision):
         lowered = jitted.trace(*arguments).lower(lowering_platforms=("cuda",))
     return lowered.compile(compiler_options=PRODUCTS[products])
 
@@ -111,7 +109,13 @@ def compiled_pairs(sizes: Sizes, mesh: Mesh, few_reads: bool) -> Any:
 
 
 def compiled_step(config: Any, mesh: Mesh) -> Any:
-    """Compile the training step of a config's last stage, as `train` makes it. The batch is of all devices."""
+    """Compile the training step of a config's last stage, as `train` makes it. The batch is of all devices.
+
+    Attention is XLA's: the compiler says nothing of what cuDNN's kernel reads and computes.
+    """
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.clip.attention = "xla"
     system = build_system(config)
     params = jax.eval_shape(system.init, _key())
     settings = optimizer_settings(config, system.head.unused_parameters())

@@ -58,11 +58,11 @@ def longest(text: str, run: Callable[[], Any], peak: float, bytes_per_second: fl
             for _ in range(RUNS):
                 run()
         seconds, calls = operation_seconds(Path(folder))
-    costs = {cost.operation.name: cost for cost in Program(text).costs(unknown_trips=1)}
+    costs = {plain_name(cost.operation.name): cost for cost in Program(text).costs(unknown_trips=1)}
     whole = sum(seconds.values())
     rows = []
     for name in sorted(seconds, key=lambda name: -seconds[name])[:LISTED]:
-        cost, once = costs.get(name), seconds[name] / calls[name]
+        cost, once = costs.get(plain_name(name)), seconds[name] / calls[name]
         row: dict[str, Any] = {
             "operation": name,
             "seconds": seconds[name] / RUNS,
@@ -84,6 +84,11 @@ def longest(text: str, run: Callable[[], Any], peak: float, bytes_per_second: fl
             }
         rows.append(row)
     return rows
+
+
+def plain_name(operation: str) -> str:
+    """Return an operation's name as its GPU kernel bears it."""
+    return operation.replace(".", "_").replace("-", "_")
 
 
 def operation_seconds(folder: Path) -> tuple[dict[str, float], dict[str, int]]:

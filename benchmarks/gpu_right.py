@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from benchmarks.measure import at_once
 from benchmarks.random_features import Sizes, gallery, random_params, released_fields
+from eaglenet_jax.accelerator import is_recent_gpu
 from eaglenet_jax.clip.layers import cudnn_attention
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.eaglenet import EagleNet
@@ -31,7 +32,7 @@ TYPES = {
 
 def kernel_here() -> str:
     """Return the scoring kernel of this device: Triton's on a GPU, elsewhere what that does, interpreted."""
-    return "triton" if jax.default_backend() == "gpu" else "interpret"
+    return "triton" if is_recent_gpu() else "interpret"
 
 
 def replayed(records: Sequence[Path]) -> list[dict[str, Any]]:
@@ -107,7 +108,7 @@ def attention_agreement(cases: Sequence[tuple[int, int, bool]]) -> list[dict[str
         pairs = zip(found, exact, strict=True)
         return max(float(np.linalg.norm(ours - right) / np.linalg.norm(right)) for ours, right in pairs)
 
-    kernels = {"xla": xla_attention} | ({"cudnn": cudnn_attention} if jax.default_backend() == "gpu" else {})
+    kernels = {"xla": xla_attention} | ({"cudnn": cudnn_attention} if is_recent_gpu() else {})
     rows = []
     for case in cases:
         exact = both(xla_attention, "float32", "highest", case)

@@ -83,10 +83,10 @@ class Programs:
 class TorchProcess:
     """PyTorch's steps in a process of their own, which gives its memory back. Its jax, on the CPU, draws parameters."""
 
-    def __init__(self, device: str) -> None:
-        """Start it; it imports, and waits."""
+    def __init__(self, device: str, program: Sequence[str] = ("-m", "benchmarks.gpu_torch")) -> None:
+        """Start it; it imports, and waits. program: what Python runs."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.gpu_torch", device],
+            [sys.executable, *program, device],
             cwd=ROOT,
             env=os.environ | {"JAX_PLATFORMS": "cpu"},
             stdin=subprocess.PIPE,
@@ -99,10 +99,16 @@ class TorchProcess:
         assert self._process.stdin is not None and self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended: there is no answer either
             print(json.dumps([asdict(sizes), rounds]), file=self._process.stdin, flush=True)
-        if line := self._process.stdout.readline():
-            return dict(json.loads(line))
+        for line in self._process.stdout:
+            with contextlib.suppress(ValueError, TypeError):  # a library may print too
+                return dict(json.loads(line))
         row = {"clip": sizes.clip, "type": sizes.dtype, "batch": sizes.batch, "frames": sizes.frames}
         return row | {"error": "PyTorch's process ended; its error is above"}
+
+    def close(self) -> None:
+        """End it, which gives its memory back."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended
+            self._process.communicate()
 
 
 def _compile(sizes: StepSizes, options: dict[str, Any]) -> StepProgram:

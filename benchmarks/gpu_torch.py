@@ -1,6 +1,6 @@
 """PyTorch's training steps of the GPU visit, in a process of their own.
 
-    python -m benchmarks.gpu_torch DEVICE
+    python -m benchmarks.gpu_torch cuda
 
 Reads a JSON list a line, the fields of `StepSizes` and the number of rounds, and writes a JSON row for each. Where a
 batch does not fit, half of it is tried. PyTorch is imported late: not every environment has it.

@@ -12,8 +12,8 @@ def is_recent_gpu() -> bool:
 
     Kernels by cuDNN and by Triton are used there and nowhere else.
     """
-    if jax.default_backend() != "gpu":
+    device = jax.config.jax_default_device or jax.local_devices()[0]  # type: ignore[attr-defined]
+    if getattr(device, "platform", None) != "gpu":
         return False
-    capability = str(getattr(jax.local_devices()[0], "compute_capability", "0"))
-    major = capability.partition(".")[0]
+    major = str(getattr(device, "compute_capability", "")).partition(".")[0]
     return major.isdigit() and int(major) >= AMPERE

@@ -36,8 +36,8 @@ class ClipConfig:
         activation: "quick_gelu" (OpenAI's weights) or "gelu" (weights trained without it).
         dtype: Compute type; parameters are float32.
         remat: Recompute blocks in the backward pass to save memory.
-        attention: Who computes attention: "auto" is cuDNN's one kernel where there is a recent NVIDIA GPU and the type
-            has two bytes, else XLA's operations; "xla" is those everywhere.
+        attention: Who computes attention: "auto" is cuDNN's one kernel on one recent NVIDIA GPU where the type has two
+            bytes, else XLA's operations; "xla" is those everywhere.
 
     Raises:
         UserError: The sizes do not fit together.

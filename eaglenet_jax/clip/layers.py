@@ -22,17 +22,25 @@ def exact_gelu(x: Float[Array, "*batch w"]) -> Float[Array, "*batch w"]:
     return jax.nn.gelu(x, approximate=False)
 
 
+CUDNN_STEP, CUDNN_WIDEST = (
+    8,
+    128,
+)  # head widths of cuDNN's attention: multiples, up to what any GPU takes
 ACTIVATION_FUNCTIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
 
 
-def uses_cudnn(attention: str, dtype: DTypeLike) -> bool:
-    """Return whether attention in a compute type is computed by cuDNN's kernel, which keeps no [T, T] array in memory.
+def uses_cudnn(attention: str, dtype: DTypeLike, width: int) -> bool:
+    """Return whether attention is computed by cuDNN's kernel, which keeps no [T, T] array in memory.
+
+    It takes numbers of two bytes and heads of some widths. Over several devices nobody has run it, so it is for one.
 
     Args:
         attention: As of `ClipConfig`.
         dtype: Compute type.
+        width: Of a head.
     """
-    return attention == "auto" and jnp.dtype(dtype).itemsize == 2 and accelerator.is_recent_gpu()
+    fits = jnp.dtype(dtype).itemsize == 2 and width % CUDNN_STEP == 0 and width <= CUDNN_WIDEST
+    return attention == "auto" and fits and jax.device_count() == 1 and accelerator.is_recent_gpu()
 
 
 def cudnn_attention(
@@ -106,7 +114,8 @@ class Attention(nn.Module):
         kernel = self.param("qkv_kernel", nn.initializers.normal(width**-0.5), (width, 3 * width)).astype(self.dtype)
         bias = self.param("qkv_bias", nn.initializers.zeros, (3 * width,)).astype(self.dtype)
         positions = jnp.arange(length)
-        fused = keep is None and valid is None and uses_cudnn(self.attention, self.dtype)
+        plain = keep is None and valid is None
+        fused = plain and uses_cudnn(self.attention, self.dtype, width // self.heads)
         if keep is None:
             query, key, value = jnp.split(x @ kernel + bias, 3, axis=-1)
             visible = positions[None, None, :] <= positions[None, :, None]

@@ -154,7 +154,7 @@ def candidate_weights_by_kernel(
 
 
 def _warps(sizes: Sizes, dtype: Any) -> int:
-    """Choose the warps of a program by what the compiler says of registers; no GPU has timed it.
+    """Choose the warps of a program by what the compiler says of registers; other numbers were not timed.
 
     Triton lays the warps of products on tensor cores along the receivers, 16 a warp: more of them do the same twice. At
     float32's full precision there are no such products, and two warps would keep 24 kB a thread outside registers.

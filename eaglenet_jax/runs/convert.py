@@ -179,7 +179,7 @@ def _naming_another_source(source: Source, tensors: Mapping[str, Any]) -> Iterat
 def _fit(config: ConfigDict, sizes: ClipConfig, settings: Mapping[str, Any]) -> None:
     """Write into a config what the file holds: the CLIP's sizes, the head's options, the number of frames."""
     named = [name for name, known in NAMED_SIZES.items() if known == sizes]
-    how = {name: config.clip[name] for name in COMPUTATION}
+    how = {name: config.clip[name] for name in COMPUTATION if name in config.clip}
     last = sizes.vision_layers - 1
     if any(block > last for block in how["shift_blocks"]):
         how["shift_blocks"] = (last - 1, last)  # as blocks 10 and 11 are of the released program's 12

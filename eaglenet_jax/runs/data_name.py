@@ -70,8 +70,8 @@ def _fitted(config: Any) -> Any:
     stage = config
     while stage:
         if clip is not None:
-            kept = {name: stage.clip[name] for name in COMPUTATION}
-            sizes = {name: getattr(clip, name) for name in clip.__dataclass_fields__ if name not in kept}
+            kept = {name: stage.clip[name] for name in COMPUTATION if name in stage.clip}
+            sizes = {name: getattr(clip, name) for name in clip.__dataclass_fields__ if name not in COMPUTATION}
             kept["shift_blocks"] = tuple(block for block in kept["shift_blocks"] if block < clip.vision_layers)
             with stage.unlocked():
                 stage.clip = type(stage.clip)({"name": "", **sizes, **kept})

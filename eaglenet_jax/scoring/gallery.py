@@ -30,7 +30,6 @@ CPU_MEMORY_BUDGET = 1 << 30
 # On CPU a block's temporaries should stay below the 32 MiB from which the C library gives memory back to the system
 # after every call: touching fresh pages costs half as much again as EagleNet's arithmetic.
 CPU_AIM = 24 << 20
-TOO_MANY = 1 << 62  # bytes, of a block that no device can hold
 T = TypeVar("T")
 
 
@@ -69,7 +68,7 @@ class GalleryScore:
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How a gallery is scored. None of it changes the scores, beyond float tolerance.
+    """How a gallery is scored. None of it changes the scores, beyond the tolerance of the head's compute type.
 
     Attributes:
         block: Texts of a block, per device. None: chosen by `memory_budget`.
@@ -189,23 +188,20 @@ def score_gallery(
         return score.take_videos(prepared_videos, padded_rows(start, columns, counts[1]))
 
     def needed_bytes(size: tuple[int, int]) -> int:
-        lowered = score.block.lower(head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws)
-        try:
-            return temporary_bytes(lowered)
-        except jax.errors.JaxRuntimeError as error:  # the compiler itself can find that a block does not fit
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            return TOO_MANY
+        return temporary_bytes(score.block.lower(head_params, texts_at(0, size[0]), videos_at(0, size[1]), draws))
 
     per_device = -(-counts[0] // score.devices)
-    largest = CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
-    size = block or even_part(per_device, largest[0]), video_block or even_part(counts[1], largest[1])
+    if jax.default_backend() == "cpu":  # blocks are small, and one program serves galleries of all sizes
+        size = block or min(CPU_BLOCK[0], per_device), video_block or min(CPU_BLOCK[1], counts[1])
+    else:
+        rows, columns = even_part(per_device, ACCELERATOR_BLOCK[0]), even_part(counts[1], ACCELERATOR_BLOCK[1])
+        size = block or rows, video_block or columns
     if block is None or video_block is None:
         budget = options.memory_budget
         if budget is None:
             budget = min_over_processes(default_memory_budget())
-        rows = [(leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves((prepared_texts, prepared_videos))]
-        case = (size, block, video_block, budget, tuple(rows), jax.tree.structure(draws))
+        leaves = [(leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves((prepared_texts, prepared_videos))]
+        case = (size, block, video_block, budget, tuple(leaves), jax.tree.structure(draws))
         if case not in score.chosen_blocks:
             free = block is None, video_block is None
             score.chosen_blocks[case] = chosen_block(size, free, needed_bytes, budget)
@@ -291,8 +287,7 @@ def fitting_block(
     aim = budget if aim is None else aim
     while (needed := needed_bytes(size)) > aim:
         texts, videos = size
-        # Memory is close to proportional; the next round checks. Nothing is known of what cannot be compiled.
-        fitting_pairs = texts * videos * (aim / needed if needed < TOO_MANY else 1 / 4)
+        fitting_pairs = texts * videos * aim / needed  # memory is close to proportional; the next round checks
         while texts * videos > fitting_pairs:
             # Prefer few texts: what belongs to a text alone, such as its noise, is computed again for every block.
             if free[0] and texts > 1 and (4 * texts >= videos or not free[1] or videos == 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu, gpu_kernels, gpu_scoring, train_step_ours
+from benchmarks import gpu, gpu_kernels, gpu_scoring, gpu_steps, train_step_ours
 from eaglenet_jax.config.moving_shapes import CLIP as TINY_CLIP
 from eaglenet_jax.config.moving_shapes import SMALLEST_CLIP
 
@@ -107,6 +108,27 @@ def test_a_gpu_is_read_by_its_streams_and_graphs_by_their_kernels(tmp_path) -> N
         name: pytest.approx(time * 1e-6)
         for name, time in {"loop_fusion.1": 30, "nvjet_gemm": 10, "MemcpyD2D": 5}.items()
     }
+
+
+TALKER = """
+import json, sys
+for line in sys.stdin:
+    sizes, rounds = json.loads(line)
+    print("a library's notice")
+    if sizes["clip"] == "b16":
+        sys.exit(1)
+    print(json.dumps({"clip": sizes["clip"], "rounds": rounds, "device": sys.argv[1]}), flush=True)
+"""
+
+
+def test_a_process_answers_and_one_that_ends_gives_a_row_with_its_error() -> None:
+    process = gpu_steps.TorchProcess("cpu", ("-c", TALKER))
+    sizes = train_step_ours.StepSizes("tiny", 4, 2)
+    assert process.measure(sizes, 3) == {"clip": "tiny", "rounds": 3, "device": "cpu"}
+    for _ in range(2):
+        row = process.measure(dataclasses.replace(sizes, clip="b16"), 3)
+        assert row["clip"] == "b16" and "ended" in row["error"] and "ended" in gpu_steps.torch_table([row])
+    process.close()
 
 
 def test_the_script_starts_from_anywhere(tmp_path) -> None:

@@ -26,17 +26,23 @@ def recent_gpu(monkeypatch) -> None:
     [("gpu", "9.0", True), ("gpu", "8.0", True), ("gpu", "7.5", False), ("gpu", "gfx942", False), ("cpu", None, False)],
 )
 def test_a_recent_gpu_is_an_nvidia_one_since_ampere(monkeypatch, backend, capability, recent) -> None:
-    device = SimpleNamespace() if capability is None else SimpleNamespace(compute_capability=capability)
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    device = SimpleNamespace(platform=backend, compute_capability=capability)
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     assert accelerator.is_recent_gpu() == recent
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert not accelerator.is_recent_gpu()
 
 
 def test_cudnn_is_for_two_bytes_on_a_recent_gpu(recent_gpu, monkeypatch) -> None:
-    assert uses_cudnn("auto", jnp.bfloat16) and uses_cudnn("auto", "float16")
-    assert not uses_cudnn("auto", "float32") and not uses_cudnn("xla", jnp.bfloat16)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert uses_cudnn("auto", jnp.bfloat16, 64) and uses_cudnn("auto", "float16", 8)
+    assert not uses_cudnn("auto", "float32", 64) and not uses_cudnn("xla", jnp.bfloat16, 64)
+    assert not uses_cudnn("auto", jnp.bfloat16, 12) and not uses_cudnn("auto", jnp.bfloat16, 256)
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    assert not uses_cudnn("auto", jnp.bfloat16, 64)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(accelerator, "is_recent_gpu", lambda: False)
-    assert not uses_cudnn("auto", jnp.bfloat16)
+    assert not uses_cudnn("auto", jnp.bfloat16, 64)
 
 
 def test_another_kernel_is_refused() -> None:
@@ -75,6 +81,7 @@ def test_a_token_that_fills_up_changes_no_value_and_no_gradient(monkeypatch, len
 
 
 def test_what_the_kernel_does_not_compute_stays_with_xla(recent_gpu, monkeypatch) -> None:
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
     asked = []
 
     def kernel(query, key, value, causal):

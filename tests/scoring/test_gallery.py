@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
-from eaglenet_jax.scoring import gallery as gallery_module
 from eaglenet_jax.scoring.gallery import (
     ScoringOptions,
     even_part,
@@ -123,23 +121,6 @@ def test_memory_budget_makes_blocks_smaller_until_they_fit(params) -> None:
 @pytest.mark.parametrize(("count", "largest", "rows"), [(1000, 256, 250), (33, 32, 17), (5, 32, 5), (64, 32, 32)])
 def test_blocks_are_evenly_filled(count, largest, rows) -> None:
     assert even_part(count, largest) == rows
-
-
-def test_a_block_that_the_compiler_refuses_becomes_smaller(params, monkeypatch) -> None:
-    texts, videos = gallery(9, 7)
-    whole = score_gallery(HEAD, params, texts, videos, draws=DRAWS)
-    compiled = []
-
-    def bytes_of(lowered: Any) -> int:
-        compiled.append(lowered.out_info.shape)
-        if compiled[-1] != (9, 7):
-            return 1
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-
-    monkeypatch.setattr(gallery_module, "temporary_bytes", bytes_of)
-    make_score.cache_clear()
-    np.testing.assert_allclose(score_gallery(HEAD, params, texts, videos, draws=DRAWS), whole, atol=1e-6)
-    assert compiled == [(9, 7), (2, 7)]
 
 
 def test_small_memory_budget_gives_the_same_scores(params) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +17,24 @@ def interleaved(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict
     """Measure seconds of each function in each round. Every round runs all in turn, after one untimed call.
 
     So a temporary load of the machine affects all alike; compare medians. A function must return when its result is
-    ready, not when it is dispatched.
+    ready, not when it is dispatched. What is being done is written to standard error.
     """
-    for function in functions.values():
+    for name, function in functions.items():
+        announce(f"compiling: {name}")
         function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
+        announce(f"round {number} of {rounds}: {', '.join(functions)}")
         for name, function in functions.items():
             start = time.perf_counter()
             function()
             seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def announce(text: str) -> None:
+    """Write a line of progress to standard error, apart from the result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def at_once(functions: Mapping[str, Callable[[], Any]], workers: int = 8) -> dict[str, Any]:

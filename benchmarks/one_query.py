@@ -18,11 +18,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.measure import interleaved, machine, median
+from benchmarks.measure import announce, interleaved, machine, median
 from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.config.loading import load_config
+from eaglenet_jax.config.systems import SYSTEMS as CONFIGURED
 from eaglenet_jax.draws import Draws
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, TextFeatures, VideoFeatures
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text, make_encode_video, make_reduce_video, reduce_all
 from eaglenet_jax.scoring.gallery import score_gallery
@@ -114,6 +116,7 @@ def measured(config: str, systems: Sequence[str], gallery: Gallery, rounds: int)
     """Return one row a system: median seconds of encoding, of searching, and of both."""
     rows = []
     for name in systems:  # one after the other: all of them do not fit into memory
+        announce(name)
         seconds = {
             part: median(times) for part, times in interleaved(timed_parts(config, name, gallery), rounds).items()
         }
@@ -135,8 +138,13 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     if given.tiny:
         vars(given).update(TINY)
+    names = given.systems.split(",")
+    unknown = [name for name in names if name.removesuffix(SHARED) not in CONFIGURED]
+    if unknown:
+        known = f"{', '.join(CONFIGURED)}, or with {SHARED} behind it"
+        raise UserError(f"--systems: {', '.join(unknown)} is none of {known}")
     gallery = Gallery(given.videos, given.batch)
-    rows = measured(given.config, given.systems.split(","), gallery, given.rounds)
+    rows = measured(given.config, names, gallery, given.rounds)
     found = {"machine": machine(), "config": given.config, "videos": given.videos, "rows": rows}
     if given.json:
         print(json.dumps(found, indent=1))

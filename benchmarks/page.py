@@ -26,8 +26,9 @@ from typing import Any
 import av
 import numpy as np
 
-from benchmarks.measure import machine, median
+from benchmarks.measure import announce, machine, median
 from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.index import SearchIndex
 
 SUMMARY = "How long the search page takes with large videos, in a browser."
@@ -132,10 +133,26 @@ def visit(page: Any) -> dict[str, dict[str, float]]:
     return report
 
 
+def browser_here() -> tuple[Any, str]:
+    """Return Playwright's entry and the path of chromium.
+
+    Raises:
+        UserError: One of them is not installed.
+    """
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise UserError("the page is measured in a browser: pip install -e '.[search,app,browser]'") from error
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        raise UserError("no chromium is on the PATH: install it (Debian: apt-get install chromium)")
+    return sync_playwright, chromium
+
+
 def measure(folder: Path, count: int, seconds: float, height: int) -> dict[str, Any]:
     """Make videos and index, and measure the page."""
-    from playwright.sync_api import sync_playwright
-
+    sync_playwright, chromium = browser_here()
+    announce(f"making and indexing {count} videos")
     videos = folder / "videos"
     videos.mkdir()
     first = videos / "0.mp4"
@@ -155,7 +172,7 @@ def measure(folder: Path, count: int, seconds: float, height: int) -> dict[str, 
     }
     places = {"stored": folder / "index", "decoded": without_previews(folder / "index", folder / "old")}
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, place in places.items():
             with Server(place) as address:
                 page, report[name] = opened(browser, address)

@@ -8,10 +8,12 @@ over the top_k of the cosine.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.measure import announce
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.runs.evaluate_split import evaluate_split, evaluation_draws
 from eaglenet_jax.runs.experiment import open_experiment
@@ -21,6 +23,14 @@ from eaglenet_jax.scoring.rerank_report import RerankReportOptions, format_reran
 SUMMARY = "Recall and time of reranking a run's gallery against the full ranking."
 
 
+def numbers(text: str) -> list[int]:
+    """Parse whole numbers with commas between them."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 5,10,25") from error
+
+
 def main(arguments: Sequence[str]) -> None:
     """Print the report of one run."""
     parser = Parser(prog="python -m benchmarks.rerank", description=SUMMARY)
@@ -28,11 +38,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--split", default="test", help="default %(default)s")
     parser.add_argument("--direction", choices=("t2v", "v2t"), default="t2v", help="default %(default)s")
     parser.add_argument("--combine", choices=("replace", "add"), default="replace", help="default %(default)s")
-    parser.add_argument("--top-k", default="5,10,25,50", help="numbers of candidates, default %(default)s")
+    parser.add_argument("--top-k", default="5,10,25,50", type=numbers, help="of candidates, default %(default)s")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
     loaded = load_checkpoint(given.workdir)
     experiment, params = open_experiment(loaded.config), loaded.params
+    announce(f"encoding and scoring the split {given.split}")
     evaluation = evaluate_split(experiment, params, given.split)
     report = rerank_report(
         None,
@@ -42,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
         evaluation.encoded.videos,
         draws=evaluation_draws(experiment),
         options=RerankReportOptions(
-            top_k=[int(number) for number in given.top_k.split(",")],
+            top_k=given.top_k,
             text_video=evaluation.encoded.text_video,
             direction=given.direction,
             combine=given.combine,

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.measure import machine, median
+from benchmarks.measure import announce, machine, median
 from configs import msrvtt
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.draws import Draws
@@ -80,6 +80,7 @@ def _windows(start: int, pooled: np.ndarray, noise: np.ndarray, rng: np.random.G
 
 def measure_store(rows: int, folder: Path) -> dict[str, Any]:
     """Create, query and delete one index of `rows` rows."""
+    announce(f"an index of {rows:,} rows")
     rng = np.random.default_rng(1)
     noise = rng.normal(size=(FRAMES, WIDTH)).astype(np.float16)
     queries = members(QUERIES, seed=2)
@@ -226,6 +227,7 @@ def main(arguments: Sequence[str]) -> None:
             "machine": machine(),
             "stores": [measure_store(int(rows), Path(folder)) for rows in given.rows.split(",")],
         }
+    announce("reranking")
     report["rerank_ms"] = measure_reranking()
     if given.encode:
         report["encoding"] = measure_encoding()

@@ -35,9 +35,10 @@ FLAGS: dict[str, dict[str, str]] = {
         "tests/benchmarks/test_gallery.py": "rounds json",
     },
     "benchmarks.gpu": {
-        "tests/benchmarks/test_gpu.py": "out rounds tiny parts",
+        "tests/benchmarks/test_gpu.py": "out rounds tiny parts types",
     },
     "benchmarks.gpu_memory": {"benchmarks/gpu_memory.py": "configs dtype tiny out"},
+    "benchmarks.gpu_torch": {},
     "benchmarks.gpu_plan": {"benchmarks/gpu_plan.py": "what tiny out"},
     "benchmarks.input": {
         "tests/benchmarks/test_input.py": "prepared workers batch frames batches rounds json",

@@ -14,6 +14,7 @@ import pytest
 from benchmarks import gpu, gpu_kernels, gpu_scoring, gpu_steps, train_step_ours
 from eaglenet_jax.config.moving_shapes import CLIP as TINY_CLIP
 from eaglenet_jax.config.moving_shapes import SMALLEST_CLIP
+from eaglenet_jax.errors import UserError
 
 pytestmark = pytest.mark.long
 
@@ -55,6 +56,16 @@ def test_every_part_is_measured_and_written(smallest, tmp_path, capsys) -> None:
     text = (tmp_path / "gpu.md").read_text()
     assert text in capsys.readouterr().out
     assert all(title in text for name, (title, _) in gpu.TABLES.items() if name in tables)
+
+
+def test_a_gallery_is_scored_in_the_types_that_are_asked_for(smallest, tmp_path) -> None:
+    given = ["--tiny", "--parts=scoring", "--types=bfloat16", "--out", str(tmp_path)]
+    assert gpu.main(given) == 0
+    rows = json.loads((tmp_path / "gpu.json").read_text())["tables"]["gallery"]
+    assert [row["type"] for row in rows] == ["bfloat16", "bfloat16, kernel (interpret)"]
+    assert all(row["largest_difference"] is None for row in rows)  # float32 was not measured
+    with pytest.raises(UserError, match="--types=int8: give some of float32, highest; float32, default; bfloat16"):
+        gpu.main(["--tiny", "--types=int8", "--out", str(tmp_path)])
 
 
 def test_the_demo_is_trained_and_its_table_kept(tmp_path) -> None:

@@ -151,7 +151,6 @@ def step(visit: Visit, shared: Shared) -> Iterator[Row]:
 
 def steps(visit: Visit, shared: Shared) -> Iterator[Row]:
     """Measure the other training steps, and the largest batch."""
-    shared.programs.start(visit.steps[1:])
     shared.programs.start_half()
     rows = gpu_steps.steps(visit.steps[1:], shared.programs, shared.peaks.flops, visit.rounds)
     yield from (("steps", row) for row in rows)
@@ -208,7 +207,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "blocks": ("Scoring by block", gpu_scoring.block_table),
     "beside": ("The dense forms beside ours, float32, `highest`", lambda rows: gpu_scoring.beside_table(rows[0])),
     "steps": ("Training step of EagleNet", gpu_steps.steps_table),
-    "torch_steps": ("Training step in PyTorch, and ours", gpu_steps.torch_table),
+    "torch_steps": ("Training step in PyTorch", gpu_steps.torch_table),
     "batches": ("Largest batch", gpu_steps.batches_table),
     "scoring_kernels": ("Longest operations of scoring a block, bfloat16", gpu_kernels.kernels_table),
     "scoring_kernel_kernels": ("Longest operations of scoring a block by the kernel", gpu_kernels.kernels_table),

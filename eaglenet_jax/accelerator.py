@@ -12,6 +12,7 @@ def is_recent_gpu() -> bool:
 
     Kernels by cuDNN and by Triton are used there and nowhere else.
     """
+    # What `jax.default_device` sets, which the types of jax's configuration leave out.
     device = jax.config.jax_default_device or jax.local_devices()[0]  # type: ignore[attr-defined]
     if getattr(device, "platform", None) != "gpu":
         return False

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measure import announce
 from data_prep.probe import probe
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.data.decode import DECODER, Sampling, VideoWalk, decode
@@ -141,7 +142,10 @@ def main(argv: Sequence[str]) -> int:
     if flags.rounds < 1:
         raise UserError(f"--rounds is {flags.rounds}; give 1 or more")
     cv2 = _opencv()
-    rows = [measure(path, cv2, flags.rounds) for path in paths]
+    rows = []
+    for number, path in enumerate(paths, 1):
+        announce(f"{number} of {len(paths)}: {path.name}")
+        rows.append(measure(path, cv2, flags.rounds))
     total = summary(rows)
     versions = {"decoder": DECODER, "opencv": cv2 and cv2.__version__, "load_average": round(os.getloadavg()[0], 2)}
     if flags.json:

@@ -31,7 +31,7 @@ from benchmarks.measure import interleaved, machine, median
 from benchmarks.train_step_ours import CLIPS, OurStep, StepSizes, measured_system, random_batch
 from data_prep.demo import DemoData, ensure_moving_shapes
 from eaglenet_jax.clip.vision import PIXEL_MEAN, PIXEL_STD, normalised_pixels
-from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.command import Parser, run_command, whole_numbers
 from eaglenet_jax.data.frame_sampling import pick_frames
 from eaglenet_jax.data.pipeline import batches, train_dataset
 from eaglenet_jax.data.prepared_dataset import PreparedDataset
@@ -188,7 +188,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--prepared", type=Path, help="a prepared folder to read; default: MovingShapes, rendered for this"
     )
-    found.add_argument("--workers", default="0,1,2", help="numbers of worker processes, default %(default)s")
+    found.add_argument(
+        "--workers", default="0,1,2", type=whole_numbers, help="numbers of worker processes, default %(default)s"
+    )
     found.add_argument("--clip", choices=list(CLIPS), default="tiny", help="of the step; tiny: the demo's")
     found.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="compute type of the step")
     found.add_argument("--batch", type=int, default=8, help="default %(default)s")
@@ -205,15 +207,11 @@ def main(arguments: Sequence[str]) -> None:
     given = parser().parse_args(arguments)
     if min(given.batch, given.frames, given.batches, given.rounds, given.steps) < 1:
         raise UserError("--batch, --frames, --batches, --rounds and --steps must be at least 1")
-    counts = given.workers.split(",")
-    if not all(count.isdigit() for count in counts):
-        raise UserError(f"--workers={given.workers}: give numbers with commas, as 0,1,2")
-    workers = [int(count) for count in counts]
     result: dict[str, Any] = {"machine": machine(), "batch": given.batch, "frames": given.frames}
     step = consumption(StepSizes(given.clip, given.batch, given.frames, given.dtype), given.steps)
     with _folders(given.prepared, step["size"]) as folders:
         result["read"] = [
-            read_speeds(Reading(folder, given.batch, given.frames, given.batches), workers, given.rounds)
+            read_speeds(Reading(folder, given.batch, given.frames, given.batches), given.workers, given.rounds)
             for folder in folders
         ]
     for read in result["read"]:

@@ -152,16 +152,17 @@ def browser_here() -> tuple[Any, str]:
 def measure(folder: Path, count: int, seconds: float, height: int) -> dict[str, Any]:
     """Make videos and index, and measure the page."""
     sync_playwright, chromium = browser_here()
-    announce(f"making and indexing {count} videos")
+    announce(f"encoding a video of {seconds:g} s, {height} pixels high")
     videos = folder / "videos"
     videos.mkdir()
     first = videos / "0.mp4"
     write_video(first, height, seconds)
     for number in range(1, count):
         shutil.copy(first, videos / f"{number}.mp4")
+    announce(f"indexing {count} copies of it, {first.stat().st_size / 1e6:.0f} MB each")
     index = SearchIndex.create(folder / "index", "demo")
     started = time.perf_counter()
-    added = index.add(videos)
+    added = index.add(videos, progress=True)
     spent = time.perf_counter() - started
     row = index.store.rows(str(first))[0]
     report: dict[str, Any] = {
@@ -174,6 +175,7 @@ def measure(folder: Path, count: int, seconds: float, height: int) -> dict[str, 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, place in places.items():
+            announce(f"opening the page, frames {name}")
             with Server(place) as address:
                 page, report[name] = opened(browser, address)
                 if name == "stored":

@@ -8,27 +8,18 @@ over the top_k of the cosine.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import announce
-from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.command import Parser, run_command, whole_numbers
 from eaglenet_jax.runs.evaluate_split import evaluate_split, evaluation_draws
 from eaglenet_jax.runs.experiment import open_experiment
 from eaglenet_jax.runs.workdir import load_checkpoint
 from eaglenet_jax.scoring.rerank_report import RerankReportOptions, format_rerank_report, rerank_report
 
 SUMMARY = "Recall and time of reranking a run's gallery against the full ranking."
-
-
-def numbers(text: str) -> list[int]:
-    """Parse whole numbers with commas between them."""
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 5,10,25") from error
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--split", default="test", help="default %(default)s")
     parser.add_argument("--direction", choices=("t2v", "v2t"), default="t2v", help="default %(default)s")
     parser.add_argument("--combine", choices=("replace", "add"), default="replace", help="default %(default)s")
-    parser.add_argument("--top-k", default="5,10,25,50", type=numbers, help="of candidates, default %(default)s")
+    parser.add_argument("--top-k", default="5,10,25,50", type=whole_numbers, help="of candidates, default %(default)s")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
     loaded = load_checkpoint(given.workdir)

@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.measure import announce, machine, median
 from configs import msrvtt
-from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.command import Parser, run_command, whole_numbers
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
 from eaglenet_jax.runs.model_formats import model_settings
@@ -215,7 +215,9 @@ def as_text(report: dict[str, Any]) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Print the report."""
     parser = Parser(prog="python -m benchmarks.search", description=SUMMARY)
-    parser.add_argument("--rows", default="10000,100000", help="sizes of indexes, default %(default)s")
+    parser.add_argument(
+        "--rows", default="10000,100000", type=whole_numbers, help="sizes of indexes, default %(default)s"
+    )
     parser.add_argument("--folder", type=Path, help="where the indexes are made, by default a temporary folder")
     parser.add_argument(
         "--encode", action="store_true", help="also encode windows with a ViT-B/32 of random parameters"
@@ -225,7 +227,7 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         report: dict[str, Any] = {
             "machine": machine(),
-            "stores": [measure_store(int(rows), Path(folder)) for rows in given.rows.split(",")],
+            "stores": [measure_store(rows, Path(folder)) for rows in given.rows],
         }
     announce("reranking")
     report["rerank_ms"] = measure_reranking()

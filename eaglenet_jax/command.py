@@ -68,6 +68,21 @@ def _with_dashes(word: str) -> str:
     return flag.replace("_", "-") + equals + value
 
 
+def whole_numbers(text: str) -> list[int]:
+    """Parse whole numbers with commas between them, each given once: the `type` of a flag.
+
+    Raises:
+        ArgumentTypeError: The text is no such list, or has a number twice.
+    """
+    words = text.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 0,1,2")
+    found = [int(word) for word in words]
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} has a number twice; give each once")
+    return found
+
+
 def run_command(main: Callable[[Sequence[str]], int | None]) -> None:
     """Run main(arguments) and exit.
 

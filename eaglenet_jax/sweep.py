@@ -7,18 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.errors import UserError
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(int(word) for word in text.split(","))
-    except ValueError as error:
-        raise UserError(f"--seeds={text}: give whole numbers with commas between them, as 0,1,2") from error
-    if len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds={text}: give every seed once")
-    return seeds
+from eaglenet_jax.command import Parser, run_command, whole_numbers
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -35,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
         metavar="NAME[:ARGUMENTS]",
         help="a config, or a table of configs/ablations for all its rows; may be given several times",
     )
-    parser.add_argument("--seeds", default="0", help="with commas between them: 0,1,2")
+    parser.add_argument("--seeds", default="0", type=whole_numbers, help="with commas between them: 0,1,2")
     parser.add_argument("--workdir", type=Path, help="where everything is written; runs/sweep_NAME by default")
     known, overrides = parser.parse_known_args(arguments)
 
@@ -43,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
 
     rows = expand(known.config)
     workdir = known.workdir or default_folder(known.config)
-    table, file = run_sweep(rows, _seeds(known.seeds), workdir, overrides)
+    table, file = run_sweep(rows, known.seeds, workdir, overrides)
     print(f"\n{table}\n\n  {file}")
 
 

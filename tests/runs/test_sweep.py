@@ -125,8 +125,8 @@ def test_rows_of_a_table_and_plain_configs_are_told_apart():
         load_config("ablations/graph:demo")
     with pytest.raises(UserError, match="is about EagleNet, not xpool"):
         load_config("ablations/graph:gat,demo,xpool")
-    for seeds in ("1,1", "a"):
-        with pytest.raises(UserError, match=f"--seeds={seeds}"):
+    for seeds, wrong in {"1,1": "has a number twice", "a": "is not a list of whole numbers"}.items():
+        with pytest.raises(UserError, match=f"argument --seeds: '{seeds}' {wrong}"):
             sweep.main(["--config=demo", f"--seeds={seeds}"])
 
 

@@ -314,12 +314,8 @@ class CrossTvr(Head):
         queries = Tokens(self.embedding_norm(start), jnp.ones(start.shape[:2], bool))
         words: Tokens | None = Tokens(self.embedding_norm(text.words), text.mask)
         if self.spatial:
-
-            def by_frame(x: Array) -> Array:
-                return jnp.broadcast_to(x[:, None], (pairs, frames, *x.shape[1:]))
-
             visual = Tokens(video.tokens, jnp.ones(video.tokens.shape[:-1], bool))
-            queries, words = jax.tree.map(by_frame, (queries, words))
+            queries, words = jax.tree.map(lambda x: x[:, None], (queries, words))  # the same for every frame
             spatial = queries, words, visual, dropout("spatial")
             if attended is None:
                 frame_queries = self.layers(*spatial)

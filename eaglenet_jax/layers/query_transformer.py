@@ -2,6 +2,10 @@
 
 A layer, normalised after each sum as in BERT: self-attention of queries and words together; in every `cross_every`-th
 layer, cross-attention of the queries to the visual tokens; a feed-forward network of the queries and one of the words.
+
+A caption meets every frame of a video, so leading axes may broadcast: words [pairs, 1, l, w] and visual tokens
+[pairs, frames, n, e]. What is the same for all frames is then computed once a pair: the first layer up to its
+cross-attention, and the words' keys and values of the second.
 """
 
 from __future__ import annotations
@@ -90,6 +94,14 @@ class Dropout:
         return self.draws.dropout(f"{self.name}_{part}", self.ids, x, self.rate)
 
 
+def joined(parts: Sequence[Array], axis: int = -2) -> Array:
+    """Concatenate along `axis`, -1 or -2, after the axes before it are broadcast."""
+    if len(parts) == 1:
+        return parts[0]
+    leading = jnp.broadcast_shapes(*(part.shape[:axis] for part in parts))
+    return jnp.concatenate([jnp.broadcast_to(part, (*leading, *part.shape[axis:])) for part in parts], axis)
+
+
 def bert_norm(name: str) -> nn.LayerNorm:
     """Build BERT's layer normalisation."""
     return nn.LayerNorm(epsilon=NORM_EPS, use_fast_variance=False, name=name)
@@ -103,22 +115,28 @@ class AddedAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "*batch q w"], tokens: Tokens, dropout: Dropout, part: str
-    ) -> Float[Array, "*batch q w"]:
+        self, x: Float[Array, "*batch q w"], parts: Sequence[Tokens], dropout: Dropout, part: str
+    ) -> Float[Array, "*joint q w"]:
+        """Attend to the tokens of all parts together; leading axes of `x` and of the parts broadcast."""
         width = x.shape[-1]
         start = small_start(width)
 
-        def projected(name: str, source: Array) -> Array:
-            flat = nn.Dense(width, kernel_init=start, dtype=self.dtype, name=name)(source)
-            return flat.reshape(*source.shape[:-1], self.heads, width // self.heads)
+        def projected(name: str, *sources: Array) -> Array:
+            dense = nn.Dense(width, kernel_init=start, dtype=self.dtype, name=name)
+            flat = joined([dense(source) for source in sources])
+            return flat.reshape(*flat.shape[:-1], self.heads, width // self.heads)
 
-        query, key, value = projected("query", x), projected("key", tokens.states), projected("value", tokens.states)
+        states = [tokens.states for tokens in parts]
+        query, key, value = projected("query", x), projected("key", *states), projected("value", *states)
         logits = at_least_float32(jnp.einsum("...qhc,...nhc->...hqn", query, key)) / (width // self.heads) ** 0.5
-        if tokens.bias is not None:
-            logits = logits + tokens.bias[..., None, None, :]
-        weights = masked_softmax(logits, tokens.mask[..., None, None, :]).astype(value.dtype)
+        if any(tokens.bias is not None for tokens in parts):
+            biases = [jnp.zeros(tokens.mask.shape) if tokens.bias is None else tokens.bias for tokens in parts]
+            logits = logits + joined(biases, axis=-1)[..., None, None, :]
+        mask = joined([tokens.mask for tokens in parts], axis=-1)
+        weights = masked_softmax(logits, mask[..., None, None, :]).astype(value.dtype)
         self.sow("intermediates", "weights", weights)  # kept only where `with_weights` asks for it
-        attended = jnp.einsum("...hqn,...nhc->...qhc", weights, value).reshape(x.shape)
+        attended = jnp.einsum("...hqn,...nhc->...qhc", weights, value)
+        attended = attended.reshape(*attended.shape[:-2], width)
         added = nn.Dense(width, kernel_init=start, dtype=self.dtype, name="output")(attended)
         return bert_norm("norm")(x + dropout(part, at_least_float32(added)))
 
@@ -159,25 +177,25 @@ class QueryTransformer(nn.Module):
             dropout: Dropout of the pass.
 
         Returns:
-            The queries [*batch, q, w], at least float32.
+            The queries [*batch, q, w], at least float32, where *batch are the leading axes of all three broadcast.
         """
+        parts = [at_least_float32(queries.states)] + ([] if words is None else [at_least_float32(words.states)])
+        masks = [queries.mask] + ([] if words is None else [words.mask])
         count = queries.states.shape[-2]
-        x = queries.states if words is None else jnp.concatenate([queries.states, words.states], axis=-2)
-        mask = queries.mask if words is None else jnp.concatenate([queries.mask, words.mask], axis=-1)
-        x = at_least_float32(x)
         for layer in range(self.shape.layers):
-            self_attention = AddedAttention(self.shape.heads, self.dtype, name=f"self_attention_{layer}")
-            x = self_attention(x, Tokens(x, mask), dropout, f"self_{layer}")
-            query_states, word_states = x[..., :count, :], x[..., count:, :]
+            attend = AddedAttention(self.shape.heads, self.dtype, name=f"self_attention_{layer}")
+            read = parts if layer + 1 < self.shape.layers else parts[:1]  # of the last layer the queries alone are read
+            x = attend(joined(read), list(map(Tokens, parts, masks)), dropout, f"self_{layer}")
+            states, word_states = x[..., :count, :], x[..., count:, :]
             if layer % self.shape.cross_every == 0:
-                cross_attention = AddedAttention(self.shape.heads, self.dtype, name=f"cross_attention_{layer}")
-                query_states = cross_attention(query_states, visual, dropout, f"cross_{layer}")
+                attend = AddedAttention(self.shape.heads, self.dtype, name=f"cross_attention_{layer}")
+                states = attend(states, [visual], dropout, f"cross_{layer}")
             feed = AddedFeedForward(self.shape.hidden, self.dtype, name=f"query_feed_{layer}")
-            x = feed(query_states, dropout, f"query_feed_{layer}")
-            if words is not None and layer + 1 < self.shape.layers:  # only the queries of the last layer are read
+            parts = [feed(states, dropout, f"query_feed_{layer}")]
+            if len(read) > 1:
                 feed = AddedFeedForward(self.shape.hidden, self.dtype, name=f"word_feed_{layer}")
-                x = jnp.concatenate([x, feed(word_states, dropout, f"word_feed_{layer}")], axis=-2)
-        return x
+                parts.append(feed(word_states, dropout, f"word_feed_{layer}"))
+        return parts[0]
 
     def with_weights(
         self, queries: Tokens, words: Tokens | None, visual: Tokens, dropout: Dropout

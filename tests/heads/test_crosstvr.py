@@ -253,23 +253,39 @@ def test_the_gallery_is_the_first_stage_and_a_rerank_both_ways():
     assert (placed.v2t.greater == (both.v2t > np.diagonal(both.v2t)).sum(0)).all()
 
 
-def test_dropout_applies_only_to_residual_terms():
+def residual_terms(head: CrossTvr) -> dict[str, tuple[int, ...]]:
+    """Shapes of what the loss adds to the residual stream, by the name of its dropout."""
     asked: dict[str, tuple[int, ...]] = {}
 
     class Recording(Draws):
         def dropout(self, name, ids, x, rate):
-            asked[name] = x.shape[-2:]
+            asked[name] = x.shape
             return x
 
     text, video = features()
     draws = Recording(DRAWS.key, train=True)
     jax.eval_shape(
-        lambda params: CROSSTVR.apply({"params": params}, text, video, (), draws, whole, method="loss"),
-        random_params(CROSSTVR),
+        lambda params: head.apply({"params": params}, text, video, (), draws, whole, method="loss"),
+        random_params(head),
     )
+    return asked
+
+
+def test_dropout_applies_only_to_residual_terms():
+    asked = residual_terms(CROSSTVR)
     parts = {name.removeprefix("spatial_").removeprefix("temporal_").rstrip("01") for name in asked}
     assert parts == {"self_", "cross_", "query_feed_", "word_feed_"}
-    assert {width for _, width in asked.values()} == {SHAPE.width}  # not as wide as there are keys
+    assert {shape[-1] for shape in asked.values()} == {SHAPE.width}  # not as wide as there are keys
+
+
+def test_what_all_frames_share_is_computed_once_a_pair_and_what_nobody_reads_not_at_all():
+    pairs, queries, width = 9, CROSSTVR.queries, SHAPE.width
+    asked = residual_terms(CROSSTVR.clone(transformer=dataclasses.replace(SHAPE, layers=3)))
+    assert asked["spatial_self_0"] == (pairs, 1, queries + TOKENS, width)
+    assert asked["spatial_word_feed_0"] == (pairs, 1, TOKENS, width)
+    assert asked["spatial_cross_0"] == asked["spatial_self_2"] == (pairs, FRAMES, queries, width)
+    assert asked["spatial_self_1"] == (pairs, FRAMES, queries + TOKENS, width)  # words that have read a frame's queries
+    assert "spatial_word_feed_2" not in asked
 
 
 def test_a_random_start_tells_pairs_apart_at_any_width():

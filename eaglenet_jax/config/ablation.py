@@ -41,7 +41,11 @@ def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet") -> 
         raise UserError(f"--config: the table {table} is about {head_class(system).__name__}, not {asked[0]}")
     words = [*(word for word in rest if word not in asked), *asked]
     config = runpy.run_path(str(config_folder() / f"{datasets[0]}.py"))["get_config"](",".join(words))
-    change(config, rows[row])
+    stage = config
+    while stage:
+        if stage.system == config.system:  # a stage before it may train the same head, as CrossTVR's on MovingShapes
+            change(stage, rows[row])
+        stage = stage.first_stage
     if config.claim:
         # The numbers of the row in the paper's table; a row that changes nothing has those of the system as well.
         of_row = f"{config.claim}/{table}/{row}"

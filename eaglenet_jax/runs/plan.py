@@ -124,7 +124,14 @@ def _check_start(later: StagePlan, earlier: StagePlan) -> None:
     head = later.shapes["head"]
     started = later.system.head.start_from_head(head, earlier.system.head, earlier.shapes["head"])
     if started is not None:
-        check_shapes(head, started, f"{later.config.name} cannot start from {earlier.config.name}")
+        try:
+            check_shapes(head, started, f"{later.config.name} cannot start from {earlier.config.name}")
+        except UserError as error:
+            if later.config.system != earlier.config.system:
+                raise
+            raise UserError(
+                f"{error}; both train {later.config.system}: change config.first_stage.head as well"
+            ) from error
 
 
 @contextlib.contextmanager

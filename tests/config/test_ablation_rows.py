@@ -165,3 +165,14 @@ def test_every_row_is_expected_and_given_on_the_page():
     every = {(table, row) for table, rows in EXPECTED.items() for row in rows}
     assert every - given == {("crosstvr_sharing", "unshared_half")}  # not the paper's, and no BLIP-2 has its depth
     assert given <= every
+
+
+def test_a_row_holds_for_every_stage_that_trains_its_head():
+    """CrossTVR on MovingShapes: TS2-Net, the second stage on random negatives, the same on hard ones."""
+    hard = load_config("ablations/crosstvr_attention:spatial,moving_shapes,crosstvr_ts2net,frozen")
+    easy = hard.first_stage
+    assert [stage.system for stage in (hard, easy, easy.first_stage)] == ["crosstvr", "crosstvr", "ts2net"]
+    assert [stage.head.temporal for stage in (hard, easy)] == [False, False]
+    assert [stage.head.negative_scale for stage in (hard, easy)] == [20.0, 0.0]
+    assert "temporal" not in easy.first_stage.head and not easy.first_stage.first_stage
+    assert all(stage.cached_features for stage in (hard, easy, easy.first_stage))

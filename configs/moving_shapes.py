@@ -3,8 +3,8 @@
 Command: python -m eaglenet_jax.train --config=configs/moving_shapes.py
 Arguments: a system, a preset, `frozen` to train the head alone on features that are computed once, as in :xpool,frozen
 Trained: as configs/demo.py, but 100 steps of 32 clips, the CLIP at a quarter of the rate, the heads of
-    SHE-Net and (with `frozen`) T-MASS at rates of their own; with `frozen` 300 steps; CrossTVR for 1,000 steps on
-    negatives of every kind, then 600 on hard ones
+    SHE-Net and (with `frozen`) T-MASS at rates of their own; with `frozen` 300 steps; CrossTVR, on
+    cached features, for 1,000 steps on random negatives, then for 600 on hard ones, at rates of its own
 Expected: the tables of docs/results.md
 """
 
@@ -42,11 +42,11 @@ def get_config(argument: str = "") -> ConfigDict:
 
 
 def _begun_easily(config: ConfigDict) -> ConfigDict:
-    """Train CrossTVR's second stage on random negatives before hard ones, which alone teach a random start nothing."""
+    """Train CrossTVR's second stage on random negatives before hard ones, which alone taught a random start nothing."""
     config.cached_features = True  # the encoders are the first stage's
     config.head.queries, config.head.transformer.dropout_rate = 4, 0.0
     easy = ConfigDict(config.to_dict())
-    easy.name, easy.head.negative_scale = f"{config.name}_easy", 0.0
+    easy.name, easy.head.negative_scale = f"{config.first_stage.name}_easy", 0.0
     easy.steps, easy.evaluation.every, easy.optimizer.head_lr = 1000, 250, 2e-3
     config.steps, config.evaluation.every, config.optimizer.head_lr = 600, 150, 1e-3
     config.first_stage = easy

@@ -2,7 +2,8 @@
 
 Paper: CrossTVR (Dai et al.), table 8, in which EagleNet is not.
 Command: python -m eaglenet_jax.sweep --config=configs/ablations/crosstvr_first_stages.py:msrvtt,b32 --seeds=0,1,2
-Expected: the paper's table; never run here on real data. With :demo instead of :msrvtt,b32 it runs on MovingShapes.
+Expected: the paper's table; never run here on real data. With :moving_shapes,frozen instead of
+    :msrvtt,b32 it runs on MovingShapes.
 Each run also reports its first stage.
 """
 

@@ -2,7 +2,8 @@
 
 Paper: CrossTVR (Dai et al.), table 9.
 Command: python -m eaglenet_jax.sweep --config=configs/ablations/crosstvr_sharing.py:msrvtt,b32 --seeds=0,1,2
-Expected: the paper's table; never run here on real data. With :demo instead of :msrvtt,b32 it runs on MovingShapes.
+Expected: the paper's table; never run here on real data. With :moving_shapes,frozen instead of
+    :msrvtt,b32 it runs on MovingShapes.
 The last row is not the paper's: about as many weights as the shared ones.
 """
 

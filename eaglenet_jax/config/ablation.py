@@ -22,10 +22,11 @@ def dataset_names() -> tuple[str, ...]:
     return tuple(name for name in config_names() if "/" not in name)
 
 
-def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet") -> ConfigDict:
+def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet", *, trained: bool = True) -> ConfigDict:
     """The config of one row of a table about a system.
 
     argument: the row, a dataset (default: msrvtt) and the words that the dataset takes, by comma: "frl,didemo,b16".
+    trained: The rows change what is trained, so that stages before with the same head are changed too.
     """
     words = [word.strip() for word in argument.split(",") if word.strip()]
     row = next((word for word in words if word in rows), None)
@@ -41,10 +42,12 @@ def ablated(table: str, rows: Rows, argument: str, system: str = "eaglenet") -> 
         raise UserError(f"--config: the table {table} is about {head_class(system).__name__}, not {asked[0]}")
     words = [*(word for word in rest if word not in asked), *asked]
     config = runpy.run_path(str(config_folder() / f"{datasets[0]}.py"))["get_config"](",".join(words))
-    stage = config
-    while stage:
-        if stage.system == config.system:  # a stage before it may train the same head, as CrossTVR's on MovingShapes
+    change(config, rows[row])
+    stage = config.first_stage
+    while trained and stage:
+        if stage.system == config.system:  # the same head, as of CrossTVR on MovingShapes
             change(stage, rows[row])
+            stage.name = f"{stage.name}_{table}_{row}"
         stage = stage.first_stage
     if config.claim:
         # The numbers of the row in the paper's table; a row that changes nothing has those of the system as well.

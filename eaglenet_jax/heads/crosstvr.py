@@ -100,7 +100,7 @@ class CrossTvr(Head):
         spatial: Attend to the tokens of each frame (table 6).
         temporal: Attend to the selected tokens of all frames (table 6).
         shared_weights: Both attentions have the same weights (table 9).
-        negative_scale: Factor of the first stage's similarity when negatives are drawn.
+        negative_scale: Factor of the first stage's similarity when negatives are drawn; 0 draws uniformly.
         top_k: K, candidates that are rescored.
         blip2: Folder of a BLIP-2 checkpoint whose query transformer is the start (port/blip2.py), "" for a random
             start.

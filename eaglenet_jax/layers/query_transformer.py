@@ -4,8 +4,9 @@ A layer, normalised after each sum as in BERT: self-attention of queries and wor
 layer, cross-attention of the queries to the visual tokens; a feed-forward network of the queries and one of the words.
 
 A caption meets every frame of a video, so leading axes may broadcast: words [pairs, 1, l, w] and visual tokens
-[pairs, frames, n, e]. What is the same for all frames is then computed once a pair: the first layer up to its
-cross-attention, and the words' keys and values of the second.
+[pairs, frames, n, e]. What is the same for all frames is then computed once a pair: of the first layer the
+self-attention and the words' feed-forward network, of the second the words' keys and values. Of the last layer the
+queries alone are computed.
 """
 
 from __future__ import annotations

@@ -37,5 +37,9 @@ def workdir_card(workdir: Path, settings: Mapping[str, Any], command: str, how: 
 def _start(config: Any) -> str:
     """Describe the initial parameters of a run, without folders of this machine."""
     if config.first_stage:
-        return f"a first stage of {config.first_stage.steps} updates with {config.first_stage.system}"
+        stages = []
+        while config.first_stage:
+            config = config.first_stage
+            stages.insert(0, f"{config.steps} updates with {config.system}")
+        return f"{' and '.join(stages)}, begun with {_start(config)}"
     return f"`{Path(config.init_from).name}`" if config.init_from else "random parameters"

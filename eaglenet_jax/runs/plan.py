@@ -114,8 +114,9 @@ def plan_run(config: Any, workdir: Path) -> RunPlan:
     for depth, ((stage, folder), (system, shapes)) in enumerate(zip(stages, described, strict=True)):
         with _named_as_flags(depth):
             planned.append(_plan_stage(stage, folder, system, shapes, data))
-    for later, earlier in itertools.pairwise(planned):
-        _check_start(later, earlier)
+    for depth, (later, earlier) in enumerate(itertools.pairwise(planned)):
+        with _named_as_flags(depth):
+            _check_start(later, earlier)
     return RunPlan(Path(workdir), tuple(reversed(planned)), data)
 
 
@@ -129,9 +130,8 @@ def _check_start(later: StagePlan, earlier: StagePlan) -> None:
         except UserError as error:
             if later.config.system != earlier.config.system:
                 raise
-            raise UserError(
-                f"{error}; both train {later.config.system}: change config.first_stage.head as well"
-            ) from error
+            hint = f"both train {later.config.system}: change config.first_stage.head as well"
+            raise UserError(f"{error}; {hint}") from error
 
 
 @contextlib.contextmanager

@@ -9,10 +9,12 @@ from typing import Any
 import jax
 
 from eaglenet_jax.compilation_cache import describe_cache
+from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.cached_features import FEATURES_FOLDER
 from eaglenet_jax.runs.cached_features import cached_bytes, megabytes
 from eaglenet_jax.runs.part_starts import start_rows
 from eaglenet_jax.runs.plan import RunPlan, StagePlan
+from eaglenet_jax.runs.saved_config import differences
 from eaglenet_jax.runs.time_estimate import training_seconds
 from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints
 from eaglenet_jax.system import parameter_count
@@ -39,6 +41,7 @@ def start_block(plan: RunPlan, note: str = "", memory: Sequence[str] = ()) -> st
     rows += [(f"stage {n}" if len(plan.stages) > 1 else "stage", _stage(s, n)) for n, s in enumerate(plan.stages, 1)]
     earlier = [None, *plan.stages]
     rows += [("start", row) for n, s in enumerate(plan.stages, 1) for row in start_rows(s, n, earlier[n - 1])]
+    rows += [("head", row) for n, s in enumerate(plan.stages, 1) for row in _head_changes(s, n, earlier[n - 1])]
     rows += [("features", _features(s, plan, n)) for n, s in enumerate(plan.stages, 1) if s.config.cached_features]
     rows += [
         ("selection", f"the checkpoint with the best t2v R@1 on {config.selection}"),
@@ -83,6 +86,14 @@ def _stage(stage: StagePlan, number: int) -> str:
         f"{config.name}: {config.system}, {stage.steps:,} steps of {config.batch_size} clips ({stage.passes:.3g} "
         f"epochs), evaluated every {stage.evaluate_every:,}; {source}"
     )
+
+
+def _head_changes(stage: StagePlan, number: int, before: StagePlan | None) -> list[str]:
+    """Say in what the head of a stage differs from that of the stage before, where both are of one kind."""
+    if before is None or before.config.system != stage.config.system:
+        return []
+    changed = differences(as_plain(before.config.head), as_plain(stage.config.head))
+    return [f"stage {number} as in stage {number - 1}, but for {', '.join(changed)}"] if changed else []
 
 
 def _few(stage: StagePlan) -> str:

@@ -175,4 +175,9 @@ def test_a_row_holds_for_every_stage_that_trains_its_head():
     assert [stage.head.temporal for stage in (hard, easy)] == [False, False]
     assert [stage.head.negative_scale for stage in (hard, easy)] == [20.0, 0.0]
     assert "temporal" not in easy.first_stage.head and not easy.first_stage.first_stage
+    assert easy.name == "moving_shapes_ts2net_easy_crosstvr_attention_spatial"
     assert all(stage.cached_features for stage in (hard, easy, easy.first_stage))
+    # K is of the evaluation alone, and one easy stage serves all its rows.
+    more = load_config("ablations/crosstvr_candidates:k2,moving_shapes,crosstvr_ts2net,frozen")
+    assert [stage.head.top_k for stage in (more, more.first_stage)] == [2, 15]
+    assert more.first_stage.name == "moving_shapes_ts2net_easy"

@@ -346,11 +346,14 @@ def test_a_clip_that_cannot_be_fetched_leaves_no_claimed_folder(tmp_path, monkey
 
 def test_two_stages_of_one_head_are_changed_together(tmp_path) -> None:
     changed = ["--config.head.queries=8"]
-    message = r"moving_shapes_easy, .* query_tokens .*; both train crosstvr: change config\.first_stage\.head as well"
+    message = (
+        r"moving_shapes_clip_easy, .* query_tokens .*; both train crosstvr: change config\.first_stage\.head as well"
+    )
     with pytest.raises(UserError, match=message):
         plan_run(load_config("moving_shapes:crosstvr,frozen", changed), tmp_path / "run")
     changed.append("--config.first_stage.head.queries=8")
-    names = [
-        stage.config.name for stage in plan_run(load_config("moving_shapes:crosstvr,frozen", changed), tmp_path).stages
-    ]
-    assert names == ["moving_shapes_clip", "moving_shapes_easy", "moving_shapes"]
+    plan = plan_run(load_config("moving_shapes:crosstvr,frozen", changed), tmp_path / "run")
+    names = [stage.config.name for stage in plan.stages]
+    assert names == ["moving_shapes_clip", "moving_shapes_clip_easy", "moving_shapes"]
+    said = "\nhead       stage 3 as in stage 2, but for negative_scale: 0.0 there, 20.0 now\n"
+    assert said in start_block(plan)

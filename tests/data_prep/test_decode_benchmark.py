@@ -27,7 +27,9 @@ def test_without_opencv_it_says_so_and_measures_our_side(
     monkeypatch.setitem(sys.modules, "cv2", None)
     assert benchmark.main([f"--videos={videos}", "--json"]) == 0
     printed = capsys.readouterr()
-    assert printed.err == "OpenCV is not installed: only our side is measured; pip install opencv-python-headless\n"
+    said, *files = printed.err.splitlines()
+    assert said == "OpenCV is not installed: only our side is measured; pip install opencv-python-headless"
+    assert files == ["1 of 2: a.mp4", "2 of 2: b.mp4"]
     found = json.loads(printed.out)
     assert found["all"]["videos"] == 2 and found["all"]["frames"] == 7 and "seeking" not in found["all"]
     assert [row["file"] for row in found["files"]] == ["a.mp4", "b.mp4"]

@@ -37,7 +37,7 @@ def workdir_card(workdir: Path, settings: Mapping[str, Any], command: str, how: 
 def _start(config: Any) -> str:
     """Describe the initial parameters of a run, without folders of this machine."""
     if config.first_stage:
-        stages = []
+        stages: list[str] = []
         while config.first_stage:
             config = config.first_stage
             stages.insert(0, f"{config.steps} updates with {config.system}")

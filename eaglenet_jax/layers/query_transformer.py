@@ -12,11 +12,14 @@ queries alone are computed.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
@@ -108,8 +111,83 @@ def bert_norm(name: str) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=NORM_EPS, use_fast_variance=False, name=name)
 
 
+@dataclasses.dataclass(frozen=True)
+class HeadProjection:
+    """Projection of tokens to the keys or values of all heads.
+
+    Attributes:
+        kernel: [e, h, c].
+        bias: [h, c].
+    """
+
+    kernel: Array
+    bias: Array
+
+    def __call__(self, tokens: Float[Array, "*batch n e"]) -> Float[Array, "*batch n h c"]:
+        """Project the tokens."""
+        return jnp.einsum("...ne,ehc->...nhc", tokens, self.kernel) + self.bias
+
+
+class HeadDense(nn.Module):
+    """The parameters of an `nn.Dense` whose outputs are divided among heads."""
+
+    heads: int
+    width: int
+
+    @nn.compact
+    def __call__(self, inputs: int, dtype: DTypeLike) -> HeadProjection:
+        """Return them in that type, for inputs of that width."""
+        kernel = self.param("kernel", small_start(self.width), (inputs, self.width))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
+        shape = (self.heads, self.width // self.heads)
+        return HeadProjection(
+            jnp.asarray(kernel, dtype).reshape(inputs, *shape), jnp.asarray(bias, dtype).reshape(shape)
+        )
+
+
+def folding_pays(queries: Sequence[int], tokens: Sequence[int], heads: int) -> bool:
+    """Return whether projecting the queries to the space of the tokens takes fewer products than projecting the tokens.
+
+    Args:
+        queries: Their shape [*batch, q, w].
+        tokens: Their shape [*batch, n, e], leading axes broadcast against those of the queries.
+        heads: Attention heads.
+    """
+    (few, width), (many, inputs) = queries[-2:], tokens[-2:]
+    joint = math.prod(jnp.broadcast_shapes(tuple(queries[:-2]), tuple(tokens[:-2]))) * few
+    projected = math.prod(tokens[:-1]) * inputs * width + joint * many * width
+    folded = math.prod(queries[:-1]) * width * inputs + joint * many * heads * inputs
+    return folded < projected
+
+
+def attention_logits(
+    query: Float[Array, "*batch q h c"], tokens: Array, key: HeadProjection, fold: bool
+) -> Float[Array, "*joint h q n"]:
+    """Compute q · (W s + b) for tokens s [*batch, n, e]; with `fold` as (Wᵀ q) · s + q · b."""
+    if not fold:
+        return jnp.einsum("...qhc,...nhc->...hqn", query, key(tokens))
+    folded = jnp.einsum("...qhc,ehc->...hqe", query, key.kernel)
+    bias = jnp.einsum("...qhc,hc->...hq", query, key.bias)
+    return jnp.einsum("...hqe,...ne->...hqn", folded, tokens) + bias[..., None]
+
+
+def attended_values(
+    weights: Float[Array, "*batch h q n"], tokens: Array, value: HeadProjection, fold: bool
+) -> Float[Array, "*joint q h c"]:
+    """Compute Σ a (W s + b) for tokens s [*batch, n, e] and weights a; with `fold` as W (Σ a s) + b Σ a."""
+    if not fold:
+        return jnp.einsum("...hqn,...nhc->...qhc", weights, value(tokens))
+    mean = jnp.einsum("...hqn,...ne->...hqe", weights, tokens)
+    bias = jnp.einsum("...hqn,hc->...qhc", weights, value.bias)
+    return jnp.einsum("...hqe,ehc->...qhc", mean, value.kernel) + bias
+
+
 class AddedAttention(nn.Module):
-    """norm(x + output(attention of x to tokens))."""
+    """norm(x + output(attention of x to tokens)).
+
+    Few queries that look at many tokens fold the projections of keys and values into the queries and into what they
+    attend to: fewer products, and no projected tokens that the gradient would have to keep.
+    """
 
     heads: int
     dtype: DTypeLike | None = None
@@ -119,24 +197,25 @@ class AddedAttention(nn.Module):
         self, x: Float[Array, "*batch q w"], parts: Sequence[Tokens], dropout: Dropout, part: str
     ) -> Float[Array, "*joint q w"]:
         """Attend to the tokens of all parts together; leading axes of `x` and of the parts broadcast."""
-        width = x.shape[-1]
+        width, inputs = x.shape[-1], parts[0].states.shape[-1]
         start = small_start(width)
+        query = nn.Dense(width, kernel_init=start, dtype=self.dtype, name="query")(x)
+        query = query.reshape(*query.shape[:-1], self.heads, width // self.heads)
 
-        def projected(name: str, *sources: Array) -> Array:
-            dense = nn.Dense(width, kernel_init=start, dtype=self.dtype, name=name)
-            flat = joined([dense(source) for source in sources])
-            return flat.reshape(*flat.shape[:-1], self.heads, width // self.heads)
-
-        states = [tokens.states for tokens in parts]
-        query, key, value = projected("query", x), projected("key", *states), projected("value", *states)
-        logits = at_least_float32(jnp.einsum("...qhc,...nhc->...hqn", query, key)) / (width // self.heads) ** 0.5
+        key, value = (HeadDense(self.heads, width, name=name)(inputs, query.dtype) for name in ("key", "value"))
+        states = [tokens.states.astype(query.dtype) for tokens in parts]
+        folds = [folding_pays(x.shape, each.shape, self.heads) for each in states]
+        seen = [attention_logits(query, each, key, fold) for each, fold in zip(states, folds, strict=True)]
+        logits = at_least_float32(joined(seen, axis=-1)) / (width // self.heads) ** 0.5
         if any(tokens.bias is not None for tokens in parts):
             biases = [jnp.zeros(tokens.mask.shape) if tokens.bias is None else tokens.bias for tokens in parts]
             logits = logits + joined(biases, axis=-1)[..., None, None, :]
         mask = joined([tokens.mask for tokens in parts], axis=-1)
-        weights = masked_softmax(logits, mask[..., None, None, :]).astype(value.dtype)
+        weights = masked_softmax(logits, mask[..., None, None, :]).astype(query.dtype)
         self.sow("intermediates", "weights", weights)  # kept only where `with_weights` asks for it
-        attended = jnp.einsum("...hqn,...nhc->...qhc", weights, value)
+        of_parts = jnp.split(weights, np.cumsum([each.shape[-2] for each in states])[:-1], axis=-1)
+        values = [attended_values(*one, value, fold) for *one, fold in zip(of_parts, states, folds, strict=True)]
+        attended = functools.reduce(jnp.add, values)
         attended = attended.reshape(*attended.shape[:-2], width)
         added = nn.Dense(width, kernel_init=start, dtype=self.dtype, name="output")(attended)
         return bert_norm("norm")(x + dropout(part, at_least_float32(added)))

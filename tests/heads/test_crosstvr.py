@@ -18,7 +18,7 @@ from eaglenet_jax.heads.crosstvr import CrossTvr, TokenShape
 from eaglenet_jax.heads.interface import TextFeatures, VideoFeatures, whole
 from eaglenet_jax.heads.xpool import XPool
 from eaglenet_jax.layers.negatives import drawn_negatives
-from eaglenet_jax.layers.query_transformer import QueryShape, small_start
+from eaglenet_jax.layers.query_transformer import QueryShape, folding_pays, small_start
 from eaglenet_jax.metrics.ranks import place
 from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.gallery import score_gallery
@@ -73,9 +73,12 @@ SWITCHES = [
     {"temporal": False, "transformer": dataclasses.replace(SHAPE, cross_every=2)},
     {"spatial": False},
 ]
+MANY_QUERIES = {"queries": 8}  # so many that the tokens are projected
 
 
-@pytest.mark.parametrize("changes", SWITCHES, ids=["own_encoder_unshared", "spatial", "temporal"])
+@pytest.mark.parametrize(
+    "changes", [*SWITCHES, MANY_QUERIES], ids=["own_encoder_unshared", "spatial", "temporal", "many_queries"]
+)
 def test_scores_equal_the_equations_in_loops(changes):
     head = CROSSTVR.clone(**changes)
     with jax.enable_x64(True):
@@ -286,6 +289,16 @@ def test_what_all_frames_share_is_computed_once_a_pair_and_what_nobody_reads_not
     assert asked["spatial_cross_0"] == asked["spatial_self_2"] == (pairs, FRAMES, queries, width)
     assert asked["spatial_self_1"] == (pairs, FRAMES, queries + TOKENS, width)  # words that have read a frame's queries
     assert "spatial_word_feed_2" not in asked
+
+
+def test_projections_are_folded_where_that_takes_fewer_products():
+    assert folding_pays((96, 1, 32, 768), (96, 12, 257, 1408), 12)  # BLIP-2
+    assert folding_pays((96, 12, 4, 64), (96, 12, 37, 64), 4)  # MovingShapes
+    assert not folding_pays((96, 12, 4, 64), (96, 1, 36, 64), 4)  # words, projected once for all frames
+    assert not folding_pays((96, 12, 32, 64), (96, 12, 37, 64), 4)  # 128 queries of heads, 64 channels
+    tokens = (3, FRAMES, PATCHES + 1, WIDTH)  # the loops see both forms
+    assert folding_pays((3, 1, CROSSTVR.queries, SHAPE.width), tokens, SHAPE.heads)
+    assert not folding_pays((3, 1, MANY_QUERIES["queries"], SHAPE.width), tokens, SHAPE.heads)
 
 
 def test_a_random_start_tells_pairs_apart_at_any_width():

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import machine
+from benchmarks.scratch import temporary_folder
 from data_prep.moving_shapes.events import Events
 from data_prep.moving_shapes.render import Shot, describe, write_video
 from eaglenet_jax.command import Parser, run_command
@@ -159,7 +159,7 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     started = time.monotonic()
     report: dict[str, Any] = {"machine": machine()}
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+    with temporary_folder(given.folder) as folder:
         for place, make, count in (("clips", make_clips, given.clips), ("films", make_films, given.films)):
             videos = Path(folder) / place
             videos.mkdir()

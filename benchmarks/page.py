@@ -16,7 +16,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from fractions import Fraction
@@ -27,6 +26,7 @@ import av
 import numpy as np
 
 from benchmarks.measure import announce, machine, median
+from benchmarks.scratch import temporary_folder
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.index import SearchIndex
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
     report: dict[str, Any] = {"machine": machine()}
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+    with temporary_folder(given.folder) as folder:
         report |= measure(Path(folder), given.videos, given.seconds, given.height)
     print(json.dumps(report, indent=1) if given.json else as_text(report))
 

@@ -13,7 +13,6 @@ import functools
 import json
 import resource
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measure import announce, machine, median
+from benchmarks.scratch import temporary_folder
 from configs import msrvtt
 from eaglenet_jax.command import Parser, run_command, whole_numbers
 from eaglenet_jax.draws import Draws
@@ -224,7 +224,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+    with temporary_folder(given.folder) as folder:
         report: dict[str, Any] = {
             "machine": machine(),
             "stores": [measure_store(rows, Path(folder)) for rows in given.rows],

@@ -14,12 +14,12 @@ pytestmark = pytest.mark.search
 
 def test_the_report_at_a_tiny_size(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(search, "DEPTHS", (0, 40))
-    search.main(["--rows=3000", f"--folder={tmp_path}", "--json"])
+    search.main(["--rows=3000", f"--folder={tmp_path / 'new'}", "--json"])
     report = json.loads(capsys.readouterr().out)
     (store,) = report["stores"]
     assert store["exact"]["recall@100"] == 1.0 and store["indexed"]["recall@10"] > 0.5
     assert 12_288 + 2048 + search.THUMBNAIL_BYTES < store["bytes_per_row"] < 25_000
-    assert set(report["rerank_ms"]) == {"0", "40"} and not list(tmp_path.iterdir())
+    assert set(report["rerank_ms"]) == {"0", "40"} and not list((tmp_path / "new").iterdir())
     monkeypatch.setattr(search, "measure_store", lambda rows, folder: store)
     search.main(["--rows=3000"])
     assert "recall@10" in capsys.readouterr().out
@@ -37,13 +37,13 @@ def test_members_of_a_cluster_have_cosine_0_8(monkeypatch):
 def test_moments_at_a_tiny_size(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(moments, "COUNTS", (2,))
     monkeypatch.setattr(moments, "FILM_SECONDS", 14.0)
-    moments.main(["--clips=4", "--films=1", f"--folder={tmp_path}", "--json"])
+    moments.main(["--clips=4", "--films=1", f"--folder={tmp_path / 'new'}", "--json"])
     report = json.loads(capsys.readouterr().out)
     assert report["clips"]["queries"] == report["clips"]["windows"] == 4 and report["films"]["queries"] >= 3
     for place in ("clips", "films"):
         for kind, recall in report[place]["head"].items():
             assert recall["R@1 at 0.7"] <= recall["R@1 at 0.5"] <= recall["R@5 at 0.5"] <= 100, kind
-    assert "moments" in moments.as_text(report) and not list(tmp_path.iterdir())
+    assert "moments" in moments.as_text(report) and not list((tmp_path / "new").iterdir())
 
 
 def test_overlap_is_intersection_over_union():

@@ -244,3 +244,12 @@ def test_videos_load_only_in_the_player(visit):
     page.keyboard.press("Escape")
     page.wait_for_function("() => !document.querySelector('dialog').open")
     assert page.locator("video").count() == 0
+
+
+def test_a_card_that_lay_under_the_pointer_before_the_script_came_is_previewed(visit):
+    page, held = visit("/"), []
+    page.route("**/page.js*", lambda route: held.append(route))
+    page.goto(page.url + "?q=a+star", wait_until="commit")
+    page.locator(".results .card").nth(1).hover()
+    held[0].continue_()
+    page.locator(".preview").wait_for()

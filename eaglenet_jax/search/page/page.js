@@ -189,10 +189,12 @@ function unpreview(card) {
 
 for (const card of cards) {
   let wait;
-  card.addEventListener("pointerenter", () => { wait = setTimeout(() => preview(card), 150); });
+  const enter = () => { wait = setTimeout(() => preview(card), 150); };
+  card.addEventListener("pointerenter", enter);
   card.addEventListener("pointerleave", () => { clearTimeout(wait); unpreview(card); });
   card.addEventListener("focus", () => preview(card));
   card.addEventListener("blur", () => unpreview(card));
+  if (card.matches(":hover, :focus-visible")) enter(); // since before this script was there
 }
 
 // The first query waits for the model -----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -91,12 +92,25 @@ class Server:
         self._process.communicate()
 
 
+def wait_until_ready(address: str) -> None:
+    """Wait until the server has its model and its words of confidence.
+
+    Asked from outside, since a page is loaded again when the model is there, and what was asked in it is lost.
+    """
+    while True:
+        with urllib.request.urlopen(f"{address}/api/status") as answer:
+            status = json.load(answer)
+        if status["waiting"] is None and status["measured"]:
+            return
+        time.sleep(0.5)
+
+
 def opened(browser: Any, address: str) -> tuple[Any, dict[str, float]]:
     """Open results in a new tab; return it, and the seconds until its pictures and the first preview are there."""
+    wait_until_ready(address)
     page = browser.new_page(viewport={"width": 1280, "height": 860})
     page.set_default_timeout(PATIENCE)
     page.goto(address)
-    page.wait_for_function("async () => (await (await fetch('/api/status')).json()).measured", polling=500)
     page.add_init_script(WATCH)
     started = time.perf_counter()
     page.goto(f"{address}/?q=a+red+circle", wait_until="domcontentloaded")

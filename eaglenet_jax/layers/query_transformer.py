@@ -214,7 +214,9 @@ class AddedAttention(nn.Module):
         weights = masked_softmax(logits, mask[..., None, None, :]).astype(query.dtype)
         self.sow("intermediates", "weights", weights)  # kept only where `with_weights` asks for it
         of_parts = jnp.split(weights, np.cumsum([each.shape[-2] for each in states])[:-1], axis=-1)
-        values = [attended_values(*one, value, fold) for *one, fold in zip(of_parts, states, folds, strict=True)]
+        values = [
+            attended_values(share, each, value, fold) for share, each, fold in zip(of_parts, states, folds, strict=True)
+        ]
         attended = functools.reduce(jnp.add, values)
         attended = attended.reshape(*attended.shape[:-2], width)
         added = nn.Dense(width, kernel_init=start, dtype=self.dtype, name="output")(attended)

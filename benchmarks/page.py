@@ -93,14 +93,14 @@ class Server:
 
 
 def wait_until_ready(address: str) -> None:
-    """Wait until the server has its model and its words of confidence.
+    """Wait until the server has its model, and its words of confidence if it measures them.
 
     Asked from outside, since a page is loaded again when the model is there, and what was asked in it is lost.
     """
     while True:
         with urllib.request.urlopen(f"{address}/api/status") as answer:
             status = json.load(answer)
-        if status["waiting"] is None and status["measured"]:
+        if status["waiting"] is None and (status["measured"] or not status["measuring"]):
             return
         time.sleep(0.5)
 

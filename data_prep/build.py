@@ -109,6 +109,13 @@ def main(argv: Sequence[str]) -> int:
         print(f"{len(cut)} videos have lost a part and are used as far as they go: {first_few(cut)}")
     if assembly.held_out:
         print(f"{' and '.join(assembly.held_out)} held out of the training videos by the hash of their ids")
+    lacking = [split for split in ("train", "val") if split not in manifest["splits"]]
+    if assembly.spec.is_table and lacking:
+        print(
+            f"prepared in {flags.out}, which is not enough to train: no video of {' and of '.join(lacking)} is left; "
+            "add videos and give the same command"
+        )
+        return 0
     config = " --config=own" if assembly.spec.is_table else ""
     print(f"prepared in {flags.out}; train with{config} --config.data.prepared={flags.out}")
     return 0

@@ -210,10 +210,13 @@ def _refuse(failed: Mapping[str, str], entries: Sequence[VideoEntry]) -> None:
     if not failed:
         return
     shown = [f"{e.video_id} at {e.path} ({failed[e.video_id]})" for e in entries if e.video_id in failed][:SHOWN]
+    remedy = "Replace the files, or leave these videos out: data_prep.build without --strict, data_prep --allow-missing"
+    if len(failed) == len(entries):
+        remedy = "None is left: give the folder of the videos"
     raise UserError(
         f"{len(failed)} of {len(entries)} videos are missing or cannot be decoded:"
         f" {', '.join(shown)}{', …' if len(failed) > SHOWN else ''}."
-        " Replace the files, or leave these videos out with allow_missing."
+        f" {remedy}."
     )
 
 

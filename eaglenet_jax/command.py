@@ -7,6 +7,7 @@ import difflib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -83,6 +84,24 @@ def whole_numbers(text: str) -> list[int]:
     return found
 
 
+def _keep_interrupts() -> None:
+    """Send Ctrl-C again where Python drops it.
+
+    A `KeyboardInterrupt` that falls into a callback of the garbage collector (jax has one) or into a finalizer is
+    printed and ignored, and the command would run on.
+    """
+    report = sys.unraisablehook
+
+    def send_again(unraisable: Any) -> None:
+        if unraisable.exc_type is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
+            # Later, or it would fall into this function.
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            report(unraisable)
+
+    sys.unraisablehook = send_again
+
+
 def run_command(main: Callable[[Sequence[str]], int | None]) -> None:
     """Run main(arguments) and exit.
 
@@ -94,6 +113,7 @@ def run_command(main: Callable[[Sequence[str]], int | None]) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps XLA's start-up notices off the live line
     keep_compiled_programs()
+    _keep_interrupts()
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except UserError as error:

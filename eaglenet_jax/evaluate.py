@@ -182,7 +182,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _matrix(given: dict[str, Any]) -> int:
-    from eaglenet_jax.metrics.id_files import CAPTION_COLUMNS, ID_COLUMNS, read_list
+    from eaglenet_jax.metrics.id_files import CAPTION_COLUMNS, ID_COLUMNS
     from eaglenet_jax.metrics.measured_files import measure_files
     from eaglenet_jax.reports.score_text import format_report  # late: --help answers at once
 
@@ -192,20 +192,19 @@ def _matrix(given: dict[str, Any]) -> int:
         raise UserError("--captions are for the report and --share-captions: give --report=FILE or that as well")
     path = given["similarity"]
     found = measure_files(path, **_files_beside(given), options=_measure_options(given))
+    named: list[list[str] | None] = [None, None]
+    if page is not None:  # read before anything is printed: what is wrong with them ends the command
+        texts = found.scores.shape[0] if found.kept is None else len(found.kept)
+        named = [
+            _names(captions, texts, CAPTION_COLUMNS, "texts"),
+            _names(videos, found.scores.shape[1], ID_COLUMNS, "videos"),
+        ]
     print(json.dumps(found.summary, indent=1) if as_json else format_report(found.summary))
     if page is not None:
         from eaglenet_jax.reports.notable_queries import Gallery
         from eaglenet_jax.reports.score_page import Context, scores_hash, write_score_page
 
-        texts = found.scores.shape[0] if found.kept is None else len(found.kept)
-        named = [
-            None if file is None else list(map(str, read_list(file, count, columns)))
-            for file, count, columns in (
-                (captions, texts, CAPTION_COLUMNS),
-                (videos, found.scores.shape[1], ID_COLUMNS),
-            )
-        ]
-        if named[0] is not None and found.kept is not None and len(named[0]) == texts:
+        if named[0] is not None and found.kept is not None:
             named[0] = list(itertools.compress(named[0], found.kept))  # without texts that have no right video
         gallery = Gallery.numbered(found.scores.shape, *named)
         facts = [("scores", str(path.absolute())), ("BLAKE2b", scores_hash(found.scores))]
@@ -213,6 +212,18 @@ def _matrix(given: dict[str, Any]) -> int:
         if not as_json:
             print(f"\n  {written}")
     return 0
+
+
+def _names(file: Path | None, count: int, columns: Sequence[str], of: str) -> list[str] | None:
+    """Read a caption or an id for each of `count` texts or videos, `of`; None without a file."""
+    from eaglenet_jax.metrics.id_files import read_list
+
+    if file is None:
+        return None
+    rows = list(map(str, read_list(file, count, columns)))
+    if len(rows) != count:
+        raise UserError(f"{file} has {len(rows)} rows for scores of {count} {of}; give one for each, in their order")
+    return rows
 
 
 def _files_beside(given: dict[str, Any]) -> dict[str, Any]:

@@ -24,15 +24,18 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--title", default="Runs compared", help="of the page")
     given = parser.parse_args(arguments)
 
+    from eaglenet_jax.errors import listed
     from eaglenet_jax.reports.runs_table import compare  # late, so that --help answers at once
     from eaglenet_jax.reports.runs_text import comparison_text, write_comparisons
-    from eaglenet_jax.runs.collect import families, find_runs
+    from eaglenet_jax.runs.collect import families, find_runs, unfinished_runs
 
     by_data: dict[str, list[tuple[str, Sequence[StageResult]]]] = {}
     for family in families(find_runs(given.runs), given.split):
         by_data.setdefault(family.data, []).append((family.label, family.results))
     comparisons = [compare(rows, given.split) for rows in by_data.values()]
     print("\n\n".join(map(comparison_text, comparisons)))
+    if waiting := unfinished_runs(given.runs):
+        print(f"\nleft out, because they are not finished: {listed(list(map(str, waiting)))}\n")
     for file in write_comparisons(given.out, comparisons, given.title, given.split):
         print(f"  {file}")
 

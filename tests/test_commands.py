@@ -44,6 +44,10 @@ FLAGS: dict[str, dict[str, str]] = {
         "tests/benchmarks/test_input.py": "prepared workers batch frames batches rounds json",
         "benchmarks/input.py": "clip dtype steps",
     },
+    "benchmarks.match_weight": {
+        "tests/benchmarks/test_match_weight.py": "weights json",
+        "benchmarks/match_weight.py": "split",
+    },
     "benchmarks.moments": {"tests/search/test_benchmark.py": "clips films folder json"},
     "benchmarks.page": {"tests/search/test_page_benchmark.py": "videos seconds height folder json"},
     "benchmarks.paired_systems": {"benchmarks/paired_systems.py": "reference split json"},

@@ -288,7 +288,7 @@ def test_a_source_that_holds_no_model_says_what_would(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"system": "eaglenet"}))
     with pytest.raises(en.UserError, match="holds no model: neither a run's checkpoints"):
         en.load(tmp_path)
-    with pytest.raises(en.UserError, match="no such folder"):
+    with pytest.raises(en.UserError, match=r"there is no .*nothing; give a work directory of a run"):
         en.load(tmp_path / "nothing")
     with pytest.raises(en.UserError, match="not from 3"):
         en.load(3)

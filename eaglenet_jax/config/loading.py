@@ -84,10 +84,20 @@ def load_config(name: str, overrides: Sequence[str] = (), *, shared: bool = Fals
         _refuse_missing_stage(name, overrides)
         raise UserError(_unknown_field(error) or f"--config={name}: {str(error).splitlines()[0]}") from error
     except (flags.Error, ValueError, TypeError, SyntaxError, ImportError) as error:
-        raise UserError(
-            f"--config={name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        ) from error
+        raise UserError(f"--config={name}: {_reason(error)}") from error
     return config
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error; of a value that is no number, what is wanted instead of Python's words."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    for words, wanted in {
+        "invalid literal for int()": "a whole number",
+        "could not convert string to": "a number",
+    }.items():
+        if words in reason:
+            return f"{reason.partition(f': {words}')[0]}: give {wanted}"
+    return reason
 
 
 def _refuse_missing_stage(name: str, overrides: Sequence[str]) -> None:

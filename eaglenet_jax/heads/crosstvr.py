@@ -102,6 +102,8 @@ class CrossTvr(Head):
         shared_weights: Both attentions have the same weights (table 9).
         negative_scale: Factor of the first stage's similarity when negatives are drawn; 0 draws uniformly.
         top_k: K, candidates that are rescored.
+        match_weight: Factor of P(match) in the sum with the first stage's similarity, 1 in the paper. Training does not
+            read it, but for the evaluations that choose a checkpoint.
         blip2: Folder of a BLIP-2 checkpoint whose query transformer is the start (port/blip2.py), "" for a random
             start.
 
@@ -119,6 +121,7 @@ class CrossTvr(Head):
     shared_weights: bool = True
     negative_scale: float = 100.0
     top_k: int = 15
+    match_weight: float = 1.0
     blip2: str = ""
 
     uses_words = True
@@ -127,6 +130,7 @@ class CrossTvr(Head):
         "selected": (1, math.inf),
         "top_k": (1, math.inf),
         "negative_scale": (0, math.inf),
+        "match_weight": (0, math.inf),
         "transformer.layers": (1, math.inf),
         "transformer.heads": (1, math.inf),
         "transformer.cross_every": (1, math.inf),
@@ -351,10 +355,10 @@ class CrossTvr(Head):
         return self.match_logits(text, video, draws, attended)
 
     def score(self, text: MatchText, video: MatchVideo, draws: Draws, aux: bool = False) -> PairScores:
-        """Compute the probability that a pair matches, by the second stage alone."""
+        """Compute `match_weight` times the probability that a pair matches, by the second stage alone."""
         counts = text.id.shape[0], video.id.shape[0]
         logits = self.match_rows(_all_pairs(counts), (text, video), draws)
-        return PairScores(jax.nn.softmax(logits, axis=-1)[:, 1].reshape(counts))
+        return PairScores(self.match_weight * jax.nn.softmax(logits, axis=-1)[:, 1].reshape(counts))
 
     def explain(self, text: TextFeatures, video: VideoFeatures, draws: Draws) -> dict[str, Array]:
         """Return where the second stage looks: frames by the temporal attention, patches by the spatial one."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eaglenet_jax.metrics.ranks import SUMMED_RECALLS, direction_sum
+from eaglenet_jax.reports.score_text import small_gallery_line, telling
 from eaglenet_jax.reports.stage_results import Selection, StageResult
 
 PARTS = {"t2v": "text → video", "v2t": "video → text", "": "both directions"}
@@ -73,12 +74,13 @@ class Comparison:
 
     columns: (direction, metric) of every cell of a row; the direction is "" for a sum over both. rows: systems in the
     order given. pointing_chance: the share of frames in the parts that captions describe, in percent, where a system's
-    pointing accuracy is shown.
+    pointing accuracy is shown. small_gallery: says which recalls are left out because chance has them at 100.
     """
 
     columns: Sequence[tuple[str, str]]
     rows: Sequence[Row]
     pointing_chance: float | None = None
+    small_gallery: str = ""
 
     @property
     def parts(self) -> list[Part]:
@@ -139,7 +141,8 @@ def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Co
         found.append(Row(label, cells, len(results), seconds, claim.get("source", "")))
         found += [_claimed_row(other, columns) for other in claim.get("others", ())]
     by_chance = _values(every, split, "t2v", "pointing_chance") if columns != COLUMNS else []
-    return Comparison(columns, found, statistics.mean(by_chance) if by_chance else None)
+    small_gallery = small_gallery_line([("chance", every[0].chance.get(split, {}))])
+    return Comparison(columns, found, statistics.mean(by_chance) if by_chance else None, small_gallery)
 
 
 def _has_number(cell: Cell) -> bool:
@@ -157,23 +160,17 @@ def _zero_shot_rows(results: Sequence[StageResult], split: str, width: int) -> l
 
     width: number of cells; those after COLUMNS are empty.
     """
-    by_name: dict[str, dict[str, list[float]]] = {}
-    for before in (result.zero_shot for result in results if split in result.zero_shot):
-        values = [_metric(before[split], side, name) for side, name in COLUMNS]
-        known = [value for value in values if value is not None]
-        if len(known) == len(COLUMNS):
-            by_name.setdefault(before["name"], {})[str(known)] = known
+    by_name: dict[str, dict[str, list[float | None]]] = {}
+    for result in results:
+        if split in result.zero_shot:
+            before = telling(result.zero_shot[split], result.chance.get(split, {}))
+            values = [_metric(before, side, name) for side, name in COLUMNS]
+            by_name.setdefault(result.zero_shot["name"], {})[str(values)] = values
     rows = []
     for name, distinct in by_name.items():
-        columns = list(zip(*distinct.values(), strict=True))
+        columns = [list(_known(column)) for column in zip(*distinct.values(), strict=True)]
         cells = [
-            Cell(
-                statistics.mean(column),
-                _deviation(column),
-                "",
-                False,
-                _digits(metric),
-            )
+            Cell(statistics.mean(column) if column else None, _deviation(column), "", False, _digits(metric))
             for column, (_, metric) in zip(columns, COLUMNS, strict=True)
         ]
         cells += [Cell(None, None, "", False, 1)] * (width - len(cells))
@@ -192,7 +189,8 @@ def _digits(name: str) -> int:
 
 
 def _values(results: Sequence[StageResult], split: str, side: str, name: str) -> list[float]:
-    values = [_metric(result.metrics[split], side, name) for result in results]
+    shown = (telling(result.metrics[split], result.chance.get(split, {})) for result in results)
+    values = [_metric(metrics, side, name) for metrics in shown]
     return [value for value in values if value is not None]
 
 

@@ -106,6 +106,8 @@ def _with_claim(cell: Cell) -> str:
 
 def _below(comparison: Comparison) -> list[str]:
     lines = [f"In brackets: claimed by {'; '.join(comparison.sources)}."] if comparison.sources else []
+    if comparison.small_gallery:
+        lines.append(f"{comparison.small_gallery}.")
     if any(not row.runs for row in comparison.rows):
         lines.append("Rows with a dot: what other papers claim for the system above.")
     if comparison.pointing_chance is not None:

@@ -45,7 +45,7 @@ def results_table(
     lines.append("─" * len(lines[1]))
     chance = dict(rows).get("chance", {})
     for name, metrics in rows:
-        metrics = _telling(metrics, chance)
+        metrics = telling(metrics, chance)
         *above, last = textwrap.wrap(name, names - 1, subsequent_indent="  ") or [""]
         t2v, v2t = (_cells({c: _short(metrics.get(side, {}).get(c), c) for c in COLUMNS}) for side in ("t2v", "v2t"))
         pointing = _short(metrics.get("t2v", {}).get(POINTING), POINTING) if further else ""
@@ -59,12 +59,13 @@ def shows_pointing(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
     return any(POINTING in metrics.get("t2v", {}) for name, metrics in rows if name != "chance")
 
 
-def _telling(metrics: Metrics, chance: Metrics) -> Metrics:
-    """Metrics without the recalls that chance has at 100: the gallery is no larger."""
+def telling(metrics: Metrics, chance: Metrics) -> Metrics:
+    """Take out the recalls that chance has at 100, because the gallery is no larger, and the sums that contain them."""
     sure = {side: [name for name in COLUMNS if chance.get(side, {}).get(name) == 100.0] for side in ARROWS}
     if not any(sure.values()):
         return metrics
-    shown = {side: metrics[side] | dict.fromkeys(sure[side]) for side in ARROWS if side in metrics}
+    lost = {side: [*names, "Rsum"] if names else [] for side, names in sure.items()}
+    shown = {side: {**metrics[side], **dict.fromkeys(lost[side])} for side in ARROWS if side in metrics}
     return {**metrics, **shown, "Rsum": None}
 
 

@@ -123,9 +123,11 @@ def check_fit(config: Any, system: System, folder: Path, size: int, splits: Coll
         )
     split = SPLIT_OF_SELECTION[config.selection]
     if split not in splits:
+        instead = [kind for kind, name in SPLIT_OF_SELECTION.items() if name in splits]
         raise UserError(
-            f"{folder} has no split {split!r} to choose the best checkpoint on; "
-            "prepare the data with held-out videos, or give --config.selection=test"
+            f"{folder} has no split {split!r} to choose the best checkpoint on; prepare more videos (data_prep.build "
+            "holds some out unless --no-hold-out is given, and the folder's report.md names those that were left out)"
+            + "".join(f", or give --config.selection={kind}" for kind in instead)
         )
 
 

@@ -81,6 +81,12 @@ def read_model(source: str | os.PathLike[str]) -> StoredModel:
             f"{folder} holds no model: neither a run's {CHECKPOINTS}, nor an exported {PARAMETER_FILE}, nor the "
             f"{WEIGHT_FILES[0]} of a Hugging Face CLIP; give a folder that does"
         )
+    elif not folder.exists() and len(folder.parts) > 1 and folder.parent.is_dir():
+        # Or runs/nope would be looked for on the hub, where it could be a name.
+        raise UserError(
+            f"there is no {source}; give a work directory of a run, a folder of search export, or a Hugging Face CLIP "
+            "by folder or name"
+        )
     else:
         settings, params = _clip_alone(str(source))
     check_shapes(jax.eval_shape(build_system(settings).init, jax.random.key(0)), params, str(source))

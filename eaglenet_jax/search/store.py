@@ -60,7 +60,9 @@ class Store:
         """
         store = cls.open_existing(uri)
         if store is None:
-            raise UserError(f"there is no index at {uri}; make one with `search index VIDEOS --index={uri}`")
+            raise UserError(
+                f"there is no index at {uri}; make one with python -m eaglenet_jax.search index VIDEOS --index={uri}"
+            )
         return store
 
     @classmethod

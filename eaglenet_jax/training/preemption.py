@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -11,12 +13,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STDERR = 2
 
 
 class Preemption:
     """Context in which SIGTERM and Ctrl-C only set a flag, which the training loop reads to save and stop.
 
-    A second Ctrl-C interrupts at once. Outside the main thread, where Python allows no handlers, nothing changes.
+    The first says so at once, since a step takes minutes while it is compiled; a second Ctrl-C interrupts. Outside the
+    main thread, where Python allows no handlers, nothing changes.
     """
 
     def __init__(self) -> None:
@@ -37,6 +41,11 @@ class Preemption:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self.signal is None:
+            again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+            said = f"{signal.Signals(number).name}: stopping after this step, then saving{again}\n"
+            with contextlib.suppress(OSError):  # not print, whose buffer may be in use where the signal came
+                os.write(STDERR, ("\n" * os.isatty(STDERR) + said).encode())  # on a terminal the live line ends first
         self.signal = signal.Signals(number)
 
     def requested(self) -> bool:

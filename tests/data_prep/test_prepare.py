@@ -176,7 +176,9 @@ def test_other_settings_or_another_file_are_decoded_again(tmp_path: Path, two_vi
 def test_missing_and_broken_videos_are_an_error_that_names_them(tmp_path: Path, two_videos: list[VideoEntry]) -> None:
     out = tmp_path / "out"
     two_videos[1].path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"1 of 2 videos .* two at .*two\.mp4 \(Invalid data.*Replace .* allow_missing"):
+    with pytest.raises(
+        UserError, match=r"1 of 2 videos .* two at .*two\.mp4 \(Invalid data.*Replace .* without --strict"
+    ):
         prepare(two_videos, out, ABOUT, SETTINGS, DECODING)
     two_videos[1].path.unlink()
     with pytest.raises(UserError, match=r"1 of 2 videos .* two at .*two\.mp4 \(no such file\)"):

@@ -256,6 +256,18 @@ def test_the_gallery_is_the_first_stage_and_a_rerank_both_ways():
     assert (placed.v2t.greater == (both.v2t > np.diagonal(both.v2t)).sum(0)).all()
 
 
+def test_the_weight_of_a_match_scales_what_is_added_to_the_first_stage_alone():
+    text, video = features(5)
+    params = jax.tree.map(np.float32, random_params(CROSSTVR))
+    first = score_gallery(CROSSTVR.first, {}, text, video, draws=DRAWS)
+    once, thrice = (
+        score_both_ways(CROSSTVR.clone(match_weight=weight), params, text, video, draws=DRAWS).t2v for weight in (1, 3)
+    )
+    best = np.argsort(-first, axis=1)[:, :2]
+    added = [np.take_along_axis(scores - first, best, axis=1) for scores in (once, thrice)]
+    np.testing.assert_allclose(added[1], 3 * added[0], rtol=1e-4)
+
+
 def residual_terms(head: CrossTvr) -> dict[str, tuple[int, ...]]:
     """Shapes of what the loss adds to the residual stream, by the name of its dropout."""
     asked: dict[str, tuple[int, ...]] = {}

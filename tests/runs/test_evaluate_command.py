@@ -136,7 +136,7 @@ def test_a_baseline_file_is_compared_with_a_run_by_its_names(tmp_path: Path) -> 
         (["--workdir=run", "--noise-seeds=0"], "give 1 or more"),
         (
             ["--similarity=sims.npy", "--captions-per-video=2", "--report=r.html", "--captions=videos.txt"],
-            "20 captions",
+            "videos.txt has 20 rows for scores of 40 texts; give one for each",
         ),
         (["--similarity=sims.npy", "--workdir=run"], "not allowed with argument"),
         (["--workdir=run", "--check-leak", "--save=x"], "--check-leak and --save are two evaluations"),

@@ -193,6 +193,7 @@ HEADS = {
         "shared_weights": False,
         "negative_scale": 5.0,
         "top_k": 4,
+        "match_weight": 0.1,
         "blip2": "refused: no such folder; give that of a BLIP-2",
     },
 }

@@ -73,6 +73,7 @@ OF_OTHER_SYSTEMS = {
         "head.top_k=0": "top_k is 0; give 1 or more",
         "head.queries=0": "queries is 0; give 1 or more",
         "head.negative_scale=-1.0": r"config\.head\.negative_scale is -1",
+        "head.match_weight=-1.0": r"config\.head\.match_weight is -1",
         "head.transformer.dropout_rate=1.0": r"transformer\.dropout_rate is 1\.0; a dropout rate",
     },
     "clip4clip": {"init_from=/does/not/exist": "is ignored where config.first_stage trains first"},

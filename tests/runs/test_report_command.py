@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ from eaglenet_jax.reports import claims
 from eaglenet_jax.reports.stage_results import Selection, StageResult
 from eaglenet_jax.runs.collect import families, find_runs
 from eaglenet_jax.runs.saved_config import save_config
-from eaglenet_jax.runs.workdir import write_result
+from eaglenet_jax.runs.workdir import read_result, write_result
 
 
 def _run(folder: Path, config: str, seed: int, recall: float, videos: int = 1000, **changes: object) -> Path:
@@ -61,6 +62,24 @@ def test_seeds_come_together_and_claims_stand_beside(tmp_path, capsys) -> None:
     assert "Rows with a dot: what other papers claim for the system above." in markdown
     page = (tmp_path / "out/table.html").read_text()
     assert re.search(r'<td [^>]*class="best">51\.0 ± 1\.4<small>claimed 51</small></td>', page)
+
+
+def test_what_is_left_out_is_said(tmp_path, capsys) -> None:
+    run = _run(tmp_path / "runs/done", "msrvtt:b16", 0, 100.0, videos=1)
+    result = read_result(run)
+    assert result is not None
+    sure = {"R@1": 100.0, "R@5": 100.0, "R@10": 100.0, "MdR": 1.0, "MnR": 1.0}
+    write_result(dataclasses.replace(result, chance={"test": {"t2v": sure, "v2t": sure, "Rsum": 600.0}}), run)
+    for unfinished in ("runs/done/first_stage", "runs/stopped"):
+        (tmp_path / unfinished / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints").mkdir()
+    report.main([str(tmp_path / "runs"), f"--out={tmp_path / 'table'}"])
+    printed = capsys.readouterr().out
+    assert f"left out, because they are not finished: {tmp_path / 'runs/stopped'}\n" in printed
+    (row,) = [line for line in printed.splitlines() if line.startswith("done") and "1.0" in line][:1]
+    assert "100.0" not in row and row.count("–") == 4  # R@1, R@5, R@10 and their sum
+    assert "R@1, R@5, R@10 would be 100 whatever the scores in a gallery of this size." in printed
+    assert "whatever the scores" in (tmp_path / "table.html").read_text()
 
 
 def test_what_cannot_be_compared_is_kept_apart(tmp_path, capsys) -> None:

@@ -10,13 +10,16 @@ from eaglenet_jax.training.preemption import SIGNALS, Preemption
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_recorded_and_the_step_completes(number: signal.Signals) -> None:
+def test_a_signal_is_recorded_and_the_step_completes(number: signal.Signals, capfd) -> None:
     before = [signal.getsignal(one) for one in SIGNALS]
     with Preemption() as preemption:
         assert not preemption.requested()
         os.kill(os.getpid(), number)
         assert preemption.requested()
         assert preemption.signal == number
+        said = capfd.readouterr().err  # at once: a step may take minutes while it is compiled
+    assert said.startswith(f"{number.name}: stopping after this step, then saving")
+    assert ("Ctrl-C again stops at once" in said) == (number == signal.SIGINT)
     assert [signal.getsignal(one) for one in SIGNALS] == before
 
 

@@ -130,4 +130,7 @@ def _open(given: argparse.Namespace) -> SearchIndex:
             raise UserError(
                 f"{given.index} was made with {store.settings.rule}; leave out --window, --overlap and --shots"
             )
-    return SearchIndex.open(given.index, given.checkpoint)
+    index = SearchIndex.open(given.index, given.checkpoint)
+    if given.checkpoint not in (None, store.settings.checkpoint):
+        _ = index.model  # another one is refused also where no file is new
+    return index

@@ -1,0 +1,29 @@
+"""Ctrl-C ends every command, wherever it falls."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# The interrupt falls into a callback of the garbage collector, as jax has one, where Python prints and drops it.
+PROGRAM = """
+import gc, os, signal, time
+from eaglenet_jax.command import run_command
+def callback(phase, info):
+    gc.callbacks.clear()
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)
+def main(arguments):
+    gc.callbacks.append(callback)
+    gc.collect()
+    time.sleep(20)
+    print("went on")
+run_command(main)
+"""
+
+
+def test_an_interrupt_in_a_callback_of_the_garbage_collector_ends_the_command():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

@@ -257,6 +257,8 @@ def test_overrides_and_arguments_are_checked():
         ("demo", ["--config.head.candidats=3"], 'Did you mean "candidates"'),
         ("demo:released,paper", [], "exclude each other"),
         ("msrvt", [], "did you mean 'msrvtt'"),
+        ("demo", ["--config.batch_size=many"], r"flag --config\.batch_size=many: give a whole number$"),
+        ("demo", ["--config.epochs=some"], r"flag --config\.epochs=some: give a number$"),
     ]:
         with pytest.raises(UserError, match=message):
             load_config(name, overrides)

@@ -19,6 +19,7 @@ import pytest
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO_MODEL
 from eaglenet_jax.search import files
+from eaglenet_jax.search.__main__ import main
 from eaglenet_jax.search.files import content_hash, file_state
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.store import Store
@@ -236,6 +237,14 @@ def test_another_model_is_refused(index, tmp_path, videos):
         SearchIndex.create(index.store.uri, other)
     with pytest.raises(UserError, match="overlap"):
         SearchIndex.create(index.store.uri, "demo", WindowRule(5, 1))
+
+
+def test_the_command_refuses_another_model_where_no_file_is_new_too(index, tmp_path, videos, capsys):
+    arguments = ["index", str(videos), f"--index={index.store.uri}"]
+    main(arguments)
+    assert main([*arguments, "--checkpoint=demo"]) == 0
+    with pytest.raises(UserError, match=r"the model of .* cannot be opened; give its --checkpoint: there is no"):
+        main([*arguments, f"--checkpoint={tmp_path / 'nope'}"])
 
 
 def test_a_folder_called_demo_does_not_hide_the_model_of_an_index(index, tmp_path, monkeypatch):

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.errors import Stopped
 
 
 def _parser() -> Parser:
@@ -68,7 +70,11 @@ def main(arguments: Sequence[str]) -> None:
         if not jax.process_index():  # the first process speaks for all
             print(described)
         return
-    print_results(train_run(config, workdir), "test", written=written_files(workdir))
+    try:
+        results = train_run(config, workdir)
+    except KeyboardInterrupt:  # between the steps, which save first
+        raise Stopped("interrupted; the same command continues with what is saved", signal.SIGINT) from None
+    print_results(results, "test", written=written_files(workdir))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from eaglenet_jax import train
+from eaglenet_jax.errors import Stopped
+from eaglenet_jax.runs import train as running
 
 ROOT = Path(__file__).parents[1]
 # The interrupt falls into a callback of the garbage collector, as jax has one, where Python prints and drops it.
@@ -27,3 +34,13 @@ run_command(main)
 def test_an_interrupt_in_a_callback_of_the_garbage_collector_ends_the_command():
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_a_training_that_is_interrupted_between_its_steps_says_how_it_goes_on(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "train_run", interrupted)
+    with pytest.raises(Stopped, match="interrupted; the same command continues") as caught:
+        train.main(["--config=demo:tiny", f"--workdir={tmp_path / 'run'}"])
+    assert caught.value.number == signal.SIGINT

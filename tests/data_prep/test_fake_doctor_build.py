@@ -220,3 +220,15 @@ def test_senseless_numbers_are_refused(folder: Path) -> None:
     for flag in ("--fps=0", "--size=-1", "--workers=0", "--fps=nan"):
         with pytest.raises(UserError, match=flag.split("=")[0]):
             build_command.main(arguments(folder, flag))
+
+
+def test_data_that_are_too_few_to_train_on_are_not_offered_for_training(
+    tmp_path, write_video, counting_pictures, capsys
+) -> None:
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos/b.mp4", counting_pictures(60))
+    (tmp_path / "t.csv").write_text("file,text\nb.mp4,one\n")
+    flags = [f"--annotations={tmp_path / 't.csv'}", f"--videos={tmp_path / 'videos'}", f"--out={tmp_path / 'out'}"]
+    assert build_command.main(["--dataset=table", *flags, "--workers=1", "--size=48"]) == 0
+    printed = capsys.readouterr().out
+    assert "not enough to train: no video of val is left; add videos" in printed and "train with" not in printed

@@ -317,13 +317,6 @@ def folder(tmp_path, write_video, counting_pictures) -> Path:
     return tmp_path
 
 
-def test_data_that_are_too_few_to_train_on_are_not_offered_for_training(folder, capsys) -> None:
-    write(folder, "t.csv", "file,text\nb.mp4,one\n")
-    assert build_command.main(places(folder, "t.csv")) == 0
-    printed = capsys.readouterr().out
-    assert "not enough to train: no video of val is left; add videos" in printed and "train with" not in printed
-
-
 def test_a_table_is_prepared_and_its_run_is_named_after_it(folder, capsys) -> None:
     shutil.move(folder / "videos/a.mp4", folder / "videos" / (unicodedata.normalize("NFD", "é") + ".mp4"))
     write(folder, "t.csv", "file,text\né,one\né,two\nb.mp4,three\nc.mkv,four\nsub/d.mp4,five\n")

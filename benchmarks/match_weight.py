@@ -150,7 +150,7 @@ def main(arguments: Sequence[str]) -> None:
         for workdir in runs:
             experiment, params = opened(workdir)
             for split, rows in found.items():
-                shown = labelled(progress, f"{workdir.name}, {split}:")
+                shown = labelled(progress, f"{workdir.name}, {split}")
                 rows.append(metrics_by_weight(experiment, params, split, weights, shown))
     chosen = best_weight(found[VALIDATION], weights)
     if given.json:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import gc, os, signal, time
 from eaglenet_jax.command import run_command
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 def callback(phase, info):
     gc.callbacks.clear()
     os.kill(os.getpid(), signal.SIGINT)

@@ -224,7 +224,7 @@ def test_bad_arguments_get_one_line(root, finished, tmp_path):
         "did you mean 'demo'": ["--config=configs/demmo.py"],
         "unknown argument 'tinny'; did you mean 'tiny'": ["--config=demo:tinny"],
         'Did you mean "batch_size"': ["--config=demo", "--config.batchsize=3"],
-        "could not convert|invalid literal": ["--config=demo", "--config.batch_size=many"],
+        "batch_size=many: give a whole number": ["--config=demo", "--config.batch_size=many"],
         "behind the config's colon": ["--config=demo", "--config.name=other"],
         "unknown argument '--wrkdir=x', did you mean --workdir": ["--config=demo", "--wrkdir=x"],
         "unknown argument 'batch_size=3'": ["--config=demo", "batch_size=3"],

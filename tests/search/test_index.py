@@ -239,12 +239,12 @@ def test_another_model_is_refused(index, tmp_path, videos):
         SearchIndex.create(index.store.uri, "demo", WindowRule(5, 1))
 
 
-def test_the_command_refuses_another_model_where_no_file_is_new_too(index, tmp_path, videos, capsys):
-    arguments = ["index", str(videos), f"--index={index.store.uri}"]
-    main(arguments)
+def test_the_command_refuses_another_model_where_no_file_is_new_too(shapes, index, tmp_path):
+    arguments, before = ["index", str(shapes[0]), f"--index={index.store.uri}"], rows_of(index)
     assert main([*arguments, "--checkpoint=demo"]) == 0
     with pytest.raises(UserError, match=r"the model of .* cannot be opened; give its --checkpoint: there is no"):
         main([*arguments, f"--checkpoint={tmp_path / 'nope'}"])
+    assert rows_of(index) == before
 
 
 def test_a_folder_called_demo_does_not_hide_the_model_of_an_index(index, tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ def weighted_sum(first: np.ndarray, match: np.ndarray, top_k: int, weight: float
     total = first.astype(np.float64)
     before_others = np.ptp(total) + 1
     for row, similarities in enumerate(first):
-        best = best_items(similarities, top_k)
+        best = best_items(similarities, min(top_k, len(similarities)))
         total[row, best] += weight * match[row, best] + before_others
     return total
 

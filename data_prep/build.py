@@ -110,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
     if assembly.held_out:
         print(f"{' and '.join(assembly.held_out)} held out of the training videos by the hash of their ids")
     lacking = [split for split in ("train", "val") if split not in manifest["splits"]]
-    if assembly.spec.is_table and lacking:
+    if assembly.spec.is_table and flags.hold_out and lacking:
         print(
             f"prepared in {flags.out}, which is not enough to train: no video of {' and of '.join(lacking)} is left; "
             "add videos and give the same command"

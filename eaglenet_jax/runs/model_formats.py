@@ -81,14 +81,16 @@ def read_model(source: str | os.PathLike[str]) -> StoredModel:
             f"{folder} holds no model: neither a run's {CHECKPOINTS}, nor an exported {PARAMETER_FILE}, nor the "
             f"{WEIGHT_FILES[0]} of a Hugging Face CLIP; give a folder that does"
         )
-    elif not folder.exists() and len(folder.parts) > 1 and folder.parent.is_dir():
-        # Or runs/nope would be looked for on the hub, where it could be a name.
-        raise UserError(
-            f"there is no {source}; give a work directory of a run, a folder of search export, or a Hugging Face CLIP "
-            "by folder or name"
-        )
     else:
-        settings, params = _clip_alone(str(source))
+        try:
+            settings, params = _clip_alone(str(source))
+        except UserError as error:
+            if folder.exists() or len(folder.parts) == 1 or not folder.parent.is_dir():
+                raise
+            raise UserError(  # runs/nope could be a name on the hub, but was a place here
+                f"there is no {source}; give a work directory of a run, a folder of search export, or a Hugging Face "
+                "CLIP by folder or name"
+            ) from error
     check_shapes(jax.eval_shape(build_system(settings).init, jax.random.key(0)), params, str(source))
     shipped = next((name for name, place in SHIPPED.items() if folder == place), "")
     where = str(folder.absolute()) if folder.exists() else str(source)

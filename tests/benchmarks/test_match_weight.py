@@ -23,6 +23,7 @@ def test_the_best_candidates_stay_first_and_are_ordered_by_the_sum() -> None:
     match = np.array([[0.1, 0.9, 99.0, 99.0]])
     orders = [np.argsort(-weighted_sum(first, match, 2, weight)[0]).tolist() for weight in (0.0, 0.1, 0.2)]
     assert orders == [[0, 1, 2, 3], [0, 1, 2, 3], [1, 0, 2, 3]]
+    assert np.argsort(-weighted_sum(first[:, :2], match[:, :2], 15, 0.2)[0]).tolist() == [1, 0]  # fewer than top_k
 
 
 def test_the_weight_is_chosen_by_the_mean_over_runs() -> None:

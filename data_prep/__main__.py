@@ -13,6 +13,7 @@ from data_prep.cache import FrameSettings
 from data_prep.prepare import Decoding, prepare
 from data_prep.readers.msrvtt import read_msrvtt_json
 from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.wording import counted
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         Decoding(workers=flags.workers, allow_missing=flags.allow_missing),
     )
     for split, counts in manifest["splits"].items():
-        print(f"{split}: {counts['videos']} videos, {counts['captions']} captions")
+        print(f"{split}: {counted(counts['videos'], 'video')}, {counted(counts['captions'], 'caption')}")
     for kind in ("failed", "incomplete"):
         for video_id, reason in manifest[kind].items():
             print(f"{kind}: {video_id} ({reason})")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError, listed
+from eaglenet_jax.wording import counted
 
 SHOWN = 3  # ids of a long list that an error message shows
 
@@ -113,14 +114,15 @@ def entry_faults(entries: Sequence[VideoEntry]) -> Iterator[str]:
         splits.setdefault(video_id, []).append(split)
     shared = [f"{video_id} ({' and '.join(found)})" for video_id, found in splits.items() if len(found) > 1]
     if shared:
-        yield f"{len(shared)} videos are in several splits: {first_few(shared)}. Give each video one split."
+        yield f"{counted(len(shared), 'video')} in several splits: {first_few(shared)}. Give each video one split."
     yield from _repeated("caption", (caption_id for entry in entries for caption_id, _ in entry.captions))
     uncaptioned = [entry.video_id for entry in entries if not entry.captions]
     if uncaptioned:
-        yield f"{len(uncaptioned)} videos have no caption: {first_few(uncaptioned)}. Remove them from the annotations."
+        videos = counted(len(uncaptioned), "video")
+        yield f"{videos} without a caption: {first_few(uncaptioned)}. Remove them from the annotations."
     empty = [f"{cid} (video {entry.video_id})" for entry in entries for cid, text in entry.captions if not text.split()]
     if empty:
-        yield f"{len(empty)} captions have no words: {first_few(empty)}. Remove them or write them."
+        yield f"{counted(len(empty), 'caption')} without words: {first_few(empty)}. Remove them or write them."
     for entry in entries:
         yield from _interval_faults(entry)
 
@@ -142,4 +144,4 @@ def _interval_faults(entry: VideoEntry) -> Iterator[str]:
 def _repeated(kind: str, ids: Iterable[str]) -> Iterator[str]:
     repeated = [name for name, count in collections.Counter(ids).items() if count > 1]
     if repeated:
-        yield f"{len(repeated)} {kind} ids occur more than once: {first_few(repeated)}. Ids must be unique."
+        yield f"{counted(len(repeated), f'{kind} id')} given more than once: {first_few(repeated)}. Ids must be unique."

@@ -22,6 +22,7 @@ from data_prep.report import report
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.wording import counted
 
 
 def build(assembly: Assembly, out: Path, settings: FrameSettings, decoding: Decoding) -> dict[str, Any]:
@@ -46,7 +47,9 @@ def build(assembly: Assembly, out: Path, settings: FrameSettings, decoding: Deco
     uncaptioned = assembly.uncaptioned
     if not decoding.allow_missing and uncaptioned:
         split, ids = next(iter(uncaptioned.items()))
-        raise UserError(f"{len(ids)} videos of {split} have no caption: {first_few(ids)}; get the captions' file")
+        raise UserError(
+            f"{split}: {counted(len(ids), 'video')} without a caption: {first_few(ids)}; get the captions' file"
+        )
     listed = {
         split: {
             "videos": len(videos),
@@ -96,17 +99,18 @@ def main(argv: Sequence[str]) -> int:
     )
     manifest = build(assembly, flags.out, settings, decoding)
     for split, counts in manifest["splits"].items():
-        print(f"{split}: {counts['videos']} videos, {counts['captions']} captions")
+        print(f"{split}: {counted(counts['videos'], 'video')}, {counted(counts['captions'], 'caption')}")
     if assembly.several_files:
         taken = tuple(f"{name} ({files[0]})" for name, files in assembly.several_files.items())
-        print(f"{len(taken)} videos have several files; taken is the first that can be read: {first_few(taken)}")
+        print(f"{counted(len(taken), 'video')} with several files; taken is the first readable one: {first_few(taken)}")
     for folder, reason in assembly.unreadable.items():
         print(f"{folder} cannot be read and is passed over: {reason}")
     for split, counts in manifest["left_out"].items():
-        print(f"{split}: {counts['videos']} videos with {counts['captions']} captions are LEFT OUT (see report.md)")
+        left_out = f"{counted(counts['videos'], 'video')} with {counted(counts['captions'], 'caption')}"
+        print(f"{split}: LEFT OUT {left_out} (see report.md)")
     if manifest["incomplete"]:
         cut = tuple(f"{name} ({why})" for name, why in manifest["incomplete"].items())
-        print(f"{len(cut)} videos have lost a part and are used as far as they go: {first_few(cut)}")
+        print(f"{counted(len(cut), 'video')} with a part lost, used as far as it goes: {first_few(cut)}")
     if assembly.held_out:
         print(f"{' and '.join(assembly.held_out)} held out of the training videos by the hash of their ids")
     lacking = [split for split in ("train", "val") if split not in manifest["splits"]]

@@ -18,6 +18,7 @@ from data_prep.cache import FrameSettings
 from data_prep.parallel import map_in_processes
 from data_prep.probe import Probe, probe
 from eaglenet_jax.data.decode import DecodeError, decode
+from eaglenet_jax.wording import counted
 
 TRIAL_VIDEOS = 8
 # Every frame is in the cache and in the shards until the cache is deleted.
@@ -133,27 +134,27 @@ def examine(
         captions = sum(len(video.captions) for video in videos)
         splits[split] = SplitState(len(videos), captions, len(found), len(missing), len(broken), len(short))
         if missing:
-            findings.append(Finding(f"{len(missing)} videos are missing", True, split, tuple(missing)))
+            findings.append(Finding(f"{counted(len(missing), 'missing video')}", True, split, tuple(missing)))
         if broken:
             ids = tuple(f"{name} ({reason})" for name, reason in broken.items())
-            findings.append(Finding(f"{len(broken)} videos cannot be decoded", True, split, ids))
+            findings.append(Finding(f"{counted(len(broken), 'video')} cannot be decoded", True, split, ids))
         if short:
-            findings.append(Finding(f"{len(short)} videos give one frame only", False, split, tuple(short)))
+            findings.append(Finding(f"{counted(len(short), 'video')} of one frame only", False, split, tuple(short)))
         if fast:
-            text = f"{len(fast)} videos state a rate above {HIGHEST_RATE} frames a second"
+            text = f"{counted(len(fast), 'video')} with a stated rate above {HIGHEST_RATE} frames a second"
             if not settings.timestamps:
                 findings.append(Finding(f"{text}: leave out --released-frames", True, split, tuple(fast)))
         findings += _clock_findings(split, found, settings)
     if assembly.several_files:
-        text = f"{len(assembly.several_files)} videos have several files; the first by name that can be read is taken"
+        text = f"{counted(len(assembly.several_files), 'video')} with several files; the first readable one is taken"
         taken = tuple(f"{name} ({files[0]})" for name, files in assembly.several_files.items())
         findings.append(Finding(text, False, "", taken))
     if assembly.unreadable:
-        text = f"{len(assembly.unreadable)} folders cannot be read and are passed over"
+        text = f"{counted(len(assembly.unreadable), 'folder')} cannot be read: passed over"
         findings.append(Finding(text, True, "", tuple(f"{n} ({why})" for n, why in assembly.unreadable.items())))
     unused = assembly.files_here - len(present) - sum(len(files) - 1 for files in assembly.several_files.values())
     if unused > 0:
-        findings.append(Finding(f"{unused} files belong to no video of this variant", False))
+        findings.append(Finding(f"{counted(unused, 'file')} of no video of this variant", False))
     usable = [(entry, probes[entry.video_id]) for entry in present if probes[entry.video_id].reason is None]
     estimate = _estimate(usable, settings, out, workers) if usable else None
     if estimate and estimate.bytes_needed > estimate.bytes_free:
@@ -171,11 +172,11 @@ def annotation_findings(assembly: Assembly) -> Iterator[Finding]:
     for split, names in found.absent.items():
         yield Finding(f"no {names}", True, split)
     for split, ids in found.repeated.items():
-        yield Finding(f"{len(ids)} ids are listed more than once; the first is taken", True, split, ids)
+        yield Finding(f"{counted(len(ids), 'id')} listed more than once; the first is taken", True, split, ids)
     if found.wordless:
-        yield Finding(f"{len(found.wordless)} captions have no word and are left out", True, "", found.wordless)
+        yield Finding(f"{counted(len(found.wordless), 'caption')} without a word, left out", True, "", found.wordless)
     for split, ids in assembly.uncaptioned.items():
-        yield Finding(f"{len(ids)} listed videos have no caption and are left out", True, split, ids)
+        yield Finding(f"{counted(len(ids), 'listed video')} without a caption, left out", True, split, ids)
     for split, (videos, captions) in {} if assembly.is_fake else assembly.variant.expected.items():
         if split not in found.splits:
             if split not in found.absent:
@@ -188,15 +189,15 @@ def annotation_findings(assembly: Assembly) -> Iterator[Finding]:
     for first, second in itertools.combinations(assembly.splits, 2):
         both = {v.video_id for v in assembly.splits[first]} & {v.video_id for v in assembly.splits[second]}
         if both:
-            text = f"{len(both)} videos are in {first} and in {second}; build refuses that"
+            text = f"{counted(len(both), 'video')} in {first} and in {second}; build refuses that"
             yield Finding(text, True, "", tuple(sorted(both)))
     shared = _shared_captions(assembly)
     if shared:
-        text = f"{len(shared)} captions belong to two or more videos, which no system can distinguish"
+        text = f"{counted(len(shared), 'caption')} of two or more videos, which no system can distinguish"
         yield Finding(text, False, "test", tuple(shared))
     for split in assembly.held_out:
         held = len(assembly.splits[split])
-        yield Finding(f"{held} training videos are held out as {split}, by the hash of their ids", False, split)
+        yield Finding(f"{counted(held, 'training video')} held out as {split}, by the hash of the id", False, split)
     for split in ("train", "val") if assembly.spec.is_table else ():
         if split not in assembly.splits:
             yield Finding(f"there is no {split}, which training needs", True, split)
@@ -221,8 +222,8 @@ def _clock_findings(split: str, found: Mapping[str, Probe], settings: FrameSetti
     """Say how many videos have a rate that varies, how far counting frames is off, and where pictures begin late."""
     taken = "frames are taken by their times" if settings.timestamps else "frames are counted, as released"
     kinds = {
-        "have a variable frame rate": {name: p.counting_off for name, p in found.items() if p.varies},
-        "have an even rate that is no whole number": {
+        "of a variable frame rate": {name: p.counting_off for name, p in found.items() if p.varies},
+        "of an even rate that is no whole number": {
             name: p.counting_off for name, p in found.items() if not p.varies and p.counting_off > MOST_OFF
         },
     }
@@ -231,12 +232,13 @@ def _clock_findings(split: str, found: Mapping[str, Probe], settings: FrameSetti
             amount = (
                 f"by up to {max(off.values()):.1f} s, by {float(np.median(list(off.values()))):.1f} s in the median"
             )
+            videos = counted(len(off), "video")
             ids = tuple(f"{name} ({off[name]:.1f} s)" for name in sorted(off, key=lambda name: -off[name]))
-            yield Finding(f"{len(off)} videos {what}: counting frames is off {amount}; {taken}", False, split, ids)
+            yield Finding(f"{videos} {what}: counting frames is off {amount}; {taken}", False, split, ids)
     late = {name: p.begins for name, p in found.items() if p.begins > MOST_OFF}
     if late:
         ids = tuple(f"{name} ({late[name]:.1f} s)" for name in sorted(late, key=lambda name: -late[name]))
-        yield Finding(f"{len(late)} videos have pictures that begin later than their sound", False, split, ids)
+        yield Finding(f"{counted(len(late), 'video')} with pictures that begin later than the sound", False, split, ids)
 
 
 def _estimate(usable: list[tuple[VideoEntry, Probe]], settings: FrameSettings, out: Path, workers: int) -> Estimate:

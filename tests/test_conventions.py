@@ -50,6 +50,7 @@ BOTTOM = {
     "eaglenet_jax.errors",
     "eaglenet_jax.draws",
     "eaglenet_jax.progress",
+    "eaglenet_jax.wording",
 }
 LAYERS = {"eaglenet_jax.clip", "eaglenet_jax.layers", "eaglenet_jax.energy"}
 CONTRACT = {"eaglenet_jax.heads.interface"}
@@ -70,6 +71,7 @@ ABOVE_RUNS = BOTTOM | {
 ROOT_ENTRY_POINTS = ("train", "evaluate", "convert", "sweep", "report", "vision_tokens", "hub")
 MAY_IMPORT = {
     "eaglenet_jax.errors": set[str](),
+    "eaglenet_jax.wording": set[str](),
     "eaglenet_jax.accelerator": set[str](),
     "eaglenet_jax.draws": {"eaglenet_jax.errors"},
     "eaglenet_jax.clip": BOTTOM,
@@ -78,11 +80,11 @@ MAY_IMPORT = {
     "eaglenet_jax.registry": {"eaglenet_jax.errors"},
     "eaglenet_jax.heads": BOTTOM | LAYERS | {"eaglenet_jax.registry"},
     "eaglenet_jax.text_encoding": set[str](),
-    "eaglenet_jax.metrics": {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.text_encoding"},
+    "eaglenet_jax.metrics": (BOTTOM - {"eaglenet_jax.draws"}) | {"eaglenet_jax.text_encoding"},
     "eaglenet_jax.scoring": BOTTOM | LAYERS | CONTRACT | {"eaglenet_jax.metrics"},
     "eaglenet_jax.training": BOTTOM | LAYERS | CONTRACT | {"eaglenet_jax.scoring"},
     "eaglenet_jax.system": BOTTOM | LAYERS | {"eaglenet_jax.heads", "eaglenet_jax.registry"},
-    "eaglenet_jax.data": {"eaglenet_jax", "eaglenet_jax.errors"},
+    "eaglenet_jax.data": {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.wording"},
     "eaglenet_jax.port": BOTTOM | {"eaglenet_jax.clip"},
     # config/checking.py asks what it checks for their choices: systems, tie rules, devices, traces.
     "eaglenet_jax.config": BOTTOM

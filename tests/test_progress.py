@@ -41,3 +41,19 @@ def test_an_evaluation_between_steps_says_how_far_it_is(monkeypatch, capsys) -> 
         assert line._progress.tasks[0].fields["numbers"] == "encoding videos 8/50"
         line.evaluated(1, "val", 50.0)
         assert line._progress.tasks[0].fields["numbers"].startswith("loss 2.000")
+
+
+def test_the_line_of_an_evaluation_states_speed_and_time_left_only_where_they_are_known(monkeypatch, capsys) -> None:
+    clock = Clock()
+    monkeypatch.setattr(live_line, "time", clock)
+    with live_line.LiveLine("mine", total=3, start=0, clips=4) as line:
+        line.step(1, {"loss": 2.0})
+        line.evaluated(1, "val", 50.0)
+        for step in (2, 3):
+            clock.now += 2
+            line.step(step, {"loss": 2.0})
+            line.evaluated(step, "val", 60.0)
+    first, middle, last = (text for text in capsys.readouterr().out.splitlines() if " R@1 " in text)
+    assert "clips/s" not in first and "ETA" not in first
+    assert " 2 clips/s 0% waiting " in middle and middle.endswith(" GiB ETA 2 s")
+    assert " 2 clips/s " in last and "ETA" not in last

@@ -116,6 +116,8 @@ def _unknown_field(error: AttributeError | KeyError) -> str:
     if not isinstance(cause, KeyError):  # ml_collections wraps one, Python's errors hold a text
         return ""
     field, *hints = str(cause.args[0]).splitlines()
+    if field == "'workdir'":
+        return "the work directory is no field of the config: give it as --workdir=DIR"
     return f"the config has no field {field}. {hints[0] if hints else 'eaglenet_jax/config/defaults.py lists them'}"
 
 

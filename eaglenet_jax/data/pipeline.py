@@ -28,6 +28,7 @@ from eaglenet_jax.data.records import example_ids
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.data.vision_tokens import TokenReader
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.wording import counted
 
 Batch = dict[
     str, Any
@@ -330,7 +331,7 @@ def _tokenized(captions: Captions, tokenizer: Tokenizer, split_name: str) -> tup
     wordless = [caption_id for caption_id, code in zip(captions.ids, codes, strict=True) if not code]
     if wordless:
         raise UserError(
-            f"{len(wordless)} captions of split {split_name!r} have no words (first: {wordless[0]!r});"
+            f"{counted(len(wordless), 'caption')} of split {split_name!r} without words (first: {wordless[0]!r});"
             " take them out of the annotations and prepare the dataset again"
         )
     if truncated := tokenizer.count_truncated(codes):

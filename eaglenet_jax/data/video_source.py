@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from eaglenet_jax.data.video_clock import TICK_SECONDS, VideoClock, stated_rate
 from eaglenet_jax.data.video_map import KeyPicture, may_break, read_map
 from eaglenet_jax.data.video_tail import end_of_file
+from eaglenet_jax.wording import counted
 
 NO_STREAM = "it has no video stream"
 # A file is cut off if it ends before its stated length by more than rounding and reordering explain: seconds at least,
@@ -130,7 +131,7 @@ class Losses:
         """Return one line, "" without losses."""
         damaged = self.damaged
         counts = [
-            *([f"{self.packets} packet{'s' * (self.packets > 1)} cannot be decoded"] if self.packets else []),
+            *([f"{counted(self.packets, 'packet')} cannot be decoded"] if self.packets else []),
             *([f"{damaged} picture{'s' * (damaged > 1)} from damaged data"] if damaged else []),
         ]
         if counts and self.first is not None and self.last is not None:
@@ -291,7 +292,9 @@ class VideoSource:
         lost = self.losses.packets + max(0, silent)
         gaps = self.clock.gaps
         if len(gaps) > lost and len(gaps) <= max(1, GAPS_SHARE * self.decoded) and self.decoded >= GAPS_OF:
-            lines.append(f"{len(gaps)} gaps in an even rate, the first before {gaps[0]:.1f} s: pictures may be missing")
+            lines.append(
+                f"{counted(len(gaps), 'gap')} in an even rate, the first at {gaps[0]:.1f} s: pictures may be missing"
+            )
         return tuple(lines)
 
     def seek(self, time: float) -> None:

@@ -24,6 +24,7 @@ from eaglenet_jax.metrics.ranks import RetrievalScores, check_relevance
 from eaglenet_jax.metrics.relevance import read_relevance, shared_captions
 from eaglenet_jax.metrics.score_files import FileScores, MatrixForm, load_similarity, read_scores
 from eaglenet_jax.metrics.score_report import Baseline, MeasureOptions, ScoreReport, measure_scores
+from eaglenet_jax.wording import counted
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _related(
         reading = Reading(None if left else text_ids, video_ids, single=False)
         if not left:
             return scores._replace(relevance=pairs), notes, None, reading
-        notes.append(f"{left} texts have no right video and are left out")
+        notes.append(f"{counted(left, 'text')} without a right video, left out")
         matrices = (None if each is None else each[answered] for each in (scores.scores, scores.v2t_scores))
         kept_scores, kept_v2t = matrices
         assert kept_scores is not None
@@ -177,8 +178,8 @@ def _related(
         if len(captions) != shape[0]:
             raise UserError(f"{files.captions} has {len(captions)} captions for {shape[0]} texts (rows)")
         shared = shared_captions(captions, check_relevance(shape, text_video))
-        several = np.count_nonzero(np.bincount(shared.rows) > 1)
-        notes.append(f"{several} captions belong to several videos, each of which is right for them")
+        several = int(np.count_nonzero(np.bincount(shared.rows) > 1))
+        notes.append(f"{counted(several, 'caption')} of several videos, each of which is right")
         scores, reading = scores._replace(relevance=shared), dataclasses.replace(reading, single=False)
     return scores, notes, None, reading
 

@@ -61,11 +61,11 @@ def orientation_warnings(
         return
     tops = _tops(scores)
     rows = np.arange(texts)
-    found = scores[rows, text_video] >= tops.row_scores
+    found = (scores[rows, text_video] >= tops.row_scores) * tops.row_shares
     here = 100 * float(np.mean(found))
     said = False
     if texts == videos and not np.array_equal(text_video, rows):
-        turned = scores[text_video, rows] >= tops.column_scores
+        turned = (scores[text_video, rows] >= tops.column_scores) * tops.column_shares
         if _far_better(float(np.mean(turned)), here / 50, texts, videos):
             said = True
             yield (
@@ -75,7 +75,8 @@ def orientation_warnings(
     for step in (1, -1):
         moved = text_video + step
         inside = (moved >= 0) & (moved < videos)
-        hits = inside & ~found & (scores[rows, np.clip(moved, 0, videos - 1)] >= tops.row_scores)
+        best = scores[rows, np.clip(moved, 0, videos - 1)] >= tops.row_scores
+        hits = (inside & (found == 0) & best) * tops.row_shares
         if _far_better(float(np.mean(hits)), here / 200, texts, videos):
             said = True
             side = "after" if step == 1 else "before"
@@ -87,7 +88,7 @@ def orientation_warnings(
         return
     for words, other in _other_orders(text_video, videos, reading):
         differ = other != text_video
-        hits = scores[rows, other] >= tops.row_scores
+        hits = (scores[rows, other] >= tops.row_scores) * tops.row_shares
         # Only where the two readings differ, or a shift by one of many captions of a video would not show.
         if differ.any() and _far_better(
             float(np.mean(hits[differ])), 2 * float(np.mean(found[differ])), int(differ.sum()), videos
@@ -125,11 +126,17 @@ def constant_row_warnings(scores: np.ndarray) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Tops:
-    """Highest scores of a matrix. columns: of each row, where it stands."""
+    """Highest scores of a matrix. columns: of each row, where it stands.
+
+    shares: 1 / the number of entries that have it. An entry among k equal ones counts as 1/k, what breaking the tie at
+    random gives, or scores of few values, where most entries of a row are its highest, would fit any reading.
+    """
 
     row_scores: np.ndarray
+    row_shares: np.ndarray
     columns: np.ndarray
     column_scores: np.ndarray
+    column_shares: np.ndarray
 
 
 def _far_better(hits: float, than: float, count: int, videos: int) -> bool:
@@ -192,12 +199,16 @@ def _agreement(text_video: np.ndarray, columns: np.ndarray, videos: int) -> str:
 
 
 def _tops(scores: np.ndarray) -> _Tops:
-    rows, columns, best = np.empty(len(scores), scores.dtype), np.empty(len(scores), np.int64), None
-    step = max(1, CHUNK_ELEMENTS // scores.shape[1])
-    for start in range(0, len(scores), step):
+    texts, videos = scores.shape
+    rows, row_ties, columns = np.empty(texts, scores.dtype), np.empty(texts), np.empty(texts, np.int64)
+    best = scores.max(axis=0)
+    column_ties = np.zeros(videos)
+    step = max(1, CHUNK_ELEMENTS // videos)
+    for start in range(0, texts, step):
         block = np.asarray(scores[start : start + step])
-        rows[start : start + step] = block.max(axis=1)
-        columns[start : start + step] = block.argmax(axis=1)
-        highest = block.max(axis=0)
-        best = highest if best is None else np.maximum(best, highest)
-    return _Tops(rows, columns, np.asarray(best))
+        part = slice(start, start + len(block))
+        columns[part] = block.argmax(axis=1)
+        rows[part] = block.max(axis=1)
+        row_ties[part] = (block == rows[part, None]).sum(axis=1)
+        column_ties += (block == best).sum(axis=0)
+    return _Tops(rows, 1 / row_ties, columns, best, 1 / column_ties)

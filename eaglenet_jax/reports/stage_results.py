@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from eaglenet_jax.reports.score_text import results_table, small_gallery_line
+from eaglenet_jax.wording import counted
 
 
 class Selection(enum.StrEnum):
@@ -133,7 +134,7 @@ def print_results(
     last = results[-1]
     split = split if split in last.metrics else next(iter(last.metrics))  # data without a test split
     texts, videos = last.gallery[split]
-    print(f"\n{split} split: {texts} texts, {videos} videos, percent; {chosen_on(last)}")
+    print(f"\n{split} split: {counted(texts, 'text')}, {counted(videos, 'video')}, percent; {chosen_on(last)}")
     rows = [*result_rows(results, split), *noise_rows(last, split), *more]
     print(results_table(rows))
     if line := small_gallery_line(rows):

@@ -145,4 +145,7 @@ def _time(plan: RunPlan) -> str:
     if not rough:
         return f"{left}, by the rate until now"
     before = ", after rendering and preparing the data" if plan.data.missing else ""
-    return f"{left} of steps by a rough estimate{before}; the first steps give a better one"
+    return (
+        f"{left} of steps by a rough estimate, without compiling and evaluations{before}; the first steps give a "
+        "better one"
+    )

@@ -122,10 +122,12 @@ class LiveLine:
             loss = self._latest.get("loss", float("nan"))
             rates = self.rates(step)
             rate = rates["clips_per_second"]
-            left = (self._total - step) * self._clips / rate if rate else 0
+            speed = f" {rate:.0f} clips/s {rates['data_wait']:.0f}% waiting" if rate else ""
+            left = self._total - step
+            eta = f" ETA {left * self._clips / rate:.0f} s" if rate and left else ""
             self.say(
-                f"{self._title} step {step}/{self._total} loss {loss:.3f}{self._recall} "
-                f"{rate:.0f} clips/s {rates['data_wait']:.0f}% waiting {rates['memory']:.1f} GiB ETA {left:.0f} s"
+                f"{self._title} step {step}/{self._total} loss {loss:.3f}{self._recall}{speed} "
+                f"{rates['memory']:.1f} GiB{eta}"
             )
 
     def say(self, message: str) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -164,19 +164,22 @@ def describe_groups(config: Mapping[str, Any], params: PyTree) -> str:
     Raises:
         UserError: As `parameter_rates`.
     """
-    tensors: Counter[Rates] = Counter()
+    names: dict[Rates, list[str]] = defaultdict(list)
     parameters: Counter[Rates] = Counter()
     rates = parameter_rates(config, params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        rate = rates[parameter_name(path)]
-        tensors[rate] += 1
+        name = parameter_name(path)
+        rate = rates[name]
+        names[rate].append(name)
         parameters[rate] += math.prod(leaf.shape)
     order = {group.pattern.pattern: index for index, group in enumerate(_groups(config))}
     rows = [("pattern", "lr", "decay", "tensors", "parameters")]
-    for rate in sorted(tensors, key=lambda rate: (order[rate.pattern], -rate.lr, -rate.decay)):
+    for rate in sorted(names, key=lambda rate: (order[rate.pattern], -rate.lr, -rate.decay)):
         lr, decay = ("frozen", "") if rate.frozen else (f"{rate.lr:g}", f"{rate.decay:g}")
-        rows.append((rate.pattern, lr, decay, f"{tensors[rate]:,}", f"{parameters[rate]:,}"))
-    rows.append(("total", "", "", f"{sum(tensors.values()):,}", f"{sum(parameters.values()):,}"))
+        several = sum(other.pattern == rate.pattern for other in names) > 1
+        biases = " (biases)" if several and all("bias" in name for name in names[rate]) else ""
+        rows.append((rate.pattern + biases, lr, decay, f"{len(names[rate]):,}", f"{parameters[rate]:,}"))
+    rows.append(("total", "", "", f"{len(rates):,}", f"{sum(parameters.values()):,}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     return "\n".join(line.rstrip() for line in lines)

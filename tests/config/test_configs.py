@@ -255,6 +255,7 @@ def test_overrides_and_arguments_are_checked():
     assert load_config("configs/demo.py:tiny", ["--config.head.graph.layers=3"]).head.graph.layers == 3
     for name, overrides, message in [
         ("demo", ["--config.head.candidats=3"], 'Did you mean "candidates"'),
+        ("demo", ["--config.workdir=runs/mine"], "no field of the config: give it as --workdir=DIR$"),
         ("demo:released,paper", [], "exclude each other"),
         ("msrvt", [], "did you mean 'msrvtt'"),
         ("demo", ["--config.batch_size=many"], r"flag --config\.batch_size=many: give a whole number$"),

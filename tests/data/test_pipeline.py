@@ -253,7 +253,7 @@ def with_text(split, row: int, text: str):
 
 
 def test_captions_without_words_are_named(train, tokenizer):
-    with pytest.raises(UserError, match=r"1 captions of split 'train' have no words \(first: 'train0#2'\)"):
+    with pytest.raises(UserError, match=r"1 caption of split 'train' without words \(first: 'train0#2'\)"):
         dataset(with_text(train, 2, " \n"), tokenizer)
 
 

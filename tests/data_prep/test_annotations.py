@@ -77,19 +77,19 @@ def test_intervals_that_are_none_are_refused(interval: tuple[float, float]) -> N
 
 
 def test_captions_of_zero_words_are_refused_by_their_id() -> None:
-    with pytest.raises(UserError, match=r"2 captions have no words: c1 \(video a\), c3 \(video b\)"):
+    with pytest.raises(UserError, match=r"2 captions without words: c1 \(video a\), c3 \(video b\)"):
         check_entries([entry("a", ("c0", "fine"), ("c1", "")), entry("b", ("c3", " \t\n"))])
 
 
 def test_repeated_ids_videos_without_captions_and_nothing_at_all_are_refused() -> None:
-    with pytest.raises(UserError, match="1 video ids occur more than once: a"):
+    with pytest.raises(UserError, match="1 video id given more than once: a"):
         check_entries([entry("a", ("c0", "x")), entry("a", ("c1", "x"))])
     elsewhere = dataclasses.replace(entry("a", ("c1", "x")), split="other")
-    with pytest.raises(UserError, match=r"1 videos are in several splits: a \(\w+ and other\)\. Give each video one"):
+    with pytest.raises(UserError, match=r"1 video in several splits: a \(\w+ and other\)\. Give each video one"):
         check_entries([entry("a", ("c0", "x")), elsewhere])
-    with pytest.raises(UserError, match="1 caption ids occur more than once: c0"):
+    with pytest.raises(UserError, match="1 caption id given more than once: c0"):
         check_entries([entry("a", ("c0", "x")), entry("b", ("c0", "y"))])
-    with pytest.raises(UserError, match="5 videos have no caption: v0, v1, v2 and 2 more"):
+    with pytest.raises(UserError, match="5 videos without a caption: v0, v1, v2 and 2 more"):
         check_entries([entry(f"v{i}") for i in range(5)])
     with pytest.raises(UserError, match="name no video"):
         check_entries([])

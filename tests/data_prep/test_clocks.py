@@ -118,11 +118,11 @@ def test_the_doctor_counts_videos_whose_rate_varies(tmp_path: Path, capsys: pyte
         said[flag] = " | ".join(f"{each['split']}: {each['what']} {each['ids']}" for each in findings)
         assert not any(each["changes_results"] for each in findings)
     off = probe(folder / "varying.mp4", all_times=True).counting_off
-    line = f"train: 1 videos have a variable frame rate: counting frames is off by up to {off:.1f} s"
+    line = f"train: 1 video of a variable frame rate: counting frames is off by up to {off:.1f} s"
     assert all(line in one and f"['varying ({off:.1f} s)']" in one for one in said.values()) and off > 0.5
     assert "frames are taken by their times" in said[""]
     assert "frames are counted, as released" in said["--released-frames"]
-    assert "val: 1 videos have pictures that begin later than their sound ['late (3.0 s)']" in said[""]
+    assert "val: 1 video with pictures that begin later than the sound ['late (3.0 s)']" in said[""]
 
 
 def test_the_readable_one_of_two_files_of_a_name_is_taken_and_said(
@@ -139,7 +139,7 @@ def test_the_readable_one_of_two_files_of_a_name_is_taken_and_said(
     write(good.parent / "b.mp4.avi", Clip(20, 10))
     prepared = built(tmp_path, "video,caption,split\nvideo7010,a,train\nb,b,train\n", "--no-hold-out")
     said = capsys.readouterr().out
-    assert f"2 videos have several files; taken is the first that can be read: video7010 ({good}), b (" in said
+    assert f"2 videos with several files; taken is the first readable one: video7010 ({good}), b (" in said
     split = prepared.split("train")
     assert {name: int(split.frame_counts[row]) for row, name in enumerate(split.video_ids)} == {"video7010": 3, "b": 2}
     flags = [f"--annotations={tmp_path / 't.csv'}", f"--videos={tmp_path / 'videos'}", f"--out={tmp_path / 'out'}"]

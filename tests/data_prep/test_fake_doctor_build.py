@@ -154,13 +154,13 @@ def test_missing_and_damaged_videos_are_reported_left_out_and_counted(
     assert code == 1 and not found["is_sound"]
     state = found["splits"]["test"]
     assert (state["present"], state["missing"], state["undecodable"]) == (2, 1, 1)
-    assert "test: 1 videos are missing" in told(found) and "test: 1 videos cannot be decoded" in told(found)
+    assert "test: 1 missing video" in told(found) and "test: 1 video cannot be decoded" in told(found)
     notes = told(found, changing=False)
-    assert "1 files belong to no video" in notes and "1 videos have several files" in notes
+    assert "1 file of no video" in notes and "1 video with several files" in notes
     with pytest.raises(UserError, match=rf"2 of {VIDEOS} videos .* {test[0]} at"):
         build(folder, "--strict")
     manifest = build(folder)
-    assert "test: 2 videos with 2 captions are LEFT OUT" in capsys.readouterr().out
+    assert "test: LEFT OUT 2 videos with 2 captions" in capsys.readouterr().out
     assert manifest["left_out"] == {"train": {"videos": 1, "captions": 20}, "test": {"videos": 2, "captions": 2}}
     assert manifest["states"]["test"][test[0]].startswith("left out: no file at")
     assert manifest["states"]["test"][test[1]].startswith("left out: Invalid data")
@@ -181,9 +181,7 @@ def test_a_video_that_lost_a_part_is_named_when_it_is_built(folder: Path, capsys
     content = (folder / f"videos/{test}.mkv").read_bytes()
     (folder / f"videos/{test}.mkv").write_bytes(content[: len(content) * 2 // 3])
     build(folder)
-    assert f"1 videos have lost a part and are used as far as they go: {test} (the file ends at" in (
-        capsys.readouterr().out
-    )
+    assert f"1 video with a part lost, used as far as it goes: {test} (the file ends at" in (capsys.readouterr().out)
 
 
 def test_a_folder_without_any_of_the_videos_is_asked_about(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,10 +202,10 @@ def test_each_finding_that_changes_results_is_an_error(folder: Path, capsys: pyt
     (folder / "annotations/MSRVTT_JSFUSION_test.csv").write_text("\n".join([lines[0], lines[1], ",".join(second)]))
     (folder / "annotations/MSRVTT_train.9k.csv").write_text(train + f"{first[2]}\nvideo0\nvideo9999\n")
     code, found = doctor(folder, capsys, "--no-hold-out")
-    assert "train: 1 ids are listed more than once" in told(found)
-    assert "1 videos are in train and in test; build refuses that" in told(found)
-    assert "train: 1 listed videos have no caption" in told(found)
-    assert "test: 1 captions belong to two or more videos" in told(found, changing=False)
+    assert "train: 1 id listed more than once" in told(found)
+    assert "1 video in train and in test; build refuses that" in told(found)
+    assert "train: 1 listed video without a caption" in told(found)
+    assert "test: 1 caption of two or more videos" in told(found, changing=False)
     assert found["facts"]["groups of identical captions in test"] == 1
     with pytest.raises(UserError, match=r"1 videos are in several splits: .* Give each video one split"):
         build(folder)

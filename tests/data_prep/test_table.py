@@ -323,7 +323,7 @@ def test_a_table_is_prepared_and_its_run_is_named_after_it(folder, capsys) -> No
     code, found = doctor(folder, "t.csv", capsys)
     assert code == 0 and found["is_sound"], found["findings"]
     said = " ".join(each["what"] for each in found["findings"])
-    assert "1 training videos are held out as val" in said and "as test" in said
+    assert "1 training video held out as val" in said and "as test" in said
     assert build_command.main([*places(folder, "t.csv"), "--strict"]) == 0
     printed = capsys.readouterr().out
     assert "held out of the training videos by the hash of their ids" in printed
@@ -370,8 +370,8 @@ def test_the_doctor_finds_what_build_refuses(folder, capsys) -> None:
     write(folder, "t.csv", "video,caption,id,split\na,one,k,train\nb,two,k,train\nc,three,k,val\nc,x,y,test\n")
     code, found = doctor(folder, "t.csv", capsys)
     said = " ".join(each["what"] for each in found["findings"] if each["changes_results"])
-    assert code == 1 and "build refuses this: 1 caption ids occur more than once: k" in said
-    assert "1 videos are in val and in test" in said
+    assert code == 1 and "build refuses this: 1 caption id given more than once: k" in said
+    assert "1 video in val and in test" in said
     with pytest.raises(UserError, match="1 videos are in several splits: c"):
         build_command.main(places(folder, "t.csv"))
     write(folder, "u.csv", "video,caption,split\na,one,train\nb,two,test\n")

@@ -166,7 +166,7 @@ def test_a_matrix_with_pairs_is_measured_by_the_best_right_one(tmp_path) -> None
     (tmp_path / "qrels.txt").write_text("0 0 0 1\n0 0 3 2\n1 0 3 1\n")
     report = measure_files(tmp_path / "s.npy", relevance=RelevanceFiles(pairs=tmp_path / "qrels.txt"), options=FAST)
     assert report.placement.t2v.ranks().tolist() == [2.0, 2.0]
-    assert "1 texts have no right video" in report.summary["notes"][0]
+    assert "1 text without a right video" in report.summary["notes"][0]
     # Text 0: right at places 2 and 4; text 1 at place 2.
     assert report.summary["ranking"]["t2v"]["MAP"] == pytest.approx(100 * ((1 / 2 + 2 / 4) / 2 + 1 / 2) / 2)
     gain = (2 / math.log2(3) + 1 / math.log2(5)) / (2 + 1 / math.log2(3))

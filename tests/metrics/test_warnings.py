@@ -158,6 +158,20 @@ def test_distances_a_turned_matrix_and_a_shift_are_found(tmp_path) -> None:
     assert "if the matrix is videos × texts, add --transpose" in said(tmp_path, scores[:, order].T, **ids)
 
 
+def test_scores_of_few_values_fit_no_other_reading_by_their_ties(tmp_path) -> None:
+    grades = np.random.default_rng(1).integers(0, 4, (60, 60)).astype(float)  # a quarter of a row are its highest
+    order = np.random.default_rng(2).permutation(60)
+    for file, names in (("texts.txt", range(60)), ("videos.txt", order)):
+        (tmp_path / file).write_text("\n".join(f"v{i}" for i in names))
+    ids = {"text_ids": tmp_path / "texts.txt", "video_ids": tmp_path / "videos.txt"}
+    right = np.maximum(grades, 3 * np.eye(60))  # the right one is among the highest
+    assert said(tmp_path, right) == "" and said(tmp_path, right[:, order], **ids) == ""
+    assert said(tmp_path, np.maximum(grades, 2 * np.eye(60))) == ""
+    above = np.maximum(grades, 4 * np.eye(60))
+    assert "--transpose" in said(tmp_path, above[:, order].T, **ids)
+    assert "one column after" in said(tmp_path, np.roll(above, 1, axis=1))
+
+
 def lines(file: Path, entries: Iterable[str]) -> Path:
     file.write_text("\n".join(entries))
     return file

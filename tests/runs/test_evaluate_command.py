@@ -54,7 +54,7 @@ def test_captions_of_a_report_may_be_those_of_all_texts(files, capsys):
     arguments = [f"--similarity={files / 'sims.npy'}", f"--relevance={files / 'pairs.txt'}"]
     assert evaluate.main([*arguments, f"--captions={files / 'captions.txt'}", f"--report={page}"]) == 0
     shown = page.read_text()
-    assert "5 texts have no right video" in capsys.readouterr().out
+    assert "5 texts without a right video" in capsys.readouterr().out
     assert "caption number 39" in shown and "caption number 4<" not in shown
 
 

@@ -263,7 +263,10 @@ def test_time_is_estimated_from_the_rate_of_checkpoints(tmp_path, monkeypatch):
         return start_block(plan_run(config, tmp_path / "run")).splitlines()[-1].removeprefix("time").strip()
 
     monkeypatch.setattr(blocks, "training_seconds", lambda stage, steps: 10.0 * steps)
-    rough = " of steps by a rough estimate, after rendering and preparing the data; the first steps give a better one"
+    rough = (
+        " of steps by a rough estimate, without compiling and evaluations, after rendering and preparing the data; "
+        "the first steps give a better one"
+    )
     assert time() == f"about 3 min{rough}"  # 6 and 13 steps
     _checkpoint(tmp_path / "run/first_stage", config.first_stage, seconds=120.0)  # 3 of 6 steps
     assert time() == f"about 4 min{rough}"  # 120 s by the rate and 130 s

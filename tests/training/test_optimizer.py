@@ -169,7 +169,7 @@ def test_groups_are_described_in_a_table_that_adds_up() -> None:
         ["clip/visual/.*", "frozen", "2", "6"],
         ["clip/.*", "1e-07", "0.2", "2", "11"],
         ["head/.*", "0.0001", "0.2", "1", "4"],
-        ["head/.*", "0.0001", "0", "2", "3"],
+        ["head/.*", "(biases)", "0.0001", "0", "2", "3"],
         ["total", "7", "24"],
     ]
 

@@ -18,6 +18,7 @@ from eaglenet_jax.search.html import Found, clock, results_page
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.model import DEMO_ONLY
 from eaglenet_jax.search.moments import Moment
+from eaglenet_jax.wording import counted
 
 
 def run(given: argparse.Namespace) -> int:
@@ -45,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
         answers.append((content, moments, seconds))
     if index.gone:
         count = len(index.gone)
-        files = "1 file is gone and left out" if count == 1 else f"{count} files are gone and left out"
+        files = f"{counted(count, 'file is', 'files are')} gone and left out"
         command = f"python -m eaglenet_jax.search index --prune --index={shlex.quote(str(given.index))}"
         print(f"{files}; if it is for good, `{command}` drops the rows of all missing files", file=sys.stderr)
     if given.html:

@@ -207,7 +207,7 @@ def test_each_finding_that_changes_results_is_an_error(folder: Path, capsys: pyt
     assert "train: 1 listed video without a caption" in told(found)
     assert "test: 1 caption of two or more videos" in told(found, changing=False)
     assert found["facts"]["groups of identical captions in test"] == 1
-    with pytest.raises(UserError, match=r"1 videos are in several splits: .* Give each video one split"):
+    with pytest.raises(UserError, match=r"1 video in several splits: .* Give each video one split"):
         build(folder)
     assert read_manifest(folder / "prepared") is None
     (folder / "annotations/MSRVTT_train.9k.csv").unlink()

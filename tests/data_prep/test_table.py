@@ -372,7 +372,7 @@ def test_the_doctor_finds_what_build_refuses(folder, capsys) -> None:
     said = " ".join(each["what"] for each in found["findings"] if each["changes_results"])
     assert code == 1 and "build refuses this: 1 caption id given more than once: k" in said
     assert "1 video in val and in test" in said
-    with pytest.raises(UserError, match="1 videos are in several splits: c"):
+    with pytest.raises(UserError, match="1 video in several splits: c"):
         build_command.main(places(folder, "t.csv"))
     write(folder, "u.csv", "video,caption,split\na,one,train\nb,two,test\n")
     found = doctor(folder, "u.csv", capsys)[1]

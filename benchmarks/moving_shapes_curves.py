@@ -1,16 +1,18 @@
 """R@1 of systems against a dial of the data, one line a system, from sweeps with one value of the dial each.
 
     python -m benchmarks.moving_shapes_curves 1=runs/events_1 2=runs/events_2 3=runs/frozen \
-        --dial="events in a clip" --out=docs/pictures/events.svg
+        --dial="events in a clip" --out=docs/pictures/events.svg [--match-weights 3=weights_3.json …]
 
 Prints a markdown table, mean ± deviation over seeds, and draws it. Two rows belong to the data and not to a system: the
 CLIP that all of them started from with the mean of frames, and the frames of the best event by the true cuts
-(benchmarks/moving_shapes_oracle.py), where the runs trained their heads alone.
+(benchmarks/moving_shapes_oracle.py), where the runs trained their heads alone. --match-weights adds a line of CrossTVR
+with the weight of its second stage that validation chose, from what `benchmarks.match_weight --json` printed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,9 +28,11 @@ from eaglenet_jax.runs.workdir import read_result
 
 SUMMARY = "R@1 of systems against a dial of the data."
 MEAN, ORACLE = "CLIP before training, mean of frames", "frames of the best event, by the true cuts"
+WEIGHTED = "crosstvr, weight by validation"
 SIZE = WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 46, 210, 34, 44
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")  # Okabe and Ito
+# Okabe and Ito, and one more.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000", "#8c564b")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,26 @@ def read_curves(folders: Mapping[float, Path], split: str) -> Curves:
     for dial, workdir in frozen.items():
         values.setdefault(ORACLE, {})[dial] = [oracle_metrics(workdir, split)["t2v"]["R@1"]]
     return {name: {dial: point_of(found) for dial, found in by.items()} for name, by in values.items()}
+
+
+def weighted_points(files: Mapping[float, Path]) -> dict[float, Point]:
+    """Read t2v R@1 on the test split with the weight that was chosen on validation.
+
+    Args:
+        files: Position of the dial → output of `benchmarks.match_weight --json`.
+
+    Raises:
+        UserError: A file that is missing or holds something else.
+    """
+    points = {}
+    for dial, file in files.items():
+        try:
+            found = json.loads(file.read_text())
+            place = found["weights"].index(found["chosen"])
+            points[dial] = point_of([run[place]["t2v"]["R@1"] for run in found["test"]])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file}: give a file with the output of benchmarks.match_weight --json") from error
+    return points
 
 
 def as_table(curves: Curves, dial: str) -> str:
@@ -148,11 +172,16 @@ def main(arguments: Sequence[str]) -> None:
     """Print the table and write the picture."""
     parser = Parser(prog="python -m benchmarks.moving_shapes_curves", description=SUMMARY)
     parser.add_argument("folders", nargs="+", metavar="VALUE=FOLDER", help="value of the dial and folder of its sweep")
+    parser.add_argument(
+        "--match-weights", nargs="+", default=(), metavar="VALUE=FILE", help="outputs of benchmarks.match_weight --json"
+    )
     parser.add_argument("--dial", default="events in a clip", help="title of the horizontal axis; default %(default)s")
     parser.add_argument("--split", default="test", help="default %(default)s")
     parser.add_argument("--out", type=Path, help="writes the picture, an SVG")
     given = parser.parse_args(arguments)
     curves = read_curves(dict(map(_position, given.folders)), given.split)
+    if given.match_weights:
+        curves[WEIGHTED] = weighted_points(dict(map(_position, given.match_weights)))
     print(as_table(curves, given.dial))
     if given.out:
         given.out.write_text(as_svg(curves, given.dial))

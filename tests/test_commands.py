@@ -53,7 +53,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "benchmarks.paired_systems": {"benchmarks/paired_systems.py": "reference split json"},
     "benchmarks.moving_shapes_curves": {
         "benchmarks/moving_shapes_curves.py": "split",
-        "tests/benchmarks/test_moving_shapes_curves.py": "dial out",
+        "tests/benchmarks/test_moving_shapes_curves.py": "dial out match-weights",
     },
     "benchmarks.moving_shapes_errors": {
         "benchmarks/moving_shapes_errors.py": "split",

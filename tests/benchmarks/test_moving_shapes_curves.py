@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
@@ -48,6 +49,18 @@ def test_runs_become_a_table_and_a_picture(sweeps, capsys) -> None:
     assert len(lines) == 6 + 4 * 2 + 1
     heights = {each.get("cy") for each in svg if each.tag.endswith("circle")}
     assert len(heights) == 5  # 62, 50, 20, 7, 53
+
+
+def test_a_line_has_the_weight_that_validation_chose(sweeps, capsys) -> None:
+    runs = [[{"t2v": {"R@1": 40.0}}, {"t2v": {"R@1": value}}] for value in (44.0, 46.0)]
+    file = sweeps / "weights.json"
+    file.write_text(json.dumps({"weights": [0.0, 0.1], "chosen": 0.1, "test": runs}))
+    curves.main([f"3={sweeps / '3'}", "--match-weights", f"3={file}"])
+    assert f"| {curves.WEIGHTED} | 45.0 ± 1.4 |" in capsys.readouterr().out
+    for broken in ("{}", "no JSON", '{"weights": [0.0], "chosen": 0.1, "test": []}'):
+        file.write_text(broken)
+        with pytest.raises(UserError, match=r"give a file with the output of benchmarks\.match_weight --json"):
+            curves.main([f"3={sweeps / '3'}", "--match-weights", f"3={file}"])
 
 
 def test_the_dial_is_a_number() -> None:

@@ -148,7 +148,8 @@ def as_svg(curves: Curves, dial: str) -> str:
 
 
 def _short(name: str) -> str:
-    return {MEAN: "mean, not trained", ORACLE: "true cuts, not trained"}.get(name, name)
+    short = {MEAN: "mean, not trained", ORACLE: "true cuts, not trained", WEIGHTED: "crosstvr, chosen weight"}
+    return short.get(name, name)
 
 
 def _line(points: Sequence[tuple[float, float]], colour: str, width: int) -> Markup:

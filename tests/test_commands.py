@@ -26,6 +26,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "benchmarks.cached_features": {
         "tests/benchmarks/test_cached_features.py": "config systems captions batch rounds whole json",
     },
+    "benchmarks.collectives": {"tests/benchmarks/test_collectives.py": "devices config clips params json"},
     "benchmarks.decode": {
         "tests/data_prep/test_decode_benchmark.py": "videos files json",
         "benchmarks/decode.py": "rounds",

@@ -12,7 +12,7 @@ from eaglenet_jax.system import OnFeatures, System
 from eaglenet_jax.training.ema import with_average
 from eaglenet_jax.training.frozen import WithFrozen
 from eaglenet_jax.training.optimizer import make_optimizer, parameter_rates
-from eaglenet_jax.training.step import make_train_step
+from eaglenet_jax.training.step import keep_placement, make_train_step
 
 
 def stage_step(
@@ -43,4 +43,6 @@ def stage_step(
         accumulate=config.accumulate,
         encode_micro_batches=config.encode_micro_batches,
     )
+    if mesh is not None and mesh.size > 1:
+        step = keep_placement(step, mesh, config.sharding.params)
     return optimizer, step

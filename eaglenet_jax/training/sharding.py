@@ -87,7 +87,9 @@ def _largest_divisible_axis(shape: tuple[int, ...], devices: int) -> PartitionSp
     if math.prod(shape) < SMALLEST_SHARDED or not axes:
         return PartitionSpec()
     largest = max(axes, key=lambda axis: shape[axis])
-    return PartitionSpec(*(DATA_AXIS if axis == largest else None for axis in range(len(shape))))
+    # Without None for the axes after it, as jax writes the partition of what a program returns: equal, or a second call
+    # looks its program up again.
+    return PartitionSpec(*[None] * largest, DATA_AXIS)
 
 
 def place_state(state: TrainState, shardings: TrainState) -> TrainState:

@@ -15,6 +15,7 @@ from eaglenet_jax.heads.interface import Pairwise
 from eaglenet_jax.training.gradcache import micro_batches_of, value_and_cached_gradient
 from eaglenet_jax.training.optimizer import clamp_logit_scale
 from eaglenet_jax.training.pairwise import make_pairwise
+from eaglenet_jax.training.sharding import state_shardings
 from eaglenet_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]  # arrays of NumPy or jax
@@ -71,7 +72,8 @@ def make_train_step(
     Args:
         system: Encoders and head, such as `System`.
         optimizer: Any optax transformation; after each update every `logit_scale` is at most ln 100.
-        mesh: The devices over which state and batch are spread, for the pairwise part of the loss.
+        mesh: The devices over which state and batch are spread, for the pairwise part of the loss. Parameters that are
+            cut over them are gathered once a step; `keep_placement` has them lie as before after it.
         donate: Reuse the memory of the old state, which the caller must not touch again.
         pairwise_block: Texts whose pairs are scored at a time; all by default.
         accumulate: Micro-batches of an update, each with its own negatives, gradients averaged (as the released
@@ -115,10 +117,41 @@ def make_train_step(
     def step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, dict[str, Array]]:
         draws = Draws(jax.random.fold_in(key, state.step), train=True)
         compute = gradients if accumulate == 1 else accumulated
-        grads, metrics, head_state = compute(state.params, batch, state.head_state, draws)
+        grads, metrics, head_state = compute(_gathered(state.params, mesh), batch, state.head_state, draws)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = clamp_logit_scale(optax.apply_updates(state.params, updates))
         metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, opt_state, head_state), metrics
 
     return jax.jit(step, donate_argnums=(0,) if donate else ())
+
+
+def keep_placement(step: JittedStep, mesh: jax.sharding.Mesh, params: str) -> JittedStep:
+    """Return a step after which the state lies on the mesh as `state_shardings` places it.
+
+    Left to the partitioner, some leaves of parameters that are cut come back whole: they need more memory, and the
+    second step is compiled again for them.
+
+    Args:
+        step: Of `make_train_step`. The new one donates the state.
+        mesh: The devices.
+        params: As of `state_shardings`.
+    """
+
+    def placed(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, dict[str, Array]]:
+        state, metrics = step(state, batch, key)
+        return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh, params)), metrics
+
+    return jax.jit(placed, donate_argnums=(0,))
+
+
+def _gathered(params: Any, mesh: jax.sharding.Mesh | None) -> Any:
+    """Return parameters that every device has whole.
+
+    Without it the partitioner takes the cuts of parameters over into activations, along features and heads, and sends
+    those between products and back.
+    """
+    if mesh is None or mesh.size == 1:
+        return params
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.lax.with_sharding_constraint(params, jax.tree.map(lambda _: whole, params))

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from eaglenet_jax.training import sharding
 from eaglenet_jax.training.optimizer import make_optimizer, parameter_name
 from eaglenet_jax.training.sharding import make_mesh, place_state, shard_batch, state_shardings
-from eaglenet_jax.training.step import initial_state, make_train_step
+from eaglenet_jax.training.step import initial_state, keep_placement, make_train_step
 from tests.training import tiny
 
 STEPS, BATCH = 10, 16
@@ -42,7 +42,7 @@ def run(head: str, devices: int, params: str) -> dict[str, np.ndarray]:
     state = jax.device_get(initial_state(system, optimizer, initial))
     mesh = make_mesh(jax.devices()[:devices])
     state = place_state(state, state_shardings(state, mesh, params))
-    step = make_train_step(system, optimizer, mesh=mesh, pairwise_block=2)
+    step = keep_placement(make_train_step(system, optimizer, mesh=mesh, pairwise_block=2), mesh, params)
     count = BATCH // jax.process_count()
     mine = slice(jax.process_index() * count, (jax.process_index() + 1) * count)
     losses = []
@@ -50,6 +50,7 @@ def run(head: str, devices: int, params: str) -> dict[str, np.ndarray]:
         batch = {name: leaf[mine] for name, leaf in tiny.batch(BATCH, seed=number).items()}
         state, metrics = step(state, shard_batch(batch, mesh), jax.random.key(0))
         losses.append(float(metrics["loss"]))
+    assert step._cache_size() == 1, "compiled again for a state that lies otherwise"
     whole = jax.jit(lambda state: state, out_shardings=NamedSharding(mesh, PartitionSpec()))(state)
     leaves = {parameter_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(whole)}
     return {"losses": np.asarray(losses)} | {name.replace("/", "."): leaf for name, leaf in leaves.items()}

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from eaglenet_jax.compilation_cache import keep_compiled_programs
 from eaglenet_jax.errors import Stopped, UserError
+from eaglenet_jax.large_pages import restart_with_large_pages
 
 CONFIG_FIELD = "--config."  # what a field of the config begins with; its name is left as it is
 
@@ -102,7 +103,7 @@ def _keep_interrupts() -> None:
     sys.unraisablehook = send_again
 
 
-def run_command(main: Callable[[Sequence[str]], int | None]) -> None:
+def run_command(main: Callable[[Sequence[str]], int | None], large_pages: bool = False) -> None:
     """Run main(arguments) and exit.
 
     A `UserError` is printed as one line with exit code 1. Ctrl-C ends without a traceback. A run that a signal stopped
@@ -110,7 +111,10 @@ def run_command(main: Callable[[Sequence[str]], int | None]) -> None:
 
     Args:
         main: Takes the command line's arguments and returns an exit code, or None for 0.
+        large_pages: Whether the command computes for long on large arrays; see `large_pages`.
     """
+    if large_pages and not {"-h", "--help"} & set(sys.argv):
+        restart_with_large_pages()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps XLA's start-up notices off the live line
     keep_compiled_programs()
     _keep_interrupts()

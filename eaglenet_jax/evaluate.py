@@ -326,4 +326,4 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, large_pages=True)

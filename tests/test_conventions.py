@@ -96,11 +96,9 @@ MAY_IMPORT = {
     "eaglenet_jax.search": BELOW_RUNS | {"eaglenet_jax.runs", "eaglenet_jax.model", "eaglenet_jax.command"},
     # Files at the root: entry points, and what they share.
     "eaglenet_jax.atomic": {"eaglenet_jax.errors"},
-    "eaglenet_jax.waiting_lock": set[str](),
-    "eaglenet_jax.spawning": set[str](),
-    "eaglenet_jax.progress": set[str](),
+    **{f"eaglenet_jax.{name}": set[str]() for name in ("waiting_lock", "spawning", "progress", "large_pages")},
     "eaglenet_jax.compilation_cache": {"eaglenet_jax.errors"},
-    "eaglenet_jax.command": {"eaglenet_jax.errors", "eaglenet_jax.compilation_cache"},
+    "eaglenet_jax.command": {f"eaglenet_jax.{name}" for name in ("errors", "compilation_cache", "large_pages")},
     **{f"eaglenet_jax.{name}": ABOVE_RUNS for name in ROOT_ENTRY_POINTS},
     "configs": {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.config"},
     "data_prep": BOTTOM - {"eaglenet_jax.draws"}

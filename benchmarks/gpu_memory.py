@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="file for the rows as JSON")
     given = parser.parse_args(arguments)
     every = [f"{name}:b16" for name in config_names() if "/" not in name and not name.startswith(("demo", "moving"))]
-    names = ["demo:tiny"] if given.tiny else given.configs.split(",") if given.configs else every
+    names = given.configs.split(",") if given.configs else ["demo:tiny"] if given.tiny else every
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     allow_compiling()
     rows = []

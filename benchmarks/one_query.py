@@ -33,7 +33,7 @@ from eaglenet_jax.system import build_system
 
 SUMMARY = "Seconds to encode a gallery of videos and to search it with one sentence, system by system."
 SHARED = "_shared"
-SYSTEMS = "clip4clip,crosstvr,crosstvr_shared,ts2net,crosstvr_ts2net,xpool,crosstvr_xpool"
+SYSTEMS = "clip4clip,crosstvr,crosstvr_shared,ts2net,crosstvr_ts2net,crosstvr_ts2net_shared,xpool,crosstvr_xpool"
 TINY = {"config": "demo:tiny", "systems": "clip4clip,crosstvr,crosstvr_shared", "videos": 6, "batch": 4}
 
 
@@ -137,7 +137,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
     if given.tiny:
-        vars(given).update(TINY)
+        parser.set_defaults(**TINY)  # what is given beside it counts
+        given = parser.parse_args(arguments)
     names = given.systems.split(",")
     unknown = [name for name in names if name.removesuffix(SHARED) not in CONFIGURED]
     if unknown:

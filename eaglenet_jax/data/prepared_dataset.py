@@ -18,7 +18,7 @@ import numpy as np
 import simplejpeg
 
 from eaglenet_jax.data.frame_sampling import frame_times, pick_frames
-from eaglenet_jax.data.syntax import cut_report, read_syntax, syntax_arrays, word_counts
+from eaglenet_jax.data.syntax import behind_report, cut_report, read_syntax, syntax_arrays, word_counts
 from eaglenet_jax.data.vision_tokens import TokenReader, TokensHeader, tokens_folder
 from eaglenet_jax.errors import UserError
 
@@ -337,6 +337,11 @@ class PreparedDataset:
         arrays = syntax_arrays(parses, self.extra["syntax"], self.max_words)
         if cut := cut_report(word_counts(parses, self.max_words), arrays):
             _warn_once(f"{self.directory}: of the captions of split {split!r}, {cut} are cut")
+        if behind := behind_report(parses, self.max_words):
+            _warn_once(
+                f"{self.directory}: of the captions of split {split!r}, {behind} stand behind the row of"
+                f" {self.max_words} tokens and are not read"
+            )
         return {"syntax": arrays}
 
     def _tokens(self, split: str, videos: int) -> TokenReader | None:

@@ -152,6 +152,16 @@ def cut_report(counts: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray
     return ", ".join(parts)
 
 
+def behind_report(parses: Sequence[Syntax], max_words: int) -> str:
+    """Describe the words of captions that stand behind a row of `max_words` tokens, "" where none does."""
+    parts = []
+    for kind, count in word_counts(parses, max_words).items():
+        every = sum(len(getattr(parse, kind)) for parse in parses)
+        if behind := every - int(count.sum()):
+            parts.append(f"{behind:,} of {every:,} {kind} ({behind / every:.1%})")
+    return ", ".join(parts)
+
+
 def _in_row(spans: Spans, max_words: int) -> list[tuple[int, int]]:
     """Return the spans that begin between the start token and the end token (at the latest the last of the row)."""
     last = max_words - 1

@@ -24,6 +24,13 @@ def test_every_part_is_timed(capsys):
         assert abs(row["seconds"] - row["encode_seconds"] - row["search_seconds"]) < 1e-9
 
 
+def test_the_row_of_table_10_shares_the_vision_encoder_of_its_first_stage(capsys):
+    assert "crosstvr_ts2net_shared" in one_query.SYSTEMS.split(",")
+    one_query.main(["--tiny", "--rounds=1", "--json", "--systems=crosstvr_ts2net_shared"])
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["system"] == "crosstvr_ts2net_shared" and min(row["encode_seconds"], row["search_seconds"]) > 0
+
+
 def test_the_ranking_is_that_of_an_evaluation():
     text, video = features(5)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), random_params(CROSSTVR))

@@ -18,6 +18,7 @@ from eaglenet_jax.clip import Clip
 from eaglenet_jax.clip.config import NAMED_SIZES
 from eaglenet_jax.clip.eva import EvaConfig
 from eaglenet_jax.config.ablation import dataset_names
+from eaglenet_jax.config.checking import leaves
 from eaglenet_jax.config.loading import as_plain, config_folder, config_names, load_config, resolve
 from eaglenet_jax.config.presets import PRESETS
 from eaglenet_jax.config.systems import BLIP2_WEIGHTS, SYSTEMS
@@ -332,3 +333,12 @@ def test_a_second_stage_follows_its_first():
     assert real.first_stage.preset == "paper" and real.head.first.head.support == "own" and not real.init_from
     assert real.first_stage.init_from and real.head.tokens.count == 50
     assert type(build_system(real).head.first).__name__ == "EagleNet"
+
+
+@pytest.mark.parametrize("words", ["paper", "released,blip2"])
+def test_a_first_stage_has_the_preset_of_the_run(words):
+    """Both start from BLIP-2; a first stage without equations of its own in `paper` is trained as `ours`."""
+    config = load_config(f"msrvtt:b32,crosstvr_ts2net,{words}")
+    alone = {preset: dict(leaves(load_config(f"msrvtt:b32,ts2net,{preset}"))) for preset in PRESETS}
+    assert config.head.blip2 and dict(leaves(config.first_stage)) == alone[words.partition(",")[0]]
+    assert {**alone["paper"], "preset": "ours"} == alone["ours"] != alone["released"]

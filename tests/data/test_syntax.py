@@ -9,6 +9,7 @@ from eaglenet_jax.data import pipeline, syntax
 from eaglenet_jax.data.prepared_dataset import PreparedDataset
 from eaglenet_jax.data.syntax import (
     Syntax,
+    behind_report,
     cut_report,
     read_syntax,
     sufficient_limits,
@@ -112,6 +113,17 @@ def test_what_is_cut_is_said_once_for_a_split(prepared, caplog):
     assert record.getMessage().endswith("of the captions of split 'test', 8 of 16 verbs (50.0%; most_verbs=1) are cut")
     prepared.with_extra({"syntax": empty_syntax(1, 2, 3, 3)}, {}, max_words=20).split("train")
     assert len(caplog.records) == 1
+
+
+def test_words_behind_the_row_are_said(prepared, caplog):
+    write(prepared, "test", [SYNTAX] * 8)
+    short = prepared.with_extra({"syntax": empty_syntax(1, 2, 3, 3)}, {}, max_words=14)
+    short.split("test"), short.split("test")
+    _, record = caplog.records  # the first: an adjective is cut whose noun stands there
+    assert record.getMessage().endswith(
+        "of the captions of split 'test', 8 of 24 nouns (33.3%) stand behind the row of 14 tokens and are not read"
+    )
+    assert not behind_report([SYNTAX], 20)
 
 
 def test_syntax_travels_with_its_captions(parsed, prepared):

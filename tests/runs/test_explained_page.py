@@ -63,3 +63,10 @@ def test_the_page_shows_what_the_head_looked_at(system, words, attended, tmp_pat
     # Each verb has its frames: two, or as many as the clip has.
     assert all(pictures.count("<img") in (1, 2) for name, pictures in rows if name.startswith("verb"))
     assert page.count("Frames are dark where the second stage looks least") == attended
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("system", "drawn"), [("tmass", True), ("clip4clip", False)])
+def test_the_page_of_stochastic_texts_has_the_lengths_of_their_radii(system, drawn, tmp_path) -> None:
+    page = page_of(system, tmp_path)
+    assert (re.search(r"pairs that belong together: mean \d", page) is not None) == drawn

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 from eaglenet_jax.compilation_cache import keep_compiled_programs
@@ -16,6 +17,7 @@ from eaglenet_jax.errors import Stopped, UserError
 from eaglenet_jax.large_pages import restart_with_large_pages
 
 CONFIG_FIELD = "--config."  # what a field of the config begins with; its name is left as it is
+IMPORT_MACHINERY = "<frozen importlib._bootstrap>"  # the file that frames of an import name
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,7 +44,8 @@ class Parser(argparse.ArgumentParser):
         found, rest = super().parse_known_args([_with_dashes(word) for word in self._given], namespace)
         for word in rest:
             if not word.startswith(CONFIG_FIELD):
-                raise UserError(f"unknown argument {word!r}{self._hint([word])}; --help lists the arguments")
+                given = next(one for one in self._given if _with_dashes(one) == word)
+                raise UserError(f"unknown argument {given!r}{self._hint([given])}; --help lists the arguments")
         return found, rest
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
@@ -57,8 +60,9 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             flag = _with_dashes(word.partition("=")[0])
             if flag.startswith("--") and flag not in known and not flag.startswith(CONFIG_FIELD):
-                close = difflib.get_close_matches(flag, known, n=1)
-                return f", did you mean {close[0]}?" if close else ""
+                if close := difflib.get_close_matches(flag, known, n=1):
+                    return f", did you mean {close[0]}?"
+                return f"; a field of the config is given as {CONFIG_FIELD}NAME" if "--config" in known else ""
         return ""
 
 
@@ -86,21 +90,39 @@ def whole_numbers(text: str) -> list[int]:
 
 
 def _keep_interrupts() -> None:
-    """Send Ctrl-C again where Python drops it.
+    """Send Ctrl-C again where Python drops it, or where a module would break.
 
     A `KeyboardInterrupt` that falls into a callback of the garbage collector (jax has one) or into a finalizer is
-    printed and ignored, and the command would run on.
+    printed and ignored, and the command would run on. One that falls into the import of a library in C++ becomes an
+    ImportError or ends the process with a segmentation fault.
     """
     report = sys.unraisablehook
 
+    def send_later() -> None:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+
     def send_again(unraisable: Any) -> None:
         if unraisable.exc_type is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
-            # Later, or it would fall into this function.
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            send_later()  # at once it would fall into this function
         else:
             report(unraisable)
 
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if _imports(frame):
+            send_later()
+        else:
+            signal.default_int_handler(number, frame)
+
     sys.unraisablehook = send_again
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell starts it in the background
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a frame is called by an import."""
+    while frame is not None and frame.f_code.co_filename != IMPORT_MACHINERY:
+        frame = frame.f_back
+    return frame is not None
 
 
 def run_command(main: Callable[[Sequence[str]], int | None], large_pages: bool = False) -> None:

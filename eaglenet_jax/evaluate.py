@@ -174,6 +174,9 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"{overrides[0] if overrides else '--from'} goes with --checkpoint; --help lists the arguments")
     if given.get("noise_seeds", 1) < 1:
         raise UserError(f"--noise-seeds={given['noise_seeds']}: give 1 or more")
+    page = given.get("report")
+    if page is not None and page.is_dir():
+        raise UserError(f"--report={page} is a folder; give the page a name, as {page}/report.html")
     if "similarity" in given:
         return _matrix(given)
     if given.pop("check_leak", False):
@@ -308,7 +311,6 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
     if save is not None:
         save_stage(last, save)
     earlier = [(stage_name(stage.result), stage.evaluation.placement) for stage in stages[:-1]]
-    written = None if page is None else write_run_page(page, results, last, found, earlier)
     if as_json:
         stage_values = [dataclasses.asdict(result) for result in results]
         print(json.dumps({"split": split, "stages": stage_values, "scores": found.summary}, indent=1))
@@ -320,7 +322,9 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
         print_results(
             results, split, [*rows, *extra_rows(found.summary)], ["", *detail_lines(found.summary), "", *notes]
         )
-        if written is not None:
+    if page is not None:  # after the table, which is not lost where the page cannot be written
+        written = write_run_page(page, results, last, found, earlier)
+        if not as_json:
             print(f"  {written}")
     return 0
 

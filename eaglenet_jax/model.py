@@ -115,9 +115,11 @@ class Model:
             reads them.
 
         Raises:
-            UserError: There is no text, one has no words, or ids or extra do not fit.
+            UserError: There is no text, one is no string or has no words, or ids or extra do not fit.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise UserError(f"{wrong[0]!r} is no text; give a string or a list of strings")
         codes = [self.tokenizer.codes(text) for text in texts]
         wordless = [position for position, code in enumerate(codes) if not code]
         if not texts or wordless:
@@ -184,11 +186,13 @@ class Model:
         given_ids = _ids(ids, len(listed), "videos")
         wanted = self.system.head.video_extra(len(listed))
         given = _checked_extra(dict(extra or {}), wanted, f"{self.settings['system']}: a video")
+        incomplete: list[str] = []
 
         def batches() -> Iterator[dict[str, Any]]:
             with ThreadPoolExecutor(READERS) as pool:
                 for where, valid in _batches(len(listed), VIDEO_BATCH):
                     read = list(pool.map(self._read, [listed[row] for row in where[valid]]))
+                    incomplete.extend(video.incomplete for video in read if video.incomplete is not None)
                     batch = self._video_batch(read, where, valid)
                     if ids is not None:
                         batch["video_id"] = given_ids[where]
@@ -197,7 +201,10 @@ class Model:
                     yield batch
 
         encode = make_encode_video(self.system)
-        return encode_all(functools.partial(encode, self.params), batches())
+        features = encode_all(functools.partial(encode, self.params), batches())
+        for reason in incomplete:
+            warnings.warn(f"{reason}; what can be decoded is encoded", stacklevel=2)
+        return features
 
     def score(self, texts: TextFeatures, videos: VideoFeatures, *, direction: str = "t2v") -> np.ndarray:
         """Score every text with every video by the head.
@@ -232,9 +239,6 @@ class Model:
 
     def _video_batch(self, read: Sequence[VideoFrames], where: np.ndarray, valid: np.ndarray) -> dict[str, Any]:
         """A batch of the videos that were read; the last one fills it up."""
-        for reason in (video.incomplete for video in read):
-            if reason is not None:
-                warnings.warn(f"{reason}; what can be decoded is encoded", stacklevel=5)
         frames = np.zeros((len(where), self.system.max_frames, self.size, self.size, 3), np.uint8)
         mask = np.zeros(frames.shape[:2], bool)
         filled = [*read, *[read[-1]] * (len(where) - len(read))]

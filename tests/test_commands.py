@@ -276,6 +276,9 @@ def test_dashes_and_underscores_are_the_same_and_nothing_is_abbreviated():
     }.items():
         with pytest.raises(UserError, match=message):
             parser.parse_args([word])
+    parser.add_argument("--config")
+    with pytest.raises(UserError, match=r"argument '--batch_size=3'; a field of the config is given as --config\.NAME"):
+        parser.parse_known_args(["--config=demo", "--batch_size=3"])
 
 
 def test_help_names_what_can_be_given_and_loads_no_model_library(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -35,6 +36,34 @@ run_command(main)
 def test_an_interrupt_in_a_callback_of_the_garbage_collector_ends_the_command():
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+IMPORTING = """
+import os, signal, sys, time
+from eaglenet_jax.command import run_command
+def main(arguments):
+    import interrupted_import
+    print(interrupted_import.COMPLETE, flush=True)
+    time.sleep(20)
+    print("went on")
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_command(main)
+"""
+MODULE = """
+import os, signal, time
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(0.02)
+COMPLETE = "complete"
+"""
+
+
+def test_an_interrupt_in_an_import_waits_for_the_module(tmp_path):
+    (tmp_path / "interrupted_import.py").write_text(MODULE)
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "complete\n", "interrupted\n")
 
 
 def test_a_training_that_is_interrupted_between_its_steps_says_how_it_goes_on(tmp_path, monkeypatch):

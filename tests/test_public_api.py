@@ -184,6 +184,7 @@ def test_ids_key_the_noise_of_a_text(model, clips):
     [
         (lambda m, c: m.encode_text([]), "there is no text"),
         (lambda m, c: m.encode_text(["a dog", " "]), r"text 1 \(' '\) has no words"),
+        (lambda m, c: m.encode_text(["a dog", 3]), "3 is no text"),
         (lambda m, c: m.encode_text("a dog", ids="one"), "ids='one' for 1 texts"),
         (lambda m, c: m.encode_text(["a dog", "a cat"], ids=["one", "one"]), "occur more than once"),
         (lambda m, c: m.encode_text("a dog", extra={"syntax": []}), "has no extra 'syntax'"),
@@ -222,8 +223,9 @@ def test_what_is_cut_or_breaks_off_is_said(model, clips, tmp_path):
                 packet.stream = stream
                 target.mux(packet)
     broken.write_bytes(broken.read_bytes()[: broken.stat().st_size * 9 // 10])
-    with pytest.warns(UserWarning, match=r"broken\.mp4: .*; what can be decoded is encoded"):
+    with pytest.warns(UserWarning, match=r"broken\.mp4: .*; what can be decoded is encoded") as warned:
         assert model.encode_video(broken).mask.any()
+    assert warned[0].filename == __file__
 
 
 def test_both_directions_of_a_head_that_reranks(model, monkeypatch):

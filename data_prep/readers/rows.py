@@ -42,7 +42,7 @@ def read_rows(path: Path) -> dict[int, Row]:
         UserError: There is no such file, or it is damaged, or of another form.
     """
     if not path.is_file():
-        raise UserError(f"No table at {path}; give the file of videos and captions with --annotations.")
+        raise UserError(f"no table at {path}; give the file of videos and captions with --annotations")
     suffix = path.suffix.lower()
     with path.open("rb") as file:
         start = file.read(4)

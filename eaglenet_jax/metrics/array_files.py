@@ -64,7 +64,9 @@ def read_array(path: str | Path) -> FileArray:
     """
     found = open_array(path)
     values = found.values
-    if values.ndim not in (2, 3) or 0 in values.shape or values.dtype.kind not in "fiu":
+    if 0 in values.shape:
+        raise UserError(f"{path} is empty (shape {values.shape}): expected a matrix of numbers")
+    if values.ndim not in (2, 3) or values.dtype.kind not in "fiu":
         raise UserError(f"{path} has shape {values.shape} and type {values.dtype}: expected a matrix of numbers")
     return found
 

@@ -119,7 +119,7 @@ def check_fit(config: Any, system: System, folder: Path, size: int, splits: Coll
     if size != wanted:
         raise UserError(
             f"the prepared frames are {size} pixels wide, this CLIP reads {wanted}; "
-            f"prepare the data again with --size={wanted}"
+            f"prepare the data again with --size={wanted}, or start from a CLIP that reads {size} (config.init_from)"
         )
     split = SPLIT_OF_SELECTION[config.selection]
     if split not in splits:

@@ -21,6 +21,7 @@ import jax
 from filelock import FileLock, Timeout
 
 from eaglenet_jax.atomic import write_atomically
+from eaglenet_jax.config.checking import check_config
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.errors import UserError, listed
 from eaglenet_jax.reports.stage_results import Selection, StageResult
@@ -135,7 +136,9 @@ def _opened(source: Path, step: int | None, config: Any) -> tuple[CheckpointReco
     best = checkpoints.best()
     wanted = best if step is None else step
     if wanted is None or wanted not in checkpoints.steps():
-        found = ", ".join(map(str, checkpoints.steps())) or "none"
+        if not checkpoints.steps():
+            raise UserError(f"{folder} holds no checkpoint; train it, or give another folder")
+        found = ", ".join(map(str, checkpoints.steps()))
         raise UserError(f"no checkpoint {'best' if step is None else step!r} in {folder}; there are: {found}")
     try:
         noted = checkpoints.metadata(wanted)
@@ -186,6 +189,8 @@ def exclusive(workdir: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise UserError(f"another process is training in {workdir}; wait for it, or give another --workdir") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"--workdir {workdir} is a file or lies in one; give a folder") from error
     except OSError as error:
         raise UserError(f"cannot write into --workdir {workdir}: {error.strerror}; give another one") from error
     try:
@@ -203,13 +208,14 @@ def check_claim(config: Any, workdir: Path, changeable: Sequence[str] = ()) -> N
         changeable: Fields that may have another value than the run there has.
 
     Raises:
-        UserError: it holds a run of another config.
+        UserError: it holds a run of another config, or the config is wrong in itself.
     """
     if not has_config(workdir):
         return
     found = differences(as_plain(saved_config(workdir)), as_plain(config))
     changes = [line for line in found if line.partition(":")[0] not in changeable]
     if changes:
+        check_config(config)  # what is wrong with the config itself comes first
         raise UserError(
             f"{workdir} holds a run of another config ({listed(changes, separator='; ')}); "
             "give another --workdir, or delete it"

@@ -134,6 +134,8 @@ def test_a_baseline_file_is_compared_with_a_run_by_its_names(tmp_path: Path) -> 
         (["--workdir=run", "--config.batch_size=3"], "--config.batch_size=3 goes with --checkpoint"),
         (["--workdir=run", "--from=hf"], "--from goes with --checkpoint"),
         (["--workdir=run", "--noise-seeds=0"], "give 1 or more"),
+        (["--workdir=run", "--report=."], "--report=. is a folder; give the page a name, as ./report.html"),
+        (["--similarity=sims.npy", "--captions-per-video=2", "--report=."], "is a folder; give the page a name"),
         (
             ["--similarity=sims.npy", "--captions-per-video=2", "--report=r.html", "--captions=videos.txt"],
             "videos.txt has 20 rows for scores of 40 texts; give one for each",

@@ -72,6 +72,7 @@ def test_a_finished_run_is_trained_longer_and_keeps_its_numbers_until_then(run, 
     for overrides, message in {
         ("steps=8",): "is trained to step 9 already, 8 steps are fewer",
         ("steps=12", "batch_size=4"): "another config .*batch_size: 8 there, 4 now",
+        ("steps=12", "batch_size=0"): "config.batch_size is 0; give 1 or more",
         ("first_stage.steps=4",): "first_stage.steps: 3 there, 4 now|first_stage holds a run of another config",
         ("steps=12", "early_stop=1"): "ended early at step 9 .* give --config.early_stop=0",
     }.items():

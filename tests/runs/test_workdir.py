@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,10 +60,13 @@ def test_a_checkpoint_is_found_by_its_work_directory_its_folder_and_its_step(tmp
         loaded = load_checkpoint(source, step, saved_config(run))
         assert (loaded.step, _value(loaded.params)) == (expected, expected)
         assert loaded.folder == run / f"checkpoints/{expected}"
+    empty = _saved(tmp_path / "empty")
+    shutil.rmtree(empty / "checkpoints")
     for source, step, message in (
         (run, 9, "no checkpoint 9 in .*; there are: 2, 5"),
         (run / f"checkpoints/{LAST}", BEST, "are two steps; give one of them"),
         (tmp_path / "none", None, "none is no work directory"),
+        (empty, None, "holds no checkpoint; train it, or give another folder"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             load_checkpoint(source, step)

@@ -16,7 +16,7 @@ OLDEST_GLIBC = (2, 35)  # that knows the tunable
 def restart_with_large_pages() -> None:
     """Start this command again, in the same process, with large pages for what the C library hands out.
 
-    A step's temporaries, 1 GB in the demo, are unmapped after it and mapped for the next one, and the kernel fills in
+    A step's temporaries, 0.8 GB in the demo, are unmapped after it and mapped for the next one, and the kernel fills in
     4 KiB at a time: a quarter of the processor time of the demo's steps. It fills in 2 MiB at a time where it is asked
     to, and glibc asks where its tunable says so, which it reads when a program starts.
 

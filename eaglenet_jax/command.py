@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         found, rest = super().parse_known_args([_with_dashes(word) for word in self._given], namespace)
         for word in rest:
             if not word.startswith(CONFIG_FIELD):
-                given = next(one for one in self._given if _with_dashes(one) == word)
+                given = next((one for one in self._given if _with_dashes(one) == word), word)
                 raise UserError(f"unknown argument {given!r}{self._hint([given])}; --help lists the arguments")
         return found, rest
 

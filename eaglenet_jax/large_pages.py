@@ -32,7 +32,8 @@ def restart_with_large_pages() -> None:
 
 def _is_our_command(words: list[str]) -> bool:
     """Whether Python was started as `python -m eaglenet_jax.…`, so that the same words start the same command."""
-    return "-m" in words and any(word.startswith("eaglenet_jax.") for word in words[words.index("-m") + 1 :][:1])
+    modules = words[words.index("-m") + 1 :] if "-m" in words else []
+    return bool(modules) and modules[0].startswith("eaglenet_jax.")
 
 
 def _are_on_request() -> bool:

@@ -335,9 +335,10 @@ class PreparedDataset:
             return {}
         parses = read_syntax(self.directory, split, self.fingerprint, captions)
         arrays = syntax_arrays(parses, self.extra["syntax"], self.max_words)
-        if cut := cut_report(word_counts(parses, self.max_words), arrays):
+        counts = word_counts(parses, self.max_words)
+        if cut := cut_report(counts, arrays):
             _warn_once(f"{self.directory}: of the captions of split {split!r}, {cut} are cut")
-        if behind := behind_report(parses, self.max_words):
+        if behind := behind_report(parses, counts):
             _warn_once(
                 f"{self.directory}: of the captions of split {split!r}, {behind} stand behind the row of"
                 f" {self.max_words} tokens and are not read"

@@ -152,10 +152,15 @@ def cut_report(counts: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray
     return ", ".join(parts)
 
 
-def behind_report(parses: Sequence[Syntax], max_words: int) -> str:
-    """Describe the words of captions that stand behind a row of `max_words` tokens, "" where none does."""
+def behind_report(parses: Sequence[Syntax], counts: Mapping[str, np.ndarray]) -> str:
+    """Describe the words that stand behind the row of tokens, "" where none does.
+
+    Args:
+        parses: Of all captions.
+        counts: From `word_counts`, of the same captions.
+    """
     parts = []
-    for kind, count in word_counts(parses, max_words).items():
+    for kind, count in counts.items():
         every = sum(len(getattr(parse, kind)) for parse in parses)
         if behind := every - int(count.sum()):
             parts.append(f"{behind:,} of {every:,} {kind} ({behind / every:.1%})")

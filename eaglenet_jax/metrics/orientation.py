@@ -117,16 +117,13 @@ def constant_row_warnings(scores: np.ndarray) -> Iterator[str]:
     step = max(1, CHUNK_ELEMENTS // videos)
     blocks = (np.asarray(scores[start : start + step]) for start in range(0, texts, step))
     rows = np.flatnonzero(np.concatenate([(block == block[:, :1]).all(axis=1) for block in blocks]))
-    if videos > 1 and rows.size == texts > 1:
-        yield (
-            f"all {texts} texts have one score with all videos (text 0: {scores[0, 0]:g}): these scores tell no video "
-            "from another"
-        )
-    elif videos > 1 and rows.size:
-        yield (
-            f"{rows.size} of {texts} texts have one score with all videos (text {rows[0]}: {scores[rows[0], 0]:g}): if "
-            "these rows are padding, add --padded"
-        )
+    if videos == 1 or not rows.size:
+        return
+    every = rows.size == texts
+    yield (
+        f"{rows.size} of {texts} texts have one score with all videos (text {rows[0]}: {scores[rows[0], 0]:g}): "
+        + ("they tell no video from another" if every else "if these rows are padding, add --padded")
+    )
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def test_words_behind_the_row_are_said(prepared, caplog):
     assert record.getMessage().endswith(
         "of the captions of split 'test', 8 of 24 nouns (33.3%) stand behind the row of 14 tokens and are not read"
     )
-    assert not behind_report([SYNTAX], 20)
+    assert not behind_report([SYNTAX], word_counts([SYNTAX], 20))
 
 
 def test_syntax_travels_with_its_captions(parsed, prepared):

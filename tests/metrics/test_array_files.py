@@ -262,7 +262,7 @@ def test_a_mask_that_says_nothing_is_refused_and_padding_without_a_flag_is_warne
     assert "1 of 9 texts have one score with all videos (text 8: -10000)" in found["warnings"][0]
     np.save(tmp_path / "ones.npy", np.ones((3, 3)))
     found = measure_files(tmp_path / "ones.npy", options=FAST).summary
-    assert any("tell no video from another" in said and "--padded" not in said for said in found["warnings"])
+    assert any("they tell no video from another" in said and "--padded" not in said for said in found["warnings"])
     found = measure_files(tmp_path / "stack.npy", form=MatrixForm(padded=True), options=FAST).summary
     assert not any("one score" in warning for warning in found["warnings"])
 

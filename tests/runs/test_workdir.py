@@ -86,6 +86,13 @@ def test_what_chose_a_checkpoint_is_that_of_its_training(tmp_path):
     assert (converted.seed, converted.fps, converted.data_fingerprint) == (0, None, None)
 
 
+def test_a_file_is_no_work_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    for workdir in (tmp_path / "file", tmp_path / "file/inside"):
+        with pytest.raises(UserError, match="is a file or lies in one; give a folder"), exclusive(workdir):
+            pass
+
+
 def test_a_config_of_the_old_form_is_read_with_todays_names(tmp_path):
     config = load_config("demo:tiny,crosstvr_eaglenet", ["--config.optimizer.head_lr=0.125"])
     config.first_stage.first_stage.optimizer.head_lr = 0.25

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from data_prep.annotations import Annotations, CaptionedVideo, VideoEntry
 from data_prep.datasets import DATASETS, TABLE, DatasetSpec, Variant, dataset_spec, held_out_parts, is_held_out
 from data_prep.probe import probe
-from eaglenet_jax.data.video_files import VideoFolder, stem
+from eaglenet_jax.data.video_files import SUFFIXES, VideoFolder, stem
 from eaglenet_jax.errors import UserError
 
 FAKE_MARK = "made_by_data_prep_fake.txt"
@@ -29,7 +29,7 @@ class Assembly:
         splits: Splits as used, with validation held out.
         entries: The captioned videos of all splits; the path of a missing one is where it is expected.
         several_files: Video id → all its files, the one that is used first, for videos with more than one.
-        files_here: Number of video files in the folder.
+        unused: Video files in the folder that belong to no video of the splits.
         is_fake: Whether `data_prep.fake` wrote the annotations.
         held_out: Splits that were taken from the training videos, by the hash of their ids.
         unreadable: Folders that cannot be listed, and why.
@@ -42,7 +42,7 @@ class Assembly:
     splits: Mapping[str, tuple[CaptionedVideo, ...]]
     entries: tuple[VideoEntry, ...]
     several_files: Mapping[str, tuple[Path, ...]]
-    files_here: int
+    unused: tuple[Path, ...]
     is_fake: bool
     held_out: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -91,15 +91,17 @@ def assemble(
             held_out = {"val": [video_id for video_id in ids if is_held_out(video_id)]}
         splits = _with_held_out(splits, held_out)
     folder = VideoFolder(videos_dir)
-    entries, several = [], {}
+    entries, several, used = [], {}, set[Path]()
     for split, videos in splits.items():
         for video in videos:
             files = _files(folder, spec, video)
+            used.update(files)
             if len(files) > 1:
                 files = several[video.video_id] = _readable_first(files)
             if video.captions:
                 path = files[0] if files else videos_dir / (video.file or f"{video.video_id}.mp4")
                 entries.append(VideoEntry(video.video_id, path, split, video.captions, clip=video.clip))
+    here = (path for paths in folder.by_stem.values() for path in paths if path.suffix[1:].lower() in SUFFIXES)
     return Assembly(
         spec,
         variant_name,
@@ -108,7 +110,7 @@ def assemble(
         splits,
         tuple(entries),
         several,
-        len(folder),
+        tuple(sorted(path for path in here if path not in used)),
         (annotations_dir / FAKE_MARK).is_file(),
         tuple(split for split in held_out if split in splits),
         folder.unreadable,

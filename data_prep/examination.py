@@ -152,9 +152,9 @@ def examine(
     if assembly.unreadable:
         text = f"{counted(len(assembly.unreadable), 'folder')} cannot be read: passed over"
         findings.append(Finding(text, True, "", tuple(f"{n} ({why})" for n, why in assembly.unreadable.items())))
-    unused = assembly.files_here - len(present) - sum(len(files) - 1 for files in assembly.several_files.values())
-    if unused > 0:
-        findings.append(Finding(f"{counted(unused, 'file')} of no video of this variant", False))
+    if assembly.unused:
+        text = f"{counted(len(assembly.unused), 'video file')} of no video in these annotations"
+        findings.append(Finding(text, False, "", tuple(path.name for path in assembly.unused)))
     usable = [(entry, probes[entry.video_id]) for entry in present if probes[entry.video_id].reason is None]
     estimate = _estimate(usable, settings, out, workers) if usable else None
     if estimate and estimate.bytes_needed > estimate.bytes_free:

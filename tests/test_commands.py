@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eaglenet_jax import __main__ as listing
 from eaglenet_jax import evaluate, train
 from eaglenet_jax.command import Parser
 from eaglenet_jax.errors import UserError
@@ -123,6 +124,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "data_prep.syntax": {
         "tests/data_prep/test_syntax.py": "prepared check model json dataset annotations max-words",
     },
+    "eaglenet_jax": {},
     "eaglenet_jax.convert": {
         "tests/runs/test_convert.py": "from input output to config",
         "tests/port/test_wrapped_checkpoints.py": "weights architecture",
@@ -196,6 +198,13 @@ def parser_of(monkeypatch):
         return error.value.args[0]
 
     return found
+
+
+def test_the_list_of_commands_names_all_of_the_package(capsys):
+    listing.main([])
+    printed = capsys.readouterr().out
+    assert [n for n in ENTRY_POINTS if n.startswith("eaglenet_jax.") and f" -m {n} " not in printed] == []
+    assert set(listing.COMMANDS) <= set(ENTRY_POINTS)
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)

@@ -68,7 +68,7 @@ BELOW_RUNS = (
 ABOVE_RUNS = BOTTOM | {
     f"eaglenet_jax.{name}" for name in ("runs", "reports", "metrics", "config", "data", "command", "progress")
 }
-ROOT_ENTRY_POINTS = ("train", "evaluate", "convert", "sweep", "report", "vision_tokens", "hub")
+ROOT_ENTRY_POINTS = ("train", "evaluate", "convert", "sweep", "report", "vision_tokens", "hub", "__main__")
 MAY_IMPORT = {
     "eaglenet_jax.errors": set[str](),
     "eaglenet_jax.wording": set[str](),

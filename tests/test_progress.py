@@ -55,5 +55,5 @@ def test_the_line_of_an_evaluation_states_speed_and_time_left_only_where_they_ar
             line.evaluated(step, "val", 60.0)
     first, middle, last = (text for text in capsys.readouterr().out.splitlines() if " R@1 " in text)
     assert "clips/s" not in first and "ETA" not in first
-    assert " 2 clips/s 0% waiting " in middle and middle.endswith(" GiB ETA 2 s")
-    assert " 2 clips/s " in last and "ETA" not in last
+    assert " 2.0 clips/s 0% waiting " in middle and middle.endswith(" GiB ETA 2 s")
+    assert " 2.0 clips/s " in last and "ETA" not in last

@@ -292,6 +292,8 @@ def test_a_source_that_holds_no_model_says_what_would(tmp_path):
         en.load(tmp_path)
     with pytest.raises(en.UserError, match=r"there is no .*nothing; give a work directory of a run"):
         en.load(tmp_path / "nothing")
+    with pytest.raises(en.UserError, match=r"config\.json is a file; give the folder that holds it$"):
+        en.load(tmp_path / "config.json")
     with pytest.raises(en.UserError, match="not from 3"):
         en.load(3)
 

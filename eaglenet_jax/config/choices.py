@@ -18,6 +18,7 @@ def choices_text() -> str:
         ("ablations", ", ".join(name for name in names if "/" in name)),
         ("systems", ", ".join(SYSTEMS)),
         ("presets", ", ".join(PRESETS)),
+        ("smallest", "demo:tiny, which only shows that everything works"),
         ("CLIP sizes", ", ".join(f"{short} ({name})" for short, name in CLIP_SIZES.items()) + "; not for the demo"),
     ]
     lines = [

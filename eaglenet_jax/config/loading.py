@@ -44,6 +44,8 @@ def resolve(name: str) -> str:
             f"--config={name}: give the name or the file of a config; there are: {', '.join(config_names())}"
         )
     if Path(path).is_file():
+        if Path(path).suffix != ".py":
+            raise UserError(f"--config={name}: {path} is no Python file; there are also: {', '.join(config_names())}")
         return name
     bare = Path(path).with_suffix("").as_posix().removeprefix("configs/")
     shipped = config_folder() / f"{bare}.py"

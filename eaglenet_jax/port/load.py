@@ -111,6 +111,8 @@ def clip_files(source: str) -> tuple[Path, Path]:
         raise UserError(
             f"{folder} holds no CLIP: it needs {CONFIG_FILE} and {WEIGHT_FILES[0]}, as save_pretrained writes"
         )
+    if folder.exists():
+        raise UserError(f"{source} is a file; give the folder that holds it")
     if not HUB_NAME.fullmatch(source):
         raise UserError(f"{source}: no such folder; give a Hugging Face CLIP's folder or a hub name like openai/clip-…")
     weights = hub_file(source, *WEIGHT_FILES)

@@ -165,14 +165,21 @@ def demo_data(data: Any, syntax: bool = False) -> DemoData | None:
     Args:
         data: The part of a config.
         syntax: Whether the captions must be parsed.
+
+    Raises:
+        UserError: `data.root` leads through a file.
     """
     if data.dataset != DEMO_DATA or data.prepared:
         return None
     from data_prep import demo  # late: nothing else needs the renderer
     from data_prep.moving_shapes.events import Events
 
+    root = Path(data.root)
+    for place in (root, *root.parents):
+        if place.is_file():
+            raise UserError(f"--config.data.root={root}: {place} is a file; give a folder")
     events = Events(**data.get("events", {}))  # work directories of clips of one event do not have it
-    return demo.DemoData(Path(data.root), dict(data.splits.items()), data.seed, data.fps, data.size, events, syntax)
+    return demo.DemoData(root, dict(data.splits.items()), data.seed, data.fps, data.size, events, syntax)
 
 
 def prepared_folder(data: Any, syntax: bool = False, prepare: bool = False) -> Path:

@@ -143,7 +143,7 @@ def _time(plan: RunPlan) -> str:
         return "nothing is left to train"
     left = f"about {spoken_time(sum(rough) + sum(timed))}"
     if not rough:
-        return f"{left}, by the rate until now"
+        return f"{left} or less, by the rate until now, which includes compiling"
     before = ", after rendering and preparing the data" if plan.data.missing else ""
     return (
         f"{left} of steps by a rough estimate, without compiling and evaluations{before}; the first steps give a "

@@ -143,7 +143,9 @@ def _opened(source: Path, step: int | None, config: Any) -> tuple[CheckpointReco
     try:
         noted = checkpoints.metadata(wanted)
     except (OSError, ValueError) as error:
-        raise UserError(f"checkpoint {folder / str(wanted)} is damaged ({error}); choose another step") from error
+        raise UserError(
+            f"checkpoint {folder / str(wanted)} is damaged ({error}); choose another, as evaluate --step=N"
+        ) from error
     # The config at hand may be another one than the checkpoint was trained with.
     trained = noted.get("config") or {}
     converted_from = noted.get("converted_from", "")

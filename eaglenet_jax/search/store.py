@@ -43,9 +43,11 @@ class Store:
         """Open the index at `uri`; return None if there is none.
 
         Raises:
-            UserError: The index has another format.
+            UserError: The index has another format, or a file is in its place.
         """
         if "://" not in uri and not Path(uri).is_dir():
+            if Path(uri).exists():
+                raise UserError(f"{uri} is a file; give the folder of an index as --index, or one that is to be made")
             return None  # connecting would create the folder
         with reported(uri):
             table = opened(connect(uri), TABLE)

@@ -18,7 +18,7 @@ TIMED_STEPS = 5  # steps after the first one that are timed before the rest is e
 def spoken_time(seconds: float) -> str:
     """A duration to one or two units, as "3 h 20 min"."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     minutes = round(seconds / 60)
     if minutes < 90:
         return f"{minutes} min"
@@ -93,10 +93,9 @@ class LiveLine:
         shown = " ".join(f"{name.removesuffix('_loss')} {value:.3f}" for name, value in self._latest.items())
         self._estimate(step)
         rates = self.rates(step)
-        self._numbers = (
-            f"{shown}{self._recall} {rates['clips_per_second']:.0f} clips/s, {rates['data_wait']:.0f}% waiting, "
-            f"{rates['memory']:.1f} GiB"
-        )
+        rate = rates["clips_per_second"]
+        speed = f" {_rate(rate)}, {rates['data_wait']:.0f}% waiting," if rate else ""
+        self._numbers = f"{shown}{self._recall}{speed} {rates['memory']:.1f} GiB"
         self._progress.update(self._task, completed=step, numbers=self._numbers)
 
     def working(self, what: str, done: int, total: int) -> None:
@@ -122,7 +121,7 @@ class LiveLine:
             loss = self._latest.get("loss", float("nan"))
             rates = self.rates(step)
             rate = rates["clips_per_second"]
-            speed = f" {rate:.0f} clips/s {rates['data_wait']:.0f}% waiting" if rate else ""
+            speed = f" {_rate(rate)} {rates['data_wait']:.0f}% waiting" if rate else ""
             left = self._total - step
             eta = f" ETA {left * self._clips / rate:.0f} s" if rate and left else ""
             self.say(
@@ -133,6 +132,10 @@ class LiveLine:
     def say(self, message: str) -> None:
         """One line above the live one."""
         self._console.print(message, soft_wrap=True)
+
+
+def _rate(clips: float) -> str:
+    return f"{clips:.0f} clips/s" if clips >= 10 else f"{clips:.1f} clips/s"
 
 
 def _memory() -> float:

@@ -259,6 +259,7 @@ def test_overrides_and_arguments_are_checked():
         ("demo", ["--config.workdir=runs/mine"], "no field of the config: give it as --workdir=DIR$"),
         ("demo:released,paper", [], "exclude each other"),
         ("msrvt", [], "did you mean 'msrvtt'"),
+        (str(REPOSITORY / "README.md"), [], r"README\.md is no Python file; there are also: .*demo"),
         ("demo", ["--config.batch_size=many"], r"flag --config\.batch_size=many: give a whole number$"),
         ("demo", ["--config.epochs=some"], r"flag --config\.epochs=some: give a number$"),
     ]:

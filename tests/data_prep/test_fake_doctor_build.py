@@ -156,7 +156,7 @@ def test_missing_and_damaged_videos_are_reported_left_out_and_counted(
     assert (state["present"], state["missing"], state["undecodable"]) == (2, 1, 1)
     assert "test: 1 missing video" in told(found) and "test: 1 video cannot be decoded" in told(found)
     notes = told(found, changing=False)
-    assert "1 file of no video" in notes and "1 video with several files" in notes
+    assert "1 video file of no video" in notes and "1 video with several files" in notes
     with pytest.raises(UserError, match=rf"2 of {VIDEOS} videos .* {test[0]} at"):
         build(folder, "--strict")
     manifest = build(folder)

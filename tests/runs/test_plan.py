@@ -115,6 +115,14 @@ def test_prepared_data_have_to_be_there(config, dataset, tmp_path):
         train.main([f"--config={config}", f"--workdir={tmp_path / 'run'}", "--config.data.prepared=nowhere"])
 
 
+def test_a_file_is_no_root_of_data(tmp_path):
+    (tmp_path / "file").write_text("")
+    for root in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(UserError, match=rf"^--config\.data\.root={root}: .*/file is a file; give a folder$"):
+            train.main(["--config=demo:tiny", f"--workdir={tmp_path / 'run'}", f"--config.data.root={root}"])
+    assert not (tmp_path / "run").exists()
+
+
 def test_devices_have_to_divide_the_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 3)
     with pytest.raises(UserError, match=r"config\.batch_size 8 does not divide over 3 devices; choose a multiple of 3"):
@@ -271,7 +279,7 @@ def test_time_is_estimated_from_the_rate_of_checkpoints(tmp_path, monkeypatch):
     _checkpoint(tmp_path / "run/first_stage", config.first_stage, seconds=120.0)  # 3 of 6 steps
     assert time() == f"about 4 min{rough}"  # 120 s by the rate and 130 s
     _checkpoint(tmp_path / "run", config, seconds=60.0)  # 3 of 13 steps
-    assert time() == "about 5 min, by the rate until now"
+    assert time() == "about 5 min or less, by the rate until now, which includes compiling"
 
 
 def test_the_first_process_alone_describes_a_run(tmp_path, monkeypatch, capsys):

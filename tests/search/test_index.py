@@ -287,9 +287,17 @@ def test_a_foreign_table_is_refused_as_index(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no index"):
         SearchIndex.open(tmp_path / "empty")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file is a file; give the folder of an index as --index"):
+        main(["index", str(tmp_path), f"--index={tmp_path / 'file'}", "--checkpoint=demo"])
     lancedb.connect(tmp_path / "foreign").create_table("windows", pa.table({"id": ["a"]}))
     with pytest.raises(UserError, match="no index"):
         Store.open(str(tmp_path / "foreign"))
+
+
+def test_the_default_model_cannot_be_fetched(tmp_path, videos):
+    with pytest.raises(UserError, match=r"^give a --checkpoint that is here \(demo ships with the package\): openai/"):
+        main(["index", str(videos), f"--index={tmp_path / 'index'}"])
 
 
 COMMIT_OFTEN = """

@@ -122,7 +122,12 @@ def _open(given: argparse.Namespace) -> SearchIndex:
         if given.checkpoint is None:
             print(f"model: {DEFAULT_CHECKPOINT}, the default; --checkpoint takes another", file=sys.stderr, flush=True)
         checkpoint = given.checkpoint or DEFAULT_CHECKPOINT
-        index = SearchIndex.create(given.index, checkpoint, WindowRule(**rule))
+        try:
+            index = SearchIndex.create(given.index, checkpoint, WindowRule(**rule))
+        except UserError as error:
+            if given.checkpoint is not None:
+                raise
+            raise UserError(f"give a --checkpoint that is here (demo ships with the package): {error}") from error
         # Several processes each open the model; here it would take memory and do nothing.
         return index if given.workers == 1 else SearchIndex.open(given.index, checkpoint)
     for name, value in rule.items():

@@ -47,7 +47,7 @@ def count_collectives(config: Any) -> dict[str, Any]:
         largest.
     """
     system = build_system(config)
-    params = jax.eval_shape(system.init, jax.eval_shape(lambda: jax.random.key(0)))
+    params = system.shapes()
     settings = optimizer_settings(config, system.head.unused_parameters())
     step, arguments = step_and_arguments(config, system, params, settings, make_mesh(), TOTAL_STEPS)
     sent = Program(step.lower(*arguments).compile().as_text()).collectives(unknown_trips=1)

@@ -66,7 +66,7 @@ def compiled_scoring(sizes: Sizes, dtype: str, mesh: Mesh, products: str = "cubl
 def compiled_block(config: Any, texts: int, videos: int, mesh: Mesh) -> Any:
     """Compile the scoring of one block by the head of a config; `texts` is of each device."""
     system = build_system(config)
-    params = jax.eval_shape(system.init, _key())
+    params = system.shapes()
     batch = batch_shapes(system, max(texts, videos))
     both: Any = jax.eval_shape(system.encode, params, batch)
     text, video = (
@@ -117,7 +117,7 @@ def compiled_step(config: Any, mesh: Mesh) -> Any:
     with config.unlocked():
         config.clip.attention = "xla"
     system = build_system(config)
-    params = jax.eval_shape(system.init, _key())
+    params = system.shapes()
     settings = optimizer_settings(config, system.head.unused_parameters())
     step, arguments = step_and_arguments(config, system, params, settings, mesh, TOTAL_STEPS)
     return compiled(step, arguments, config.clip.get("dtype") or "float32")

@@ -78,7 +78,7 @@ def measured_shapes(sizes: StepSizes) -> Measured:
     clip = {**CLIPS[sizes.clip], "dtype": sizes.dtype, "remat": sizes.remat, "attention": sizes.attention}
     clip |= {"shift_blocks": (), "mask_padding": False}
     system = build_system({**plain, "clip": clip, "max_frames": sizes.frames})
-    params = jax.eval_shape(system.init, jax.random.key(0))
+    params = system.shapes()
     return Measured(system, optimizer_settings(config, system.head.unused_parameters()), params)
 
 

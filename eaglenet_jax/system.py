@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from eaglenet_jax.clip.config import NAMED_SIZES, ClipConfig, clip_config
 from eaglenet_jax.clip.model import Clip
+from eaglenet_jax.clip.parameters import clip_shapes, initial_clip
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import Head, Pairwise, TextFeatures, VideoFeatures, whole
@@ -111,6 +112,11 @@ class System:
         """
         return _init_head(self, key)
 
+    def shapes(self) -> dict[str, Any]:
+        """Shapes of the parameters of `init`, a tree of `jax.ShapeDtypeStruct`; traced once for equal systems."""
+        head = _head_shapes(self, jax.config.read("jax_enable_x64"))
+        return {"clip": clip_shapes(self.clip), "head": jax.tree.map(lambda leaf: leaf, head)}
+
     def feature_shapes(self, count: int) -> tuple[TextFeatures, VideoFeatures]:
         """Return the shapes of features; nothing is computed or traced.
 
@@ -163,6 +169,10 @@ class OnFeatures:
         """Random parameters, see `System.init`."""
         return self.system.init(key)
 
+    def shapes(self) -> dict[str, Any]:
+        """Shapes of the parameters of `init`, see `System.shapes`."""
+        return self.system.shapes()
+
     def encode(self, params: Params, batch: Mapping[str, Any]) -> tuple[TextFeatures, VideoFeatures]:
         """Put the features of a batch together.
 
@@ -199,9 +209,7 @@ def _extra(batch: Mapping[str, Any], side: str) -> dict[str, Any]:
 @partial(jax.jit, static_argnums=0)
 def _init_clip(clip: Clip, key: PRNGKeyArray) -> Params:
     key, _ = jax.random.split(key)
-    size = clip.config.image_size
-    tokens, frames = jnp.zeros((1, 3), jnp.int32), jnp.zeros((1, 1, size, size, 3), jnp.uint8)
-    return cast(Params, clip.init(key, tokens, frames, jnp.ones((1, 1), bool))["params"])
+    return initial_clip(clip, key)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -212,6 +220,11 @@ def _init_head(system: System, key: PRNGKeyArray) -> Params:
     state = system.head.initial_state()
     head = system.head.init(key, text, video, state, Draws(key, train=True), whole, method="loss")
     return cast(Params, head.get("params", {}))
+
+
+@lru_cache(maxsize=32)
+def _head_shapes(system: System, x64: bool) -> Params:
+    return jax.eval_shape(system.init_head, jax.random.key(0))
 
 
 def build_clip_config(options: Mapping[str, Any]) -> ClipConfig:

@@ -18,5 +18,5 @@ def random_parameters(system: System, seed: int = 0) -> dict[str, Any]:
         middle = 1.0 if jax.tree_util.keystr(path).endswith("['scale']") else 0.0
         return rng.normal(middle, 0.1, leaf.shape).astype(leaf.dtype)
 
-    shapes = jax.eval_shape(system.init, jax.random.key(0))
+    shapes = system.shapes()
     return dict(jax.tree_util.tree_map_with_path(draw, shapes))

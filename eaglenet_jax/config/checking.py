@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.metrics.ranks import TIE_RULES
 from eaglenet_jax.system import System, build_system
@@ -89,7 +87,7 @@ def check_config(config: Any) -> tuple[System, Any]:
     StepProfile.of(config.profile, Path())
     try:
         system = build_system(config)
-        return system, jax.eval_shape(system.init, jax.random.key(0))
+        return system, system.shapes()
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise UserError(f"the config describes no system: {str(error).splitlines()[0]}") from error
 

@@ -16,6 +16,7 @@ from flax import traverse_util
 
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.clip.model import Clip
+from eaglenet_jax.clip.parameters import clip_shapes
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.files import read_checkpoint, write_tensors
 from eaglenet_jax.port.hf_clip import HF_CLIP, config_from_hf, config_to_hf
@@ -79,22 +80,13 @@ def clip_from_tensors(table: Table, tensors: Tensors, config: ClipConfig) -> tup
         UserError: Lists every name that is missing, left over or of another shape.
     """
     scalar = _at_logit_scale(jax.ShapeDtypeStruct((), jnp.float32))
-    tree = to_flax(table, tensors, {"clip": clip_shapes(config), **scalar})
+    tree = to_flax(table, tensors, {"clip": clip_shapes(Clip(config)), **scalar})
     (logit_scale,) = jax.tree.leaves(tree["head"])
     return {"clip": tree["clip"]}, logit_scale
 
 
 def _at_logit_scale(leaf: Any) -> Tree:
     return traverse_util.unflatten_dict({LOGIT_SCALE: leaf}, sep="/")
-
-
-def clip_shapes(config: ClipConfig) -> Tree:
-    """Return the shapes of the encoders' parameters without computing them."""
-    size = config.image_size
-    tokens = jax.ShapeDtypeStruct((1, config.context_length), jnp.int32)
-    frames = jax.ShapeDtypeStruct((1, 1, size, size, 3), jnp.uint8)
-    mask = jax.ShapeDtypeStruct((1, 1), jnp.bool_)
-    return jax.eval_shape(Clip(config).init, jax.random.key(0), tokens, frames, mask)["params"]
 
 
 def clip_files(source: str) -> tuple[Path, Path]:

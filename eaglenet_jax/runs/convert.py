@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -224,7 +223,7 @@ def _check(config: ConfigDict, source: Source, sizes: ClipConfig, given: str) ->
 
 def _converted(source: Source, system: System, head: Mapping[str, Any], tensors: Mapping[str, Any]) -> tuple[Any, Any]:
     """(parameters, head state) of a system from a source's tensors."""
-    expected = dict(jax.eval_shape(system.init, jax.random.key(0)))
+    expected = system.shapes()
     head_state = system.head.initial_state()
     arrays = system.head.state_arrays(head_state)
     if arrays:

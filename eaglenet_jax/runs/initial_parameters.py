@@ -42,7 +42,7 @@ def initial_parameters(system: System, source: str, seed: int) -> Any:
         clip_config, clip_params, logit_scale = load_clip(source)
         _check_clip(system, clip_config, source)
         clip = dict(clip_params)
-    expected = jax.eval_shape(system.init, key)
+    expected = system.shapes()
     # Float32, whatever type they were stored in, and before the head copies any of them.
     loaded = _fitting(expected, clip, source)
     head_params = system.head.start_from_clip(head_params, loaded["clip"], logit_scale)
@@ -80,7 +80,7 @@ def check_source(system: System, shapes: Any, source: str) -> None:
         settings = checkpoint_record(folder).config if exported is None else read_export(exported)[0]
         _check_clip(system, build_clip_config(settings["clip"]), source)
         other = build_system(settings)
-        given = jax.eval_shape(other.init, jax.random.key(0))["head"]
+        given = other.shapes()["head"]
         started = system.head.start_from_head(shapes["head"], other.head, given)
         if started is not None:
             check_shapes(shapes["head"], started, f"init_from={source}")

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 
@@ -91,7 +90,7 @@ def read_model(source: str | os.PathLike[str]) -> StoredModel:
                 f"there is no {source}; give a work directory of a run, a folder of search export, or a Hugging Face "
                 "CLIP by folder or name"
             ) from error
-    check_shapes(jax.eval_shape(build_system(settings).init, jax.random.key(0)), params, str(source))
+    check_shapes(build_system(settings).shapes(), params, str(source))
     shipped = next((name for name, place in SHIPPED.items() if folder == place), "")
     where = str(folder.absolute()) if folder.exists() else str(source)
     return StoredModel(settings, params, shipped or where)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eaglenet_jax.clip import Clip, ClipConfig
+from eaglenet_jax.clip.parameters import clip_shapes
 
 TINY = ClipConfig(
     embed_dim=6,
@@ -34,11 +35,8 @@ def tiny(**changes: Any) -> Clip:
 
 def random_params(clip: Clip, seed: int = 0) -> Any:
     """Parameters in which nothing is zero or one, so that no part of the model can hide."""
-    config = clip.config
-    frames = jnp.zeros((1, 1, config.image_size, config.image_size, 3), jnp.uint8)
-    shapes = jax.eval_shape(clip.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32), frames, jnp.ones((1, 1), bool))
     random = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(np.float32(random.normal(0, 0.4, leaf.shape))), shapes["params"])
+    return jax.tree.map(lambda leaf: jnp.asarray(np.float32(random.normal(0, 0.4, leaf.shape))), clip_shapes(clip))
 
 
 def random_frames(batch: int, frames: int, seed: int = 1) -> jax.Array:

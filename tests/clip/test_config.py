@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from eaglenet_jax.clip import Clip, clip_config
+from eaglenet_jax.clip.parameters import clip_shapes, initial_clip
 from eaglenet_jax.errors import UserError
 from tests.clip.sizes import tiny
 
@@ -22,11 +23,18 @@ from tests.clip.sizes import tiny
 )
 def test_named_sizes_have_as_many_parameters_as_openais(name, published):
     config = clip_config(name)
-    frames = jax.ShapeDtypeStruct((1, 1, config.image_size, config.image_size, 3), jnp.uint8)
-    tokens, mask = jax.ShapeDtypeStruct((1, 77), jnp.int32), jax.ShapeDtypeStruct((1, 1), bool)
-    params = jax.eval_shape(Clip(config).init, jax.random.key(0), tokens, frames, mask)["params"]
+    params = clip_shapes(Clip(config))
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) + 1 == published
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+
+def test_shapes_of_all_blocks_are_those_of_the_initialisation():
+    """Only one block of each tower is traced for them."""
+    clip = tiny(vision_layers=3, text_layers=2, shift_blocks=(1,))
+    whole = jax.eval_shape(lambda key: initial_clip(clip, key), jax.random.key(0))
+    assert clip_shapes(clip) == whole
+    clip_shapes(clip)["text"]["block_0"].clear()  # of its own for each caller
+    assert clip_shapes(clip) == whole
 
 
 def test_named_size_with_changed_fields():

@@ -10,7 +10,6 @@ import dataclasses
 import re
 from typing import Any
 
-import jax
 import pytest
 
 from eaglenet_jax.clip import Clip
@@ -185,7 +184,7 @@ def test_the_systems_of_the_page_build(paper, monkeypatch):
         # Tracing CLIP's blocks takes most of the time, and tests/config/test_configs.py traces all of them.
         one = {"vision_layers": 1, "text_layers": 1, "shift_blocks": ()}
         system = dataclasses.replace(system, clip=Clip(dataclasses.replace(system.clip.config, **one)))
-        shapes = jax.eval_shape(system.init, jax.random.key(0))
+        shapes = system.shapes()
         with monkeypatch.context() as patched:
             patched.setattr(checking.jax, "eval_shape", lambda *_, shapes=shapes: shapes)  # traced above
             assert check_config(config)[1] is shapes

@@ -342,7 +342,7 @@ def test_the_temporal_transformer_is_added_before_the_mean(epsilon):
 def test_the_temporal_transformer_starts_as_the_text_towers_first_blocks():
     config = load_config("demo:tiny,seqtransf")
     system = build_system(config)
-    shapes, rng = jax.eval_shape(system.init, jax.random.key(0)), np.random.default_rng(0)
+    shapes, rng = system.shapes(), np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), shapes)
     given = params["head"]["transformer"]
     # The demo's smallest text tower has one block, so a tower of two stands in.

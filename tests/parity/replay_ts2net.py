@@ -70,7 +70,7 @@ def ts2net(record: Record) -> Rows:
         head = head_class("ts2net").from_config(options, clip, frames)
         return System(Clip(clip), head, words, frames)
 
-    params = _double(to_flax(table, tensors, dict(jax.eval_shape(system().init, jax.random.key(0)))))
+    params = _double(to_flax(table, tensors, system().shapes()))
     yield from _shift(record)
     yield from _select(record, system(samples=sizes["select_samples"]), params, table)
     yield from _train(record, system(), params, table)

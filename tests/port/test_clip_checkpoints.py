@@ -9,12 +9,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from eaglenet_jax.clip import NAMED_SIZES, ClipConfig
+from eaglenet_jax.clip import NAMED_SIZES, Clip, ClipConfig
+from eaglenet_jax.clip.parameters import clip_shapes
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.clip_sizes import sizes_from_shapes
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.port.hf_clip import HF_CLIP, config_from_hf, config_to_hf
-from eaglenet_jax.port.load import clip_from_tensors, clip_shapes, hub_file, load_clip, save_clip
+from eaglenet_jax.port.load import clip_from_tensors, hub_file, load_clip, save_clip
 from eaglenet_jax.port.openai_clip import OPENAI_CLIP, SIZE_NAMES
 from eaglenet_jax.port.table import to_pytorch
 
@@ -25,7 +26,9 @@ LOGIT_SCALE = np.asarray(2.5, np.float32)
 @pytest.fixture(scope="module")
 def params():
     random = np.random.default_rng(0)
-    return {"clip": jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), clip_shapes(CONFIG))}
+    return {
+        "clip": jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), clip_shapes(Clip(CONFIG)))
+    }
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_openai_names_round_trip(golden):
 
 def test_both_sources_name_every_parameter_of_the_full_size():
     config = NAMED_SIZES["ViT-B/32"]
-    tree = {"clip": clip_shapes(config), "head": {"matching_loss": {"logit_scale": np.zeros(())}}}
+    tree = {"clip": clip_shapes(Clip(config)), "head": {"matching_loss": {"logit_scale": np.zeros(())}}}
     tree = jax.tree.map(lambda leaf: np.broadcast_to(np.int8(0), leaf.shape), tree)
     openai = to_pytorch(OPENAI_CLIP, tree)
     assert sizes_from_shapes(openai, SIZE_NAMES) == config

@@ -9,10 +9,12 @@ import pytest
 
 from eaglenet_jax import convert
 from eaglenet_jax.clip.config import NAMED_SIZES
+from eaglenet_jax.clip.model import Clip
+from eaglenet_jax.clip.parameters import clip_shapes
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.files import read_checkpoint, read_tensors, write_tensors
 from eaglenet_jax.port.hf_clip import config_to_hf
-from eaglenet_jax.port.load import clip_shapes, load_clip, save_clip
+from eaglenet_jax.port.load import load_clip, save_clip
 from eaglenet_jax.port.openai_clip import OPENAI_CLIP, config_of_architecture
 from eaglenet_jax.port.sources import SOURCES, fitting_sources
 from eaglenet_jax.port.table import to_pytorch
@@ -143,7 +145,7 @@ def test_an_error_names_the_source_that_fits(golden, tmp_path):
 
 
 def shapes_of(name):
-    tree = {"clip": clip_shapes(NAMED_SIZES[name]), "head": {"matching_loss": {"logit_scale": np.zeros(())}}}
+    tree = {"clip": clip_shapes(Clip(NAMED_SIZES[name])), "head": {"matching_loss": {"logit_scale": np.zeros(())}}}
     return to_pytorch(OPENAI_CLIP, {**tree, "clip": _views(tree["clip"])})
 
 

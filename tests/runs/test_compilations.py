@@ -45,7 +45,7 @@ def test_a_second_evaluation_compiles_and_traces_nothing(name, tmp_path):
 
 def test_a_run_from_a_trained_clip_draws_its_head_alone(monkeypatch):
     system = build_system(load_config("demo:xpool"))
-    shapes = jax.eval_shape(system.init, jax.random.key(0))
+    shapes = system.shapes()
     keys = []
     monkeypatch.setattr(systems, "_init_clip", lambda _, key: keys.append(key) or shapes["clip"])
     monkeypatch.setattr(systems, "_init_head", lambda _, key: {"drawn": key})
@@ -69,7 +69,7 @@ def test_shapes_of_features_are_those_of_the_encoders(name):
         "text_extra": system.head.text_extra(2),
         "video_extra": system.head.video_extra(2),
     }
-    params = jax.eval_shape(system.init, jax.random.key(0))
+    params = system.shapes()
     encoded = jax.eval_shape(system.encode, params, batch)
     assert jax.tree.structure(encoded) == jax.tree.structure(system.feature_shapes(2))
     for one, other in zip(jax.tree.leaves(encoded), jax.tree.leaves(system.feature_shapes(2)), strict=True):

@@ -58,7 +58,7 @@ def test_every_source_opens_and_goes_back_bit_for_bit(name, golden, tmp_path):
     system = build_system(config)
     with Checkpoints(tmp_path / "run/checkpoints") as checkpoints:
         params = checkpoints.restore_params("best")
-    expected = jax.eval_shape(system.init, jax.random.key(0))
+    expected = system.shapes()
     assert shapes(params) == shapes(expected)
 
     to_pytorch_file(tmp_path / "run", tmp_path / "back.safetensors", source)
@@ -80,7 +80,7 @@ def test_released_eaglenet_keeps_its_buffer_and_settings(golden, tmp_path):
     assert config.head.sampler.buffer_rows == 12
     system = build_system(config)
     with Checkpoints(tmp_path / "run/checkpoints") as checkpoints:
-        params = jax.eval_shape(system.init, jax.random.key(0))
+        params = system.shapes()
         state = TrainState(np.zeros((), np.int32), params, (), jax.eval_shape(system.head.initial_state))
         state, metadata = checkpoints.restore(state)
     assert metadata["converted_from"] == "eaglenet"

@@ -40,7 +40,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub
 
 
 def params_of(settings: dict) -> dict:
-    shapes = jax.eval_shape(build_system(settings).init, jax.random.key(0))
+    shapes = build_system(settings).shapes()
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
 

@@ -23,7 +23,7 @@ SYSTEM = "demo:tiny,crosstvr_xpool"
 @pytest.fixture(scope="module")
 def shapes():
     system = build_system(load_config(SYSTEM))
-    return system.head.transformer, jax.eval_shape(system.init, jax.random.key(0))["head"]
+    return system.head.transformer, system.shapes()["head"]
 
 
 def leaves(tree):

@@ -23,7 +23,7 @@ VIDEOS = BATCH * tiny.FRAMES * tiny.WIDTH * 4  # bytes
 def compiled(cut: str) -> tuple[Any, Any, Any]:
     """Compile the step of EagleNet on all devices → the program, the state's shapes and its placement."""
     system, optimizer, mesh = tiny.system("eaglenet"), optax.adam(1e-3), make_mesh()
-    params = jax.eval_shape(system.init, jax.eval_shape(lambda: jax.random.key(0)))
+    params = system.shapes()
     state = jax.eval_shape(lambda params: initial_state(system, optimizer, params), params)
 
     def placed(leaf, sharding):

@@ -200,6 +200,13 @@ def parser_of(monkeypatch):
     return found
 
 
+def test_an_error_is_one_line_and_a_non_zero_exit(tmp_path):
+    command = [sys.executable, "-m", "eaglenet_jax.evaluate", f"--workdir={tmp_path / 'nothing'}"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+
+
 def test_the_list_of_commands_names_all_of_the_package(capsys):
     listing.main([])
     printed = capsys.readouterr().out

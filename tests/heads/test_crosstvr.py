@@ -218,7 +218,7 @@ def test_a_draw_of_zero_takes_no_forbidden_pair():
     assert [one.tolist() for one in drawn] == [[2, 0, 0], [2, 0, 0]]
 
 
-@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("masked", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_another_caption_of_the_same_video_is_a_negative_only_where_it_is_told_so(masked):
     """Of a batch of two captions of one video; without negatives the loss is that of its own pairs alone."""
     text, video = features(2)
@@ -313,6 +313,7 @@ def test_projections_are_folded_where_that_takes_fewer_products():
     assert not folding_pays((3, 1, MANY_QUERIES["queries"], SHAPE.width), tokens, SHAPE.heads)
 
 
+@pytest.mark.long
 def test_a_random_start_tells_pairs_apart_at_any_width():
     """N(0, 0.02²) is BERT's start at a width of 768; at 64 it would leave 1/400 of what belongs to a pair alone."""
     berts = small_start(768)(jax.random.key(0), (768, 64))

@@ -114,7 +114,7 @@ def test_the_loss_of_fused_energies_is_the_written_one_and_trains_the_pooling():
     assert float(jnp.abs(slope["pooling"]["value"]["kernel"]).max()) > 1e-4
 
 
-@pytest.mark.parametrize("unit_length", [True, False])
+@pytest.mark.parametrize("unit_length", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_second_energy_is_that_of_the_support_text_at_unit_length_or_as_it_is(unit_length):
     """L_eam of (t_sup, F), of which the samples are the newest rows of the buffer."""
     head = _head(energy="mlp", support="own", eam_negatives=False, support_unit_length=unit_length)

@@ -116,7 +116,7 @@ def test_scores_equal_the_equations_in_loops(changes):
     np.testing.assert_allclose(found, Loops(head, params, text, video).scores(), rtol=CLOSE, atol=1e-8)
 
 
-@pytest.mark.parametrize("changes", SWITCHES[:2], ids=str)
+@pytest.mark.parametrize("changes", [SWITCHES[0], pytest.param(SWITCHES[1], marks=pytest.mark.long)], ids=str)
 def test_loss_and_gradient_equal_the_loops(changes):
     """Slopes along random directions, by parameters and by all features, against differences of the loops' loss."""
     head, step = SHENET.clone(**changes), 1e-6

@@ -160,7 +160,8 @@ def test_the_second_energy_loss_is_made_only_where_it_has_a_weight():
 
 
 @pytest.mark.parametrize(
-    ("energy", "differs"), [("mlp", True), ("bilinear", False), pytest.param("cosine", False, marks=pytest.mark.long)]
+    ("energy", "differs"),
+    [("mlp", True), *(pytest.param(energy, False, marks=pytest.mark.long) for energy in ("bilinear", "cosine"))],
 )
 def test_the_second_energy_call_gets_the_support_text_at_unit_length(energy, differs):
     """Only the MLP energy sees the length; every other part of the loss stays as it is."""

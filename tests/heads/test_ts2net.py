@@ -201,7 +201,7 @@ def test_reduced_features_score_as_whole_ones_and_keep_no_patches():
     assert make_reduce_video(Clip4Clip(WIDTH))({}, plain, EVALUATION) is plain
 
 
-@pytest.mark.parametrize("source", ["", "another/encoder"])
+@pytest.mark.parametrize("source", ["", pytest.param("another/encoder", marks=pytest.mark.long)])
 def test_crosstvr_keeps_the_patches_that_it_attends_to(source):
     shape = QueryShape(width=8, layers=1, heads=2, hidden=8)
     head = CrossTvr(NOISY, FRAMES, TokenShape(PATCHES + 1, WIDTH, source), shape, queries=2, selected=2)

@@ -181,7 +181,7 @@ def test_folded_pooling_is_attention_as_written(heads, input_norm):
     def pooled(module, text):
         return module(text, module.prepare(frames, mask), draws, ids)
 
-    variables = pooling.init(jax.random.key(0), text, method=pooled)
+    variables = jax.jit(lambda key: pooling.init(key, text, method=pooled))(jax.random.key(0))
     rng = np.random.default_rng(3)
     variables = jax.tree.map(
         lambda leaf: jnp.asarray(np.float32(np.asarray(leaf) + 0.3 * rng.normal(size=leaf.shape))), variables

@@ -8,8 +8,6 @@ import io
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -253,13 +251,6 @@ def test_bad_arguments_get_one_line(root, finished, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_overrides_of_shared_fields_hold_for_both_stages():
-    config = load_config("demo:tiny", ["--config.seed=3", "--config.data.seed=4", "--config.first_stage.max_frames=5"])
-    assert (config.first_stage.seed, config.first_stage.data.seed, config.first_stage.max_frames) == (3, 4, 5)
-    config = load_config("demo:tiny", ["--config.optimizer.head_lr=0.5"])
-    assert config.first_stage.optimizer.head_lr != config.optimizer.head_lr
-
-
 def test_a_config_that_does_not_fit_the_checkpoint_is_refused(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
     content = json.loads((tmp_path / "run/config.json").read_text())
@@ -305,6 +296,7 @@ def test_what_starts_from_a_run_with_a_moving_average_takes_that(finished, tmp_p
         load_encoder(str(run))
 
 
+@pytest.mark.long
 def test_a_work_directory_of_the_old_form_evaluates_and_continues(finished, root, tmp_path, capsys):
     run = shutil.copytree(finished[0], tmp_path / "run")
     bring_into_old_form(run)
@@ -323,11 +315,18 @@ def test_a_work_directory_of_the_old_form_evaluates_and_continues(finished, root
     assert _metrics(run) == _metrics(finished[0]) and not (run / "first_stage").exists()
 
 
-def test_opening_an_evaluation_makes_no_data(finished, root, tmp_path, capsys):
-    """Data that are not there are an error with the command that makes them; only training makes them itself."""
+@pytest.fixture
+def moved(finished, root, tmp_path) -> tuple[Path, Path]:
+    """A finished run, and the place of its data, where there are none."""
     run, elsewhere = shutil.copytree(finished[0], tmp_path / "run"), tmp_path / "no data"
     for file in (run / "config.json", run / "first_stage/config.json"):
         file.write_text(file.read_text().replace(str(root / "datasets"), str(elsewhere)))
+    return run, elsewhere
+
+
+def test_opening_an_evaluation_makes_no_data(finished, moved, tmp_path):
+    """Data that are not there are an error with the command that makes them; only training makes them itself."""
+    run, elsewhere = moved
     commands = [
         lambda: evaluate.main([f"--workdir={run}"]),
         lambda: evaluate.main([f"--workdir={run}", "--check-leak"]),
@@ -343,6 +342,13 @@ def test_opening_an_evaluation_makes_no_data(finished, root, tmp_path, capsys):
         ) as e:
             command()
         assert "\n" not in str(e.value) and not elsewhere.exists()
+
+
+@pytest.mark.long
+def test_data_made_by_the_command_that_an_error_names_give_the_same_table(finished, moved, capsys):
+    run, _ = moved
+    with pytest.raises(UserError, match="the demo's data are not in") as e:
+        evaluate.main([f"--workdir={run}"])
     said = str(e.value).partition("python -m data_prep.demo ")[2]
     assert demo_data.main(shlex.split(said)) == 0
     assert evaluate.main([f"--workdir={run}", "--split=test"]) == 0
@@ -360,13 +366,6 @@ def test_damaged_results_are_made_again(finished, root, capsys):
     train.main(_arguments(root, "first"))
     assert "is damaged; it is made again" in capsys.readouterr().err
     assert _metrics(workdir) == whole
-
-
-def test_an_error_is_one_line_and_a_non_zero_exit(tmp_path):
-    command = [sys.executable, "-m", "eaglenet_jax.evaluate", f"--workdir={tmp_path / 'nothing'}"]
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
 
 
 def test_a_checkpoint_of_another_config_is_refused(finished, root):

@@ -31,7 +31,7 @@ def leaves(tree):
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in found}
 
 
-@pytest.mark.parametrize(("width", "random"), [(16, set()), (24, {"key", "value"})])
+@pytest.mark.parametrize(("width", "random"), [pytest.param(16, set(), marks=pytest.mark.long), (24, {"key", "value"})])
 def test_what_is_said_is_what_is_loaded(width, random, shapes, tmp_path, monkeypatch):
     shape, head = shapes
     write_blip2(tmp_path / "blip2", head, shape, width)

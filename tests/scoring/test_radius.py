@@ -22,7 +22,7 @@ def test_lengths_are_of_the_radius_by_its_equation(monkeypatch) -> None:
     found = radius_lengths(head, params, text, video, text_video, draws=EVALUATION)
     assert found is not None
     own, other = found
-    similarities = np.asarray(frame_similarities(text.pooled, video.frames, video.mask))
+    similarities = np.asarray(jax.jit(frame_similarities)(text.pooled, video.frames, video.mask))
     exponent = similarities @ np.asarray(params["radius"]["linear"]["kernel"]) + np.asarray(
         params["radius"]["linear"]["bias"]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import hashlib
 from collections.abc import Mapping
@@ -35,6 +36,9 @@ MOTIONS_BY_RELATION = {
     "target": ("approach", "leave"),
 }
 RELATION_FREQUENCY = {"alone": 0.35, "beside": 0.27, "behind": 0.11, "before": 0.11, "around": 0.07, "target": 0.09}
+RELATIONS = tuple(RELATION_FREQUENCY)
+SUMS = np.cumsum(list(RELATION_FREQUENCY.values()))
+CUMULATIVE = (SUMS / SUMS[-1]).tolist()
 # The share of all attribute combinations that each split may draw from. A combination's hash decides, so that splits
 # are disjoint whatever their sizes and whichever of them are rendered.
 SPLIT_SHARE = {"train": 0.55, "validate": 0.09, "test": 0.09, "test_1k": 0.27}
@@ -98,7 +102,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     def pick(values: tuple[str, ...]) -> str:
         return values[int(rng.integers(len(values)))]
 
-    relation = str(rng.choice(list(RELATION_FREQUENCY), p=list(RELATION_FREQUENCY.values())))
+    relation = RELATIONS[bisect.bisect_right(CUMULATIVE, rng.random())]  # as rng.choice, in a tenth of the time
     shape, color = pick(SHAPES), pick(COLORS)
     motion = pick(MOTIONS_BY_RELATION[relation])
     scene = Scene(shape, color, pick(SIZES), motion, pick(BACKGROUNDS), relation)
@@ -137,11 +141,13 @@ class SceneDraw:
 
     def add(self, scene: Scene) -> bool:
         """Add a scene if it belongs to the split and fits no other one's description; return whether it did."""
+        if split_of(scene, self.seed) != self.split or scene in self.scenes:  # first: most scenes are of another split
+            return False
         descriptions = scene.without_other()
         own, opposite = (
             (self._alone, self._accompanied) if scene.relation == "alone" else (self._accompanied, self._alone)
         )
-        if scene in self.scenes or not opposite.isdisjoint(descriptions) or split_of(scene, self.seed) != self.split:
+        if not opposite.isdisjoint(descriptions):
             return False
         self.scenes[scene] = None
         own.update(descriptions)

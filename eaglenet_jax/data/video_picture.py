@@ -36,24 +36,29 @@ def shown(frame: av.VideoFrame, stream: VideoStream) -> np.ndarray:
         options = {"width": round(frame.width * aspect), "interpolation": int(Interpolation.BICUBIC)}
     if frame.color_trc in HDR:
         options |= {"dst_color_trc": int(ColorTrc.BT709), "dst_color_primaries": int(ColorPrimaries.BT709)}
-        picture = _mapper().reformat(frame, format="rgb24", **options).to_ndarray()
+        picture = _converter("hdr").reformat(frame, format="rgb24", **options).to_ndarray()
     else:
-        picture = frame.to_ndarray(format="rgb24", **options)
+        picture = _converter("sdr").reformat(frame, format="rgb24", **options).to_ndarray()
     if frame.interlaced_frame and is_combed(picture):
         picture = first_field(picture)
     return turned(picture, display_matrix(frame))
 
 
-def _mapper() -> VideoReformatter:
-    """Return this thread's converter of HDR, which computes a table for seconds before its first picture."""
-    if not hasattr(_threads, "mapper"):
-        _threads.mapper = VideoReformatter()
-    return _threads.mapper
+def _converter(kind: str) -> VideoReformatter:
+    """Return this thread's converter of a kind of pictures, which keeps what it computed for those before.
+
+    Of HDR that is a table that takes seconds. For a small picture to set up a converter takes longer than to convert.
+    """
+    if not hasattr(_threads, kind):
+        setattr(_threads, kind, VideoReformatter())
+    converter: VideoReformatter = getattr(_threads, kind)
+    return converter
 
 
 def as_released(frame: av.VideoFrame) -> np.ndarray:
     """Return [H, W, 3] uint8 RGB as the released programs read a frame: rotated by steps of 90 degrees, no more."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
+    picture = _converter("sdr").reformat(frame, format="rgb24").to_ndarray()
+    return np.rot90(picture, round(frame.rotation / 90) % 4)
 
 
 def shown_size(frame: av.VideoFrame, stream: VideoStream) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterator
@@ -42,8 +43,9 @@ def training_seconds(stage: StagePlan, steps: int) -> float:
     return steps * FORWARD_AND_BACKWARD * flops / (share * rate)
 
 
+@functools.lru_cache
 def product_rate(width: int, dtype: Any) -> float:
-    """Measure the FLOP/s of one device on a product [rows, width] [width, 4 width] of about 2 GFLOP."""
+    """Measure the FLOP/s of one device on a product [rows, width] [width, 4 width] of about 2 GFLOP, once a process."""
     rows = max(1, round(2e9 / (8 * width**2)))
     left, right = jnp.ones((rows, width), dtype), jnp.ones((width, 4 * width), dtype)
     seconds = []

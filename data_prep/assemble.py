@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -91,11 +92,11 @@ def assemble(
             held_out = {"val": [video_id for video_id in ids if is_held_out(video_id)]}
         splits = _with_held_out(splits, held_out)
     folder = VideoFolder(videos_dir)
-    entries, several, used = [], {}, set[Path]()
+    entries, several, used = [], {}, set[str]()
     for split, videos in splits.items():
         for video in videos:
             files = _files(folder, spec, video)
-            used.update(files)
+            used.update(map(os.path.realpath, files))  # a table may name a file by another way to it
             if len(files) > 1:
                 files = several[video.video_id] = _readable_first(files)
             if video.captions:
@@ -110,7 +111,7 @@ def assemble(
         splits,
         tuple(entries),
         several,
-        tuple(sorted(path for path in here if path not in used)),
+        tuple(sorted(path for path in here if os.path.realpath(path) not in used)),
         (annotations_dir / FAKE_MARK).is_file(),
         tuple(split for split in held_out if split in splits),
         folder.unreadable,

@@ -36,7 +36,7 @@ class Finding:
         what: One line for the user.
         changes_results: Whether numbers would differ from those of the complete dataset.
         split: The split, if it concerns one.
-        ids: Videos or captions that it concerns.
+        ids: Videos, captions or files that it concerns.
     """
 
     what: str
@@ -153,7 +153,7 @@ def examine(
         text = f"{counted(len(assembly.unreadable), 'folder')} cannot be read: passed over"
         findings.append(Finding(text, True, "", tuple(f"{n} ({why})" for n, why in assembly.unreadable.items())))
     if assembly.unused:
-        text = f"{counted(len(assembly.unused), 'video file')} of no video in these annotations"
+        text = f"{counted(len(assembly.unused), 'video file')} of no video of these splits"
         findings.append(Finding(text, False, "", tuple(path.name for path in assembly.unused)))
     usable = [(entry, probes[entry.video_id]) for entry in present if probes[entry.video_id].reason is None]
     estimate = _estimate(usable, settings, out, workers) if usable else None

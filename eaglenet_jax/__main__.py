@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.errors import UserError
 
 COMMANDS = {
     "eaglenet_jax.train": "train a system and evaluate it; start with --config=demo",
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str]) -> None:
         + "\n".join(f"  python -m {name:<28}{about}" for name, about in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    if arguments and f"eaglenet_jax.{arguments[0]}" in COMMANDS:
+        raise UserError(f"a dot, not a space: python -m eaglenet_jax.{arguments[0]}")
     parser.parse_args(arguments)
     parser.print_help()
 

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from eaglenet_jax.compilation_cache import keep_compiled_programs
-from eaglenet_jax.errors import Stopped, Terminated, UserError, interrupting_signal
+from eaglenet_jax.errors import Stopped, UserError
 from eaglenet_jax.large_pages import restart_with_large_pages
 
 CONFIG_FIELD = "--config."  # what a field of the config begins with; its name is left as it is
@@ -90,7 +90,7 @@ def whole_numbers(text: str) -> list[int]:
 
 
 def _keep_interrupts() -> None:
-    """Raise an exception at SIGTERM as at Ctrl-C; send them again where Python drops it, or a module would break.
+    """Send Ctrl-C again where Python drops it, or where a module would break.
 
     A `KeyboardInterrupt` that falls into a callback of the garbage collector (jax has one) or into a finalizer is
     printed and ignored, and the command would run on. One that falls into the import of a library in C++ becomes an
@@ -98,26 +98,24 @@ def _keep_interrupts() -> None:
     """
     report = sys.unraisablehook
 
-    def send_later(number: int) -> None:
-        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+    def send_later() -> None:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
 
     def send_again(unraisable: Any) -> None:
         if unraisable.exc_type is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
-            # At once it would fall into this function.
-            send_later(signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT)
+            send_later()  # at once it would fall into this function
         else:
             report(unraisable)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if _imports(frame):
-            send_later(number)
+            send_later()
         else:
-            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+            signal.default_int_handler(number, frame)
 
     sys.unraisablehook = send_again
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell starts it in the background
         signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _imports(frame: FrameType | None) -> bool:
@@ -130,8 +128,8 @@ def _imports(frame: FrameType | None) -> bool:
 def run_command(main: Callable[[Sequence[str]], int | None], large_pages: bool = False) -> None:
     """Run main(arguments) and exit.
 
-    A `UserError` is printed as one line with exit code 1. Ctrl-C and SIGTERM end without a traceback and with 128 +
-    the signal's number, as does a run that one of them stopped and that has saved.
+    A `UserError` is printed as one line with exit code 1. Ctrl-C ends without a traceback. A run that a signal stopped
+    and that has saved exits with 128 + the signal's number.
 
     Args:
         main: Takes the command line's arguments and returns an exit code, or None for 0.
@@ -156,7 +154,6 @@ def run_command(main: Callable[[Sequence[str]], int | None], large_pages: bool =
     except OSError as error:
         print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt as error:
-        number = interrupting_signal(error)
-        print("terminated" if number == signal.SIGTERM else "interrupted", file=sys.stderr)
-        sys.exit(128 + number)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -13,18 +13,6 @@ class UserError(Exception):
     """
 
 
-class Terminated(KeyboardInterrupt):
-    """Report that SIGTERM asks a command to end; what cleans up after Ctrl-C cleans up after it."""
-
-
-def interrupting_signal(error: BaseException) -> signal.Signals:
-    """Return the signal behind a `KeyboardInterrupt`, which another one may have replaced."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, Terminated):
-        cause = cause.__cause__
-    return signal.SIGINT if cause is None else signal.SIGTERM
-
-
 class Stopped(Exception):
     """Report that a run was asked to stop and has saved its state.
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.errors import Stopped, interrupting_signal
+from eaglenet_jax.errors import Stopped
 
 
 def _parser() -> Parser:
@@ -71,9 +72,8 @@ def main(arguments: Sequence[str]) -> None:
         return
     try:
         results = train_run(config, workdir)
-    except KeyboardInterrupt as error:  # between the steps, which save first
-        number = interrupting_signal(error)
-        raise Stopped("interrupted; the same command continues with what is saved", number) from None
+    except KeyboardInterrupt:  # between the steps, which save first
+        raise Stopped("interrupted; the same command continues with what is saved", signal.SIGINT) from None
     print_results(results, "test", written=written_files(workdir))
 
 

@@ -212,6 +212,8 @@ def test_the_list_of_commands_names_all_of_the_package(capsys):
     printed = capsys.readouterr().out
     assert [n for n in ENTRY_POINTS if n.startswith("eaglenet_jax.") and f" -m {n} " not in printed] == []
     assert set(listing.COMMANDS) <= set(ENTRY_POINTS)
+    with pytest.raises(UserError, match=r"python -m eaglenet_jax\.train$"):
+        listing.main(["train", "--config=demo"])
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)

@@ -37,8 +37,8 @@ MOTIONS_BY_RELATION = {
 }
 RELATION_FREQUENCY = {"alone": 0.35, "beside": 0.27, "behind": 0.11, "before": 0.11, "around": 0.07, "target": 0.09}
 RELATIONS = tuple(RELATION_FREQUENCY)
-SUMS = np.cumsum(list(RELATION_FREQUENCY.values()))
-CUMULATIVE = (SUMS / SUMS[-1]).tolist()
+_SUMS = np.cumsum(list(RELATION_FREQUENCY.values()))
+CUMULATIVE = (_SUMS / _SUMS[-1]).tolist()
 # The share of all attribute combinations that each split may draw from. A combination's hash decides, so that splits
 # are disjoint whatever their sizes and whichever of them are rendered.
 SPLIT_SHARE = {"train": 0.55, "validate": 0.09, "test": 0.09, "test_1k": 0.27}
@@ -141,7 +141,7 @@ class SceneDraw:
 
     def add(self, scene: Scene) -> bool:
         """Add a scene if it belongs to the split and fits no other one's description; return whether it did."""
-        if split_of(scene, self.seed) != self.split or scene in self.scenes:  # first: most scenes are of another split
+        if split_of(scene, self.seed) != self.split or scene in self.scenes:  # before what takes longer
             return False
         descriptions = scene.without_other()
         own, opposite = (

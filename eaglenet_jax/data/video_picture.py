@@ -5,6 +5,7 @@ FFmpeg's libswscale converts range and matrix coefficients as the file states th
 
 from __future__ import annotations
 
+import os
 import threading
 from fractions import Fraction
 from typing import Any
@@ -49,10 +50,12 @@ def _converter(kind: str) -> VideoReformatter:
 
     Of HDR that is a table that takes seconds. For a small picture to set up a converter takes longer than to convert.
     """
-    if not hasattr(_threads, kind):
-        setattr(_threads, kind, VideoReformatter())
-    converter: VideoReformatter = getattr(_threads, kind)
-    return converter
+    converters: dict[tuple[str, int], VideoReformatter] = _threads.__dict__.setdefault("converters", {})
+    # By process, too: a fork has the converters of its parent but not their threads, and hangs in using or freeing one.
+    key = kind, os.getpid()
+    if key not in converters:
+        converters[key] = VideoReformatter()
+    return converters[key]
 
 
 def as_released(frame: av.VideoFrame) -> np.ndarray:

@@ -45,7 +45,12 @@ def training_seconds(stage: StagePlan, steps: int) -> float:
 
 @functools.lru_cache
 def product_rate(width: int, dtype: Any) -> float:
-    """Measure the FLOP/s of one device on a product [rows, width] [width, 4 width] of about 2 GFLOP, once a process."""
+    """Measure the FLOP/s of one device on a product [rows, width] [width, 4 width] of about 2 GFLOP.
+
+    Args:
+        width: Of the product; each is measured once a process.
+        dtype: Of its numbers, likewise.
+    """
     rows = max(1, round(2e9 / (8 * width**2)))
     left, right = jnp.ones((rows, width), dtype), jnp.ones((width, 4 * width), dtype)
     seconds = []

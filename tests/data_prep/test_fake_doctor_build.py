@@ -156,7 +156,7 @@ def test_missing_and_damaged_videos_are_reported_left_out_and_counted(
     assert (state["present"], state["missing"], state["undecodable"]) == (2, 1, 1)
     assert "test: 1 missing video" in told(found) and "test: 1 video cannot be decoded" in told(found)
     notes = told(found, changing=False)
-    assert "1 video file of no video" in notes and "1 video with several files" in notes
+    assert "1 video file of no video of these splits" in notes and "1 video with several files" in notes
     with pytest.raises(UserError, match=rf"2 of {VIDEOS} videos .* {test[0]} at"):
         build(folder, "--strict")
     manifest = build(folder)
@@ -230,3 +230,12 @@ def test_data_that_are_too_few_to_train_on_are_not_offered_for_training(
     assert build_command.main(["--dataset=table", *flags, "--workers=1", "--size=48"]) == 0
     printed = capsys.readouterr().out
     assert "not enough to train: no video of val is left; add videos" in printed and "train with" not in printed
+
+
+def test_a_file_named_by_another_way_to_it_is_used(tmp_path, monkeypatch) -> None:
+    for name in ("a.mp4", "b.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    table = tmp_path / "t.csv"
+    table.write_text(f"video,caption\n{tmp_path / 'a.mp4'},a dog\n")
+    monkeypatch.chdir(tmp_path)
+    assert [path.name for path in assemble("table", table, Path(".")).unused] == ["b.mp4"]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.port.load import clip_files
 from eaglenet_jax.search.adding import Added, Interrupted
 from eaglenet_jax.search.index import SearchIndex
 from eaglenet_jax.search.model import DEMO_ONLY
@@ -112,6 +113,14 @@ def _watch(given: argparse.Namespace, index: SearchIndex) -> int:
     return 0
 
 
+def _check_default() -> None:
+    """Raise UserError that says what else there is, where the default model cannot be fetched."""
+    try:
+        clip_files(DEFAULT_CHECKPOINT)
+    except UserError as error:
+        raise UserError(f"give a --checkpoint that is here (demo ships with the package): {error}") from error
+
+
 def _open(given: argparse.Namespace) -> SearchIndex:
     options = {"seconds": given.window, "overlap": given.overlap, "shots": given.shots or None}
     rule = {name: value for name, value in options.items() if value is not None}
@@ -122,12 +131,10 @@ def _open(given: argparse.Namespace) -> SearchIndex:
         if given.checkpoint is None:
             print(f"model: {DEFAULT_CHECKPOINT}, the default; --checkpoint takes another", file=sys.stderr, flush=True)
         checkpoint = given.checkpoint or DEFAULT_CHECKPOINT
-        try:
-            index = SearchIndex.create(given.index, checkpoint, WindowRule(**rule))
-        except UserError as error:
-            if given.checkpoint is not None:
-                raise
-            raise UserError(f"give a --checkpoint that is here (demo ships with the package): {error}") from error
+        windows = WindowRule(**rule)
+        if given.checkpoint is None:
+            _check_default()
+        index = SearchIndex.create(given.index, checkpoint, windows)
         # Several processes each open the model; here it would take memory and do nothing.
         return index if given.workers == 1 else SearchIndex.open(given.index, checkpoint)
     for name, value in rule.items():

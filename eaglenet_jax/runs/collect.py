@@ -15,7 +15,15 @@ from eaglenet_jax.config.loading import as_plain, is_free
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.saved_config import FIRST_STAGES, has_config, saved_config
-from eaglenet_jax.runs.workdir import CHECKPOINTS, EARLIER_STAGES, RESULT_FILE, first_stage_folder, read_result
+from eaglenet_jax.runs.workdir import (
+    CHECKPOINTS,
+    EARLIER_STAGES,
+    FIRST_STAGE,
+    OLD_FIRST_STAGE,
+    RESULT_FILE,
+    first_stage_folder,
+    read_result,
+)
 
 Key = tuple[str, str]  # hash of everything but seeds, and what identifies the split
 
@@ -46,12 +54,14 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 def unfinished_runs(folders: Sequence[Path]) -> list[Path]:
     """Find the work directories in or below the folders that have checkpoints and no results yet, in order.
 
-    Stages before others are left out.
+    A run that has only checkpoints of its first stage counts; the stage itself does not.
     """
     found: dict[Path, None] = {}
     for folder in filter(Path.is_dir, folders):
         for checkpoints in sorted(folder.rglob(CHECKPOINTS)):
             workdir = checkpoints.parent
+            while workdir.name in (FIRST_STAGE, OLD_FIRST_STAGE) and workdir != folder:
+                workdir = workdir.parent
             inside = workdir.relative_to(folder).parts
             if not (any(part in EARLIER_STAGES for part in inside) or (workdir / RESULT_FILE).is_file()):
                 found[workdir] = None

@@ -70,12 +70,13 @@ def test_what_is_left_out_is_said(tmp_path, capsys) -> None:
     assert result is not None
     sure = {"R@1": 100.0, "R@5": 100.0, "R@10": 100.0, "MdR": 1.0, "MnR": 1.0}
     write_result(dataclasses.replace(result, chance={"test": {"t2v": sure, "v2t": sure, "Rsum": 600.0}}), run)
-    for unfinished in ("runs/done/first_stage", "runs/stopped"):
+    for unfinished in ("runs/done/first_stage", "runs/early/first_stage/first_stage", "runs/stopped"):
         (tmp_path / unfinished / "checkpoints").mkdir(parents=True)
     (run / "checkpoints").mkdir()
     report.main([str(tmp_path / "runs"), f"--out={tmp_path / 'table'}"])
     printed = capsys.readouterr().out
-    assert f"left out, because they are not finished: {tmp_path / 'runs/stopped'}\n" in printed
+    names = ", ".join(str(tmp_path / "runs" / name) for name in ("early", "stopped"))
+    assert f"left out, because they are not finished: {names}\n" in printed
     (row,) = [line for line in printed.splitlines() if line.startswith("done") and "1.0" in line][:1]
     assert "100.0" not in row and row.count("–") == 4  # R@1, R@5, R@10 and their sum
     assert "R@1, R@5, R@10 would be 100 whatever the scores in a gallery of this size." in printed

@@ -169,10 +169,6 @@ class OnFeatures:
         """Random parameters, see `System.init`."""
         return self.system.init(key)
 
-    def shapes(self) -> dict[str, Any]:
-        """Shapes of the parameters of `init`, see `System.shapes`."""
-        return self.system.shapes()
-
     def encode(self, params: Params, batch: Mapping[str, Any]) -> tuple[TextFeatures, VideoFeatures]:
         """Put the features of a batch together.
 

@@ -96,9 +96,6 @@ class VideoFolder:
                 return tuple(sorted(self._by_stem[name]))
         return ()
 
-    def __len__(self) -> int:
-        return sum(map(len, self._by_stem.values()))
-
     @property
     def by_stem(self) -> Mapping[str, Sequence[Path]]:
         """All files by stem."""

@@ -60,6 +60,6 @@ def test_a_folder_that_cannot_be_read_is_named_and_passed_over(tmp_path: Path, m
 
     monkeypatch.setattr(os, "scandir", refuse)
     folder = VideoFolder(tmp_path)
-    assert folder.unreadable == {str(tmp_path / "lost+found"): "Permission denied"} and len(folder) == 1
+    assert folder.unreadable == {str(tmp_path / "lost+found"): "Permission denied"} and len(folder.by_stem) == 1
     with pytest.raises(UserError, match="cannot be read: Permission denied"):
         VideoFolder(tmp_path / "lost+found")

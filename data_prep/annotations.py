@@ -84,13 +84,13 @@ def first_few(items: Sequence[str]) -> str:
 def require_file(path: Path, what: str) -> None:
     """Raise UserError unless the file exists."""
     if not path.is_file():
-        raise UserError(f"No {what} at {path}; check the path.")
+        raise UserError(f"there is no {what} {path}; check the path")
 
 
 def require_folder(path: Path, kind: str) -> None:
     """Raise UserError unless the folder exists. kind: of the files that it holds, "video" or "annotation"."""
     if not path.is_dir():
-        raise UserError(f"No {kind} folder at {path}; give the folder that holds the {kind} files.")
+        raise UserError(f"there is no {kind} folder {path}; give the folder that holds the {kind} files")
 
 
 def check_entries(entries: Sequence[VideoEntry]) -> None:

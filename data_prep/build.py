@@ -17,7 +17,7 @@ from data_prep.annotations import first_few
 from data_prep.assemble import Assembly, add_dataset_arguments, assemble, check_numbers
 from data_prep.beam_decoding import fill_cache_on_beam
 from data_prep.cache import FrameSettings, fill_cache
-from data_prep.prepare import Decoding, prepare
+from data_prep.prepare import Decoding, prepare, read_manifest
 from data_prep.report import report
 from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.command import Parser, run_command
@@ -69,12 +69,25 @@ def build(assembly: Assembly, out: Path, settings: FrameSettings, decoding: Deco
     if assembly.spec.is_table:
         about["held_out_splits"] = list(assembly.held_out)
     settings = dataclasses.replace(settings, first_seconds=assembly.spec.first_seconds)
+    if replaced := _replaced(out, settings):
+        print(f"{out} is prepared again, with other frames: {', '.join(replaced)}")
     manifest = prepare(assembly.entries, out, about, settings, decoding)
     text = report(manifest, out).encode()
     file = out / "report.md"
     if not file.is_file() or file.read_bytes() != text:
         write_atomically(file, text)
     return manifest
+
+
+def _replaced(out: Path, settings: FrameSettings) -> list[str]:
+    """The settings of a prepared folder that these differ from, as "size 48 → 64"."""
+    before = (read_manifest(out) or {}).get("settings", {})
+    now = settings.as_dict()
+    if not before:
+        return []
+    unset = "unset"
+    changed = [name for name in {**before, **now} if before.get(name, unset) != now.get(name, unset)]
+    return [f"{name} {before.get(name, unset)} → {now.get(name, unset)}" for name in changed]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -6,7 +6,6 @@ A new dataset is a reader in readers/, a `DatasetSpec` here and a config of the 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,10 +20,11 @@ from data_prep.readers.msrvtt import read_msrvtt
 from data_prep.readers.msvd import read_msvd
 from data_prep.readers.table import read_table
 from data_prep.readers.vatex import read_vatex
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, did_you_mean
 
 HELD_OUT_SHARE = 0.05
 SINGLE, SEVERAL, PARAGRAPH = "one caption a video", "several captions a video", "one paragraph a video"
+ANY_NUMBER = "one or more captions a video"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +213,7 @@ DATASETS: Mapping[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
 
 
 # Videos of one's own, in any number; the config `own` trains on them.
-TABLE = DatasetSpec("table", "A table of videos", read_table, {"rows": Variant("all", {}, SEVERAL)}, is_table=True)
+TABLE = DatasetSpec("table", "A table of videos", read_table, {"rows": Variant("all", {}, ANY_NUMBER)}, is_table=True)
 TABLE_SHARE, TABLE_LEAST = 0.1, 5  # of its videos for validation, and as many for test
 
 
@@ -227,6 +227,6 @@ def dataset_spec(name: str) -> DatasetSpec:
         return TABLE
     if name in DATASETS:
         return DATASETS[name]
-    close = difflib.get_close_matches(name, DATASETS, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join((*DATASETS, TABLE.name))}"
+    names = (*DATASETS, TABLE.name)
+    hint = did_you_mean(name, names, f"there are: {', '.join(names)}")
     raise UserError(f"--dataset: {name!r} is unknown; {hint}")

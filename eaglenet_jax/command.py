@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from eaglenet_jax.compilation_cache import keep_compiled_programs
-from eaglenet_jax.errors import Stopped, UserError
+from eaglenet_jax.errors import Stopped, UserError, did_you_mean, nearest
 from eaglenet_jax.large_pages import restart_with_large_pages
 
 CONFIG_FIELD = "--config."  # what a field of the config begins with; its name is left as it is
@@ -36,7 +36,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises instead of printing the usage."""
         shown = f", for example {self._example}" if self._example and "required" in message else ""
-        raise UserError(f"{message}{shown}{self._hint(self._given)}; --help lists the arguments")
+        hint = self._choice_hint(message) or self._hint(self._given)
+        raise UserError(f"{message}{shown}{hint}; --help lists the arguments")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse, but a flag that is neither known nor a field of the config is an error."""
@@ -55,13 +56,21 @@ class Parser(argparse.ArgumentParser):
             raise UserError(f"unknown argument {rest[0]!r}: this command reads no config; --help lists the arguments")
         return found
 
+    def _choice_hint(self, message: str) -> str:
+        """The nearest choice, where the message is about a value that is none."""
+        wrong = re.search(r"invalid choice: '([^']+)'", message)
+        known = [str(choice) for action in self._actions for choice in action.choices or ()]
+        near = did_you_mean(wrong[1], known) if wrong else ""
+        return near and f", {near}"
+
     def _hint(self, words: Sequence[str]) -> str:
         known = [flag for action in self._actions for flag in action.option_strings]
         for word in words:
             flag = _with_dashes(word.partition("=")[0])
             if flag.startswith("--") and flag not in known and not flag.startswith(CONFIG_FIELD):
-                if close := difflib.get_close_matches(flag, known, n=1):
-                    return f", did you mean {close[0]}?"
+                # Without the dashes, by which any two short flags are alike.
+                if near := nearest(flag.lstrip("-"), (one.lstrip("-") for one in known)):
+                    return f", did you mean --{near}?"
                 return f"; a field of the config is given as {CONFIG_FIELD}NAME" if "--config" in known else ""
         return ""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -26,6 +27,17 @@ class Stopped(Exception):
     def __init__(self, message: str, number: signal.Signals) -> None:
         super().__init__(message)
         self.number = number
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is nearest to a misspelt one, "" where none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), "")
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a question for the known name that is nearest to a misspelt one, `otherwise` where none is near."""
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near else otherwise
 
 
 def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:

@@ -35,14 +35,20 @@ class TimedLines:
     """
 
     SECONDS = 20.0
+    LEAST = 2.0  # seconds since a thing was first reported: what ends sooner needs no line
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._noted = say, time.monotonic()
+        self._say, self._what = say, ""
+        self._noted = self._begun = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Say how far the work is, unless a line was printed a moment ago."""
-        if time.monotonic() - self._noted >= self.SECONDS and (done < total or not total):
-            self._noted = time.monotonic()
+        """Say how far the work is, unless a line was printed or the thing was begun a moment ago."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._begun = what, now
+        is_time = now - self._noted >= self.SECONDS and now - self._begun >= self.LEAST
+        if is_time and (done < total or not total):
+            self._noted = now
             self._say(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}")
 
 

@@ -5,11 +5,10 @@ A new head of this project is one file in heads/ and one line here.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import Any
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, did_you_mean
 
 HEADS = {
     "clip4clip": "eaglenet_jax.heads.clip4clip:Clip4Clip",
@@ -39,8 +38,7 @@ def head_class(name: str) -> Any:
     place = HEADS.get(name, name)
     module, colon, attribute = place.partition(":")
     if not (module and colon and attribute):
-        close = difflib.get_close_matches(name, HEADS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(HEADS)}"
+        hint = did_you_mean(name, HEADS, f"choose one of {', '.join(HEADS)}")
         raise UserError(f"config.system: no system is named {name!r}; {hint}, or give package.module:Class")
     try:
         found = getattr(importlib.import_module(module), attribute)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from eaglenet_jax.command import Parser, run_command
 
 if TYPE_CHECKING:
-    from eaglenet_jax.reports.stage_results import StageResult
+    from eaglenet_jax.runs.collect import Family
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -28,11 +28,17 @@ def main(arguments: Sequence[str]) -> None:
     from eaglenet_jax.reports.runs_table import compare  # late, so that --help answers at once
     from eaglenet_jax.reports.runs_text import comparison_text, write_comparisons
     from eaglenet_jax.runs.collect import families, find_runs, unfinished_runs
+    from eaglenet_jax.wording import counted
 
-    by_data: dict[str, list[tuple[str, Sequence[StageResult]]]] = {}
+    by_data: dict[str, list[Family]] = {}
     for family in families(find_runs(given.runs), given.split):
-        by_data.setdefault(family.data, []).append((family.label, family.results))
-    comparisons = [compare(rows, given.split) for rows in by_data.values()]
+        by_data.setdefault(family.data, []).append(family)
+    comparisons = []
+    for rows in by_data.values():
+        texts, videos = rows[0].results[0].gallery[given.split]
+        name = f"{rows[0].data_name}, {counted(texts, 'text')} and {counted(videos, 'video')}"
+        results = [(family.label, family.results) for family in rows]
+        comparisons.append(compare(results, given.split, name if len(by_data) > 1 else ""))
     print("\n\n".join(map(comparison_text, comparisons)))
     if waiting := unfinished_runs(given.runs):
         print(f"\nleft out, because they are not finished: {listed(list(map(str, waiting)))}\n")

@@ -291,9 +291,15 @@ def test_dashes_and_underscores_are_the_same_and_nothing_is_abbreviated():
         "--first_word=3": r"did you mean --first-words\?",
         "--config.max_words=3": "this command reads no config",
         "three": "unknown argument 'three'",
+        "--tops=3": r"argument '--tops=3'; --help lists",  # --first-words begins with the same dashes alone
     }.items():
         with pytest.raises(UserError, match=message):
             parser.parse_args([word])
+    parser.add_argument("--kind", choices=("query", "serve"))
+    with pytest.raises(UserError, match=r"invalid choice: 'qery' .*, did you mean 'query'\?; --help"):
+        parser.parse_args(["--kind=qery"])
+    with pytest.raises(UserError, match=r"invalid choice: 'x' \(choose from [^?]*\); --help"):
+        parser.parse_args(["--kind=x"])
     parser.add_argument("--config")
     with pytest.raises(UserError, match=r"argument '--batch_size=3'; a field of the config is given as --config\.NAME"):
         parser.parse_known_args(["--config=demo", "--batch_size=3"])

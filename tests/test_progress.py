@@ -23,7 +23,9 @@ def test_lines_come_from_time_to_time_and_not_for_what_is_done(monkeypatch, caps
             clock.now = seconds
             report("encoding videos", done, 3000)
         report("reading", 7, 0)  # of how many is not known
-    assert capsys.readouterr().err == "encoding videos: 1,500 of 3,000\nreading: 7\n"
+        clock.now += TimedLines.LEAST
+        report("reading", 8, 0)
+    assert capsys.readouterr().err == "encoding videos: 1,500 of 3,000\nreading: 8\n"
 
 
 def test_an_evaluation_between_steps_says_how_far_it_is(monkeypatch, capsys) -> None:

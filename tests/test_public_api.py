@@ -292,6 +292,11 @@ def test_a_source_that_holds_no_model_says_what_would(tmp_path):
         en.load(tmp_path)
     with pytest.raises(en.UserError, match=r"there is no .*nothing; give a work directory of a run"):
         en.load(tmp_path / "nothing")
+    (tmp_path / "nothing_much").mkdir()
+    with pytest.raises(en.UserError, match=r"there is no .*nothing; give .*; did you mean '.*nothing_much'\?$"):
+        en.load(tmp_path / "nothing")
+    with pytest.raises(en.UserError, match=r"^dmo: no such folder; .*; did you mean 'demo'\?$"):
+        en.load("dmo")
     with pytest.raises(en.UserError, match=r"config\.json is a file; give the folder that holds it$"):
         en.load(tmp_path / "config.json")
     with pytest.raises(en.UserError, match="not from 3"):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, did_you_mean
 
 
 def split_argument(argument: str, known: Sequence[str]) -> set[str]:
@@ -21,8 +20,7 @@ def split_argument(argument: str, known: Sequence[str]) -> set[str]:
     words = [word.strip() for word in (argument or "").split(",") if word.strip()]
     for word in words:
         if word not in known and ":" not in word:
-            close = difflib.get_close_matches(word, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+            hint = did_you_mean(word, known, f"there are: {', '.join(known)}")
             raise UserError(f"--config: unknown argument {word!r}; {hint}")
     return set(words)
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from eaglenet_jax.config.overrides import check_names, check_used, stages_and_field
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, did_you_mean
 
 
 def config_folder() -> Path:
@@ -51,8 +50,7 @@ def resolve(name: str) -> str:
     shipped = config_folder() / f"{bare}.py"
     if shipped.is_file() and bare in config_names():
         return f"{shipped}{colon}{argument}"
-    close = difflib.get_close_matches(bare, config_names(), n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(config_names())}"
+    hint = did_you_mean(bare, config_names(), f"there are: {', '.join(config_names())}")
     raise UserError(f"--config: no file {path!r} and no config of that name; {hint}")
 
 

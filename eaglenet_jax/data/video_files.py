@@ -77,7 +77,7 @@ class VideoFolder:
             UserError: There is no such folder, or it cannot be read itself.
         """
         if not folder.is_dir():
-            raise UserError(f"No video folder at {folder}; give the folder that holds the video files.")
+            raise UserError(f"there is no folder {folder}; give the folder that holds the video files")
         self.folder = folder
         self.unreadable: dict[str, str] = {}
         self._by_stem: dict[str, list[Path]] = {}

@@ -6,12 +6,11 @@ Defaults are stated only in the fields; configs, checkpoints and the command lin
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, did_you_mean
 
 NOT_OPTIONS = frozenset({"parent", "name", "dtype"})  # flax's own fields, and the compute type
 DROPOUT_ENDINGS = ("dropout", "dropout_rate")  # of the names of dropout rates
@@ -71,8 +70,7 @@ def check_known(what: str, options: Mapping[str, Any], known: Mapping[str, Any],
     """Raise UserError for an option that is not in `known`, nested ones included."""
     for name, value in options.items():
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"it has {', '.join(known)}"
+            hint = did_you_mean(prefix + name, (prefix + one for one in known), f"it has {', '.join(known)}")
             raise UserError(f"config.head: {what} has no option {prefix}{name}; {hint}")
         if isinstance(known[name], Mapping):
             if not isinstance(value, Mapping):

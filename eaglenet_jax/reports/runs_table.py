@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +75,14 @@ class Comparison:
     columns: (direction, metric) of every cell of a row; the direction is "" for a sum over both. rows: systems in the
     order given. pointing_chance: the share of frames in the parts that captions describe, in percent, where a system's
     pointing accuracy is shown. small_gallery: says which recalls are left out because chance has them at 100.
+    data: the queries, for a heading where there are other comparisons; else empty.
     """
 
     columns: Sequence[tuple[str, str]]
     rows: Sequence[Row]
     pointing_chance: float | None = None
     small_gallery: str = ""
+    data: str = ""
 
     @property
     def parts(self) -> list[Part]:
@@ -108,20 +110,22 @@ class Comparison:
         return [f"{source} ({', '.join(labels)})" if len(rows) > 1 else source for source, labels in rows.items()]
 
 
-def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Comparison:
+def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str, data: str = "") -> Comparison:
     """Compare systems on one split.
 
     Args:
         rows: (label, results of its seeds), all on the same queries.
         split: Of the metrics.
+        data: Names the queries, where there are others.
 
     Returns:
         The table. Its first rows are CLIP before training, one for each CLIP that the runs started from. The best mean
-        of every column is marked where there are several rows.
+        of every column is marked where rows differ.
     """
     every = [result for _, results in rows for result in results]
     columns = (*COLUMNS, POINTING) if _values(every, split, *POINTING) else COLUMNS
     means = [[_mean(results, split, *column) for column in columns] for _, results in rows]
+    best = [_best(name, [row[place] for row in means]) for place, (_, name) in enumerate(columns)]
     found = _zero_shot_rows(every, split, len(columns))
     for (label, results), values in zip(rows, means, strict=True):
         claim = results[0].claimed if _claim_applies(results[0], split) else {}
@@ -130,10 +134,10 @@ def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Co
                 value,
                 _deviation(_values(results, split, side, name)),
                 f"{_metric(claim, side, name):g}" if _metric(claim, side, name) is not None else "",
-                value is not None and len(rows) > 1 and value == _best(name)(_known(row[column] for row in means)),
+                value is not None and value == of_column,
                 _digits(name),
             )
-            for column, (value, (side, name)) in enumerate(zip(values, columns, strict=True))
+            for value, of_column, (side, name) in zip(values, best, columns, strict=True)
         ]
         seconds = statistics.mean(result.seconds for result in results)
         on_test = any(result.selection is Selection.TEST for result in results)
@@ -142,7 +146,7 @@ def compare(rows: Sequence[tuple[str, Sequence[StageResult]]], split: str) -> Co
         found += [_claimed_row(other, columns) for other in claim.get("others", ())]
     by_chance = _values(every, split, "t2v", "pointing_chance") if columns != COLUMNS else []
     small_gallery = small_gallery_line([("chance", every[0].chance.get(split, {}))])
-    return Comparison(columns, found, statistics.mean(by_chance) if by_chance else None, small_gallery)
+    return Comparison(columns, found, statistics.mean(by_chance) if by_chance else None, small_gallery, data)
 
 
 def _has_number(cell: Cell) -> bool:
@@ -215,5 +219,9 @@ def _metric(metrics: Mapping[str, Any], side: str, name: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _best(name: str) -> Callable[[Iterable[float]], float]:
-    return min if name in LOWER_IS_BETTER else max
+def _best(name: str, values: Iterable[float | None]) -> float | None:
+    """The best value of a column; None where all are equal."""
+    known = set(_known(values))
+    if len(known) < 2:
+        return None
+    return min(known) if name in LOWER_IS_BETTER else max(known)

@@ -19,12 +19,14 @@ def comparison_text(comparison: Comparison) -> str:
     """Format a comparison as plain text of at most 120 columns: a table a direction, a claim below its number."""
     tables = ["\n".join(_text_lines(part)) for part in comparison.parts]
     below = "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in _below(comparison))
-    return "\n\n".join([*tables, *([below] if below else [])])
+    heading = [comparison.data] if comparison.data else []
+    return "\n\n".join([*heading, *tables, *([below] if below else [])])
 
 
 def comparison_markdown(comparison: Comparison) -> str:
     """Format a comparison as markdown tables, one a direction, the best of every column in bold."""
-    return "\n\n".join([*map(_markdown_table, comparison.parts), *_below(comparison)])
+    heading = [f"## {comparison.data}"] if comparison.data else []
+    return "\n\n".join([*heading, *map(_markdown_table, comparison.parts), *_below(comparison)])
 
 
 def write_comparisons(out: Path, comparisons: Sequence[Comparison], title: str, split: str) -> list[Path]:

@@ -70,11 +70,15 @@ def unfinished_runs(folders: Sequence[Path]) -> list[Path]:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Runs that differ in their seed alone, on one split of one dataset. data: identifies that split."""
+    """Runs that differ in their seed alone, on one split of one dataset.
+
+    data: identifies that split. data_name: its dataset, with the folder that was prepared.
+    """
 
     label: str
     results: Sequence[StageResult]
     data: str
+    data_name: str
 
 
 def families(workdirs: Sequence[Path], split: str) -> list[Family]:
@@ -86,6 +90,7 @@ def families(workdirs: Sequence[Path], split: str) -> list[Family]:
     Raises UserError if no run has the split.
     """
     runs: dict[Key, tuple[str, dict[int, StageResult]]] = {}
+    names: dict[str, str] = {}
     for workdir in workdirs:
         if found := _member(workdir, split):
             name = workdir.absolute()
@@ -94,16 +99,19 @@ def families(workdirs: Sequence[Path], split: str) -> list[Family]:
             if found.seed in by_seed:
                 print(f"warning: {workdir} is left out: another run of this config and seed is there", file=sys.stderr)
             by_seed.setdefault(found.seed, found.result)
+            names.setdefault(found.key[1], found.data_name)
     if not runs:
         raise UserError(f"no run has results on the split {split!r}; give another --split")
     stages: dict[Key, dict[int, StageResult]] = {}
     for workdir in _first_stages(workdirs):
         if (found := _member(workdir, split)) and found.key not in runs:
             stages.setdefault(found.key, {}).setdefault(found.seed, found.result)
+            names.setdefault(found.key[1], found.data_name)
     of_stages = labelled_stages([list(by_seed.values()) for by_seed in stages.values()])
     of_runs = _distinct([(label, list(by_seed.values())) for label, by_seed in runs.values()])
     data = [data for _, data in (*stages, *runs)]
-    return [Family(*row, of_data) for row, of_data in zip([*of_stages, *of_runs], data, strict=True)]
+    rows = zip([*of_stages, *of_runs], data, strict=True)
+    return [Family(*row, of_data, names[of_data]) for row, of_data in rows]
 
 
 def labelled_stages(stages: Sequence[Sequence[StageResult]]) -> list[tuple[str, Sequence[StageResult]]]:
@@ -127,6 +135,7 @@ class _Member:
     key: Key
     seed: int
     result: StageResult
+    data_name: str
 
 
 def _member(workdir: Path, split: str) -> _Member | None:
@@ -136,7 +145,8 @@ def _member(workdir: Path, split: str) -> _Member | None:
         return None
     config = saved_config(workdir)
     data = result.split_hash.get(split) or f"{config.data.dataset} {result.gallery[split]}"
-    return _Member((family_hash(config), data), config.seed, result)
+    name = config.data.dataset + (f" of {config.data.prepared}" if config.data.prepared else "")
+    return _Member((family_hash(config), data), config.seed, result, name)
 
 
 def _first_stages(workdirs: Sequence[Path]) -> list[Path]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from eaglenet_jax.atomic import write_atomically
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, did_you_mean
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.runs.saved_config import with_older_options
 
@@ -39,6 +40,20 @@ def exported_folder(source: str | os.PathLike[str]) -> Path | None:
     if not folder.exists():
         folder = SHIPPED.get(str(source), folder)
     return folder if (folder / PARAMETER_FILE).is_file() else None
+
+
+@contextlib.contextmanager
+def suggest_model(source: str | os.PathLike[str]) -> Iterator[None]:
+    """Add the nearest name to a UserError about a model that is not there: a shipped one or a folder beside it."""
+    try:
+        yield
+    except UserError as error:
+        folder = Path(source)
+        here = [str(one) for one in folder.parent.glob("*/")] if folder.parent.is_dir() else []
+        near = "" if folder.exists() else did_you_mean(str(folder), (*SHIPPED, *here))
+        if not near:
+            raise
+        raise UserError(f"{error}; {near}") from error
 
 
 def write_export(

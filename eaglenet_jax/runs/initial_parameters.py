@@ -14,7 +14,7 @@ from eaglenet_jax.errors import UserError, listed
 from eaglenet_jax.port.blip2 import start_from_blip2
 from eaglenet_jax.port.hf_clip import config_from_hf
 from eaglenet_jax.port.load import HUB_NAME, clip_files, load_clip
-from eaglenet_jax.runs.export import exported_folder, read_export
+from eaglenet_jax.runs.export import exported_folder, read_export, suggest_model
 from eaglenet_jax.runs.workdir import checkpoint_record, has_checkpoints, load_checkpoint
 from eaglenet_jax.system import System, build_clip_config, build_system
 
@@ -85,7 +85,7 @@ def check_source(system: System, shapes: Any, source: str) -> None:
         if started is not None:
             check_shapes(shapes["head"], started, f"init_from={source}")
     elif folder.is_dir() or not HUB_NAME.fullmatch(source):
-        _check_clip(system, config_from_hf(clip_files(source)[0]), source)
+        _check_clip(system, config_from_hf(_clip_files(source)[0]), source)
 
 
 def fetch_source(source: str) -> None:
@@ -94,7 +94,7 @@ def fetch_source(source: str) -> None:
     Raises UserError where the hub cannot be reached or has none.
     """
     if HUB_NAME.fullmatch(source) and not Path(source).is_dir() and exported_folder(source) is None:
-        clip_files(source)
+        _clip_files(source)
 
 
 def source_clip(source: str) -> ClipConfig | None:
@@ -110,8 +110,13 @@ def source_clip(source: str) -> ClipConfig | None:
     if exported is not None:
         return build_clip_config(read_export(exported)[0]["clip"])
     if Path(source).is_dir() or not HUB_NAME.fullmatch(source):
-        return config_from_hf(clip_files(source)[0])
+        return config_from_hf(_clip_files(source)[0])
     return None
+
+
+def _clip_files(source: str) -> tuple[Path, Path]:
+    with suggest_model(source):
+        return clip_files(source)
 
 
 def _trained_model(source: str) -> tuple[Any, Any] | None:

@@ -17,7 +17,7 @@ from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.load import WEIGHT_FILES, load_clip
 from eaglenet_jax.registry import head_class
-from eaglenet_jax.runs.export import PARAMETER_FILE, SHIPPED, exported_folder, read_export
+from eaglenet_jax.runs.export import PARAMETER_FILE, SHIPPED, exported_folder, read_export, suggest_model
 from eaglenet_jax.runs.initial_parameters import check_shapes
 from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints, load_checkpoint
 from eaglenet_jax.system import build_system
@@ -81,15 +81,16 @@ def read_model(source: str | os.PathLike[str]) -> StoredModel:
             f"{WEIGHT_FILES[0]} of a Hugging Face CLIP; give a folder that does"
         )
     else:
-        try:
-            settings, params = _clip_alone(str(source))
-        except UserError as error:
-            if folder.exists() or len(folder.parts) == 1 or not folder.parent.is_dir():
-                raise
-            raise UserError(  # runs/nope could be a name on the hub, but was a place here
-                f"there is no {source}; give a work directory of a run, a folder of search export, or a Hugging Face "
-                "CLIP by folder or name"
-            ) from error
+        with suggest_model(source):
+            try:
+                settings, params = _clip_alone(str(source))
+            except UserError as error:
+                if folder.exists() or len(folder.parts) == 1 or not folder.parent.is_dir():
+                    raise
+                raise UserError(  # runs/nope could be a name on the hub, but was a place here
+                    f"there is no {source}; give a work directory of a run, a folder of search export, or a Hugging "
+                    "Face CLIP by folder or name"
+                ) from error
     check_shapes(build_system(settings).shapes(), params, str(source))
     shipped = next((name for name, place in SHIPPED.items() if folder == place), "")
     where = str(folder.absolute()) if folder.exists() else str(source)

@@ -164,7 +164,7 @@ def open_model_of(settings: StoreSettings, uri: str, checkpoint: str) -> SearchM
     try:
         model = open_model(checkpoint)
     except UserError as error:
-        raise UserError(f"the model of {uri} cannot be opened; give its --checkpoint: {error}") from error
+        raise UserError(f"--checkpoint={checkpoint}, the model of {uri}, cannot be opened: {error}") from error
     if model.identity != settings.model_id:
         raise UserError(
             f"{uri} was made with the model {settings.model_id}, {checkpoint} holds {model.identity}; give the "

@@ -43,7 +43,8 @@ class Preemption:
             raise KeyboardInterrupt
         if self.signal is None:
             again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-            said = f"{signal.Signals(number).name}: stopping after this step, then saving{again}\n"
+            name = signal.Signals(number).name
+            said = f"{name}: stopping after this step, and its evaluation if one is due, then saving{again}\n"
             with contextlib.suppress(OSError):  # not print, whose buffer may be in use where the signal came
                 os.write(STDERR, ("\n" * os.isatty(STDERR) + said).encode())  # on a terminal the live line ends first
         self.signal = signal.Signals(number)

@@ -43,7 +43,7 @@ def test_files_are_found_in_subfolders_and_under_any_suffix(tmp_path: Path) -> N
     assert folder.find(["a"]) == (tmp_path / "film/a.avi",)
     assert folder.find(["v_b", "b"]) == (tmp_path / "b.mp4", tmp_path / "b.webm")
     assert folder.find(["c"]) == folder.find(["d"]) == folder.find(["e"]) == ()
-    with pytest.raises(UserError, match="No video folder"):
+    with pytest.raises(UserError, match="there is no folder"):
         VideoFolder(tmp_path / "absent")
 
 

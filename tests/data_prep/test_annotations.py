@@ -35,9 +35,9 @@ def test_msrvtt_form_is_read_in_the_order_of_the_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"No annotation file at .*nothing\.json"):
+    with pytest.raises(UserError, match=r"there is no annotation file .*nothing\.json"):
         read_msrvtt_json(tmp_path / "nothing.json", tmp_path)
-    with pytest.raises(UserError, match=r"No video folder at .*absent"):
+    with pytest.raises(UserError, match=r"there is no video folder .*absent"):
         read_msrvtt_json(write(tmp_path, [], []), tmp_path / "absent")
 
 

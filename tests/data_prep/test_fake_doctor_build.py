@@ -125,6 +125,11 @@ def test_a_sound_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     times = {path: path.stat().st_mtime_ns for path in (folder / "prepared").rglob("*") if path.is_file()}
     build(folder)
     assert times == {path: path.stat().st_mtime_ns for path in times}
+    capsys.readouterr()
+    manifest = build(folder, "--size=32")
+    said = capsys.readouterr().out
+    assert f"{folder / 'prepared'} is prepared again, with other frames: size 16 → 32\n" in said
+    assert manifest["settings"]["size"] == 32
 
 
 def test_a_folder_of_an_earlier_version_gets_a_new_manifest_without_decoding(folder: Path) -> None:

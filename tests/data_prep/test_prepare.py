@@ -276,7 +276,7 @@ def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path: Path) -> None
     command = [sys.executable, "-m", "data_prep", "--annotations=nothing.json", "--videos=.", f"--out={tmp_path}"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr == "error: No annotation file at nothing.json; check the path.\n"
+    assert result.stderr == "error: there is no annotation file nothing.json; check the path\n"
 
 
 def test_nothing_here_imports_tensorflow_or_jax(tmp_path: Path, shapes_folder: Path) -> None:

@@ -254,12 +254,14 @@ def test_a_folder_without_the_files_is_refused_by_their_names(name: str, tmp_pat
         UserError, match=r"has no(ne of this dataset's annotation files| captions of) .*\.(json|csv|pkl)"
     ):
         read(name, tmp_path)
-    with pytest.raises(UserError, match=r"No annotation folder at .*; give the folder that holds the annotation files"):
+    with pytest.raises(
+        UserError, match=r"there is no annotation folder .*; give the folder that holds the annotation files"
+    ):
         read(name, tmp_path / "absent")
 
 
 def test_unknown_datasets_and_variants_are_refused_with_a_hint() -> None:
-    with pytest.raises(UserError, match="did you mean msrvtt"):
+    with pytest.raises(UserError, match="did you mean 'msrvtt'"):
         dataset_spec("msr-vtt")
     with pytest.raises(UserError, match="choose one of 1ka-9k, 1ka-7k, full"):
         dataset_spec("msrvtt").variant("1k-A")

@@ -51,6 +51,7 @@ WRONG = {
     "epochs=0.0 steps=0": r"config\.steps and config\.epochs are both 0",
     "epochs=0.01 steps=0": r"config\.epochs=0\.01 of 30 batches is not one step",
     "init_from=/does/not/exist": r"config\.init_from=/does/not/exist is ignored where config\.first_stage trains first",
+    "first_stage.init_from=moving_shape_clip": r"no such folder; .*; did you mean 'moving_shapes_clip'\?",
     "first_stage.init_from=/does/not/exist": r"config\.first_stage\.init_from: /does/not/exist: no such folder; give",
     "selection=best": "choose validation or test",
     "data.size=64": "the prepared frames are 64 pixels wide, this CLIP reads 48",

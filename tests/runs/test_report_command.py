@@ -58,7 +58,7 @@ def test_seeds_come_together_and_claims_stand_beside(tmp_path, capsys) -> None:
     of_xpool = "| · X-Pool, as printed in T-MASS's tables 1 and 3 "
     assert f"{of_xpool}| 48.2 | 73.7 | 82.6 | 2.0 | 12.70 | 204.5 |" in markdown  # its paper's numbers in both tables
     assert f"{of_xpool}| 46.4 | 73.9 | 84.1 | 2.0 | 8.40 | 204.4 |" in markdown
-    assert "| msrvtt_b16 | **51.0 ± 1.4** [49.2] | **80.0 ± 0.0** [77.1] |" in markdown
+    assert "| msrvtt_b16 | **51.0 ± 1.4** [49.2] | 80.0 ± 0.0 [77.1] |" in markdown
     assert "Rows with a dot: what other papers claim for the system above." in markdown
     page = (tmp_path / "out/table.html").read_text()
     assert re.search(r'<td [^>]*class="best">51\.0 ± 1\.4<small>claimed 51</small></td>', page)
@@ -95,11 +95,15 @@ def test_what_cannot_be_compared_is_kept_apart(tmp_path, capsys) -> None:
     out, err = capsys.readouterr()
     assert "again is left out" in err and "60.0" not in out
     tables = (tmp_path / "table.md").read_text().split("\n\n")
-    assert "| zero-shot CLIP | 30.5 |" in tables[0] and "| one | 50.0 [51] |" in tables[0]
-    assert "| on_test (chosen on test) | **70.0** [51] |" in tables[0] and "55.0" not in tables[0]
-    other = next(table for table in tables if "| full | 55.0 |" in table)
-    assert "[" not in other
-    assert (tmp_path / "table.html").read_text().count("<table ") == 2 * 3  # a table a direction, and one for both
+    data = f"## msrvtt of {Path('datasets/msrvtt').absolute()}"
+    assert tables[0] == f"{data}, 1,000 texts and 1,000 videos" and f"{tables[0][3:]}\n" in out
+    assert "| zero-shot CLIP | 30.5 |" in tables[1] and "| one | 50.0 [51] |" in tables[1]
+    assert "| on_test (chosen on test) | **70.0** [51] |" in tables[1] and "55.0" not in tables[1]
+    other = next(place for place, table in enumerate(tables) if "| full | 55.0 |" in table)
+    assert "[" not in tables[other] and tables[other - 1] == f"{data}, 2,990 texts and 2,990 videos"
+    page = (tmp_path / "table.html").read_text()
+    assert page.count("<table ") == 2 * 3  # a table a direction, and one for both
+    assert re.findall("<h2>(.*?)</h2>", page) == [tables[0][3:], tables[other - 1][3:]]
 
 
 def test_first_stages_of_a_moved_sweep_are_found_and_their_seed_does_not_count(tmp_path) -> None:

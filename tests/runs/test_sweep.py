@@ -61,8 +61,12 @@ def test_the_table_has_mean_and_deviation_over_seeds():
     assert len({line.count("|") for line in markdown}) == 1 and markdown[2].startswith("| one | 12.0 ± 2.8 |")
     assert markdown[0] == "| text → video | R@1 | R@5 | R@10 | MdR | MnR | Rsum |"
     assert markdown[3].startswith("| two | **20.0** [21] |") and "| two | **20.0** | **40.0** |" in second
-    # A lower mean rank is better; both have the same here, so both are best.
-    assert markdown[2].count("**1.50 ± 0.00**") == 1 and markdown[3].count("**1.50**") == 1
+    # Both have the same mean rank, so neither is best; a lower one is.
+    assert "| 1.50 ± 0.00 |" in markdown[2] and "| 1.50 |" in markdown[3]
+    third = _result(5.0)
+    third.metrics["test"]["t2v"]["MnR"] = 1.25
+    (first, *_) = comparison_markdown(compare([*rows, ("three", [third])], "test")).split("\n\n")
+    assert "**1.25**" in first and "**1.50" not in first and "## " not in first
 
 
 def test_a_table_is_no_wider_than_a_terminal_and_long_labels_go_on_below():
@@ -95,7 +99,7 @@ def test_pointing_accuracy_is_a_column_where_a_system_has_one():
     assert lines[0].split()[-1] == "pointing" and lines[2].endswith("  62.0 ± 2.8") and lines[3].split()[-1] == "–"
     assert text.count("pointing") == 1
     assert "Pointing: " in text and " ".join(text.split()).endswith("by chance 33.3.")
-    assert comparison.rows[0].cells[-1].best and not comparison.rows[1].cells[-1].best
+    assert not comparison.rows[0].cells[-1].best and not comparison.rows[1].cells[-1].best
     assert "pointing" not in comparison_text(compare([("mean", rows[1][1])], "test")).casefold()
 
 

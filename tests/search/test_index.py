@@ -242,7 +242,7 @@ def test_another_model_is_refused(index, tmp_path, videos):
 def test_the_command_refuses_another_model_where_no_file_is_new_too(shapes, index, tmp_path):
     arguments, before = ["index", str(shapes[0]), f"--index={index.store.uri}"], rows_of(index)
     assert main([*arguments, "--checkpoint=demo"]) == 0
-    with pytest.raises(UserError, match=r"the model of .* cannot be opened; give its --checkpoint: there is no"):
+    with pytest.raises(UserError, match=r"--checkpoint=.*nope, the model of .*, cannot be opened: there is no"):
         main([*arguments, f"--checkpoint={tmp_path / 'nope'}"])
     assert rows_of(index) == before
 

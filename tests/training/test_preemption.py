@@ -18,7 +18,7 @@ def test_a_signal_is_recorded_and_the_step_completes(number: signal.Signals, cap
         assert preemption.requested()
         assert preemption.signal == number
         said = capfd.readouterr().err  # at once: a step may take minutes while it is compiled
-    assert said.startswith(f"{number.name}: stopping after this step, then saving")
+    assert said.startswith(f"{number.name}: stopping after this step, and its evaluation if one is due, then saving")
     assert ("Ctrl-C again stops at once" in said) == (number == signal.SIGINT)
     assert [signal.getsignal(one) for one in SIGNALS] == before
 

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from eaglenet_jax.clip.layers import Block, layer_norm
+from eaglenet_jax.clip.layers import block_class, layer_norm
 from eaglenet_jax.clip.vision import image_patches, normalised_pixels
 from eaglenet_jax.errors import UserError
 
@@ -96,8 +96,9 @@ class EvaVision(nn.Module):
         class_token = self.param("class_embedding", start, (config.width,)).astype(dtype)
         x = jnp.concatenate([jnp.broadcast_to(class_token, (x.shape[0], 1, config.width)), x], axis=1)
         x = x + self.param("position_embedding", start, (config.tokens, config.width)).astype(dtype)
+        block = block_class(self)
         for index in range(config.layers):
-            x = Block(
+            x = block(
                 heads=config.heads,
                 depth=config.layers,
                 activation="gelu",

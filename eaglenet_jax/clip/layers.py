@@ -196,3 +196,19 @@ class Block(nn.Module):
         hidden = ACTIVATION_FUNCTIONS[self.activation](hidden)
         start = nn.initializers.normal(output_std)
         return x + nn.Dense(width, kernel_init=start, dtype=self.dtype, name="mlp_down")(hidden)
+
+
+SharedBlock = nn.jit(Block)
+SharedRematBlock = nn.jit(nn.remat(Block))
+
+
+def block_class(tower: nn.Module, remat: bool = False) -> type[Block]:
+    """Return the class of a tower's blocks, under which equal blocks share one function that is traced once.
+
+    Args:
+        tower: The module that has them. Its initial parameters are those of plain blocks, whose random numbers differ.
+        remat: States inside a block are computed again for the gradient.
+    """
+    if tower.is_initializing():
+        return Block
+    return SharedRematBlock if remat else SharedBlock

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from eaglenet_jax.clip.layers import Block
+from eaglenet_jax.clip.layers import block_class
 
 
 class TemporalTransformer(nn.Module):
@@ -49,8 +49,9 @@ class TemporalTransformer(nn.Module):
             raise ValueError(f"the temporal transformer has {self.positions} positions, the videos {count} frames")
         places = self.param("positions", nn.initializers.normal(self.position_std), (self.positions, self.width))
         x = frames + places[:count].astype(frames.dtype)
+        block = block_class(self)
         for index in range(self.layers):
-            x = Block(self.heads, self.layers, "quick_gelu", False, frames.dtype, self.epsilon, name=f"block_{index}")(
+            x = block(self.heads, self.layers, "quick_gelu", False, frames.dtype, self.epsilon, name=f"block_{index}")(
                 x, valid=mask
             )
         return frames + x

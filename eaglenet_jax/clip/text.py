@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eaglenet_jax.clip.config import ClipConfig
-from eaglenet_jax.clip.layers import Block, layer_norm, pick_token
+from eaglenet_jax.clip.layers import block_class, layer_norm, pick_token
 from eaglenet_jax.errors import UserError
 
 
@@ -46,7 +46,7 @@ class TextTower(nn.Module):
         x = (jnp.take(vocabulary, tokens, axis=0, mode="fill", fill_value=jnp.nan) + places[:length]).astype(dtype)
 
         end = jnp.argmax(tokens, axis=-1)
-        block = nn.remat(Block) if config.remat else Block
+        block = block_class(self, config.remat)
         for index in range(config.text_layers):
             only_end = end if index == config.text_layers - 1 and not words else None
             x = block(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt8
 
 from eaglenet_jax.clip.config import ClipConfig
-from eaglenet_jax.clip.layers import Block, layer_norm
+from eaglenet_jax.clip.layers import block_class, layer_norm
 from eaglenet_jax.errors import UserError
 
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -87,7 +87,7 @@ class VisionTower(nn.Module):
 
         taking_part = frame_mask if config.mask_padding else jnp.ones_like(frame_mask)
         only_class_token = None if patches else jnp.zeros(x.shape[0], jnp.int32)
-        block = nn.remat(Block) if config.remat else Block
+        block = block_class(self, config.remat)
         for index in range(config.vision_layers):
             x = block(
                 heads=config.vision_heads,

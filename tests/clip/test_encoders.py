@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eaglenet_jax.clip import Clip, ClipConfig
+from eaglenet_jax.clip import Clip, ClipConfig, layers, text
 from eaglenet_jax.clip.vision import PIXEL_MEAN, PIXEL_STD, image_patches, normalised_pixels
 from eaglenet_jax.errors import UserError
 from tests.clip.sizes import TINY, encode_text, encode_video, random_frames, random_params, tiny
@@ -119,6 +119,22 @@ def test_remat_and_bfloat16_compute_the_same_thing():
     half = encode_video(tiny(dtype="bfloat16"), PARAMS, frames, mask)[0]
     assert half.dtype == jnp.bfloat16
     close(half.astype(jnp.float32), encode_video(CLIP, PARAMS, frames, mask)[0], tolerance=0.2)
+
+
+def test_equal_blocks_of_a_tower_are_traced_once_and_compute_what_plain_blocks_do(monkeypatch):
+    clip = tiny(text_layers=5)
+    params, tokens = random_params(clip), jnp.asarray([[1, 5, 39, 0], [2, 3, 4, 39]])
+
+    traced = []
+    activation = layers.ACTIVATION_FUNCTIONS[clip.config.activation]
+    counting = {clip.config.activation: lambda x: traced.append(x.shape) or activation(x)}
+    monkeypatch.setattr(layers, "ACTIVATION_FUNCTIONS", counting)
+    shared, _ = encode_text(clip, params, tokens)
+    assert len(traced) == 2  # the last block computes one token
+    monkeypatch.setattr(text, "block_class", lambda tower, remat: layers.Block)
+    plain, _ = clip.apply({"params": params}, tokens, method="encode_text")
+    assert len(traced) == 2 + 5
+    np.testing.assert_allclose(shared, plain, atol=1e-6)
 
 
 def test_gradients_are_finite_for_constant_frames():

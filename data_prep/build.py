@@ -133,8 +133,8 @@ def main(argv: Sequence[str]) -> int:
             "add videos and give the same command"
         )
         return 0
-    config = " --config=own" if assembly.spec.is_table else ""
-    print(f"prepared in {flags.out}; train with{config} --config.data.prepared={flags.out}")
+    config = "own" if assembly.spec.is_table else assembly.spec.name
+    print(f"prepared in {flags.out}; train with --config={config} --config.data.prepared={flags.out}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import signal
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -38,6 +39,13 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return a question for the known name that is nearest to a misspelt one, `otherwise` where none is near."""
     near = nearest(name, known)
     return f"did you mean {near!r}?" if near else otherwise
+
+
+def near_path(path: Path) -> str:
+    """Return a question for the nearest name in the folder of a path that is not there, after "; ", else ""."""
+    here = [] if path.exists() or not path.parent.is_dir() else [one.name for one in path.parent.iterdir()]
+    near = nearest(path.name, here)
+    return f"; did you mean {str(path.parent / near)!r}?" if near else ""
 
 
 def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:

@@ -67,7 +67,7 @@ class ProgressBars:
         from rich import progress as bars
         from rich.console import Console
 
-        console = Console(stderr=True, highlight=False, markup=False)
+        console = Console(stderr=True, highlight=False, markup=False, force_jupyter=False)
         self._lines = None if console.is_terminal else TimedLines(_to_stderr)
         self._progress = bars.Progress(
             bars.TextColumn("{task.description}", markup=False),

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
 from eaglenet_jax.metrics.text_files import delimiter_of, read_text, table_text
 from eaglenet_jax.text_encoding import encoding_of
 
@@ -89,7 +89,7 @@ def open_array(path: str | Path) -> FileArray:
             start = opened.read(128)
         return _reader(start, file)(file, name)
     except OSError as error:
-        raise UserError(f"cannot read scores from {file}: {error.strerror or error}") from error
+        raise UserError(f"cannot read scores from {file}: {error.strerror or error}{near_path(file)}") from error
     except DAMAGED as error:
         if "pickle" in str(error).lower() or "object" in str(error).lower():
             raise UserError(

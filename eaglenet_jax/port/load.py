@@ -114,6 +114,13 @@ def clip_files(source: str) -> tuple[Path, Path]:
     return hub_file(source, CONFIG_FILE), weights
 
 
+def is_cached(source: str) -> bool:
+    """Return whether the weights of a name on the hub are on this machine, so that none is downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return any(isinstance(try_to_load_from_cache(source, name), str) for name in WEIGHT_FILES)
+
+
 def hub_file(source: str, *names: str, report: Callable[[str], None] = to_stderr) -> Path:
     """Return the first of the files that the local cache or the hub has.
 

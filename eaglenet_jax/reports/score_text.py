@@ -46,7 +46,7 @@ def results_table(
     chance = dict(rows).get("chance", {})
     for name, metrics in rows:
         metrics = telling(metrics, chance)
-        *above, last = textwrap.wrap(name, names - 1, subsequent_indent="  ") or [""]
+        *above, last = textwrap.wrap(name, names - 1, subsequent_indent=" ") or [""]
         t2v, v2t = (_cells({c: _short(metrics.get(side, {}).get(c), c) for c in COLUMNS}) for side in ("t2v", "v2t"))
         pointing = _short(metrics.get("t2v", {}).get(POINTING), POINTING) if further else ""
         rsum = _short(metrics.get("Rsum"), "Rsum")

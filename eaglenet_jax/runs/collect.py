@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eaglenet_jax.config.loading import as_plain, is_free
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
 from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.saved_config import FIRST_STAGES, has_config, saved_config
 from eaglenet_jax.runs.workdir import (
@@ -38,7 +38,7 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
         if not folder.is_dir():
             if folder.is_file():  # runs/* may match files next to the runs
                 continue
-            raise UserError(f"{folder} is no folder; give work directories of runs, as runs/*")
+            raise UserError(f"there is no folder {folder}; give work directories of runs, as runs/*{near_path(folder)}")
         if (folder / RESULT_FILE).is_file():
             found[folder] = None
             continue
@@ -84,18 +84,19 @@ class Family:
 def families(workdirs: Sequence[Path], split: str) -> list[Family]:
     """Group runs that differ in their seed alone, in the order of their first run, below the stages they started from.
 
-    The label is the name of the folder, or of the one above for folders called seed_N; `labelled_stages` says that of a
-    first stage. A first stage of many runs counts once, and not here if a run of the same config is among `workdirs`.
-    Runs without the split are skipped; of two runs of one config and seed the first counts, and a warning says so.
+    The label is the name of the folder, or of the one above for folders called seed_N, with the system behind it where
+    the name does not say it; `labelled_stages` says that of a first stage. A first stage of many runs counts once, and
+    not here if a run of the same config is among `workdirs`. Runs without the split are skipped; of two runs of one
+    config and seed the first counts, and a warning says so.
     Raises UserError if no run has the split.
     """
-    runs: dict[Key, tuple[str, dict[int, StageResult]]] = {}
+    runs: dict[Key, tuple[Path, dict[int, StageResult]]] = {}
     names: dict[str, str] = {}
     for workdir in workdirs:
         if found := _member(workdir, split):
-            name = workdir.absolute()
-            label = name.parent.name if re.fullmatch(r"seed_\d+", name.name) else name.name
-            by_seed = runs.setdefault(found.key, (label, {}))[1]
+            folder = workdir.absolute()
+            folder = folder.parent if re.fullmatch(r"seed_\d+", folder.name) else folder
+            by_seed = runs.setdefault(found.key, (folder, {}))[1]
             if found.seed in by_seed:
                 print(f"warning: {workdir} is left out: another run of this config and seed is there", file=sys.stderr)
             by_seed.setdefault(found.seed, found.result)
@@ -108,7 +109,7 @@ def families(workdirs: Sequence[Path], split: str) -> list[Family]:
             stages.setdefault(found.key, {}).setdefault(found.seed, found.result)
             names.setdefault(found.key[1], found.data_name)
     of_stages = labelled_stages([list(by_seed.values()) for by_seed in stages.values()])
-    of_runs = _distinct([(label, list(by_seed.values())) for label, by_seed in runs.values()])
+    of_runs = _labelled_runs([(folder, list(by_seed.values())) for folder, by_seed in runs.values()])
     data = [data for _, data in (*stages, *runs)]
     rows = zip([*of_stages, *of_runs], data, strict=True)
     return [Family(*row, of_data, names[of_data]) for row, of_data in rows]
@@ -117,6 +118,17 @@ def families(workdirs: Sequence[Path], split: str) -> list[Family]:
 def labelled_stages(stages: Sequence[Sequence[StageResult]]) -> list[tuple[str, Sequence[StageResult]]]:
     """Label first stages, each the results of its seeds, as rows of a table: "first stage NAME (SYSTEM)"."""
     return _distinct([(f"first stage {results[0].name} ({results[0].system})", results) for results in stages])
+
+
+def _labelled_runs(runs: Sequence[tuple[Path, Sequence[StageResult]]]) -> list[tuple[str, Sequence[StageResult]]]:
+    """Label runs by their folder, with the one above where two have the same name, and by their system."""
+    names = [folder.name for folder, _ in runs]
+    rows = []
+    for folder, results in runs:
+        label = folder.name if names.count(folder.name) == 1 else f"{folder.parent.name}/{folder.name}"
+        system = results[0].system
+        rows.append((label if system in label else f"{label} ({system})", results))
+    return _distinct(rows)
 
 
 def _distinct(rows: Sequence[tuple[str, Sequence[StageResult]]]) -> list[tuple[str, Sequence[StageResult]]]:

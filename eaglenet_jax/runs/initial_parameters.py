@@ -13,7 +13,7 @@ from eaglenet_jax.clip.config import COMPUTATION, ClipConfig
 from eaglenet_jax.errors import UserError, listed
 from eaglenet_jax.port.blip2 import start_from_blip2
 from eaglenet_jax.port.hf_clip import config_from_hf
-from eaglenet_jax.port.load import HUB_NAME, clip_files, load_clip
+from eaglenet_jax.port.load import HUB_NAME, clip_files, is_cached, load_clip
 from eaglenet_jax.runs.export import exported_folder, read_export, suggest_model
 from eaglenet_jax.runs.workdir import checkpoint_record, has_checkpoints, load_checkpoint
 from eaglenet_jax.system import System, build_clip_config, build_system
@@ -93,8 +93,17 @@ def fetch_source(source: str) -> None:
 
     Raises UserError where the hub cannot be reached or has none.
     """
-    if HUB_NAME.fullmatch(source) and not Path(source).is_dir() and exported_folder(source) is None:
+    if _is_on_hub(source):
         _clip_files(source)
+
+
+def needs_download(source: str) -> bool:
+    """Return whether `initial_parameters` would start from weights of the hub that are not on this machine yet."""
+    return _is_on_hub(source) and not is_cached(source)
+
+
+def _is_on_hub(source: str) -> bool:
+    return bool(HUB_NAME.fullmatch(source)) and not Path(source).is_dir() and exported_folder(source) is None
 
 
 def source_clip(source: str) -> ClipConfig | None:

@@ -13,7 +13,7 @@ from eaglenet_jax.config import overrides
 from eaglenet_jax.config.clip_sizes import CLIP_SIZES
 from eaglenet_jax.config.defaults import defaults
 from eaglenet_jax.config.loading import as_plain, is_free
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
 from eaglenet_jax.registry import head_class
 from eaglenet_jax.runs.data_name import DEMO_DATA
 
@@ -75,9 +75,10 @@ def saved_config(workdir: Path) -> ml_collections.ConfigDict:
         config = _with_defaults(_with_new_names(content))
         return revived({**config, "init_from": _relocated_first_stage(config["init_from"], file.parent)})
     except FileNotFoundError as error:
-        raise UserError(
-            f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train"
-        ) from error
+        told = f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train"
+        if not file.parent.exists():
+            told = f"there is no work directory {file.parent}; train one with eaglenet_jax.train"
+        raise UserError(told + near_path(file.parent)) from error
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}; is {file.parent} a work directory?") from error
     except (ValueError, AttributeError) as error:

@@ -12,6 +12,7 @@ from eaglenet_jax.compilation_cache import describe_cache
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.cached_features import FEATURES_FOLDER
 from eaglenet_jax.runs.cached_features import cached_bytes, megabytes
+from eaglenet_jax.runs.initial_parameters import needs_download
 from eaglenet_jax.runs.part_starts import start_rows
 from eaglenet_jax.runs.plan import RunPlan, StagePlan
 from eaglenet_jax.runs.saved_config import differences
@@ -73,7 +74,8 @@ def _weights(first: StagePlan) -> str:
     if not first.source:
         return "random weights"
     kind = "weights of the run" if has_checkpoints(Path(first.source)) else "pre-trained weights of"
-    return f"{kind} {first.source}"
+    later = ", which are not on this machine: they are downloaded first" if needs_download(first.source) else ""
+    return f"{kind} {first.source}{later}"
 
 
 def _stage(stage: StagePlan, number: int) -> str:

@@ -40,7 +40,7 @@ class IndexingLine:
         self.tally = Tally()
         self._shown = shown and bool(files)
         self._started = self._said = time.monotonic()
-        console = Console(stderr=True)
+        console = Console(stderr=True, force_jupyter=False)
         terminal = console.is_terminal
         columns = (
             TextColumn("Indexing"),

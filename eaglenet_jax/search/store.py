@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
 from eaglenet_jax.search.arrow_rows import as_table, quoted, rows_of
 from eaglenet_jax.search.lance import connect, opened, opened_or_created, reason, reported
 from eaglenet_jax.search.rows import PREVIEWS, TABLE, FileState, StoredWindow, StoreSettings, read_settings
@@ -64,6 +64,7 @@ class Store:
         if store is None:
             raise UserError(
                 f"there is no index at {uri}; make one with python -m eaglenet_jax.search index VIDEOS --index={uri}"
+                f"{near_path(Path(uri))}"
             )
         return store
 

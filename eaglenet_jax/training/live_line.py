@@ -39,7 +39,7 @@ class LiveLine:
 
         self._title, self._total, self._clips = title, total, clips
         self._recall = ""
-        self._console = Console(highlight=False, markup=False, quiet=not shown)
+        self._console = Console(highlight=False, markup=False, quiet=not shown, force_jupyter=False)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),

@@ -166,7 +166,7 @@ def train_loop(
             # The step may still run; its collectives and those of the question below could meet in another order on
             # another process.
             jax.block_until_ready(state)
-        if watch.preemption.requested() and number < schedule.total:
+        if watch.preemption.requested():
             finish_waiting()
             if not due:
                 saves.save(number, state, {"best": best.as_dict()}, best=False)

@@ -56,7 +56,7 @@ def finished(root) -> tuple[Path, str]:
 def _table(printed: str) -> list[str]:
     rows: list[str] = []
     for line in printed[printed.index("\nchance") + 1 :].splitlines()[:5]:
-        indented = line.startswith("  ")  # a long name goes on in the line of its numbers
+        indented = line.startswith(" ")  # a long name goes on in the line of its numbers
         rows[-1:] = [f"{rows[-1]} {line.strip()}"] if indented else [*rows[-1:], line]
     return rows[:4]
 

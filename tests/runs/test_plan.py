@@ -18,6 +18,7 @@ from eaglenet_jax.runs import start_block as blocks
 from eaglenet_jax.runs import train as training
 from eaglenet_jax.runs.data_name import named_after_data
 from eaglenet_jax.runs.experiment import open_experiment
+from eaglenet_jax.runs.initial_parameters import needs_download
 from eaglenet_jax.runs.plan import plan_run, planned_data
 from eaglenet_jax.runs.saved_config import save_config
 from eaglenet_jax.runs.start_block import start_block
@@ -140,7 +141,7 @@ def _checkpoint(workdir: Path, config, **metadata) -> Path:
     return workdir
 
 
-def test_what_a_run_starts_from_has_to_fit(tmp_path):
+def test_what_a_run_starts_from_has_to_fit(tmp_path, capsys, monkeypatch):
     source = _checkpoint(tmp_path / "source", load_config("demo:tiny,clip4clip", ["--config.clip.embed_dim=32"]))
     clip_config = build_clip_config(load_config("demo:tiny", ["--config.clip.vision_layers=3"]).clip)
     (tmp_path / "clip").mkdir()
@@ -157,6 +158,16 @@ def test_what_a_run_starts_from_has_to_fit(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip", "empty", "source"]
     # The hub is not asked.
     train.main(["--config=demo:tiny", *_flags("first_stage.init_from=nobody/nothing", tmp_path), "--dry-run"])
+    assert (
+        "weights of nobody/nothing, which are not on this machine: they are downloaded first" in capsys.readouterr().out
+    )
+    repository = tmp_path / "models--nobody--nothing"  # as the hub's cache has it
+    (repository / "snapshots/abc").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("abc")
+    (repository / "snapshots/abc/model.safetensors").write_bytes(b"")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert not needs_download("nobody/nothing")
 
 
 def test_a_head_has_to_fit_the_one_that_it_starts_from(tmp_path):

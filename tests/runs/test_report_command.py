@@ -11,11 +11,12 @@ import pytest
 
 from eaglenet_jax import report
 from eaglenet_jax.config.loading import load_config
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
+from eaglenet_jax.metrics.score_files import read_scores
 from eaglenet_jax.reports import claims
 from eaglenet_jax.reports.stage_results import Selection, StageResult
 from eaglenet_jax.runs.collect import families, find_runs
-from eaglenet_jax.runs.saved_config import save_config
+from eaglenet_jax.runs.saved_config import save_config, saved_config
 from eaglenet_jax.runs.workdir import read_result, write_result
 
 
@@ -50,15 +51,18 @@ def test_seeds_come_together_and_claims_stand_beside(tmp_path, capsys) -> None:
     assert "51.0 ± 1.4" in printed and "[49.2]" in printed and "seed_1" not in printed
     assert max(map(len, printed.partition("\n  /")[0].splitlines())) <= 120
     markdown = (tmp_path / "out/table.md").read_text()
-    assert "| msrvtt_b16 | **51.0 ± 1.4** [51] |" in markdown and "| fewer_steps | 40.0 [51] |" in markdown
     assert (
-        "In brackets: claimed by EagleNet (CVPR 2026), table 1 (fewer_steps, msrvtt_b16); EagleNet (CVPR 2026), "
-        "table 1, a rerun by its authors (xpool)."
+        "| msrvtt_b16 (eaglenet) | **51.0 ± 1.4** [51] |" in markdown
+        and "| fewer_steps (eaglenet) | 40.0 [51] |" in markdown
+    )
+    assert (
+        "In brackets: claimed by EagleNet (CVPR 2026), table 1 (fewer_steps (eaglenet), msrvtt_b16 (eaglenet)); "
+        "EagleNet (CVPR 2026), table 1, a rerun by its authors (xpool)."
     ) in markdown
     of_xpool = "| · X-Pool, as printed in T-MASS's tables 1 and 3 "
     assert f"{of_xpool}| 48.2 | 73.7 | 82.6 | 2.0 | 12.70 | 204.5 |" in markdown  # its paper's numbers in both tables
     assert f"{of_xpool}| 46.4 | 73.9 | 84.1 | 2.0 | 8.40 | 204.4 |" in markdown
-    assert "| msrvtt_b16 | **51.0 ± 1.4** [49.2] | 80.0 ± 0.0 [77.1] |" in markdown
+    assert "| msrvtt_b16 (eaglenet) | **51.0 ± 1.4** [49.2] | 80.0 ± 0.0 [77.1] |" in markdown
     assert "Rows with a dot: what other papers claim for the system above." in markdown
     page = (tmp_path / "out/table.html").read_text()
     assert re.search(r'<td [^>]*class="best">51\.0 ± 1\.4<small>claimed 51</small></td>', page)
@@ -97,9 +101,9 @@ def test_what_cannot_be_compared_is_kept_apart(tmp_path, capsys) -> None:
     tables = (tmp_path / "table.md").read_text().split("\n\n")
     data = f"## msrvtt of {Path('datasets/msrvtt').absolute()}"
     assert tables[0] == f"{data}, 1,000 texts and 1,000 videos" and f"{tables[0][3:]}\n" in out
-    assert "| zero-shot CLIP | 30.5 |" in tables[1] and "| one | 50.0 [51] |" in tables[1]
-    assert "| on_test (chosen on test) | **70.0** [51] |" in tables[1] and "55.0" not in tables[1]
-    other = next(place for place, table in enumerate(tables) if "| full | 55.0 |" in table)
+    assert "| zero-shot CLIP | 30.5 |" in tables[1] and "| one (eaglenet) | 50.0 [51] |" in tables[1]
+    assert "| on_test (eaglenet) (chosen on test) | **70.0** [51] |" in tables[1] and "55.0" not in tables[1]
+    other = next(place for place, table in enumerate(tables) if "| full (eaglenet) | 55.0 |" in table)
     assert "[" not in tables[other] and tables[other - 1] == f"{data}, 2,990 texts and 2,990 videos"
     page = (tmp_path / "table.html").read_text()
     assert page.count("<table ") == 2 * 3  # a table a direction, and one for both
@@ -114,9 +118,31 @@ def test_first_stages_of_a_moved_sweep_are_found_and_their_seed_does_not_count(t
     runs = find_runs([tmp_path / "new"])
     assert [run.parent.name for run in runs] == ["row", "row"]
     found = [(family.label, len(family.results)) for family in families(runs, "test")]
-    assert found == [("first stage x (clip4clip)", 2), ("row", 2)]
+    assert found == [("first stage x (clip4clip)", 2), ("row (eaglenet)", 2)]
     named = [*runs, *(tmp_path / f"new/first_stages/clip_{seed}" for seed in (0, 1))]
-    assert next(family.label for family in families(named, "test")) == "row"  # given as runs, they are no stages
+    assert (
+        next(family.label for family in families(named, "test")) == "row (eaglenet)"
+    )  # given as runs, they are no stages
+
+
+def test_rows_of_one_name_are_told_apart_by_the_folder_above(tmp_path) -> None:
+    for folder, steps in (("short/xpool", 3), ("long/xpool", 9), ("long/x/a", 5)):
+        _run(tmp_path / folder, "msrvtt:b16,xpool", 0, 40.0, steps=steps)
+    labels = [family.label for family in families(find_runs([tmp_path]), "test")]
+    assert labels == ["a (xpool)", "long/xpool", "short/xpool"]
+
+
+def test_a_folder_that_is_not_there_is_answered_with_the_nearest(tmp_path) -> None:
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"there is no folder .*dmo; .*; did you mean '.*runs/demo'\?$"):
+        find_runs([tmp_path / "runs/dmo"])
+    with pytest.raises(UserError, match=r"there is no work directory .*dmo; .*; did you mean '.*runs/demo'\?$"):
+        saved_config(tmp_path / "runs/dmo")
+    with pytest.raises(UserError, match=r"demo is no work directory: it has no config.json; train one with[^;]*$"):
+        saved_config(tmp_path / "runs/demo")
+    with pytest.raises(UserError, match=r"cannot read scores from .*dem: No such file or directory; did you mean"):
+        read_scores(tmp_path / "runs/dem")
+    assert near_path(tmp_path / "runs/entirely_different") == ""  # whatever the folders above have in common
 
 
 def test_nothing_to_show_is_one_line(tmp_path) -> None:

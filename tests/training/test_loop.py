@@ -76,17 +76,19 @@ def test_a_checkpoint_follows_every_evaluation_and_the_first_of_equals_is_best()
 
 
 @pytest.mark.parametrize(
-    ("at", "expected"), [(2, [(2, -1, False)]), (3, [(3, 3, True)]), (5, [(3, 3, True), (5, 3, False)])]
+    ("at", "expected"),
+    [
+        (2, [(2, -1, False)]),
+        (3, [(3, 3, True)]),
+        (5, [(3, 3, True), (5, 3, False)]),
+        (7, [(3, 3, True), (6, 6, True), (7, 6, False)]),  # the evaluation of the run, and other runs, are left
+    ],
 )
 def test_a_stop_saves_after_the_step_once(at, expected):
     saved, error = _run([10.0, 20.0, 20.0], stop_at=at)
     assert saved == expected
     assert isinstance(error, Stopped) and error.number == signal.SIGTERM
     assert str(error).startswith(f"stopped by SIGTERM after step {at} of 7, saved")
-
-
-def test_a_stop_at_the_last_step_is_no_stop():
-    assert _run([10.0, 20.0, 20.0], stop_at=7)[1] == Best(6, 20.0)
 
 
 def test_a_loss_that_is_not_finite_names_its_step_and_saves_nothing_after():

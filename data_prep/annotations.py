@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from eaglenet_jax.errors import UserError, listed
+from eaglenet_jax.errors import UserError, listed, near_path
 from eaglenet_jax.wording import counted
 
 SHOWN = 3  # ids of a long list that an error message shows
@@ -84,13 +84,14 @@ def first_few(items: Sequence[str]) -> str:
 def require_file(path: Path, what: str) -> None:
     """Raise UserError unless the file exists."""
     if not path.is_file():
-        raise UserError(f"there is no {what} {path}; check the path")
+        raise UserError(f"there is no {what} {path}; check the path{near_path(path)}")
 
 
 def require_folder(path: Path, kind: str) -> None:
     """Raise UserError unless the folder exists. kind: of the files that it holds, "video" or "annotation"."""
     if not path.is_dir():
-        raise UserError(f"there is no {kind} folder {path}; give the folder that holds the {kind} files")
+        near = near_path(path, folders=True)
+        raise UserError(f"there is no {kind} folder {path}; give the folder that holds the {kind} files{near}")
 
 
 def check_entries(entries: Sequence[VideoEntry]) -> None:

@@ -70,7 +70,7 @@ def build(assembly: Assembly, out: Path, settings: FrameSettings, decoding: Deco
         about["held_out_splits"] = list(assembly.held_out)
     settings = dataclasses.replace(settings, first_seconds=assembly.spec.first_seconds)
     if replaced := _replaced(out, settings):
-        print(f"{out} is prepared again, with other frames: {', '.join(replaced)}")
+        print(f"{out} holds other frames, which are replaced: {', '.join(replaced)}")
     manifest = prepare(assembly.entries, out, about, settings, decoding)
     text = report(manifest, out).encode()
     file = out / "report.md"
@@ -80,14 +80,15 @@ def build(assembly: Assembly, out: Path, settings: FrameSettings, decoding: Deco
 
 
 def _replaced(out: Path, settings: FrameSettings) -> list[str]:
-    """The settings of a prepared folder that these differ from, as "size 48 → 64"."""
-    before = (read_manifest(out) or {}).get("settings", {})
-    now = settings.as_dict()
+    """What differs between the frames of a prepared folder and these settings, as "size 48 → 64"."""
+    before, now = (read_manifest(out) or {}).get("settings"), settings.as_dict()
     if not before:
         return []
-    unset = "unset"
-    changed = [name for name in {**before, **now} if before.get(name, unset) != now.get(name, unset)]
-    return [f"{name} {before.get(name, unset)} → {now.get(name, unset)}" for name in changed]
+    changed = [f"{name} {before[name]:g} → {now[name]:g}" for name in ("fps", "size") if before[name] != now[name]]
+    as_released = [not (kept.get("timestamps") or kept.get("as_shown")) for kept in (before, now)]
+    if as_released[0] != as_released[1]:
+        changed.append("frames as released" if as_released[1] else "no longer frames as released")
+    return changed
 
 
 def main(argv: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TypeVar
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from eaglenet_jax.spawning import main_module_hidden
@@ -64,7 +65,9 @@ def map_in_processes(
             results = map(task, jobs)
         else:
             results = stack.enter_context(_results_of_pool(task, jobs, workers))
-        bar = stack.enter_context(Progress(*columns, disable=not progress or not jobs))
+        bar = stack.enter_context(
+            Progress(*columns, console=Console(force_jupyter=False), disable=not progress or not jobs)
+        )
         line = bar.add_task(title, total=len(jobs), failures="")
         failures = 0
         for result in results:

@@ -57,10 +57,9 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def _choice_hint(self, message: str) -> str:
-        """The nearest choice, where the message is about a value that is none."""
-        wrong = re.search(r"invalid choice: '([^']+)'", message)
-        known = [str(choice) for action in self._actions for choice in action.choices or ()]
-        near = did_you_mean(wrong[1], known) if wrong else ""
+        """The nearest choice, where the message is about a value that is none and lists those that there are."""
+        wrong = re.search(r"invalid choice: '([^']+)' \(choose from (.*)\)", message)
+        near = did_you_mean(wrong[1], re.findall(r"[\w.-]+", wrong[2])) if wrong else ""
         return near and f", {near}"
 
     def _hint(self, words: Sequence[str]) -> str:
@@ -69,7 +68,7 @@ class Parser(argparse.ArgumentParser):
             flag = _with_dashes(word.partition("=")[0])
             if flag.startswith("--") and flag not in known and not flag.startswith(CONFIG_FIELD):
                 # Without the dashes, by which any two short flags are alike.
-                if near := nearest(flag.lstrip("-"), (one.lstrip("-") for one in known)):
+                if near := nearest(flag.lstrip("-"), (one[2:] for one in known if one.startswith("--"))):
                     return f", did you mean --{near}?"
                 return f"; a field of the config is given as {CONFIG_FIELD}NAME" if "--config" in known else ""
         return ""

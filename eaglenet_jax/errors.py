@@ -41,11 +41,23 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     return f"did you mean {near!r}?" if near else otherwise
 
 
-def near_path(path: Path) -> str:
-    """Return a question for the nearest name in the folder of a path that is not there, after "; ", else ""."""
-    here = [] if path.exists() or not path.parent.is_dir() else [one.name for one in path.parent.iterdir()]
-    near = nearest(path.name, here)
-    return f"; did you mean {str(path.parent / near)!r}?" if near else ""
+def near_path(path: Path, others: Iterable[str] = (), *, folders: bool = False) -> str:
+    """Return a question for the nearest path in the folder of one that is not there, after "; ".
+
+    Args:
+        path: What was given.
+        others: Names that could be meant besides.
+        folders: Whether a folder was meant, so that files are left out.
+
+    Returns:
+        For example "; did you mean 'runs/demo'?"; "" if the path is there, or no name is near.
+    """
+    try:
+        here = [] if path.exists() else [one.name for one in path.parent.iterdir() if one.is_dir() or not folders]
+    except OSError:  # there is no such folder, or it cannot be read
+        here = []
+    near = nearest(path.name, [*here, *others])
+    return f"; did you mean {str(path.parent / near)!r}?" if near and near != path.name else ""
 
 
 def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:

@@ -38,14 +38,15 @@ class TimedLines:
     LEAST = 2.0  # seconds since a thing was first reported: what ends sooner needs no line
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._what = say, ""
+        self._say, self._what, self._done = say, "", 0
         self._noted = self._begun = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Say how far the work is, unless a line was printed or the thing was begun a moment ago."""
         now = time.monotonic()
-        if what != self._what:
+        if what != self._what or done < self._done:
             self._what, self._begun = what, now
+        self._done = done
         is_time = now - self._noted >= self.SECONDS and now - self._begun >= self.LEAST
         if is_time and (done < total or not total):
             self._noted = now

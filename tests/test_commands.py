@@ -296,10 +296,13 @@ def test_dashes_and_underscores_are_the_same_and_nothing_is_abbreviated():
         with pytest.raises(UserError, match=message):
             parser.parse_args([word])
     parser.add_argument("--kind", choices=("query", "serve"))
+    parser.add_argument("--other", choices=("same", "quary"))
     with pytest.raises(UserError, match=r"invalid choice: 'qery' .*, did you mean 'query'\?; --help"):
         parser.parse_args(["--kind=qery"])
     with pytest.raises(UserError, match=r"invalid choice: 'x' \(choose from [^?]*\); --help"):
         parser.parse_args(["--kind=x"])
+    with pytest.raises(UserError, match=r"invalid choice: 'same' \(choose from [^?]*\); --help"):
+        parser.parse_args(["--kind=same"])  # a choice of another flag
     parser.add_argument("--config")
     with pytest.raises(UserError, match=r"argument '--batch_size=3'; a field of the config is given as --config\.NAME"):
         parser.parse_known_args(["--config=demo", "--batch_size=3"])

@@ -25,6 +25,8 @@ def test_lines_come_from_time_to_time_and_not_for_what_is_done(monkeypatch, caps
         report("reading", 7, 0)  # of how many is not known
         clock.now += TimedLines.LEAST
         report("reading", 8, 0)
+        clock.now += 600
+        report("reading", 1, 0)  # again from the start
     assert capsys.readouterr().err == "encoding videos: 1,500 of 3,000\nreading: 8\n"
 
 

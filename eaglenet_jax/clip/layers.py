@@ -206,7 +206,8 @@ def block_class(tower: nn.Module, remat: bool = False) -> type[Block]:
     """Return the class of a tower's blocks, under which equal blocks share one function that is traced once.
 
     Args:
-        tower: The module that has them. Its initial parameters are those of plain blocks, whose random numbers differ.
+        tower: The module that has them. While it is initialised it gets plain blocks, since `nn.jit` draws other random
+            numbers.
         remat: States inside a block are computed again for the gradient.
     """
     if tower.is_initializing():

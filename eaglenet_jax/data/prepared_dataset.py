@@ -20,7 +20,7 @@ import simplejpeg
 from eaglenet_jax.data.frame_sampling import frame_times, pick_frames
 from eaglenet_jax.data.syntax import behind_report, cut_report, read_syntax, syntax_arrays, word_counts
 from eaglenet_jax.data.vision_tokens import TokenReader, TokensHeader, tokens_folder
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
 
 FORMAT = 1
 _log = logging.getLogger(__name__)
@@ -247,6 +247,7 @@ class PreparedDataset:
         if not directory.is_dir():
             raise UserError(
                 f"there is no prepared dataset at {directory}: no such directory; prepare it, or correct the path"
+                f"{near_path(directory, folders=True)}"
             )
         manifest = _read_json(
             directory / "manifest.json", "is no prepared dataset, or its preparation was not finished"

@@ -14,7 +14,7 @@ from eaglenet_jax.data.decode import DecodeError, Sampling, decode
 from eaglenet_jax.data.frame_sampling import pick_frames
 from eaglenet_jax.data.records import example_id
 from eaglenet_jax.data.transforms import resize_and_crop
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
 
 Video = str | os.PathLike[str] | np.ndarray  # a file, or frames [M, H, W, 3] uint8 RGB
 
@@ -70,7 +70,7 @@ def read_video(video: Video, rule: FrameRule) -> VideoFrames:
 
 def _of_file(file: Path, rule: FrameRule) -> VideoFrames:
     if not file.exists():
-        raise UserError(f"there is no file {file}; give a video file")
+        raise UserError(f"there is no file {file}; give a video file{near_path(file)}")
     if file.is_dir():
         raise UserError(f"{file} is a folder; give the video files in it, as a list")
     sampling: dict[str, Any] = dataclasses.asdict(rule.sampling)

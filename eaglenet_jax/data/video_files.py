@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
 
 # Suffixes of the datasets' files, including DiDeMo's unusual ones.
 SUFFIXES = frozenset(
@@ -77,7 +77,8 @@ class VideoFolder:
             UserError: There is no such folder, or it cannot be read itself.
         """
         if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}; give the folder that holds the video files")
+            near = near_path(folder, folders=True)
+            raise UserError(f"there is no folder {folder}; give the folder that holds the video files{near}")
         self.folder = folder
         self.unreadable: dict[str, str] = {}
         self._by_stem: dict[str, list[Path]] = {}

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from eaglenet_jax.errors import UserError, did_you_mean
+from eaglenet_jax.errors import UserError, nearest
 
 NOT_OPTIONS = frozenset({"parent", "name", "dtype"})  # flax's own fields, and the compute type
 DROPOUT_ENDINGS = ("dropout", "dropout_rate")  # of the names of dropout rates
@@ -70,7 +70,8 @@ def check_known(what: str, options: Mapping[str, Any], known: Mapping[str, Any],
     """Raise UserError for an option that is not in `known`, nested ones included."""
     for name, value in options.items():
         if name not in known:
-            hint = did_you_mean(prefix + name, (prefix + one for one in known), f"it has {', '.join(known)}")
+            near = nearest(name, known)  # without the prefix, by which all are alike
+            hint = f"did you mean {prefix + near!r}?" if near else f"it has {', '.join(known)}"
             raise UserError(f"config.head: {what} has no option {prefix}{name}; {hint}")
         if isinstance(known[name], Mapping):
             if not isinstance(value, Mapping):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
 from eaglenet_jax.port.plain_pickles import plain_globals
 from eaglenet_jax.port.shards import INDEX, check_whole, shard_files, weight_map
 from eaglenet_jax.port.wrappings import strip, unwrap
@@ -109,7 +109,7 @@ def _is_safetensors(start: bytes) -> bool:
 
 
 def _not_there(file: Path) -> str:
-    return f"{file}: no such file; give the path of a checkpoint, or the folder that holds it"
+    return f"{file}: no such file; give the path of a checkpoint, or the folder that holds it{near_path(file)}"
 
 
 def read_parts(file: Path, prefixes: tuple[str, ...], shapes_only: bool = False) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from eaglenet_jax.clip.parameters import clip_shapes
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.port.files import read_checkpoint, write_tensors
 from eaglenet_jax.port.hf_clip import HF_CLIP, config_from_hf, config_to_hf
-from eaglenet_jax.port.shards import INDEX, weight_map
+from eaglenet_jax.port.shards import INDEX, shard_files, weight_map
 from eaglenet_jax.port.table import LOGIT_SCALE, Table, Tensors, Tree, to_flax, to_pytorch
 
 CONFIG_FILE = "config.json"
@@ -118,7 +118,11 @@ def is_cached(source: str) -> bool:
     """Return whether the weights of a name on the hub are on this machine, so that none is downloaded."""
     from huggingface_hub import try_to_load_from_cache
 
-    return any(isinstance(try_to_load_from_cache(source, name), str) for name in WEIGHT_FILES)
+    try:
+        found = [file for name in WEIGHT_FILES if isinstance(file := try_to_load_from_cache(source, name), str)]
+        return bool(found) and (not found[0].endswith(INDEX) or bool(shard_files(Path(found[0]))))
+    except (ValueError, UserError):  # no name that the hub can have; shards that are missing
+        return False
 
 
 def hub_file(source: str, *names: str, report: Callable[[str], None] = to_stderr) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eaglenet_jax.clip.config import ClipConfig
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, did_you_mean
 from eaglenet_jax.port import heads, hf_clip, openai_clip
 from eaglenet_jax.port.clip_sizes import SizeNames, sizes_from_shapes
 from eaglenet_jax.port.files import read_checkpoint
@@ -243,5 +243,6 @@ def source_called(name: str) -> Source:
         UserError: There is none.
     """
     if name not in SOURCES:
-        raise UserError(f"--from: no source is named {name!r}; choose one of {', '.join(SOURCES)}")
+        hint = did_you_mean(name, SOURCES, f"choose one of {', '.join(SOURCES)}")
+        raise UserError(f"--from: no source is named {name!r}; {hint}")
     return SOURCES[name]

@@ -220,7 +220,7 @@ def _metric(metrics: Mapping[str, Any], side: str, name: str) -> float | None:
 
 
 def _best(name: str, values: Iterable[float | None]) -> float | None:
-    """The best value of a column; None where all are equal."""
+    """The best value of a column; None where no two rows differ."""
     known = set(_known(values))
     if len(known) < 2:
         return None

@@ -24,7 +24,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """Format a comparison as markdown tables, one a direction, the best of every column in bold."""
+    """Format a comparison as markdown tables, one a direction, the best of every column in bold where rows differ."""
     heading = [f"## {comparison.data}"] if comparison.data else []
     return "\n\n".join([*heading, *map(_markdown_table, comparison.parts), *_below(comparison)])
 

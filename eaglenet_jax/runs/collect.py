@@ -38,7 +38,8 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
         if not folder.is_dir():
             if folder.is_file():  # runs/* may match files next to the runs
                 continue
-            raise UserError(f"there is no folder {folder}; give work directories of runs, as runs/*{near_path(folder)}")
+            near = near_path(folder, folders=True)
+            raise UserError(f"there is no folder {folder}; give work directories of runs, as runs/*{near}")
         if (folder / RESULT_FILE).is_file():
             found[folder] = None
             continue
@@ -127,7 +128,7 @@ def _labelled_runs(runs: Sequence[tuple[Path, Sequence[StageResult]]]) -> list[t
     for folder, results in runs:
         label = folder.name if names.count(folder.name) == 1 else f"{folder.parent.name}/{folder.name}"
         system = results[0].system
-        rows.append((label if system in label else f"{label} ({system})", results))
+        rows.append((label if system in re.split(r"[^a-z0-9]+", label) else f"{label} ({system})", results))
     return _distinct(rows)
 
 

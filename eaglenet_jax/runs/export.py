@@ -13,7 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from eaglenet_jax.atomic import write_atomically
-from eaglenet_jax.errors import UserError, did_you_mean, near_path
+from eaglenet_jax.errors import UserError, near_path
 from eaglenet_jax.port.files import read_tensors, write_tensors
 from eaglenet_jax.runs.saved_config import with_older_options
 
@@ -49,11 +49,9 @@ def suggest_model(source: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except UserError as error:
         folder = Path(source)
-        shipped = "" if folder.exists() else did_you_mean(str(source), SHIPPED)
-        near = f"; {shipped}" if shipped else near_path(folder)
-        if not near:
-            raise
-        raise UserError(f"{error}{near}") from error
+        if near := near_path(folder, SHIPPED if len(folder.parts) == 1 else (), folders=True):
+            raise UserError(f"{error}{near}") from error
+        raise
 
 
 def write_export(

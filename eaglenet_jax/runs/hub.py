@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
 from eaglenet_jax.port.load import HUB_NAME
 from eaglenet_jax.runs.card import workdir_card
 from eaglenet_jax.runs.export import CARD_FILE, PARAMETER_FILE, SETTINGS_FILE, exported_folder, read_export
@@ -48,7 +48,8 @@ def push(source: str, name: str, private: bool = False) -> str:
         check_names(files, source)
         card = workdir_card(workdir, settings, f"python -m eaglenet_jax.hub push {workdir.name} {name}")
     else:
-        raise UserError(f"{source} is neither a work directory nor a folder of `search export`; give one of them")
+        near = near_path(Path(source), folders=True)
+        raise UserError(f"{source} is neither a work directory nor a folder of `search export`; give one of them{near}")
     with _reported(name, "then push again: files change there all together or not at all"):
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 

@@ -78,7 +78,7 @@ def saved_config(workdir: Path) -> ml_collections.ConfigDict:
         told = f"{file.parent} is no work directory: it has no {file.name}; train one with eaglenet_jax.train"
         if not file.parent.exists():
             told = f"there is no work directory {file.parent}; train one with eaglenet_jax.train"
-        raise UserError(told + near_path(file.parent)) from error
+        raise UserError(told + near_path(file.parent, folders=True)) from error
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}; is {file.parent} a work directory?") from error
     except (ValueError, AttributeError) as error:

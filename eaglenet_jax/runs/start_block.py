@@ -11,6 +11,7 @@ import jax
 from eaglenet_jax.compilation_cache import describe_cache
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.cached_features import FEATURES_FOLDER
+from eaglenet_jax.errors import near_path
 from eaglenet_jax.runs.cached_features import cached_bytes, megabytes
 from eaglenet_jax.runs.initial_parameters import needs_download
 from eaglenet_jax.runs.part_starts import start_rows
@@ -74,8 +75,12 @@ def _weights(first: StagePlan) -> str:
     if not first.source:
         return "random weights"
     kind = "weights of the run" if has_checkpoints(Path(first.source)) else "pre-trained weights of"
-    later = ", which are not on this machine: they are downloaded first" if needs_download(first.source) else ""
-    return f"{kind} {first.source}{later}"
+    told = f"{kind} {first.source}"
+    if first.finished is None and needs_download(first.source):
+        told += (
+            f", which are not on this machine: they are downloaded first{near_path(Path(first.source), folders=True)}"
+        )
+    return told
 
 
 def _stage(stage: StagePlan, number: int) -> str:

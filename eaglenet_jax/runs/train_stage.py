@@ -96,6 +96,8 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
         first_batch = devices.batch(next(stream))
         flops = product_flops(step.trace(state, first_batch, key).jaxpr)  # the first step is not traced again
         line.say(f"{flops / 1e9:,.1f} GFLOP of products a step; compiling the first step")
+        # Before the signals, so that none falls between the last question for them and the end of the trace.
+        profile = stack.enter_context(StepProfile.of(config.profile if first else "", workdir / PROFILE))
         end = train_loop(
             step,
             Standing(state, best),
@@ -115,7 +117,7 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
                 line,
                 log,
                 stack.enter_context(Preemption()),
-                stack.enter_context(StepProfile.of(config.profile if first else "", workdir / PROFILE)),
+                profile,
             ),
         )
     return end.best, earlier + time.monotonic() - started

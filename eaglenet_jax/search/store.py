@@ -64,7 +64,7 @@ class Store:
         if store is None:
             raise UserError(
                 f"there is no index at {uri}; make one with python -m eaglenet_jax.search index VIDEOS --index={uri}"
-                f"{near_path(Path(uri))}"
+                f"{near_path(Path(uri), folders=True)}"
             )
         return store
 

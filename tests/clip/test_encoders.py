@@ -125,6 +125,7 @@ def test_equal_blocks_of_a_tower_are_traced_once_and_compute_what_plain_blocks_d
     clip = tiny(text_layers=5)
     params, tokens = random_params(clip), jnp.asarray([[1, 5, 39, 0], [2, 3, 4, 39]])
 
+    jax.clear_caches()  # of these blocks, as traced by a test before
     traced = []
     activation = layers.ACTIVATION_FUNCTIONS[clip.config.activation]
     counting = {clip.config.activation: lambda x: traced.append(x.shape) or activation(x)}
@@ -135,6 +136,7 @@ def test_equal_blocks_of_a_tower_are_traced_once_and_compute_what_plain_blocks_d
     plain, _ = clip.apply({"params": params}, tokens, method="encode_text")
     assert len(traced) == 2 + 5
     np.testing.assert_allclose(shared, plain, atol=1e-6)
+    jax.clear_caches()
 
 
 def test_gradients_are_finite_for_constant_frames():

@@ -128,8 +128,10 @@ def test_a_sound_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     capsys.readouterr()
     manifest = build(folder, "--size=32")
     said = capsys.readouterr().out
-    assert f"{folder / 'prepared'} is prepared again, with other frames: size 16 → 32\n" in said
+    assert f"{folder / 'prepared'} holds other frames, which are replaced: size 16 → 32\n" in said
     assert manifest["settings"]["size"] == 32
+    build(folder, "--size=32", "--released-frames")
+    assert "holds other frames, which are replaced: frames as released\n" in capsys.readouterr().out
 
 
 def test_a_folder_of_an_earlier_version_gets_a_new_manifest_without_decoding(folder: Path) -> None:

@@ -168,6 +168,9 @@ def test_what_a_run_starts_from_has_to_fit(tmp_path, capsys, monkeypatch):
     (repository / "snapshots/abc/model.safetensors").write_bytes(b"")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert not needs_download("nobody/nothing")
+    (repository / "snapshots/abc/model.safetensors").rename(repository / "snapshots/abc/model.safetensors.index.json")
+    assert needs_download("nobody/nothing")  # the shards that the index names are missing
+    assert needs_download("nobody/no--thing") and not needs_download("") and not needs_download(str(tmp_path))
 
 
 def test_a_head_has_to_fit_the_one_that_it_starts_from(tmp_path):

@@ -143,6 +143,10 @@ def test_a_folder_that_is_not_there_is_answered_with_the_nearest(tmp_path) -> No
     with pytest.raises(UserError, match=r"cannot read scores from .*dem: No such file or directory; did you mean"):
         read_scores(tmp_path / "runs/dem")
     assert near_path(tmp_path / "runs/entirely_different") == ""  # whatever the folders above have in common
+    (tmp_path / "runs/dmo.txt").touch()
+    assert "demo" in near_path(tmp_path / "runs/dmo", folders=True) and "dmo.txt" in near_path(tmp_path / "runs/dmo.tx")
+    for odd in ("", ".", "/", "s3://bucket/index", "a" * 300, str(tmp_path / "runs/dmo.txt/x")):
+        assert near_path(Path(odd)) == ""
 
 
 def test_nothing_to_show_is_one_line(tmp_path) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, near_path
 from eaglenet_jax.port.load import clip_files
 from eaglenet_jax.search.adding import Added, Interrupted
 from eaglenet_jax.search.index import SearchIndex
@@ -37,6 +37,7 @@ def run(given: argparse.Namespace) -> int:
         if not Path(place).exists():  # checked before an index is created
             raise UserError(
                 f"there is no file or folder {place}; give the place of the videos (--prune drops what is gone)"
+                f"{near_path(Path(place))}"
             )
     index = _open(given)
     if not given.videos:
@@ -127,7 +128,8 @@ def _open(given: argparse.Namespace) -> SearchIndex:
     store = Store.open_existing(given.index)
     if store is None:
         if not given.videos:
-            raise UserError(f"there is no index at {given.index}; give the --index that is to be pruned")
+            near = near_path(Path(given.index), folders=True)
+            raise UserError(f"there is no index at {given.index}; give the --index that is to be pruned{near}")
         if given.checkpoint is None:
             print(f"model: {DEFAULT_CHECKPOINT}, the default; --checkpoint takes another", file=sys.stderr, flush=True)
         checkpoint = given.checkpoint or DEFAULT_CHECKPOINT

@@ -137,7 +137,7 @@ def hub_file(source: str, *names: str, report: Callable[[str], None] = to_stderr
         UserError: None of them is in the cache, and the hub has none or cannot be reached.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
     reason: Exception | None = None
     for name in names:
@@ -158,8 +158,9 @@ def hub_file(source: str, *names: str, report: Callable[[str], None] = to_stderr
             reason = error
             break
     detail = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
+    if isinstance(reason, OfflineModeIsEnabled):  # whose own text says it in three sentences with the address
+        detail = "HF_HUB_OFFLINE is set"
     raise UserError(
         f"{source}: no such folder, and {names[0]} cannot be read from the Hugging Face hub ({detail}); "
-        "give the folder of a downloaded CLIP, or try again with a connection. Without one there are "
-        "moving_shapes_clip (data of --size=48) and, for search, demo; they know coloured shapes alone"
+        "give the folder of a downloaded CLIP or, for data of --size=48, moving_shapes_clip of this package"
     )

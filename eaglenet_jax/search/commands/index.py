@@ -119,7 +119,7 @@ def _check_default() -> None:
     try:
         clip_files(DEFAULT_CHECKPOINT)
     except UserError as error:
-        raise UserError(f"give a --checkpoint that is here (demo ships with the package): {error}") from error
+        raise UserError(f"{error}; --checkpoint=demo needs no download and knows coloured shapes alone") from error
 
 
 def _open(given: argparse.Namespace) -> SearchIndex:

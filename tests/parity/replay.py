@@ -46,9 +46,9 @@ class Verdict(NamedTuple):
 
 
 def judge(row: Row) -> Verdict:
-    """Tolerances: values 1e-5 of max(1, largest entry); gradients and buffers 1e-4 of the largest entry, absolute 1e-6
-    for
+    """Compare a quantity with its record.
 
+    Tolerances: values 1e-5 of max(1, largest entry); gradients and buffers 1e-4 of the largest entry, absolute 1e-6 for
     tensors whose largest entry is below 1e-3; exact ones not at all; the kinds of `PARTS_OF_LARGEST` as it says.
     """
     ours, recorded = np.asarray(row.ours, np.float64), np.asarray(row.recorded, np.float64)

@@ -308,8 +308,6 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
         found = measure_stage(last, baseline=other, options=measuring, progress=progress, share_captions=share_captions)
     results = [stage.result for stage in stages]
     split = last.evaluation.encoded.split.name
-    if save is not None:
-        save_stage(last, save)
     earlier = [(stage_name(stage.result), stage.evaluation.placement) for stage in stages[:-1]]
     if as_json:
         stage_values = [dataclasses.asdict(result) for result in results]
@@ -322,7 +320,10 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
         print_results(
             results, split, [*rows, *extra_rows(found.summary)], ["", *detail_lines(found.summary), "", *notes]
         )
-    if page is not None:  # after the table, which is not lost where the page cannot be written
+    # After the table, which is not lost where these cannot be written.
+    if save is not None:
+        save_stage(last, save)
+    if page is not None:
         written = write_run_page(page, results, last, found, earlier)
         if not as_json:
             print(f"  {written}")

@@ -30,7 +30,10 @@ def without_trivial(metrics: Metrics, galleries: Mapping[str, int]) -> Metrics:
 
 
 def trivial_notes(galleries: Mapping[str, int]) -> Iterator[str]:
-    """Say which recalls `without_trivial` leaves out, for galleries that are smaller than 10."""
+    """Say which recalls `without_trivial` leaves out, for galleries of 10 items or fewer.
+
+    In one of 11 to 50 items a page has a dash for R@50 alone, which needs no note.
+    """
     smallest = min(galleries.values())
     depths = [f"R@{k}" for k in RECALL_DEPTHS if k >= smallest]
     if smallest <= 10:

@@ -11,12 +11,12 @@ SIDE = 96  # pixels of the longer side of a frame on a page
 QUALITY = 80
 
 
-def data_uri(frame: np.ndarray, side: int = SIDE) -> str:
-    """Encode a frame [H, W, 3] uint8 RGB as a data URI, no larger than `side` pixels."""
+def data_uri(frame: np.ndarray) -> str:
+    """Encode a frame [H, W, 3] uint8 RGB as a data URI, no larger than `SIDE` pixels."""
     from PIL import Image
 
     picture = Image.fromarray(frame)
-    picture.thumbnail((side, side))
+    picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

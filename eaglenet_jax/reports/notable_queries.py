@@ -12,6 +12,9 @@ import numpy as np
 from eaglenet_jax.metrics.ranks import best_in_order
 from eaglenet_jax.reports.frame_thumbnails import strip
 
+BEST_VIDEOS = 4  # of a query
+BEST_CAPTIONS = 3  # of a video
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -105,9 +108,8 @@ def answered(
     right_videos: Callable[[int], Sequence[int]],
     ranks: np.ndarray,
     gallery: Gallery,
-    best: int = 4,
 ) -> list[Query]:
-    """List queries with their `best` videos and, where none of them is right, the right one that stands first.
+    """List queries with their `BEST_VIDEOS` best videos and, where none is right, the right one that stands first.
 
     Args:
         rows: Of `scores`.
@@ -115,7 +117,6 @@ def answered(
         right_videos: right_videos(text) → its right videos, at least one.
         ranks: [Nt], of the first of the right videos.
         gallery: Names, frames and explanations.
-        best: How many videos.
 
     Returns:
         One query for each of `rows`.
@@ -124,7 +125,7 @@ def answered(
     for text in rows:
         row, right = np.asarray(scores[text]), right_videos(text)
         first = right[int(np.argmax(row[list(right)]))]
-        top = best_in_order(row, best)
+        top = best_in_order(row, BEST_VIDEOS)
         shown = [*top, *([] if set(right) & set(top) else [first])]
         explanations = gallery.explain(text, shown) if gallery.explain else [None] * len(shown)
         found = [
@@ -147,16 +148,14 @@ def captions_found(
     scores: np.ndarray,
     right_texts: Callable[[int], Sequence[int]],
     gallery: Gallery,
-    best: int = 3,
 ) -> list[VideoQuery]:
-    """List videos with their `best` captions and, where none of them is right, the right one that stands first.
+    """List videos with their `BEST_CAPTIONS` best captions and, where none is right, the right one that stands first.
 
     Args:
         videos: Columns of `scores`, each with the rank of its first right caption.
         scores: [Nt, Nv], those that rank texts for a video.
         right_texts: right_texts(video) → its right texts, at least one.
         gallery: Names and frames.
-        best: How many captions.
 
     Returns:
         One query for each of `videos`.
@@ -164,7 +163,7 @@ def captions_found(
     queries = []
     for video, rank in videos.items():
         column, right = np.asarray(scores[:, video]), list(right_texts(video))
-        top = best_in_order(column, best)
+        top = best_in_order(column, BEST_CAPTIONS)
         shown = [*top, *([] if set(right) & set(top) else [right[int(np.argmax(column[right]))]])]
         found = [FoundCaption(gallery.captions[text], float(column[text]), text in right) for text in shown]
         frames = strip(gallery.frames_of(video)) if gallery.frames_of else ()

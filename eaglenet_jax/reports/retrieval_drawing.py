@@ -19,6 +19,7 @@ PART, WEIGHT = "#d9560b", "#8fa3bd"  # the described part, and weight elsewhere
 MARGIN, COLUMN_GAP, QUERY_GAP, BORDER = 40, 56, 48, 5
 NARROW, NARROW_MARGIN = 760, 14  # width of the picture for small screens
 MOST_FRAMES = 12  # of a strip
+CAPTION_LINES = 3
 SHARE_AT_TOP = 3  # a frame of this many times the mean weight has a full bar, so that equal weights look low
 
 
@@ -263,7 +264,7 @@ def _draw_other(page: Page, corner: tuple[int, int], video: FoundVideo, size: St
     page.strip((x + 48, y), Strip.of(video), size)
 
 
-def _wrap(page: Page, text: str, width: int, most_lines: int = 3) -> list[str]:
+def _wrap(page: Page, text: str, width: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -271,8 +272,8 @@ def _wrap(page: Page, text: str, width: int, most_lines: int = 3) -> list[str]:
             lines.append(word)
         else:
             lines[-1] = longer
-    if len(lines) > most_lines:
-        lines = [*lines[: most_lines - 1], lines[most_lines - 1] + " …”"]
+    if len(lines) > CAPTION_LINES:
+        lines = [*lines[: CAPTION_LINES - 1], lines[CAPTION_LINES - 1] + " …”"]
     return lines
 
 

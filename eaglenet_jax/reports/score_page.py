@@ -25,6 +25,7 @@ from eaglenet_jax.reports.charts import (
     value_histogram,
 )
 from eaglenet_jax.reports.notable_queries import (
+    BEST_VIDEOS,
     Gallery,
     Query,
     VideoQuery,
@@ -171,7 +172,7 @@ def score_page(report: ScoreReport, context: Context, gallery: Gallery | None = 
         duplicate_count=len(twice),
         captioned=gallery.captioned,
         several_right=report.relevance is not None,
-        shown_best=4,
+        shown_best=BEST_VIDEOS,
     )
 
 

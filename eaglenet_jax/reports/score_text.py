@@ -6,9 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from eaglenet_jax.metrics.ranks import Metrics, chance_metrics
+from eaglenet_jax.metrics.ranks import Metrics
 from eaglenet_jax.reports.verdicts import verdict
 
 ARROWS = {"t2v": "text → video", "v2t": "video → text"}
@@ -19,21 +17,15 @@ POINTING = "pointing"  # a further column of text → video, where a row has it
 POINTING_WIDTH = 10
 
 
-def results_table(
-    rows: Sequence[tuple[str, Metrics]], *, shape: tuple[int, int] | None = None, text_video: np.ndarray | None = None
-) -> str:
+def results_table(rows: Sequence[tuple[str, Metrics]]) -> str:
     """Format metrics as a table of plain text, recalls in percent.
 
     Args:
         rows: (name, metrics of `retrieval_metrics`); where a direction or Rsum is absent, the table has a dash.
-        shape: (Nt, Nv) of the gallery, to add a row with the level of chance.
-        text_video: [Nt], the video of each text, for that row. None: the diagonal.
 
     Returns:
         Lines of at most 95 characters; of 99, with a column for the pointing accuracy, where a system has one.
     """
-    if shape is not None:
-        rows = [("chance", chance_metrics(shape, text_video)), *rows]
     width = sum(COLUMNS.values())
     titles = _cells({column: column for column in COLUMNS})
     further = POINTING_WIDTH if shows_pointing(rows) else 0
@@ -61,7 +53,7 @@ def shows_pointing(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
 
 def telling(metrics: Metrics, chance: Metrics) -> Metrics:
     """Take out the recalls that chance has at 100, because the gallery is no larger, and the sums that contain them."""
-    sure = {side: [name for name in COLUMNS if chance.get(side, {}).get(name) == 100.0] for side in ARROWS}
+    sure = {side: _sure_recalls(chance, side) for side in ARROWS}
     if not any(sure.values()):
         return metrics
     lost = {side: [*names, "Rsum"] if names else [] for side, names in sure.items()}
@@ -72,8 +64,14 @@ def telling(metrics: Metrics, chance: Metrics) -> Metrics:
 def small_gallery_line(rows: Sequence[tuple[str, Metrics]]) -> str:
     """Say why `results_table` leaves out recalls of these rows, "" where it does not."""
     chance = dict(rows).get("chance", {})
-    sure = [name for name in COLUMNS if any(chance.get(side, {}).get(name) == 100.0 for side in ARROWS)]
+    every = {name for side in ARROWS for name in _sure_recalls(chance, side)}
+    sure = [name for name in COLUMNS if name in every]
     return f"{', '.join(sure)} would be 100 whatever the scores in a gallery of this size" if sure else ""
+
+
+def _sure_recalls(chance: Metrics, side: str) -> list[str]:
+    # Recalls alone: in a gallery of 199 chance has MdR and MnR at 100, which say something.
+    return [name for name in COLUMNS if name.startswith("R@") and chance.get(side, {}).get(name) == 100.0]
 
 
 def format_report(summary: Mapping[str, Any]) -> str:

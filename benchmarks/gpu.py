@@ -27,6 +27,7 @@ from benchmarks import gpu_kernels, gpu_right, gpu_scoring, gpu_steps
 from benchmarks.measure import machine
 from benchmarks.random_features import Sizes
 from benchmarks.train_step_ours import StepSizes
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.errors import UserError
 
@@ -235,7 +236,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--parts", default=",".join(PARTS), help="some of %(default)s, in the order given")
     parser.add_argument(
-        "--rounds", type=int, default=5, help="timed runs of which the median counts, default %(default)s"
+        "--rounds",
+        type=int,
+        help=f"timed runs of which the median counts, default {Visit().rounds}, tiny {TINY.rounds}",
     )
     parser.add_argument("--types", help=f"some of {'; '.join(gpu_right.TYPES)} to score galleries in; default all")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, to check that all of it runs, on any device")
@@ -246,7 +249,9 @@ def main(arguments: Sequence[str]) -> int:
     types = tuple(gpu_right.TYPES) if given.types is None else tuple(given.types.split(";"))
     if not set(types) <= set(gpu_right.TYPES):
         raise UserError(f"--types={given.types}: give some of {'; '.join(gpu_right.TYPES)}, with semicolons")
-    visit = dataclasses.replace(TINY if given.tiny else dataclasses.replace(Visit(), rounds=given.rounds), types=types)
+    visit = dataclasses.replace(TINY if given.tiny else Visit(), types=types)
+    if given.rounds is not None:
+        visit = dataclasses.replace(visit, rounds=given.rounds)
     given.out.mkdir(parents=True, exist_ok=True)
     device = gpu_scoring.torch_device() if "step" in wanted else None
     torch = gpu_steps.TorchProcess(device) if device else None  # it begins by importing, on the CPU
@@ -264,8 +269,8 @@ def main(arguments: Sequence[str]) -> int:
     }
 
     def write() -> None:
-        (given.out / "gpu.json").write_text(json.dumps(result, indent=1) + "\n")
-        (given.out / "gpu.md").write_text(markdown(result))
+        write_atomically(given.out / "gpu.json", (json.dumps(result, indent=1) + "\n").encode())
+        write_atomically(given.out / "gpu.md", markdown(result).encode())
 
     for part in wanted:
         start = time.perf_counter()

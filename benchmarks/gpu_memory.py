@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.described_gpu import allow_compiling, described_mesh
 from benchmarks.gpu_cases import compiled_step, step_config
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.config.loading import config_names
 
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
         rows.append(row)
         print(json.dumps(row), flush=True)
         if given.out:
-            given.out.write_text(json.dumps(rows, indent=1) + "\n")
+            write_atomically(given.out, (json.dumps(rows, indent=1) + "\n").encode())
     print(table(rows))
 
 

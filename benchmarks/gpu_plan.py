@@ -24,6 +24,7 @@ from benchmarks.compiled_program import Program
 from benchmarks.described_gpu import H200, allow_compiling, described_mesh
 from benchmarks.gpu_cases import compiled_block, compiled_pairs, compiled_scoring, compiled_step, step_config
 from benchmarks.random_features import Sizes
+from eaglenet_jax.atomic import write_atomically
 from eaglenet_jax.command import Parser, run_command
 from eaglenet_jax.config.loading import config_names
 from eaglenet_jax.config.systems import SYSTEMS
@@ -233,7 +234,7 @@ def main(arguments: Sequence[str]) -> None:
             if "shared_bytes" in row:
                 print(f"\nIts kernel also reads {row['shared_bytes'] / 1e3:.1f} kB that pairs share.", flush=True)
             if given.out:
-                given.out.write_text(json.dumps(result, indent=1) + "\n")
+                write_atomically(given.out, (json.dumps(result, indent=1) + "\n").encode())
         print(f"\n{part}\n\n{rows(found, scale, unit)}", flush=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.gpu_right import TYPES, kernel_words
-from benchmarks.measure import at_once, median
+from benchmarks.measure import at_once, median_seconds
 from benchmarks.random_features import Sizes, gallery, random_params, released_fields
 from benchmarks.scoring import compare
 from benchmarks.scoring_counts import folded_products, mflop
@@ -26,24 +25,13 @@ QUEUED = 10  # blocks that the device is given at a time, so that nothing waits 
 SIGNAL = 0.05  # gives an R@1 between 0 and 100, so that rounding can change it
 
 
-def seconds_of(function: Callable[[], Any], rounds: int) -> float:
-    """Return the median seconds of a function that returns when its result is ready, after an untimed call."""
-    function()
-    found = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        function()
-        found.append(time.perf_counter() - start)
-    return median(found)
-
-
 def queued_seconds(function: Callable[[], Any], rounds: int) -> float:
     """Return the seconds of a function that dispatches work, where the device always has the next one waiting."""
 
     def queued() -> None:
         jax.block_until_ready([function() for _ in range(QUEUED)])
 
-    return seconds_of(queued, rounds) / QUEUED
+    return median_seconds(queued, rounds) / QUEUED
 
 
 def matmul_peak(width: int, rounds: int) -> float:
@@ -88,7 +76,7 @@ def whole_gallery(
             return retrieval_metrics(score(), relevance)
 
         metrics = evaluate()["t2v"]
-        seconds, evaluation_seconds = seconds_of(score, rounds), seconds_of(evaluate, rounds)
+        seconds, evaluation_seconds = median_seconds(score, rounds), median_seconds(evaluate, rounds)
         flops = mflop(folded_products(sizes)) * 1e6 * scores.size
         same = None if right is None else 100.0 * float(np.mean(scores.argmax(1) == right.argmax(1)))
         yield {
@@ -127,7 +115,7 @@ def by_block(sizes: Sizes, blocks: Sequence[tuple[int, int]], kernel: str, round
             "type": "bfloat16" + kernel_words(kernel),
             "frames": sizes.frames,
             "block": f"{block[0]} × {block[1]}",
-            "seconds": seconds_of(partial(whole, block), rounds),
+            "seconds": median_seconds(partial(whole, block), rounds),
             "device_microseconds_a_pair": 1e6 * alone(block),
         }
         for block in blocks

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.gpu_scoring import seconds_of
+from benchmarks.measure import median_seconds
 from benchmarks.train_step_ours import (
     Measured,
     OurStep,
@@ -27,6 +27,7 @@ from benchmarks.train_step_ours import (
     random_batch,
     step_program,
 )
+from eaglenet_jax.errors import first_line
 
 # What is measured, most wanted first: sizes of CLIP, compute type, and options of the step.
 PLAIN: dict[str, Any] = {}
@@ -156,7 +157,7 @@ def steps(cases: Sequence[Case], programs: Programs, peak: float, rounds: int) -
         try:
             yield row | _measured_step(sizes, programs.of(sizes, options_of_step(case)), peak, rounds)
         except jax.errors.JaxRuntimeError as error:  # out of memory
-            yield row | {"error": str(error).splitlines()[0][:200]}
+            yield row | {"error": first_line(error)[:200]}
         gc.collect()  # frees the moments of one step before those of the next are allocated
 
 
@@ -164,7 +165,7 @@ def _measured_step(sizes: StepSizes, program: StepProgram, peak: float, rounds: 
     measured = measured_system(sizes)
     batch = random_batch(sizes, measured.clip, measured.system.max_words)
     step = OurStep(measured.system, measured.params, measured.settings, batch, program)
-    seconds = seconds_of(step, rounds)
+    seconds = median_seconds(step, rounds)
     memory, stats = step.memory, jax.local_devices()[0].memory_stats() or {}
     flops = step_flops(measured, sizes)
     return {

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.gpu_scoring import seconds_of
+from benchmarks.measure import median_seconds
 from benchmarks.train_step_ours import StepSizes, measured_system
 from benchmarks.train_step_torch import whole_step
 from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.errors import first_line
 
 SUMMARY = "PyTorch's training steps of the GPU visit, asked for by lines of JSON."
 
@@ -30,10 +31,10 @@ def measured_step(sizes: StepSizes, rounds: int, device: str) -> dict[str, Any]:
     row: dict[str, Any] = {"clip": sizes.clip, "type": sizes.dtype, "batch": sizes.batch, "frames": sizes.frames}
     try:
         measured = measured_system(sizes)
-        seconds = seconds_of(whole_step(measured, sizes, measured.system.max_words, device), rounds)
+        seconds = median_seconds(whole_step(measured, sizes, measured.system.max_words, device), rounds)
     except torch.OutOfMemoryError as error:
         if sizes.batch == 1:
-            return row | {"error": str(error).splitlines()[0][:200]}
+            return row | {"error": first_line(error)[:200]}
     else:
         peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
         return row | {"seconds": seconds, "clips_per_second": sizes.batch / seconds, "peak_bytes": peak}

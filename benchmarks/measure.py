@@ -52,6 +52,17 @@ def median(values: list[float]) -> float:
     return float(np.median(values))
 
 
+def median_seconds(function: Callable[[], Any], rounds: int) -> float:
+    """Return the median seconds of a function that returns when its result is ready, after an untimed call."""
+    function()
+    found = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - start)
+    return median(found)
+
+
 def machine() -> dict[str, Any]:
     """Describe the machine and its load average of the last minute, which includes this process."""
     device = jax.devices()[0]

@@ -14,7 +14,7 @@ import json
 import resource
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.measure import announce, machine, median
+from benchmarks.measure import announce, machine, median, median_seconds
 from benchmarks.scratch import temporary_folder
 from configs import msrvtt
 from eaglenet_jax.command import Parser, run_command, whole_numbers
@@ -162,7 +162,7 @@ def measure_reranking(rounds: int = 20) -> dict[str, float]:
     for depth in DEPTHS:
         some = jax.tree.map(lambda leaf, depth=depth: leaf[:depth], windows)
         taken[str(depth)] = (
-            _median_seconds(functools.partial(model.score_windows, query, some), rounds) if depth else 0.0
+            median_seconds(functools.partial(model.score_windows, query, some), rounds) if depth else 0.0
         )
     return {depth: 1e3 * seconds for depth, seconds in taken.items()}
 
@@ -172,19 +172,9 @@ def measure_encoding(rounds: int = 3) -> dict[str, float]:
     model = _full_size_model(encoders=True)
     frames = np.random.default_rng(4).integers(0, 256, (ENCODED_AT_A_TIME, FRAMES, 224, 224, 3), np.uint8)
     counts = [FRAMES] * ENCODED_AT_A_TIME
-    seconds = _median_seconds(lambda: jax.block_until_ready(model.encode_windows(frames, counts)), rounds)
+    seconds = median_seconds(lambda: jax.block_until_ready(model.encode_windows(frames, counts)), rounds)
     rate = ENCODED_AT_A_TIME / seconds
     return {"windows_per_second": rate, "hours_per_1000_hours": 1000 / WindowRule().step / rate}
-
-
-def _median_seconds(function: Callable[[], Any], rounds: int) -> float:
-    function()
-    seconds = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - began)
-    return median(seconds)
 
 
 def as_text(report: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.assemble import check_numbers
 from data_prep.cache import FrameSettings
+from data_prep.flag_checks import check_numbers
 from data_prep.prepare import Decoding, prepare
 from data_prep.readers.msrvtt import read_msrvtt_json
 from eaglenet_jax.command import Parser, run_command

@@ -199,11 +199,3 @@ def _columns(text: str) -> dict[str, str]:
     if not all(role.strip() and name.strip() for role, _, name in pairs):
         raise argparse.ArgumentTypeError(f"{text!r} is not ROLE=NAME,ROLE=NAME")
     return {role.strip(): name.strip() for role, _, name in pairs}
-
-
-def check_numbers(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Exit with the parser's error for sizes, rates and counts below their minimum."""
-    for name, least in (("fps", 0.001), ("size", 1), ("workers", 1)):
-        value = getattr(arguments, name)
-        if value is not None and not value >= least:
-            parser.error(f"--{name} is {value}; give {least} or more")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_prep.annotations import VideoEntry
 from data_prep.cache import FrameSettings, decode_into, record_path
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, first_line
 
 FAILURES = "failures.jsonl"
 
@@ -63,7 +63,7 @@ def fill_cache_on_beam(
                 | "Report" >> apache_beam.io.WriteToText(str(failures_file), num_shards=1, shard_name_template="")
             )
     except Exception as error:  # every runner raises what it likes: no such runner, no cluster there, no Java here
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(
             f"--beam={options!r}: the runner ended with: {reason.rstrip('.')}. Check its options and its cluster; "
             "the same command continues, since what is decoded stays in the cache"

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.annotations import first_few
-from data_prep.assemble import Assembly, add_dataset_arguments, assemble, check_numbers
+from data_prep.assemble import Assembly, add_dataset_arguments, assemble
 from data_prep.beam_decoding import fill_cache_on_beam
 from data_prep.cache import FrameSettings, fill_cache
+from data_prep.flag_checks import check_numbers, refuse_flags
 from data_prep.prepare import Decoding, prepare, read_manifest
 from data_prep.report import report
 from eaglenet_jax.atomic import write_atomically
@@ -105,6 +106,8 @@ def main(argv: Sequence[str]) -> int:
     )
     flags = parser.parse_args(argv)
     check_numbers(flags, parser)
+    if flags.beam:
+        refuse_flags(argv, ["--workers"], "with --beam the options of the runner say how many processes decode")
     assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out, flags.columns)
     fill = functools.partial(fill_cache_on_beam, options=flags.beam) if flags.beam else fill_cache
     decoding = Decoding(workers=flags.workers, allow_missing=not flags.strict, fill=fill)

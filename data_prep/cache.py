@@ -81,18 +81,27 @@ def read_record(path: Path) -> DecodedVideo:
     return DecodedVideo(tuple(frames[a:b] for a, b in itertools.pairwise(ends)), header["provenance"])
 
 
+def decode_entry(entry: VideoEntry, settings: FrameSettings) -> DecodedVideo:
+    """Decode a video of a dataset, of its file the part that it is.
+
+    Raises:
+        DecodeError: Nothing can be decoded.
+    """
+    return decode(
+        entry.path,
+        fps=settings.fps,
+        size=settings.size,
+        first_seconds=settings.first_seconds,
+        timestamps=settings.timestamps,
+        as_shown=settings.as_shown,
+        part=entry.clip,
+    )
+
+
 def decode_into(entry: VideoEntry, cache_dir: Path, settings: FrameSettings) -> tuple[str, str | None]:
     """Decode one video into its record; return (video id, reason of failure or None)."""
     try:
-        video = decode(
-            entry.path,
-            fps=settings.fps,
-            size=settings.size,
-            first_seconds=settings.first_seconds,
-            timestamps=settings.timestamps,
-            as_shown=settings.as_shown,
-            part=entry.clip,
-        )
+        video = decode_entry(entry, settings)
         path = record_path(cache_dir, entry, settings)
     except DecodeError as error:
         return entry.video_id, str(error)

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, listed
 
 SHOWN = 3  # bad cells that an error names
 # What programs write for a value that is missing.
@@ -128,11 +128,8 @@ class CellFaults:
     def check(self) -> None:
         """Raise UserError if anything was recorded."""
         if self._found:
-            rest = len(self._found) - SHOWN
-            raise UserError(
-                f"{self.file}: {'; '.join(self._found[:SHOWN])}{f'; and {rest} more' if rest > 0 else ''}. Write these "
-                "cells, or remove their rows"
-            )
+            shown = listed(self._found, SHOWN, "; ")
+            raise UserError(f"{self.file}: {shown}. Write these cells, or remove their rows")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found)

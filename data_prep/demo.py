@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_prep.cache import FrameSettings
+from data_prep.flag_checks import check_numbers
 from data_prep.lock import alone_in
 from data_prep.moving_shapes.captions import CAPTIONS_PER_CLIP
 from data_prep.moving_shapes.events import ONE_EVENT, Events
-from data_prep.moving_shapes.flags import add_events_arguments, events_flags, events_of
+from data_prep.moving_shapes.flags import add_events_arguments, events_flags, events_of, splits_of
 from data_prep.moving_shapes.render import ANNOTATED_SPLITS, DEFAULT_SPLITS, RENDERER_VERSION, render
 from data_prep.prepare import Decoding, prepare, read_manifest
 from data_prep.readers.msrvtt import read_msrvtt_json
 from data_prep.syntax.storing import ensure_grammar_syntax, has_syntax
 from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.errors import UserError
 
 # What a split of `render` is called in the prepared data, where that differs.
 SPLIT_NAMES = ANNOTATED_SPLITS | {"validate": "val"}
@@ -99,27 +99,21 @@ def ensure_moving_shapes(data: DemoData, *, workers: int | None = None, progress
     return data.folder
 
 
-def _splits(text: str) -> dict[str, int]:
-    try:
-        return {name: int(count) for name, count in (part.split("=") for part in text.split(","))}
-    except ValueError as error:
-        raise UserError(f"--splits={text}: give clips by split, as train=2000,validate=200,test=200") from error
-
-
 def main(arguments: Sequence[str]) -> int:
     """Prepare the data that the flags describe."""
     parser = Parser("python -m data_prep.demo", description=(__doc__ or "").partition(": ")[2])
     default = DemoData(Path("datasets"))
     amounts = ",".join(f"{split}={count}" for split, count in default.splits.items())
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="config.data.root of the training")
-    parser.add_argument("--splits", default=amounts, help="clips by split (default: %(default)s)")
+    parser.add_argument("--splits", default=amounts, help="as NAME or NAME=COUNT, with commas (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=default.seed, help="of the renderer (default: %(default)s)")
     parser.add_argument("--fps", type=float, default=default.fps, help="frames stored a second (default: %(default)s)")
     parser.add_argument("--size", type=int, default=default.size, help="side of a frame (default: %(default)s)")
     add_events_arguments(parser)
     parser.add_argument("--syntax", action="store_true", help="parse the captions as well, by their grammar")
     flags = parser.parse_args(arguments)
-    splits, events = _splits(flags.splits), events_of(flags)
+    check_numbers(flags, parser)
+    splits, events = splits_of(flags.splits), events_of(flags)
     data = DemoData(flags.root, splits, flags.seed, flags.fps, flags.size, events, flags.syntax)
     print(ensure_moving_shapes(data))
     return 0

@@ -17,14 +17,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.annotations import first_few
-from data_prep.assemble import Assembly, add_dataset_arguments, assemble, check_numbers
+from data_prep.assemble import Assembly, add_dataset_arguments, assemble
 from data_prep.cache import FrameSettings
 from data_prep.contact_sheet import write_contact_sheet
 from data_prep.examination import Examination, examine
+from data_prep.flag_checks import check_numbers, refuse_flags
 from data_prep.video_facts import examine_video
 from eaglenet_jax.command import Parser, run_command
+from eaglenet_jax.wording import spoken_time
 
 COLUMNS = ("expected", "captions", "present", "missing", "undecodable", "too_short")
+# Flags of the examination of a dataset that the report on single files does not use.
+OF_DATASETS = (
+    *("--dataset", "--annotations", "--videos", "--columns", "--variant", "--no-hold-out"),
+    *("--size", "--released-frames", "--workers"),
+)
 
 
 def as_json(assembly: Assembly, found: Examination) -> str:
@@ -56,7 +63,7 @@ def as_text(assembly: Assembly, found: Examination) -> Iterator[str]:
         estimate = found.estimate
         yield f"{estimate.video_hours:.2f} hours of video, {estimate.frames} frames to store"
         yield f"disk: {estimate.bytes_needed / 1e9:.2f} GB needed, {estimate.bytes_free / 1e9:.1f} GB free"
-        yield f"time: about {_duration(estimate.seconds)} with {estimate.workers} workers"
+        yield f"time: about {spoken_time(estimate.seconds)} with {estimate.workers} workers"
     for finding in sorted(found.findings, key=lambda finding: not finding.changes_results):
         kind = "CHANGES RESULTS" if finding.changes_results else "note"
         ids = f": {first_few(finding.ids)}" if finding.ids else ""
@@ -85,12 +92,6 @@ def _videos(files: Sequence[Path], out: Path, fps: float, as_json: bool) -> int:
     return int(any(facts.error or facts.is_incomplete for facts in found))
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
 def main(argv: Sequence[str]) -> int:
     """Print the report; return 1 if something would change results."""
     single = any(word.split("=")[0] == "--video" for word in argv)
@@ -101,6 +102,7 @@ def main(argv: Sequence[str]) -> int:
     flags = parser.parse_args(argv)
     check_numbers(flags, parser)
     if single:
+        refuse_flags(argv, OF_DATASETS, "--video reads single files, not a dataset")
         return _videos(flags.video, flags.out or Path(), flags.fps, flags.json)
     assembly = assemble(flags.dataset, flags.annotations, flags.videos, flags.variant, flags.hold_out, flags.columns)
     settings = FrameSettings(

@@ -14,11 +14,11 @@ import numpy as np
 
 from data_prep.annotations import VideoEntry, entry_faults, first_few
 from data_prep.assemble import Assembly
-from data_prep.cache import FrameSettings
+from data_prep.cache import FrameSettings, decode_entry
 from data_prep.parallel import map_in_processes
 from data_prep.probe import Probe, probe
-from eaglenet_jax.data.decode import DecodeError, decode
-from eaglenet_jax.wording import counted
+from eaglenet_jax.data.decode import DecodeError
+from eaglenet_jax.wording import caption_key, counted
 
 TRIAL_VIDEOS = 8
 # Every frame is in the cache and in the shards until the cache is deleted.
@@ -118,7 +118,8 @@ def examine(
     present = [entry for entry in assembly.entries if entry.path.is_file()]
     results = map_in_processes(_probe, present, workers=workers, title="Looking at videos", progress=progress)
     probes = dict(results)
-    too_short = 1 / settings.fps
+    usable = [(entry, probes[entry.video_id]) for entry in present if probes[entry.video_id].reason is None]
+    spans = {entry.video_id: _span(entry, found, settings) for entry, found in usable}
     splits = {}
     findings = [*annotation_findings(assembly)]
     if assembly.entries and not present:
@@ -129,7 +130,9 @@ def examine(
         missing = [e.video_id for e in entries if e.video_id not in probes]
         found = {e.video_id: probes[e.video_id] for e in entries if e.video_id in probes}
         broken = {name: p.reason for name, p in found.items() if p.reason is not None}
-        short = [name for name, p in found.items() if p.reason is None and 0 < p.seconds < too_short]
+        steps = {name: round((spans[name][1] - spans[name][0]) * settings.fps, 6) for name in found if name in spans}
+        short = [name for name, count in steps.items() if 0 < count < 1]
+        behind = [name for name in steps if spans[name][0] >= spans[name][1] > 0]
         fast = [name for name, p in found.items() if p.rate > HIGHEST_RATE]
         captions = sum(len(video.captions) for video in videos)
         splits[split] = SplitState(len(videos), captions, len(found), len(missing), len(broken), len(short))
@@ -140,6 +143,9 @@ def examine(
             findings.append(Finding(f"{counted(len(broken), 'video')} cannot be decoded", True, split, ids))
         if short:
             findings.append(Finding(f"{counted(len(short), 'video')} of one frame only", False, split, tuple(short)))
+        if behind:
+            text = f"{counted(len(behind), 'video')} whose part begins at or after the stated end of the file"
+            findings.append(Finding(text, True, split, tuple(behind)))
         if fast:
             text = f"{counted(len(fast), 'video')} with a stated rate above {HIGHEST_RATE} frames a second"
             if not settings.timestamps:
@@ -155,8 +161,7 @@ def examine(
     if assembly.unused:
         text = f"{counted(len(assembly.unused), 'video file')} of no video of these splits"
         findings.append(Finding(text, False, "", tuple(path.name for path in assembly.unused)))
-    usable = [(entry, probes[entry.video_id]) for entry in present if probes[entry.video_id].reason is None]
-    estimate = _estimate(usable, settings, out, workers) if usable else None
+    estimate = _estimate([(entry, spans[entry.video_id]) for entry, _ in usable], settings, out, workers)
     if estimate and estimate.bytes_needed > estimate.bytes_free:
         text = f"{estimate.bytes_needed / 1e9:.1f} GB are needed, {estimate.bytes_free / 1e9:.1f} GB are free at {out}"
         findings.append(Finding(text, True))
@@ -206,12 +211,12 @@ def annotation_findings(assembly: Assembly) -> Iterator[Finding]:
 
 
 def _shared_captions(assembly: Assembly) -> list[str]:
-    """Return the texts of the test split that belong to more than one video."""
-    owners: dict[str, set[str]] = {}
+    """Return the captions of the test split that several videos have, each as it stands first."""
+    owners: dict[str, dict[str, str]] = {}
     for video in assembly.splits.get("test", ()):
         for _, text in video.captions:
-            owners.setdefault(text, set()).add(video.video_id)
-    return [text for text, videos in owners.items() if len(videos) > 1]
+            owners.setdefault(caption_key(text), {}).setdefault(video.video_id, text)
+    return [next(iter(videos.values())) for videos in owners.values() if len(videos) > 1]
 
 
 def _probe(entry: VideoEntry) -> tuple[str, Probe]:
@@ -241,35 +246,47 @@ def _clock_findings(split: str, found: Mapping[str, Probe], settings: FrameSetti
         yield Finding(f"{counted(len(late), 'video')} with pictures that begin later than the sound", False, split, ids)
 
 
-def _estimate(usable: list[tuple[VideoEntry, Probe]], settings: FrameSettings, out: Path, workers: int) -> Estimate:
-    """Extrapolate from a few videos that are decoded completely, chosen evenly by length."""
-    limit = settings.first_seconds or math.inf
-    by_length = sorted(usable, key=lambda pair: pair[1].seconds)
-    step = max(1, len(by_length) // TRIAL_VIDEOS)
-    trial = by_length[step // 2 :: step][:TRIAL_VIDEOS]
-    spent, seconds, sizes = 0.0, 0.0, []
-    for entry, found in trial:
+def _span(entry: VideoEntry, found: Probe, settings: FrameSettings) -> tuple[float, float]:
+    """Return the seconds of its file at which a video starts and ends; the end is 0 where nothing states it."""
+    start, end = entry.clip or (0.0, None)
+    stated = [second for second in (found.seconds, end) if second]
+    return start, min(*stated, settings.first_seconds or math.inf) if stated else 0.0
+
+
+def _estimate(
+    usable: list[tuple[VideoEntry, tuple[float, float]]], settings: FrameSettings, out: Path, workers: int
+) -> Estimate | None:
+    """Extrapolate from a few videos that are decoded as build does, chosen evenly by the second at which they end.
+
+    A file is read from its start to that second, of which the time is made; None without a usable video.
+    """
+    if not usable:
+        return None
+    by_end = sorted(usable, key=lambda pair: pair[1][1])
+    step = max(1, len(by_end) // TRIAL_VIDEOS)
+    trial = by_end[step // 2 :: step][:TRIAL_VIDEOS]
+    spent, read, sizes = 0.0, 0.0, []
+    for entry, (_, end) in trial:
         start = time.perf_counter()
         sizes += [len(frame) for frame in _trial_frames(entry, settings)]
         spent += time.perf_counter() - start
-        seconds += min(found.seconds, limit)
-    total = sum(min(found.seconds, limit) for _, found in usable)
-    frames = sum(math.ceil(min(found.seconds, limit) * settings.fps) or 1 for _, found in usable)
+        read += end
+    frames = sum(_frames_within(span, settings.fps) for _, span in usable)
     mean_bytes = sum(sizes) / len(sizes) if sizes else 0.0
-    duration = spent / seconds * total / workers if seconds else spent / len(trial) * len(usable) / workers
+    more = sum(end for _, (_, end) in usable) / read if read else len(usable) / len(trial)
     free = shutil.disk_usage(next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())).free
-    return Estimate(total / 3600, frames, int(frames * mean_bytes * COPIES_ON_DISK), free, duration, workers)
+    hours = sum(max(0.0, end - start) for _, (start, end) in usable) / 3600
+    return Estimate(hours, frames, int(frames * mean_bytes * COPIES_ON_DISK), free, spent * more / workers, workers)
+
+
+def _frames_within(span: tuple[float, float], fps: float) -> int:
+    """Count the seconds k / fps from a start to an end; at least one, since a short video gives one frame."""
+    first, behind = (math.ceil(round(second * fps, 6)) for second in span)
+    return max(1, behind - first)
 
 
 def _trial_frames(entry: VideoEntry, settings: FrameSettings) -> Iterable[bytes]:
     try:
-        return decode(
-            entry.path,
-            fps=settings.fps,
-            size=settings.size,
-            first_seconds=settings.first_seconds,
-            timestamps=settings.timestamps,
-            as_shown=settings.as_shown,
-        ).frames
+        return decode_entry(entry, settings).frames
     except DecodeError:
         return ()

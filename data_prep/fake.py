@@ -16,6 +16,7 @@ from data_prep.assemble import FAKE_MARK
 from data_prep.datasets import DATASETS, dataset_spec, is_held_out
 from data_prep.fake_clips import draw_clip
 from data_prep.fake_formats import WRITERS, file_name, video_id
+from data_prep.flag_checks import check_numbers
 from data_prep.moving_shapes.captions import captions
 from data_prep.moving_shapes.render import clip_of
 from data_prep.moving_shapes.scenes import Scene, draw_splits
@@ -105,6 +106,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="the clips are a function of this number")
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
     flags = parser.parse_args(argv)
+    check_numbers(flags, parser)
     annotations_dir, videos_dir = fake(
         flags.dataset, flags.out, videos=flags.videos, seed=flags.seed, workers=flags.workers
     )

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 
 from data_prep.annotations import VideoEntry
 from data_prep.cache import FrameSettings, read_record, record_path
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, first_line
 
 _STRING = tfds.features.Tensor(shape=(), dtype=np.object_)
 _STRINGS = tfds.features.Tensor(shape=(None,), dtype=np.object_)
@@ -87,7 +87,7 @@ def pack(
     except (OSError, RuntimeError) as error:  # ArrayRecord's writer raises the latter
         shutil.rmtree(workspace, ignore_errors=True)
         raise UserError(
-            f"cannot write the shards at {shards_dir}: {str(error).splitlines()[0]}; free disk space and run again, the"
+            f"cannot write the shards at {shards_dir}: {first_line(error)}; free disk space and run again, the"
             " decoded frames are kept"
         ) from error
     shutil.rmtree(shards_dir, ignore_errors=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from data_prep.annotations import SHOWN, VideoEntry, check_entries
+from data_prep.annotations import VideoEntry, check_entries, first_few
 from data_prep.cache import PARTS, FillCache, FrameSettings, fill_cache, read_record, record_path
 from data_prep.lock import alone_in
 from eaglenet_jax.atomic import write_atomically
@@ -209,14 +209,12 @@ def _states(
 def _refuse(failed: Mapping[str, str], entries: Sequence[VideoEntry]) -> None:
     if not failed:
         return
-    shown = [f"{e.video_id} at {e.path} ({failed[e.video_id]})" for e in entries if e.video_id in failed][:SHOWN]
+    named = [f"{e.video_id} at {e.path} ({failed[e.video_id]})" for e in entries if e.video_id in failed]
     remedy = "Replace the files, or leave these videos out: data_prep.build without --strict, data_prep --allow-missing"
     if len(failed) == len(entries):
         remedy = "None is left: give the folder of the videos"
     raise UserError(
-        f"{len(failed)} of {len(entries)} videos are missing or cannot be decoded:"
-        f" {', '.join(shown)}{', …' if len(failed) > SHOWN else ''}."
-        f" {remedy}."
+        f"{len(failed)} of {len(entries)} videos are missing or cannot be decoded: {first_few(named)}. {remedy}."
     )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_prep.contact_sheet import CELL, MOST
 from eaglenet_jax.data.frame_sampling import frame_indices
-from eaglenet_jax.data.video_clock import TICK_SECONDS
+from eaglenet_jax.data.video_clock import TICK_SECONDS, next_due
 from eaglenet_jax.data.video_picture import HDR, display_matrix, is_combed, is_turned_only, pixel_aspect, shown
 from eaglenet_jax.data.video_source import DecodeError, VideoSource, picture_streams, single_pictures
 from eaglenet_jax.errors import UserError
@@ -69,13 +69,13 @@ def rate_of(times: Sequence[float], stated: float, lost: int = 0) -> Rate:
     return Rate(stated, shortest, longest, varies, off, counted, len(by_time(times)))
 
 
-def by_time(times: Sequence[float], fps: float = 1.0) -> list[int]:
-    """Return the numbers of the first pictures at or after every k / fps seconds."""
+def by_time(times: Sequence[float]) -> list[int]:
+    """Return the numbers of the first pictures at or after every second."""
     kept, due = [], 0.0
     for number, time in enumerate(times):
         if time + TICK_SECONDS >= due:
             kept.append(number)
-            due = (math.floor((time + TICK_SECONDS) * fps) + 1) / fps
+            due = next_due(time, 1)
     return kept
 
 
@@ -145,7 +145,7 @@ def _examined(path: Path, source: VideoSource, fps: float) -> VideoFacts:
                 shots.append((time, _small(picture)))
             if len(shots) > 2 * MOST:  # of a long film only some are kept
                 shots, stride = shots[::2], stride * 2
-            due = (math.floor((time + TICK_SECONDS) * fps) + 1) / fps
+            due = next_due(time, fps)
     if first is None:
         return VideoFacts(str(path), error=source.incomplete() or "it has no frames")
     rate = rate_of(times, source.rate, source.losses.packets)

@@ -30,6 +30,11 @@ class Stopped(Exception):
         self.number = number
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that is not empty, the name of its type where there is none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that is nearest to a misspelt one, "" where none is near."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), "")

@@ -53,7 +53,8 @@ class TimedLines:
             self._say(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}")
 
 
-def _to_stderr(line: str) -> None:
+def say_in_first_process(line: str) -> None:
+    """Print a line on standard error; of several processes, the first one does."""
     if jax.process_index() == 0:
         print(line, file=sys.stderr, flush=True)
 
@@ -69,7 +70,7 @@ class ProgressBars:
         from rich.console import Console
 
         console = Console(stderr=True, highlight=False, markup=False, force_jupyter=False)
-        self._lines = None if console.is_terminal else TimedLines(_to_stderr)
+        self._lines = None if console.is_terminal else TimedLines(say_in_first_process)
         self._progress = bars.Progress(
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=20),

@@ -84,7 +84,7 @@ MAY_IMPORT = {
     "eaglenet_jax.scoring": BOTTOM | LAYERS | CONTRACT | {"eaglenet_jax.metrics"},
     "eaglenet_jax.training": BOTTOM | LAYERS | CONTRACT | {"eaglenet_jax.scoring"},
     "eaglenet_jax.system": BOTTOM | LAYERS | {"eaglenet_jax.heads", "eaglenet_jax.registry"},
-    "eaglenet_jax.data": {"eaglenet_jax", "eaglenet_jax.errors", "eaglenet_jax.wording"},
+    "eaglenet_jax.data": {"eaglenet_jax"} | {f"eaglenet_jax.{name}" for name in ("errors", "wording", "spawning")},
     "eaglenet_jax.port": BOTTOM | {"eaglenet_jax.clip"},
     # config/checking.py asks what it checks for their choices: systems, tie rules, devices, traces.
     "eaglenet_jax.config": BOTTOM

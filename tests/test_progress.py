@@ -61,3 +61,14 @@ def test_the_line_of_an_evaluation_states_speed_and_time_left_only_where_they_ar
     assert "clips/s" not in first and "ETA" not in first
     assert " 2.0 clips/s 0% waiting " in middle and middle.endswith(" GiB ETA 2 s")
     assert " 2.0 clips/s " in last and "ETA" not in last
+
+
+def test_the_time_left_of_a_long_run_is_in_hours_and_minutes(monkeypatch, capsys) -> None:
+    clock = Clock()
+    monkeypatch.setattr(live_line, "time", clock)
+    with live_line.LiveLine("mine", total=7202, start=0, clips=4) as line:
+        line.step(1, {"loss": 2.0})
+        clock.now += 2
+        line.step(2, {"loss": 2.0})
+        line.evaluated(2, "val", 50.0)
+    assert capsys.readouterr().out.endswith(" ETA 4 h 0 min\n")

@@ -5,21 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.moving_shapes.flags import add_events_arguments, events_of
-from data_prep.moving_shapes.render import DEFAULT_COUNTS, render
+from data_prep.flag_checks import check_numbers
+from data_prep.moving_shapes.flags import add_events_arguments, events_of, splits_of
+from data_prep.moving_shapes.render import render
 from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.errors import UserError
-
-
-def parse_splits(names: list[str]) -> dict[str, int]:
-    """Parse `["train", "test=5"]` to `{"train": 2000, "test": 5}`."""
-    splits = {}
-    for name in names:
-        split, _, count = name.partition("=")
-        if split not in DEFAULT_COUNTS or (count and not count.isdigit()):
-            raise UserError(f"--splits: {name!r} is not one of {', '.join(DEFAULT_COUNTS)}, alone or as NAME=COUNT.")
-        splits[split] = int(count) if count else DEFAULT_COUNTS[split]
-    return splits
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,7 +22,8 @@ def main(arguments: Sequence[str]) -> int:
     add_events_arguments(parser)
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
     flags = parser.parse_args(arguments)
-    splits, events = parse_splits(flags.splits.split(",")), events_of(flags)
+    check_numbers(flags, parser)
+    splits, events = splits_of(flags.splits), events_of(flags)
     path = render(flags.out, seed=flags.seed, splits=splits, events=events, workers=flags.workers)
     print(f"MovingShapes is in {path.parent}")
     return 0

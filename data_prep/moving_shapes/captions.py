@@ -46,12 +46,6 @@ RELATION_WORDS = {
     "target": ("",),
 }
 
-
-def first_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """Return a caption that mentions every attribute, so that it fits no other combination."""
-    return _clause(scene, rng, progressive=False)
-
-
 # The forms of a clip's captions: the first is complete; some of the others leave out size, background or both.
 _FORMS: tuple[dict[str, bool], ...] = (
     {},

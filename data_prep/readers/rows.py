@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.readers.files import check_width, read_text, wrong_form
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, first_line
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 JSON_FORM = 'a list of rows {"video": …, "caption": …}, columns of equal length, video → captions, or split → rows'
@@ -187,4 +187,4 @@ def _of_parquet(path: Path) -> list[Row]:
     try:
         return parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged or no Parquet file ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{path} is damaged or no Parquet file ({first_line(error)})") from error

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.flag_checks import refuse_flags
 from data_prep.syntax.agreement import agreement, agreement_table, grammar_captions
 from data_prep.syntax.counting import annotated_captions, count_words, counts_table, limits_line
 from data_prep.syntax.parsing import grammar_parser, load_spacy
@@ -39,6 +40,10 @@ def main(arguments: Sequence[str]) -> int:
     flags = parser.parse_args(arguments)
     if bool(flags.dataset) != bool(flags.annotations):
         raise UserError("--annotations and --dataset go together; give both, or --prepared")
+    if flags.check:
+        refuse_flags(arguments, ["--max-words"], "--check compares whole captions")
+    else:
+        refuse_flags(arguments, ["--json"], "it goes with --check")
     name, parse = (GRAMMAR, grammar_parser) if flags.model == GRAMMAR else load_spacy(flags.model)
     if flags.check:
         texts = grammar_captions()

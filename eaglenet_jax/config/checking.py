@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, first_line
 from eaglenet_jax.metrics.ranks import TIE_RULES
 from eaglenet_jax.system import System, build_system
 from eaglenet_jax.training.profile import StepProfile
@@ -89,7 +89,7 @@ def check_config(config: Any) -> tuple[System, Any]:
         system = build_system(config)
         return system, system.shapes()
     except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise UserError(f"the config describes no system: {str(error).splitlines()[0]}") from error
+        raise UserError(f"the config describes no system: {first_line(error)}") from error
 
 
 def _check_values(config: Any) -> None:

@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from eaglenet_jax.config.overrides import check_names, check_used, stages_and_field
-from eaglenet_jax.errors import UserError, did_you_mean
+from eaglenet_jax.errors import UserError, did_you_mean, first_line
 
 
 def config_folder() -> Path:
@@ -82,7 +82,7 @@ def load_config(name: str, overrides: Sequence[str] = (), *, shared: bool = Fals
         raise
     except (AttributeError, KeyError) as error:
         _refuse_missing_stage(name, overrides)
-        raise UserError(_unknown_field(error) or f"--config={name}: {str(error).splitlines()[0]}") from error
+        raise UserError(_unknown_field(error) or f"--config={name}: {first_line(error)}") from error
     except (flags.Error, ValueError, TypeError, SyntaxError, ImportError) as error:
         raise UserError(f"--config={name}: {_reason(error)}") from error
     return config
@@ -90,7 +90,7 @@ def load_config(name: str, overrides: Sequence[str] = (), *, shared: bool = Fals
 
 def _reason(error: Exception) -> str:
     """Return the first line of an error; of a value that is no number, what is wanted instead of Python's words."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = first_line(error)
     for words, wanted in {
         "invalid literal for int()": "a whole number",
         "could not convert string to": "a number",
@@ -214,13 +214,18 @@ def is_free(field: str) -> bool:
     return any(field == free or field.startswith(f"{free}.") for free in FREE_FIELDS)
 
 
-def config_hash(config: Any) -> str:
-    """Ten hexadecimal digits that change when any value of the config does that changes what is computed."""
+def without_free_fields(config: Any) -> dict[str, Any]:
+    """Return what a config computes: its values as `as_plain` gives them, without the fields that are free."""
 
-    def fixed(part: Any, prefix: str = "") -> Any:
+    def kept(part: Any, prefix: str = "") -> Any:
         if not isinstance(part, dict):
             return part
-        return {key: fixed(value, f"{prefix}{key}.") for key, value in part.items() if not is_free(f"{prefix}{key}")}
+        return {key: kept(value, f"{prefix}{key}.") for key, value in part.items() if not is_free(f"{prefix}{key}")}
 
-    text = json.dumps(fixed(as_plain(config)), sort_keys=True)
+    return kept(as_plain(config))
+
+
+def config_hash(config: Any) -> str:
+    """Ten hexadecimal digits that change when any value of the config does that changes what is computed."""
+    text = json.dumps(without_free_fields(config), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()

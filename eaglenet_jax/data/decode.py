@@ -15,7 +15,7 @@ from PIL import Image
 
 from eaglenet_jax.data.frame_sampling import sampled_frames
 from eaglenet_jax.data.transforms import resize_and_crop
-from eaglenet_jax.data.video_clock import TICK_SECONDS
+from eaglenet_jax.data.video_clock import TICK_SECONDS, next_due
 from eaglenet_jax.data.video_picture import as_released, pixel_aspect, shown
 from eaglenet_jax.data.video_source import DecodeError, VideoSource
 from eaglenet_jax.errors import UserError
@@ -192,7 +192,7 @@ class VideoWalk:
             is_wanted = time + TICK_SECONDS >= due
             yield time, frame, is_wanted
             if is_wanted:
-                due = (math.floor((time + TICK_SECONDS) * fps) + 1) / fps
+                due = next_due(time, fps)
             self._read += 1
 
     def provenance(self) -> Provenance:

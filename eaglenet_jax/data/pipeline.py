@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import atexit
 import functools
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 import weakref
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +24,7 @@ from eaglenet_jax.data.records import example_ids
 from eaglenet_jax.data.tokenizer import Tokenizer
 from eaglenet_jax.data.vision_tokens import TokenReader
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.spawning import end_with_parent
 from eaglenet_jax.wording import counted
 
 Batch = dict[
@@ -358,13 +355,6 @@ def _let_grain_read_its_flags() -> None:
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Prepare a worker process: it must end with its parent, and leave the user's Ctrl-C to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    """Prepare a worker process of grain's."""
+    del index, count
+    end_with_parent()

@@ -88,8 +88,3 @@ class Tokenizer:
     def count_truncated(self, codes: Sequence[Sequence[int]]) -> int:
         """Count the texts, given by their `codes`, that do not fit into a row."""
         return sum(len(code) > self.max_words - 2 for code in codes)
-
-
-def word_mask(tokens: np.ndarray) -> np.ndarray:
-    """Return True at start token, words and end token, [B, L] bool. Code 0 may be a word: the exclamation mark."""
-    return np.arange(tokens.shape[1]) <= tokens.argmax(axis=1)[:, None]

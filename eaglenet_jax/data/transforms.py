@@ -5,8 +5,6 @@ Bit-identical to the reference preprocessing: PIL's antialiased bicubic, torchvi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from PIL import Image
 
@@ -39,9 +37,3 @@ def resize_and_crop(frame: np.ndarray, size: int) -> np.ndarray:
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     top, left = round((height - size) / 2.0), round((width - size) / 2.0)
     return np.asarray(image)[top : top + size, left : left + size].copy()
-
-
-def normalize(frames: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """Compute `(x / 255 - mean) / std`, [..., 3] uint8 → float32. For tests: the vision encoder does it on device."""
-    scaled = frames.astype(np.float32) / np.float32(255)
-    return (scaled - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import math
 from fractions import Fraction
 
 import av
@@ -29,6 +30,11 @@ REORDERED_IN_MXF = ("h264", "hevc")
 LATE_PICTURES = 3  # an AVI file whose first and second packet are further apart begins with the second
 # These store one time a picture, that of presentation; FFmpeg makes up the decoding times.
 PRESENTATION_ONLY = ("matroska", "webm", "ogg", "nut")
+
+
+def next_due(time: float, fps: float) -> float:
+    """Return the first of the seconds k / fps after a picture at `time`, which may be rounded down by a tick."""
+    return (math.floor((time + TICK_SECONDS) * fps) + 1) / fps
 
 
 def stated_rate(stream: VideoStream) -> Fraction | None:

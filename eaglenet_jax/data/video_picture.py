@@ -64,13 +64,6 @@ def as_released(frame: av.VideoFrame) -> np.ndarray:
     return np.rot90(picture, round(frame.rotation / 90) % 4)
 
 
-def shown_size(frame: av.VideoFrame, stream: VideoStream) -> tuple[int, int]:
-    """Return (height, width) of `shown` without converting the frame."""
-    width = round(frame.width * pixel_aspect(frame, stream))
-    matrix = display_matrix(frame)
-    return (width, frame.height) if _transposes(matrix) else (frame.height, width)
-
-
 def pixel_aspect(frame: av.VideoFrame, stream: VideoStream) -> Fraction:
     """Return width to height of a sample; 1 where the file states none, or none that can be."""
     aspect = stream.sample_aspect_ratio
@@ -94,7 +87,7 @@ def turned(picture: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
     if matrix is None or not matrix.any():
         return picture
     (a, b), (c, d) = matrix.tolist()
-    if _transposes(matrix):
+    if abs(b) + abs(c) > abs(a) + abs(d):  # it transposes
         picture = picture.transpose(1, 0, 2)  # x becomes the row: shown at bx, and y the column: shown at cy
         a, d = c, b
     return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
@@ -103,13 +96,6 @@ def turned(picture: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
 def is_turned_only(matrix: np.ndarray | None) -> bool:
     """Return whether a display matrix mirrors nothing."""
     return matrix is None or not matrix.any() or bool(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0] > 0)
-
-
-def _transposes(matrix: np.ndarray | None) -> bool:
-    if matrix is None:
-        return False
-    (a, b), (c, d) = np.abs(matrix).tolist()
-    return b + c > a + d
 
 
 def is_combed(picture: np.ndarray) -> bool:

@@ -37,7 +37,8 @@ class PooledFrames:
     mask: Array
 
 
-def _identity(key: Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32) -> Array:
+def identity_kernel(key: Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32) -> Array:
+    """Initialise a kernel as the identity."""
     del key
     return jnp.eye(*shape, dtype=dtype)
 
@@ -56,7 +57,7 @@ class Projection(nn.Module):
     @nn.compact
     def __call__(self) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
         """Return kernel and bias."""
-        kernel = self.param("kernel", _identity, (self.width, self.width))
+        kernel = self.param("kernel", identity_kernel, (self.width, self.width))
         zeros = nn.initializers.zeros
         return kernel, self.param("bias", zeros, (self.width,)) if self.bias else jnp.zeros(self.width)
 
@@ -90,7 +91,7 @@ class FramePooling(nn.Module):
         self.key = Projection(self.width, self.bias)
         self.value = Projection(self.width, self.bias)
         self.output = Projection(self.width, self.bias)
-        self.linear = nn.Dense(self.width, kernel_init=_identity, dtype=self.dtype)
+        self.linear = nn.Dense(self.width, kernel_init=identity_kernel, dtype=self.dtype)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(epsilon=1e-5) for _ in range(3))
 
     def _normalised(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:

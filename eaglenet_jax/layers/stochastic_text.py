@@ -5,9 +5,9 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from eaglenet_jax.layers.frame_pooling import identity_kernel
 from eaglenet_jax.layers.similarity import at_least_float32, masked_mean, unit
 
 
@@ -16,12 +16,6 @@ def frame_similarities(
 ) -> Float[Array, "Bt Bv M"]:
     """Compute s = cos(t, f_j) for every text, video and frame; 0 at padding frames."""
     return jnp.where(mask, jnp.einsum("td,vmd->tvm", unit(text), unit(frames)), 0)
-
-
-def _eye(key: Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32) -> Array:
-    """Initialise a kernel as the identity."""
-    del key
-    return jnp.eye(*shape, dtype=dtype)
 
 
 RADIUS_KINDS = ("mean", "scalar", "linear")
@@ -59,7 +53,7 @@ class Radius(nn.Module):
             raise ValueError(f"radius kind {self.kind!r} is none of {', '.join(RADIUS_KINDS)}")
         similarities = at_least_float32(similarities)
         if self.kind == "linear":
-            start = _eye if self.bias else nn.initializers.lecun_normal()
+            start = identity_kernel if self.bias else nn.initializers.lecun_normal()
             return jnp.exp(nn.Dense(self.width, use_bias=self.bias, kernel_init=start, name="linear")(similarities))
         mask = jnp.ones_like(similarities, bool) if mask is None else mask
         logarithm = masked_mean(similarities, mask)[..., None]

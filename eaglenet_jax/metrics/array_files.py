@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from eaglenet_jax.errors import UserError, near_path
+from eaglenet_jax.errors import UserError, first_line, near_path
 from eaglenet_jax.metrics.text_files import delimiter_of, read_text, table_text
 from eaglenet_jax.text_encoding import encoding_of
 
@@ -95,7 +95,7 @@ def open_array(path: str | Path) -> FileArray:
             raise UserError(
                 f"{file} holds Python objects, which are not opened: save a plain array of numbers"
             ) from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{file} is damaged or cut short ({reason}): write it again, as with numpy.save") from error
 
 
@@ -115,7 +115,7 @@ def parquet_table(file: Path) -> Any:
     try:
         return parquet.read_table(file)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{file} is damaged or no Parquet file ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{file} is damaged or no Parquet file ({first_line(error)})") from error
 
 
 def _reader(start: bytes, file: Path) -> Callable[[Path, str], FileArray]:
@@ -258,7 +258,7 @@ def _read_text(file: Path, name: str) -> FileArray:
             ),
         )
     except pyarrow.ArrowException as error:
-        raise UserError(f"{file} is not a table of numbers ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{file} is not a table of numbers ({first_line(error)})") from error
     if trailing and table.num_columns > len(fields) and pyarrow.types.is_null(table.column(len(fields)).type):
         table = table.remove_column(len(fields))
     if header:

@@ -24,6 +24,7 @@ from eaglenet_jax.metrics.ranks import (
     direction_sum,
 )
 from eaglenet_jax.metrics.text_files import delimiter_of, read_text
+from eaglenet_jax.wording import caption_key
 
 
 def shared_captions(captions: Sequence[str], text_video: np.ndarray) -> Relevance:
@@ -37,7 +38,7 @@ def shared_captions(captions: Sequence[str], text_video: np.ndarray) -> Relevanc
         The pairs, all of grade 1.
     """
     owners: dict[str, dict[int, None]] = {}
-    keys = [" ".join(str(caption).split()).casefold() for caption in captions]
+    keys = [caption_key(str(caption)) for caption in captions]
     for key, video in zip(keys, text_video.tolist(), strict=True):
         owners.setdefault(key, {})[video] = None
     pairs = [(row, video) for row, key in enumerate(keys) for video in owners[key]]

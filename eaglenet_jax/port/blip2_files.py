@@ -108,7 +108,7 @@ def is_blip2(source: str) -> bool:
 
 def _described(file: Path) -> dict[str, Any]:
     try:
-        written = json.loads(file.read_text())
+        written = json.loads(file.read_text(encoding="utf-8"))
         whole = {"vision_config": {}, "qformer_config": {}} | written  # transformers leaves out what is default
         if not written["model_type"].startswith("blip") or "qformer_config" not in written:
             raise ValueError("of another model")

@@ -8,32 +8,23 @@ import numpy as np
 
 from eaglenet_jax.port.clip_sizes import count_blocks
 from eaglenet_jax.port.openai_clip import block_rules
-from eaglenet_jax.port.table import LOGIT_SCALE, Rule, Tensors, rule
+from eaglenet_jax.port.table import LOGIT_SCALE, Tensors, linear_rules, norm_rules, rule
 from eaglenet_jax.port.transforms import LINEAR, LINEAR_GROUPS, SCALAR, SPLIT_LINEAR
 
 _RELATIONS = ("text_text", "frame_frame", "text_frame")
 
-
-def _linear(source: str, target: str) -> tuple[Rule, Rule]:
-    return rule(f"{source}.weight", f"{target}/kernel", LINEAR), rule(f"{source}.bias", f"{target}/bias")
-
-
-def _norm(source: str, target: str) -> tuple[Rule, Rule]:
-    return rule(f"{source}.weight", f"{target}/scale"), rule(f"{source}.bias", f"{target}/bias")
-
-
 POOLING = (
-    *_linear("pool_frames.cross_attn.q_proj", "head/pooling/query"),
-    *_linear("pool_frames.cross_attn.k_proj", "head/pooling/key"),
-    *_linear("pool_frames.cross_attn.v_proj", "head/pooling/value"),
-    *_linear("pool_frames.cross_attn.out_proj", "head/pooling/output"),
-    *_linear("pool_frames.linear_proj", "head/pooling/linear"),
-    *_norm("pool_frames.layer_norm1", "head/pooling/norm1"),
-    *_norm("pool_frames.layer_norm2", "head/pooling/norm2"),
-    *_norm("pool_frames.layer_norm3", "head/pooling/norm3"),
+    *linear_rules("pool_frames.cross_attn.q_proj", "head/pooling/query"),
+    *linear_rules("pool_frames.cross_attn.k_proj", "head/pooling/key"),
+    *linear_rules("pool_frames.cross_attn.v_proj", "head/pooling/value"),
+    *linear_rules("pool_frames.cross_attn.out_proj", "head/pooling/output"),
+    *linear_rules("pool_frames.linear_proj", "head/pooling/linear"),
+    *norm_rules("pool_frames.layer_norm1", "head/pooling/norm1"),
+    *norm_rules("pool_frames.layer_norm2", "head/pooling/norm2"),
+    *norm_rules("pool_frames.layer_norm3", "head/pooling/norm3"),
 )
 
-RADIUS = _linear("stochastic.std_branch.linear_proj", "head/radius/linear")
+RADIUS = linear_rules("stochastic.std_branch.linear_proj", "head/radius/linear")
 RADIUS_UNUSED = "stochastic.std_branch.learnable_scalar"
 
 CLIP_LOGIT_SCALE = rule("clip.logit_scale", LOGIT_SCALE)
@@ -63,7 +54,7 @@ GRAPH = (
 )
 
 ENERGY = (
-    *_linear("ebm.energy_net", "head/energy_function/text_map"),  # bilinear
+    *linear_rules("ebm.energy_net", "head/energy_function/text_map"),  # bilinear
     # The MLP's first layer reads [f ; t].
     rule(
         "ebm.energy_net.0.weight",
@@ -71,7 +62,7 @@ ENERGY = (
         SPLIT_LINEAR,
     ),
     rule("ebm.energy_net.0.bias", "head/energy_function/hidden_frame/bias"),
-    *_linear("ebm.energy_net.2", "head/energy_function/output"),
+    *linear_rules("ebm.energy_net.2", "head/energy_function/output"),
     rule("ebm.replay_buffer_txt", "head_state/text"),
     rule("ebm.replay_buffer_vid", "head_state/video"),
 )
@@ -89,7 +80,7 @@ TEMPORAL = (
 
 # TS2-Net's score of a token. The second layer reads [token ; class token].
 TOKEN_SCORES = (
-    *_norm("visual_token_selector.score_predictor.in_conv.0", "head/selector/norm"),
+    *norm_rules("visual_token_selector.score_predictor.in_conv.0", "head/selector/norm"),
     rule("visual_token_selector.score_predictor.in_conv.1.weight", "head/selector/up/kernel", LINEAR),
     rule(
         "visual_token_selector.score_predictor.out_conv.0.weight",

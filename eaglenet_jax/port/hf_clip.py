@@ -79,7 +79,7 @@ def config_from_hf(file: Path) -> ClipConfig:
     from transformers import CLIPConfig
 
     try:
-        written = json.loads(file.read_text())
+        written = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is no readable config.json ({error}); copy the CLIP's folder again") from error
     kind = written.get("model_type") if isinstance(written, dict) else None

@@ -17,7 +17,7 @@ from flax import traverse_util
 from eaglenet_jax.clip.config import ClipConfig
 from eaglenet_jax.clip.model import Clip
 from eaglenet_jax.clip.parameters import clip_shapes
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, first_line
 from eaglenet_jax.port.files import read_checkpoint, write_tensors
 from eaglenet_jax.port.hf_clip import HF_CLIP, config_from_hf, config_to_hf
 from eaglenet_jax.port.shards import INDEX, shard_files, weight_map
@@ -35,14 +35,14 @@ def to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def load_clip(source: str | Path, report: Callable[[str], None] = to_stderr) -> tuple[ClipConfig, Tree, np.ndarray]:
+def load_clip(source: str | Path) -> tuple[ClipConfig, Tree, np.ndarray]:
     """Load the CLIP in a Hugging Face folder or under a hub name.
 
-    The hub is asked only for files that its local cache lacks.
+    The hub is asked only for files that its local cache lacks. Where the tensors had to be found in the file, by a key
+    or under a prefix, a line on standard error says so.
 
     Args:
         source: Folder or hub name.
-        report: Receives a line where the tensors had to be found in the file, by a key or under a prefix.
 
     Returns:
         (config, params {"clip": …}, logit scale). The logit scale is the logarithm that CLIP learned, float32 []; heads
@@ -59,7 +59,7 @@ def load_clip(source: str | Path, report: Callable[[str], None] = to_stderr) -> 
     except UserError as error:
         raise UserError(f"{weight_file}: {error}") from error
     if notes:
-        report(f"{weight_file}: {'; '.join(notes)}")
+        to_stderr(f"{weight_file}: {'; '.join(notes)}")
     return config, params, logit_scale
 
 
@@ -139,7 +139,7 @@ def hub_file(source: str, *names: str, report: Callable[[str], None] = to_stderr
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
-    reason: Exception | None = None
+    reason: Exception = LookupError()
     for name in names:
         try:
             return Path(hf_hub_download(source, name, local_files_only=True))
@@ -157,9 +157,8 @@ def hub_file(source: str, *names: str, report: Callable[[str], None] = to_stderr
         except Exception as error:  # offline, no such repository, no right to read it; of httpx or httpx2, by version
             reason = error
             break
-    detail = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
-    if isinstance(reason, OfflineModeIsEnabled):  # whose own text says it in three sentences with the address
-        detail = "HF_HUB_OFFLINE is set"
+    # The text of OfflineModeIsEnabled says it in three sentences with the address.
+    detail = "HF_HUB_OFFLINE is set" if isinstance(reason, OfflineModeIsEnabled) else first_line(reason)
     raise UserError(
         f"{source}: no such folder, and {names[0]} cannot be read from the Hugging Face hub ({detail}); "
         "give the folder of a downloaded CLIP or, for data of --size=48, moving_shapes_clip of this package"

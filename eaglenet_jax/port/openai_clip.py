@@ -158,7 +158,7 @@ def config_from_open_clip(file: Path, tensors: Tensors) -> ClipConfig:
         UserError: The file does not exist or describes a model that differs from ours in its computation.
     """
     try:
-        written = json.loads(file.read_text())
+        written = json.loads(file.read_text(encoding="utf-8"))
         model = written.get("model_cfg", written)  # files of open_clip's model_configs are the inner part alone
         vision, text = dict(model["vision_cfg"]), dict(model["text_cfg"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -19,7 +19,7 @@ def weight_map(index: Path) -> dict[str, str]:
         UserError: The index cannot be read, or names a file outside its folder.
     """
     try:
-        places = json.loads(index.read_text())["weight_map"]
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         found = {str(name): str(file) for name, file in places.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is no readable index of weights ({type(error).__name__}); copy it again") from error

@@ -98,7 +98,7 @@ def _hf_sizes(file: Path, tensors: Tensors, architecture: str) -> tuple[ClipConf
     _no_architecture(architecture)
     config_file = file.with_name(CONFIG_FILE)
     config = hf_clip.config_from_hf(config_file)
-    said = "hidden_act" in config_file.read_text()
+    said = "hidden_act" in config_file.read_text(encoding="utf-8")
     return config, "" if said else f"transformers' default; {CONFIG_FILE} does not tell"
 
 
@@ -108,7 +108,7 @@ def _open_clip_sizes(file: Path, tensors: Tensors, architecture: str) -> tuple[C
     if architecture:
         return openai_clip.config_of_architecture(architecture, tensors), f"by --architecture={architecture}"
     config = openai_clip.config_from_open_clip(config_file, tensors)
-    said = "quick_gelu" in config_file.read_text()
+    said = "quick_gelu" in config_file.read_text(encoding="utf-8")
     return config, "" if said else f"open_clip's default; {OPEN_CLIP_CONFIG} does not tell"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from eaglenet_jax.metrics.ranks import best_in_order
 from eaglenet_jax.reports.frame_thumbnails import strip
+from eaglenet_jax.wording import caption_key
 
 BEST_VIDEOS = 4  # of a query
 BEST_CAPTIONS = 3  # of a video
@@ -203,7 +204,7 @@ def duplicates(
     """
     rows = defaultdict(list)
     for row, caption in enumerate(captions):
-        rows[" ".join(caption.casefold().split())].append(row)
+        rows[caption_key(caption)].append(row)
     found = []
     for same in rows.values():
         best: dict[int, float] = {}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eaglenet_jax.config.loading import as_plain, is_free
+from eaglenet_jax.config.loading import without_free_fields
 from eaglenet_jax.errors import UserError, near_path
 from eaglenet_jax.reports.stage_results import StageResult
 from eaglenet_jax.runs.saved_config import FIRST_STAGES, has_config, saved_config
@@ -188,12 +188,8 @@ def family_hash(config: Any) -> str:
 
 
 def _without_seeds(config: Any) -> dict[str, Any]:
-    def kept(part: Any, prefix: str = "") -> Any:
-        if not isinstance(part, dict):
-            return part
-        return {key: kept(value, f"{prefix}{key}.") for key, value in part.items() if not is_free(f"{prefix}{key}")}
-
-    plain = {key: value for key, value in kept(as_plain(config)).items() if key not in ("seed", "name", "first_stage")}
+    of_training = ("seed", "name", "first_stage")
+    plain = {key: value for key, value in without_free_fields(config).items() if key not in of_training}
     if config.first_stage:
         plain["starts_from"] = _without_seeds(config.first_stage)
     elif config.init_from and has_config(Path(config.init_from)):

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from eaglenet_jax.errors import UserError, near_path
+from eaglenet_jax.errors import UserError, first_line, near_path
 from eaglenet_jax.port.load import HUB_NAME
 from eaglenet_jax.runs.card import workdir_card
 from eaglenet_jax.runs.export import CARD_FILE, PARAMETER_FILE, SETTINGS_FILE, exported_folder, read_export
@@ -40,7 +40,9 @@ def push(source: str, name: str, private: bool = False) -> str:
     if folder is not None:
         read_export(folder)  # a damaged one is not spread
         files = {file: folder / file for file in (PARAMETER_FILE, SETTINGS_FILE)}
-        card = (folder / CARD_FILE).read_text() if (folder / CARD_FILE).is_file() else f"# {folder.name}\n"
+        card = f"# {folder.name}\n"
+        if (folder / CARD_FILE).is_file():
+            card = (folder / CARD_FILE).read_text(encoding="utf-8")
     elif has_checkpoints(Path(source)):
         workdir = Path(source)
         settings, _ = read_workdir(workdir)
@@ -176,8 +178,8 @@ def _reported(name: str, then: str = "") -> Iterator[None]:
             f"{name}: there is no such repository, or it is private; check the name, or set HF_TOKEN for a private one"
         ) from error
     except (OSError, ValueError, RuntimeError, errors.HTTPError) as error:
-        told = _first_line(error)
-        reason = _first_line(error.__cause__) if error.__cause__ is not None else ""
+        told = first_line(error).rstrip(".")
+        reason = first_line(error.__cause__).rstrip(".") if error.__cause__ is not None else ""
         told += f": {reason}" if reason and reason not in told else ""
         codes = [getattr(getattr(each, "response", None), "status_code", 0) for each in (error, error.__cause__)]
         advice = {
@@ -186,8 +188,3 @@ def _reported(name: str, then: str = "") -> Iterator[None]:
             429: "too many requests: try again later",
         }.get(codes[0] or codes[1], "check the connection and HF_TOKEN")
         raise UserError(f"{name}: the hub cannot be used ({told}); {advice}{then and f', {then}'}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__

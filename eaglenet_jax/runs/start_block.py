@@ -21,8 +21,8 @@ from eaglenet_jax.runs.time_estimate import training_seconds
 from eaglenet_jax.runs.workdir import CHECKPOINTS, has_checkpoints
 from eaglenet_jax.system import parameter_count
 from eaglenet_jax.training.checkpoints import Checkpoints
-from eaglenet_jax.training.live_line import spoken_time
 from eaglenet_jax.training.sharding import Devices
+from eaglenet_jax.wording import spoken_time
 
 FEW_STEPS = 50  # below which a training is said to be short
 

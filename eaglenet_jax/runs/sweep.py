@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from eaglenet_jax.config.loading import config_hash, load_config, resolve
 from eaglenet_jax.config.overrides import check_used
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, first_line
 from eaglenet_jax.reports.runs_table import compare
 from eaglenet_jax.reports.runs_text import comparison_text, write_comparisons
 from eaglenet_jax.reports.stage_results import StageResult
@@ -50,7 +50,7 @@ def _rows_of(file: str) -> list[str]:
     try:
         return list(runpy.run_path(file).get("ROWS", {}))
     except (SyntaxError, ImportError, NameError) as error:
-        raise UserError(f"--config={file}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"--config={file}: {first_line(error)}") from error
 
 
 def _label(config: str) -> str:

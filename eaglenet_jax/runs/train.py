@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from eaglenet_jax.compilation_cache import choose_cache
 from eaglenet_jax.config.loading import as_plain
 from eaglenet_jax.data.vision_tokens import COMMAND
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, first_line
 from eaglenet_jax.metrics.ranks import RetrievalPlacement
 from eaglenet_jax.progress import ProgressBars
 from eaglenet_jax.reports.stage_results import StageResult
@@ -233,6 +233,5 @@ def _finish(
             results = [*(other for other, _ in earlier), result]
             write_run_page(workdir / REPORT_FILE, results, stage, measure_stage(stage), before, strips)
         except Exception as error:  # a picture that fails must not fail a finished training
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            print(f"warning: no {REPORT_FILE} or picture: {reason}", file=sys.stderr)
+            print(f"warning: no {REPORT_FILE} or picture: {first_line(error)}", file=sys.stderr)
     return result

@@ -35,7 +35,7 @@ from eaglenet_jax.runs.cached_features import megabytes
 from eaglenet_jax.runs.experiment import prepared_folder
 from eaglenet_jax.runs.workdir import has_checkpoints, load_checkpoint
 from eaglenet_jax.system import build_clip_config, build_system
-from eaglenet_jax.training.live_line import spoken_time
+from eaglenet_jax.wording import spoken_time
 
 # Compute type → type in the shards.
 COMPUTE_TYPES = {"bfloat16": "bfloat16", "float32": "float16"}

@@ -97,9 +97,9 @@ def first_stage_folder(workdir: Path) -> Path:
     return old if old.is_dir() and not (workdir / FIRST_STAGE).is_dir() else workdir / FIRST_STAGE
 
 
-def checkpoint_record(source: Path, step: int | None = None, config: Any = None) -> CheckpointRecord:
-    """Read what is known of a checkpoint; arguments and errors are those of `load_checkpoint`."""
-    return _opened(source, step, config)[0]
+def checkpoint_record(source: Path) -> CheckpointRecord:
+    """Read what is known of the best checkpoint; `source` and errors are those of `load_checkpoint`."""
+    return _opened(source, None, None)[0]
 
 
 def load_checkpoint(source: Path, step: int | None = None, config: Any = None) -> LoadedCheckpoint:

@@ -15,7 +15,7 @@ from types import TracebackType
 
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.claim_table import Claim, ClaimTable
-from eaglenet_jax.search.files import current_state
+from eaglenet_jax.search.files import current_state, size_of
 from eaglenet_jax.search.process_locks import ProcessLock, has_ended
 from eaglenet_jax.search.store import Store
 
@@ -114,7 +114,7 @@ class Claims:
         """Release files whose rows are committed."""
         with self._lock:
             self._held -= set(paths)
-            self._bytes += sum(_size(Path(path)) for path in paths)
+            self._bytes += sum(size_of(Path(path)) for path in paths)
         self._table.delete(self.worker, paths)
 
     def give_up(self, path: str, reason: str) -> None:
@@ -181,7 +181,7 @@ class Claims:
         taken: list[str] = []
         room = max(FIRST_BYTES, speed * TURN_SECONDS)
         for path in free[:most]:
-            room -= _size(self._left[path])
+            room -= size_of(self._left[path])
             if room < 0 and len(taken) >= self._least:
                 break
             taken.append(path)
@@ -241,10 +241,3 @@ class Claims:
             self._number += 1
             with contextlib.suppress(UserError):  # of the store; the next time may be better
                 self._table.beat(self.worker, self._number)
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0

@@ -160,3 +160,11 @@ def content_hash(file: Path) -> str:
     """Return BLAKE2b of a file's content, 32 hexadecimal digits."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def size_of(file: Path) -> int:
+    """Return the bytes of a file, 0 where they cannot be read."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, first_line
 
 TRIES = 20  # to open or create a table that another process is creating, some seconds in all
 
@@ -76,5 +76,4 @@ def reported(uri: str) -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """Return the first line of an error."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return re.sub(r", \S+\.rs:\d+:\d+$", "", first)[:300]  # without the line of LanceDB's own source
+    return re.sub(r", \S+\.rs:\d+:\d+$", "", first_line(error))[:300]  # without the line of LanceDB's own source

@@ -14,6 +14,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.runs.model_formats import DEMO
 from eaglenet_jax.search.arrow_rows import quoted
 from eaglenet_jax.search.store import Store
+from eaglenet_jax.wording import counted
 
 SIZES = {"base": "B", "large": "L", "huge": "H", "giant": "g"}
 MOST_FOLDERS = 200  # that a page offers
@@ -71,8 +72,7 @@ class Library:
 
     def facts(self, today: datetime.date) -> str:
         """Return one line, as "36 videos, 14 minutes, model ViT-B/32, indexed today"."""
-        count = len(self.videos)
-        videos = f"{count:,} video{'' if count == 1 else 's'}"
+        videos = counted(len(self.videos), "video")
         return f"{videos}, {_long(self.seconds)}, model {self.model}, indexed {_ago(today, self.written.date())}"
 
 
@@ -101,8 +101,7 @@ def model_name(checkpoint: str) -> str:
 def _long(seconds: float) -> str:
     for unit, length in (("hour", 3600), ("minute", 60)):
         if seconds >= 2 * length or (unit == "minute" and seconds >= length):
-            count = round(seconds / length)
-            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+            return counted(round(seconds / length), unit)
     return f"{round(seconds)} seconds"
 
 

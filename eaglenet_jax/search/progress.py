@@ -11,7 +11,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from eaglenet_jax.search.files import size_of
 from eaglenet_jax.search.indexing import Tally
+from eaglenet_jax.wording import spoken_time
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -30,7 +32,7 @@ class IndexingLine:
     """
 
     def __init__(self, files: Sequence[Path], shown: bool) -> None:
-        self._sizes = {file: _size(file) for file in files}
+        self._sizes = {file: size_of(file) for file in files}
         self._total = max(1, sum(self._sizes.values()))
         self._reached: dict[Path, float] = {}
         self._finished: set[Path] = set()
@@ -131,14 +133,7 @@ class IndexingLine:
             self._said = now
             left = (now - self._started) * (self._total - done) / done
             print(
-                f"{len(self._finished)} of {len(self._sizes)} files{self.video}, about {left:.0f} s left",
+                f"{len(self._finished)} of {len(self._sizes)} files{self.video}, about {spoken_time(left)} left",
                 file=sys.stderr,
                 flush=True,
             )
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0

@@ -97,12 +97,6 @@ class Store:
         with reported(self.uri):
             return self._table.stats()["total_bytes"]
 
-    @property
-    def indexed(self) -> bool:
-        """Whether searches use a vector index instead of comparing all rows."""
-        with reported(self.uri):
-            return bool(self._table.list_indices())
-
     def files(self, folder: str) -> dict[str, list[FileState]]:
         """Return the states of the indexed files in a folder, or of one file, by path.
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from eaglenet_jax.data.transforms import resize_and_crop
-from eaglenet_jax.data.video_clock import TICK_SECONDS
+from eaglenet_jax.data.video_clock import TICK_SECONDS, next_due
 from eaglenet_jax.data.video_picture import shown
 from eaglenet_jax.data.video_source import DecodeError, VideoSource
 from eaglenet_jax.search.previews import LARGEST, as_preview
@@ -105,7 +105,7 @@ class VideoReader:
                 continue
             if standing is not None:
                 yield from self._standing(standing, due, min(time, due + MOST_STANDING) - 1 / fps, fps)
-            due = (math.floor((time + TICK_SECONDS) * fps) + 1) / fps
+            due = next_due(time, fps)
             standing = frame
             yield time, shown(frame, self.source.stream)
         if standing is None:

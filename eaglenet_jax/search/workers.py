@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from eaglenet_jax.errors import UserError
 from eaglenet_jax.search.indexing import Report, Tally, ToDo, index_files
 from eaglenet_jax.search.model import open_model_of
 from eaglenet_jax.search.store import Store
-from eaglenet_jax.spawning import main_module_hidden
+from eaglenet_jax.spawning import end_with_parent, main_module_hidden
 
 MOST_DEATHS = 10  # of processes, which are replaced up to then
 END_SECONDS = 60.0  # for a process to commit what it has finished, when it is stopped
@@ -103,12 +102,10 @@ def _start(uri: str, checkpoint: str, todo: ToDo) -> tuple[Connection, multiproc
 
 def _work(connection: Connection, uri: str, checkpoint: str, todo: ToDo) -> None:
     """Index files and report to the parent."""
-    # Ctrl-C reaches every process of a terminal; the parent decides and ends the others, which commit first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(_ask_to_end)  # so that it commits first, as where the parent ends it for Ctrl-C
     report = _Sent(connection)
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
         keep_compiled_programs()
         store = Store.open(uri)
         index_files(store, open_model_of(store.settings, uri, checkpoint), todo, report)
@@ -121,11 +118,8 @@ def _work(connection: Connection, uri: str, checkpoint: str, todo: ToDo) -> None
         report.error(f"a process failed: {type(error).__name__}: {reason}")
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+def _ask_to_end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclasses.dataclass(frozen=True)

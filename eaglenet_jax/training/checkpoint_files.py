@@ -23,7 +23,7 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import PyTree
 
-from eaglenet_jax.errors import UserError, listed
+from eaglenet_jax.errors import UserError, first_line, listed
 from eaglenet_jax.training.optimizer import parameter_name
 
 CHECKSUMS = "SHA256SUMS"
@@ -183,4 +183,4 @@ def reason(error: BaseException) -> str:
         if named:
             return (named[1] or named[2]).strip()
         cause = cause.__cause__ or cause.__context__
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return first_line(error)[:300]

@@ -10,7 +10,6 @@ import contextlib
 import gc
 import platform
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +23,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from eaglenet_jax.errors import UserError
+from eaglenet_jax.progress import say_in_first_process
 from eaglenet_jax.training.checkpoint_files import (
     damage,
     nested,
@@ -39,11 +39,6 @@ from eaglenet_jax.training.checkpoint_files import (
 _PACKAGES = ("eaglenet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def _to_stderr(message: str) -> None:
-    if jax.process_index() == 0:
-        print(message, file=sys.stderr, flush=True)
-
-
 class Checkpoints:
     """Checkpoints of one run. A context manager: leaving it waits until the last save is on disk.
 
@@ -55,7 +50,9 @@ class Checkpoints:
         report: Receives warning lines.
     """
 
-    def __init__(self, directory: str | Path, keep: int = 2, report: Callable[[str], None] = _to_stderr) -> None:
+    def __init__(
+        self, directory: str | Path, keep: int = 2, report: Callable[[str], None] = say_in_first_process
+    ) -> None:
         self._directory = Path(directory).absolute()
         self._report = report
         self._manager: Any = None

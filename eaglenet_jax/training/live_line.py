@@ -11,19 +11,9 @@ from typing import Any
 import jax
 
 from eaglenet_jax.progress import TimedLines
+from eaglenet_jax.wording import spoken_time
 
 TIMED_STEPS = 5  # steps after the first one that are timed before the rest is estimated
-
-
-def spoken_time(seconds: float) -> str:
-    """A duration to one or two units, as "3 h 20 min"."""
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.0f} days"
 
 
 class LiveLine:
@@ -123,7 +113,7 @@ class LiveLine:
             rate = rates["clips_per_second"]
             speed = f" {_rate(rate)} {rates['data_wait']:.0f}% waiting" if rate else ""
             left = self._total - step
-            eta = f" ETA {left * self._clips / rate:.0f} s" if rate and left else ""
+            eta = f" ETA {spoken_time(left * self._clips / rate)}" if rate and left else ""
             self.say(
                 f"{self._title} step {step}/{self._total} loss {loss:.3f}{self._recall}{speed} "
                 f"{rates['memory']:.1f} GiB{eta}"

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, first_line
 from eaglenet_jax.training.state import TrainState
 
 DATA_AXIS = "data"
@@ -170,7 +170,7 @@ def initialize_distributed(config: Mapping[str, Any]) -> None:
             _wait_for(options["coordinator_address"])
         jax.distributed.initialize(**options)
     except (ValueError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"config.distributed: could not join the other processes by {where}: {reason.rstrip('.')}; {remedy}"
         ) from error

@@ -75,6 +75,19 @@ def test_the_demo_is_trained_and_its_table_kept(tmp_path) -> None:
     assert row["end"] in (tmp_path / "gpu.md").read_text()
 
 
+def test_rounds_that_are_given_count_beside_tiny(monkeypatch, tmp_path) -> None:
+    found = []
+
+    def part(visit, shared):
+        found.append(visit.rounds)
+        return iter(())
+
+    monkeypatch.setattr(gpu, "PARTS", {"right": part})
+    for given in ([], ["--rounds=3"]):
+        assert gpu.main(["--tiny", *given, "--parts=right", "--out", str(tmp_path)]) == 0
+    assert found == [gpu.TINY.rounds, 3]
+
+
 def test_what_was_measured_before_a_failure_is_kept_and_the_rest_goes_on(monkeypatch, tmp_path, capsys) -> None:
     def failing(visit, peaks):
         yield "agreement", {"type": "t", "to_cpu": 0.5, "between_blocks": 0.25, "spread_of_scores": 1.0}

@@ -39,6 +39,7 @@ def test_prints_json_of_which_the_tables_are_made(monkeypatch, capsys) -> None:
     assert scoring.scaling_table(result["scaling"]).count("\n") == 1
 
 
+@pytest.mark.parity
 def test_pytorch_computes_the_same_scores() -> None:
     pytest.importorskip("torch")
     from benchmarks.scoring_torch import TorchDense

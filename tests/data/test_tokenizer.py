@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eaglenet_jax.data.tokenizer import Tokenizer, clean_text, word_mask
+from eaglenet_jax.data.tokenizer import Tokenizer, clean_text
 from eaglenet_jax.errors import UserError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "clip_tokens.json").read_text(encoding="utf-8"))
@@ -42,13 +42,6 @@ def test_a_text_without_words_is_start_and_end_token_and_has_no_codes():
 
 def test_no_texts_give_no_rows():
     assert Tokenizer(max_words=5).tokenize([]).shape == (0, 5)
-
-
-def test_word_mask_keeps_exclamation_marks_whose_code_is_zero():
-    tokenizer = Tokenizer(max_words=6)
-    tokens = tokenizer.tokenize(["!=", "a dog"])
-    assert tokens[0, 1] == 0
-    np.testing.assert_array_equal(word_mask(tokens), [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0]])
 
 
 def test_a_row_too_short_for_a_word_is_refused():

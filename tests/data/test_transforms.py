@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eaglenet_jax.data.transforms import normalize, resize_and_crop, resized_shape
+from eaglenet_jax.data.transforms import resize_and_crop, resized_shape
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -47,11 +47,3 @@ def test_shrinking_averages_instead_of_skipping():
 def test_what_is_not_a_frame_is_refused(frame):
     with pytest.raises(ValueError, match="a frame is"):
         resize_and_crop(frame, 8)
-
-
-def test_normalize_is_the_formula_by_channel():
-    frames = noise(2, 3)[None]
-    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-    result = normalize(frames, mean, std)
-    assert result.dtype == np.float32
-    np.testing.assert_allclose(result, (frames / 255 - np.array(mean)) / np.array(std), rtol=1e-5, atol=1e-6)

@@ -246,3 +246,16 @@ def test_a_file_named_by_another_way_to_it_is_used(tmp_path, monkeypatch) -> Non
     table.write_text(f"video,caption\n{tmp_path / 'a.mp4'},a dog\n")
     monkeypatch.chdir(tmp_path)
     assert [path.name for path in assemble("table", table, Path(".")).unused] == ["b.mp4"]
+
+
+def test_flags_that_would_be_ignored_are_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"^--workers cannot be used here: with --beam .*; leave it out$"):
+        build_command.main(arguments(folder, "--beam=--runner=DirectRunner"))
+    assert not (folder / "prepared").exists()
+
+
+def test_fake_refuses_senseless_numbers_before_it_writes(tmp_path: Path) -> None:
+    for flag in ("--workers=-1", "--workers=0", "--seed=-1"):
+        with pytest.raises(UserError, match=f"{flag.split('=')[0]} is .*; give . or more"):
+            fake_command.main(["--dataset=msrvtt", "--videos=24", f"--out={tmp_path / 'new'}", flag])
+    assert not (tmp_path / "new").exists()

@@ -8,8 +8,11 @@ import av
 import numpy as np
 import pytest
 
+from data_prep import demo as demo_command
+from data_prep.moving_shapes.__main__ import main as moving_shapes
 from data_prep.moving_shapes.drawing import draw_frames
 from data_prep.moving_shapes.events import Events
+from data_prep.moving_shapes.flags import splits_of
 from data_prep.moving_shapes.render import clip_of, describe, render, write_video
 from eaglenet_jax.errors import UserError
 from tests.data_prep.conftest import SMALL_SPLITS
@@ -81,6 +84,30 @@ def test_a_folder_of_another_seed_is_refused(tmp_path: Path) -> None:
     render(tmp_path, splits={"test": 1}, progress=False)
     with pytest.raises(UserError, match="another seed, version, events or splits; give another --out"):
         render(tmp_path, splits={"test": 1}, seed=1, progress=False)
+
+
+def test_splits_are_read_alike_by_the_commands_that_have_them(tmp_path: Path) -> None:
+    assert splits_of("train, test=5") == {"train": 2000, "test": 5}
+    commands = {"--out": moving_shapes, "--root": demo_command.main}
+    for place, main in commands.items():
+        for splits, message in {
+            "trian=2": "'trian=2' is not one of train, validate, test, test_1k",
+            "test=-1": "'test=-1' is not one of .*NAME=COUNT of 1 or more",
+            "test=0": "COUNT of 1 or more",
+            "test=²": "COUNT of 1 or more",
+            "test=": "COUNT of 1 or more",
+            "": "'' is not one of",
+            "test=1,test=2": "test is given twice; give each split once",
+        }.items():
+            with pytest.raises(UserError, match=f"--splits={splits}: .*{message}"):
+                main([f"{place}={tmp_path / 'new'}", f"--splits={splits}"])
+        with pytest.raises(UserError, match="--seed is -1; give 0 or more"):
+            main([f"{place}={tmp_path / 'new'}", "--splits=test=1", "--seed=-1"])
+    with pytest.raises(UserError, match="--workers is -1; give 1 or more"):
+        moving_shapes([f"--out={tmp_path / 'new'}", "--splits=test=20", "--workers=-1"])
+    with pytest.raises(UserError, match="--size is 0; give 1 or more"):
+        demo_command.main([f"--root={tmp_path / 'new'}", "--splits=test=1", "--size=0"])
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.long

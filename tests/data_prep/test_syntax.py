@@ -120,6 +120,15 @@ def test_words_are_counted_in_annotations_without_videos(tmp_path, capsys):
         main(["--dataset=nothing", f"--annotations={tmp_path}", "--model=grammar"])
 
 
+def test_flags_of_another_use_are_refused(tmp_path):
+    for use in (f"--prepared={tmp_path}", f"--annotations={tmp_path}"):
+        given = [use, "--json", "--model=grammar", *(["--dataset=didemo"] if "annotations" in use else [])]
+        with pytest.raises(UserError, match=r"^--json cannot be used here: it goes with --check; leave it out$"):
+            main(given)
+    with pytest.raises(UserError, match=r"^--max-words cannot be used here: --check compares whole captions; leave"):
+        main(["--check", "--max_words=32", "--model=grammar"])
+
+
 def test_a_model_that_is_not_there_is_named():
     with pytest.raises(UserError, match=r"--model=no_such_model: .*eaglenet_jax\[syntax\]"):
         load_spacy("no_such_model")

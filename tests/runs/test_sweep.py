@@ -134,6 +134,13 @@ def test_rows_of_a_table_and_plain_configs_are_told_apart():
             sweep.main(["--config=demo", f"--seeds={seeds}"])
 
 
+def test_a_config_that_raises_an_error_without_a_message_is_named_with_its_type(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("raise NameError")
+    with pytest.raises(UserError, match=rf"^--config={re.escape(str(file))}: NameError$"):
+        sweeping.expand([str(file)])
+
+
 def test_what_cannot_run_is_said_before_the_first_run(tmp_path, monkeypatch):
     monkeypatch.setattr(sweeping, "train_run", lambda *_: pytest.fail("trained"))
     tables = ["--config=ablations/edges:demo", "--config=ablations/components:demo", f"--workdir={tmp_path}"]

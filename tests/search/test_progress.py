@@ -36,6 +36,21 @@ def test_a_short_collection_is_counted_in_minutes(files):
     assert line.video == ", 1.5 of about 6.0 minutes of video"
 
 
+def test_the_time_left_is_in_hours_and_minutes(files, monkeypatch, capsys):
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    with IndexingLine(files, shown=True) as line:
+        clock.now = 4800.0
+        line.reached(files[0], 1.0, 3600.0)
+    assert capsys.readouterr().err == "0 of 4 files, 1.0 of about 4.0 hours of video, about 4 h 0 min left\n"
+
+
 def test_without_a_terminal_a_line_comes_from_time_to_time(files, monkeypatch, capsys):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     with IndexingLine(files, shown=True) as line:

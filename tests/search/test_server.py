@@ -93,6 +93,18 @@ def test_without_a_measurement_queries_are_answered(page_index, error, caplog):
     assert "in some seconds" not in page and "Strong match" not in page
 
 
+@pytest.mark.parametrize(("error", "said"), [(UserError("no"), ""), (ValueError("no"), "ValueError: no")])
+def test_a_fault_while_asking_for_changes_is_logged_unless_the_user_is_told(
+    page_index, error, said, monkeypatch, caplog
+):
+    monkeypatch.setattr(SearchIndex, "calibration", Calibration(Levels(-1e9, -1e9), None))
+    answers = Answers(Broken(page_index[0], "is_calibrated", error))
+    answers.get_ready()
+    caplog.clear()
+    answers.measure_again()
+    assert answers.measured and (said in caplog.text if said else not caplog.text)
+
+
 @pytest.fixture
 def small(page_index, tmp_path):
     """An empty index, and the clips of another."""

@@ -128,6 +128,15 @@ def test_processes_that_cannot_be_joined_are_a_users_error(config: str, message:
     assert run.stdout.count("\n") == 1
 
 
+def test_an_error_without_a_message_is_named_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def initialize() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(UserError, match="by the environment: RuntimeError; start it with srun"):
+        initialize_distributed({"cluster": "auto"})
+
+
 def test_a_coordinator_that_never_listens_is_a_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharding._wait_for, "__defaults__", (0.3,))
     with socket.socket() as free:

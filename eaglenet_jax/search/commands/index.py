@@ -18,6 +18,7 @@ from eaglenet_jax.search.model import DEMO_ONLY
 from eaglenet_jax.search.store import Store
 from eaglenet_jax.search.watching import Stop, watch
 from eaglenet_jax.search.windows import WindowRule
+from eaglenet_jax.wording import counted
 
 DEFAULT_CHECKPOINT = "openai/clip-vit-base-patch32"
 
@@ -79,9 +80,9 @@ def _said(added: Added, pruned: int | None = None) -> str:
         *([f"{added.elsewhere} by another process"] if added.elsewhere else []),
         *([f"{pruned} pruned"] if pruned is not None else []),
         *([f"{len(added.failed)} could not be read"] if added.failed else []),
-        *([f"{unread} folder{'' if unread == 1 else 's'} could not be read"] if unread else []),
+        *([f"{counted(unread, 'folder')} could not be read"] if unread else []),
     ]
-    return f"files: {', '.join(parts)}; {added.windows} windows"
+    return f"files: {', '.join(parts)}; {counted(added.windows, 'window')}"
 
 
 def _watch(given: argparse.Namespace, index: SearchIndex) -> int:

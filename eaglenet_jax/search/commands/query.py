@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eaglenet_jax.atomic import write_atomically
-from eaglenet_jax.errors import UserError
+from eaglenet_jax.errors import UserError, first_line
 from eaglenet_jax.search.confidence import WEAK
 from eaglenet_jax.search.html import Found, clock, results_page
 from eaglenet_jax.search.index import SearchIndex
@@ -77,8 +77,7 @@ def _judged(index: SearchIndex, moments: list[Moment]) -> list[Moment]:
         print("measuring what random sentences score on this index …", file=sys.stderr, flush=True)
         judged = index.calibration.judged(moments)
     except (UserError, RuntimeError) as error:  # RuntimeError is JAX's, as for lack of memory
-        reason = next(iter(str(error).splitlines()), "")
-        print(f"warning: the words of confidence could not be measured: {reason}", file=sys.stderr)
+        print(f"warning: the words of confidence could not be measured: {first_line(error)}", file=sys.stderr)
         return moments
     if index.unkept:
         print(

@@ -160,8 +160,11 @@ class Answers:
                 rows, since = self._vain
                 if not has_changed(len(self.index), rows) and time.monotonic() - since < AGAIN_SECONDS:
                     return
-        except Exception:
+        except UserError:
             return  # queries are answered all the same, or say what is wrong with the index
+        except Exception:
+            _log.exception("whether the index has changed could not be found out")
+            return
         with self._lock:  # of several visitors, one starts it
             first, self._measuring = not self._measuring, True
         if first:

@@ -26,6 +26,7 @@ from eaglenet_jax.search.page.asked import Asked, read_asked
 from eaglenet_jax.search.page.media import source_of
 from eaglenet_jax.search.page.rendering import data_url, render
 from eaglenet_jax.search.rows import StoredWindow
+from eaglenet_jax.wording import counted
 
 DEPTH_NAMES = (("fast", "fast"), ("normal", "normal"), ("thorough", "thorough, slower"))
 PLACEHOLDER = "a dog runs up the stairs"
@@ -194,12 +195,12 @@ def _whole(row: StoredWindow) -> Moment:
 def _summary(answer: Answer, asked: Asked) -> str:
     """Return the line above the results."""
     good, count = len(answer.good), len(answer.videos)
-    said = f"{count} video{'' if count == 1 else 's'}, nearest first"
+    said = f"{counted(count, 'video')}, nearest first"
     if count and not answer.measured:
         unknown = "will be known in some seconds" if answer.measuring else "could not be measured"
         said += f"; how sure this is {unknown}"
     elif asked.text and good:
-        said = f"{good} video{'' if good == 1 else 's'} that may show it"
+        said = f"{counted(good, 'video')} that may show it"
     if asked.page > 1:
         said += f"; page {asked.page}"
     return f"{said} ({answer.seconds:.2f} s)"

@@ -32,6 +32,7 @@ setup(
         "array_record>=0.8.1,<0.9",
         "av>=18,<19",
         "filelock>=3.20,<5",
+        "flatbuffers>=24.3,<27",  # jax.export writes its functions with it
         "flax>=0.12,<0.13",
         "ftfy>=6.2,<7",
         "grain>=0.2.15,<0.3",

@@ -11,8 +11,11 @@ from eaglenet_jax.errors import UserError
 
 FOLDER_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 LIMIT_BYTES = 2 * 1024**3  # what was not read for longest is removed beyond it
-SHORTEST_SECONDS = 0.3  # of a compilation that is worth a file
+SHORTEST_SECONDS = 0.05  # of a compilation that is worth a file
 OFF, AUTO = "", "auto"
+TRACED = "traced"  # folder of traced steps, within that of compiled programs
+
+_in_command = False
 
 
 def default_folder() -> Path:
@@ -38,6 +41,8 @@ def keep_compiled_programs() -> None:
 
     What the user set by these variables is left as it is; a folder that cannot be written leaves the cache off.
     """
+    global _in_command
+    _in_command = True
     if FOLDER_VARIABLE in os.environ:
         return
     try:
@@ -47,9 +52,43 @@ def keep_compiled_programs() -> None:
         return
     if not os.access(folder, os.W_OK):
         return
+    _remove_incomplete(folder)
     os.environ[FOLDER_VARIABLE] = str(folder)
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(LIMIT_BYTES))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(SHORTEST_SECONDS))
+
+
+def _remove_incomplete(folder: Path) -> None:
+    """Remove programs of which a killed process or a full disk left a part.
+
+    JAX writes a program, then the time of its use. Of a program without a time it reads what is there, and nothing is
+    written to the folder any more: looking for what was not read for longest, JAX fails at it.
+    """
+    names = {path.name for path in folder.iterdir()}
+    incomplete = [name for name in names if name.endswith("-cache") and f"{name[:-6]}-atime" not in names]
+    if not incomplete:
+        return
+    import filelock  # late: --help answers at once
+
+    try:
+        with filelock.FileLock(folder / ".lockfile", timeout=1):  # JAX's own, held while it writes
+            for name in incomplete:
+                if not (folder / f"{name[:-6]}-atime").exists():
+                    (folder / name).unlink(missing_ok=True)
+    except (OSError, filelock.Timeout):
+        return
+
+
+def traced_folder() -> Path | None:
+    """Folder in which this process keeps traced steps; None where it keeps no programs, or is no command.
+
+    In a notebook or a test code can change while it runs, by which a step that was kept would be out of date.
+    """
+    import jax
+
+    options: Any = jax.config
+    folder = options.jax_compilation_cache_dir
+    return Path(folder) / TRACED if _in_command and folder and options.jax_enable_compilation_cache else None
 
 
 def choose_cache(folder: str) -> None:

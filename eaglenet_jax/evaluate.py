@@ -331,4 +331,4 @@ def _run(given: dict[str, Any], overrides: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main, large_pages=True)
+    run_command(main, computes=True)

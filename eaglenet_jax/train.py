@@ -78,4 +78,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, large_pages=True)
+    run_command(main, computes=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import jax
 import pytest
 
@@ -15,6 +16,14 @@ from eaglenet_jax import compilation_cache
 from eaglenet_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_command(monkeypatch):
+    """What is called here makes no command of the process in which other tests run."""
+    monkeypatch.setattr(compilation_cache, "_in_command", False)
+
+
 PROGRAM = """
 import sys
 from eaglenet_jax.command import run_command
@@ -28,6 +37,12 @@ def main(arguments):
     jax.jit(lambda x: x @ x + 1)(jax.numpy.ones((8, 8))).block_until_ready()
     print(describe_cache(), sum(name.endswith("cache_hits") for name in events))
 run_command(main)
+"""
+REMOVES = """
+import sys
+from pathlib import Path
+from eaglenet_jax import compilation_cache
+compilation_cache._remove_incomplete(Path(sys.argv[1]))
 """
 
 
@@ -49,6 +64,39 @@ def test_the_second_command_reads_what_the_first_compiled(tmp_path):
     assert _run(tmp_path, "") == ("not kept", 0)
     said, hits = _run(tmp_path, str(tmp_path / "other"))
     assert said.startswith("kept in ~/other") and not hits and any((tmp_path / "other").iterdir())
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    _run(tmp_path)
+    (folder,) = (tmp_path / ".cache/eaglenet_jax").iterdir()
+    whole = sorted(path.name for path in folder.iterdir())
+    (folder / "jit_step-0123-cache").write_bytes(b"a part")
+    (folder / "jit_other-4567-atime").write_bytes(b"")
+    assert _run(tmp_path)[1] > 0  # says nothing on stderr
+    assert not (folder / "jit_step-0123-cache").exists()
+    assert {*whole} <= {path.name for path in folder.iterdir()}
+
+
+def test_a_program_that_another_process_writes_is_left(tmp_path):
+    (tmp_path / "jit_step-0123-cache").write_bytes(b"a part")
+    with filelock.FileLock(tmp_path / ".lockfile"):
+        started = subprocess.run(
+            [sys.executable, "-c", REMOVES, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    assert not started.stderr and (tmp_path / "jit_step-0123-cache").exists()
+
+
+def test_steps_are_kept_by_commands_alone(monkeypatch):
+    monkeypatch.setattr(compilation_cache, "_in_command", True)
+    folder, enabled = compilation_cache.traced_folder(), jax.config.jax_enable_compilation_cache
+    assert folder is not None and folder.parent == Path(jax.config.jax_compilation_cache_dir)
+    try:
+        compilation_cache.choose_cache("")
+        assert compilation_cache.traced_folder() is None
+    finally:
+        jax.config.update("jax_enable_compilation_cache", enabled)
+    monkeypatch.setattr(compilation_cache, "_in_command", False)
+    assert compilation_cache.traced_folder() is None
 
 
 def test_folders_that_cannot_be_written(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Commands that train or evaluate start again with large pages, once, and only where that is of use."""
+"""Commands that train or evaluate start again with large pages, once, and only where that is of use; garbage."""
 
 from __future__ import annotations
 
@@ -85,6 +85,18 @@ def test_systems_that_give_large_pages_on_request(tmp_path, monkeypatch, library
     monkeypatch.setattr(large_pages, "KERNEL_MODE", tmp_path / "enabled")
     monkeypatch.setattr(large_pages.platform, "libc_ver", lambda: library)
     assert large_pages._are_on_request() is asked
+
+
+@pytest.mark.parametrize(("computes", "threshold"), [(True, "50000"), (False, "700")])
+def test_garbage_is_looked_for_less_often_where_much_is_traced(computes, threshold):
+    program = f"""
+import gc
+from eaglenet_jax.command import run_command
+gc.set_threshold(700, 10, 10)
+run_command(lambda words: print(gc.get_threshold()[0]), computes={computes})
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == threshold
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from eaglenet_jax.runs.experiment import Experiment, open_experiment
 from eaglenet_jax.runs.initial_parameters import check_shapes
 from eaglenet_jax.runs.saved_config import saved_config
 from eaglenet_jax.runs.workdir import LoadedCheckpoint, converted_note, first_stage_folder, load_checkpoint
-from eaglenet_jax.runs.zero_shot import zero_shot_clip
+from eaglenet_jax.runs.zero_shot import ZeroShot, evaluate_zero_shot, saved_zero_shot
 from eaglenet_jax.scoring.both_directions import score_both_ways
 from eaglenet_jax.scoring.encoding import encode_all, make_encode_text
 from eaglenet_jax.scoring.gallery import ScoringOptions
@@ -63,25 +63,6 @@ class EvaluatedStage:
     params: Any
     evaluation: Evaluation
     zero_shot: RetrievalPlacement | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ZeroShot:
-    """CLIP before training; without a name and empty where it cannot be loaded.
-
-    Attributes:
-        name: Of its row in tables.
-        metrics: By split.
-        ranks: By split.
-    """
-
-    name: str = ""
-    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    ranks: Mapping[str, RetrievalPlacement] = dataclasses.field(default_factory=dict)
-
-    def as_result(self) -> dict[str, Any]:
-        """Return {"name": …, split: metrics}, as a `StageResult` has it."""
-        return {"name": self.name, **self.metrics} if self.name else {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +110,10 @@ def evaluate_run(
         first = EvaluationOptions(options.split, options.shuffle_frames, zero_shot=False)
         stages = evaluate_run(first_stage_folder(workdir), first, progress=progress)
     loaded = saved_parameters(experiment, workdir, options.step)
-    return [*stages, _evaluated(experiment, loaded, str(workdir), options, progress)]
+    before = None
+    if options.split and options.zero_shot and not options.shuffle_frames:
+        before = saved_zero_shot(experiment, loaded, workdir, options.split)
+    return [*stages, _evaluated(experiment, loaded, str(workdir), options, progress, before)]
 
 
 def evaluate_checkpoint(
@@ -207,8 +191,14 @@ def saved_parameters(experiment: Experiment, source: Path, step: int | None = No
 
 
 def _evaluated(
-    experiment: Experiment, loaded: LoadedCheckpoint, where: str, options: EvaluationOptions, progress: Progress
+    experiment: Experiment,
+    loaded: LoadedCheckpoint,
+    where: str,
+    options: EvaluationOptions,
+    progress: Progress,
+    before: ZeroShot | None = None,
 ) -> EvaluatedStage:
+    """Evaluate a checkpoint. before: what is known of CLIP before training, which else is measured."""
     assert options.split is not None
     split, mesh = options.split, Devices.of_all(experiment.config.sharding.params).mesh
     encoded = encode_split(experiment, loaded.params, split, options.shuffle_frames, mesh, progress)
@@ -226,34 +216,12 @@ def _evaluated(
     result = stage_result(experiment, where, {split: evaluation}, loaded, seconds=0.0)
     if options.noise_seeds > 1:
         result = dataclasses.replace(result, noise={split: noise_spread(evaluation, each)})
-    before = ZeroShot()
-    if options.zero_shot:
+    if not options.zero_shot:
+        return EvaluatedStage(result, experiment, loaded.params, evaluation)
+    if before is None:
         before = evaluate_zero_shot(experiment, loaded, [split], options.shuffle_frames, progress)
-        result = dataclasses.replace(result, zero_shot=before.as_result())
+    result = dataclasses.replace(result, zero_shot=before.as_result())
     return EvaluatedStage(result, experiment, loaded.params, evaluation, before.ranks.get(split))
-
-
-def evaluate_zero_shot(
-    experiment: Experiment,
-    loaded: LoadedCheckpoint,
-    splits: Sequence[str],
-    shuffle_frames: bool = False,
-    progress: Progress = no_progress,
-) -> ZeroShot:
-    """Measure CLIP before training; where it cannot be loaded, print a warning."""
-    try:
-        name, before, params = zero_shot_clip(experiment, loaded.converted_from, loaded.params)
-    except UserError as error:
-        if jax.process_index() == 0:
-            print(f"warning: no zero-shot row: {error}", file=sys.stderr)
-        return ZeroShot()
-    mesh = Devices.of_all(experiment.config.sharding.params).mesh
-    each = {split: evaluate_split(before, params, split, shuffle_frames, mesh, progress) for split in splits}
-    return ZeroShot(
-        name,
-        {split: dict(evaluation.metrics) for split, evaluation in each.items()},
-        {split: evaluation.placement for split, evaluation in each.items()},
-    )
 
 
 def noise_spread(first: Evaluation, others: Iterable[Evaluation]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from eaglenet_jax.errors import UserError, first_line
 from eaglenet_jax.metrics.ranks import RetrievalPlacement
 from eaglenet_jax.progress import ProgressBars
 from eaglenet_jax.reports.stage_results import StageResult
-from eaglenet_jax.runs.evaluate import EvaluatedStage, evaluate_zero_shot, saved_parameters, stage_result
+from eaglenet_jax.runs.evaluate import EvaluatedStage, saved_parameters, stage_result
 from eaglenet_jax.runs.evaluate_split import evaluate_split
 from eaglenet_jax.runs.experiment import Experiment, open_experiment
 from eaglenet_jax.runs.initial_parameters import fetch_source
@@ -46,6 +46,7 @@ from eaglenet_jax.runs.workdir import (
     read_result,
     write_result,
 )
+from eaglenet_jax.runs.zero_shot import evaluate_zero_shot
 from eaglenet_jax.training.loop import Best
 from eaglenet_jax.training.sharding import Devices, initialize_distributed
 
@@ -219,7 +220,8 @@ def _finish(
         zero_shot = evaluate_zero_shot(experiment, loaded, splits, progress=progress)
     result = dataclasses.replace(result, zero_shot=zero_shot.as_result(), length=length_of(experiment.config))
     if jax.process_index() == 0:
-        save_ranks(workdir / RANKS_FILE, {split: evaluation.placement for split, evaluation in evaluations.items()})
+        placed = {split: evaluation.placement for split, evaluation in evaluations.items()}
+        save_ranks(workdir / RANKS_FILE, placed | zero_shot.named_ranks())
         write_result(result, workdir)
         shown = splits[-1]
         _say(f"{experiment.config.name}: drawing {PICTURE_FILE} and {REPORT_FILE}")

@@ -19,9 +19,9 @@ from eaglenet_jax.runs.cached_features import cached_split
 from eaglenet_jax.runs.evaluate_split import EncodedSplit, encode_split, score_split
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.initial_parameters import initial_parameters
+from eaglenet_jax.runs.kept_step import read_ahead, ready_step, step_file
 from eaglenet_jax.runs.plan import StagePlan
 from eaglenet_jax.runs.stage_step import stage_step
-from eaglenet_jax.runs.time_estimate import product_flops
 from eaglenet_jax.runs.workdir import CHECKPOINTS, EVENTS, PROFILE
 from eaglenet_jax.scoring.encoding import reduces_videos
 from eaglenet_jax.system import parameter_count
@@ -54,6 +54,8 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
     started = time.monotonic()
     config, system, first = experiment.config, experiment.system, jax.process_index() == 0
     devices, workdir, total = Devices.of_all(config.sharding.params), plan.folder, plan.steps
+    kept = step_file(plan)
+    ahead = read_ahead(kept)
     params = initial_parameters(system, plan.source, config.seed)
     optimizer, step = stage_step(config, system, plan.optimizer, params, devices.mesh, total)
     state = devices.place(initial_state(system, optimizer, params))
@@ -94,12 +96,12 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
         )
         key = jax.random.fold_in(jax.random.key(config.seed), 1)
         first_batch = devices.batch(next(stream))
-        flops = product_flops(step.trace(state, first_batch, key).jaxpr)  # the first step is not traced again
-        line.say(f"{flops / 1e9:,.1f} GFLOP of products a step; compiling the first step")
+        ready = ready_step(step, kept, ahead, state, first_batch, key)
+        line.say(f"{ready.flops / 1e9:,.1f} GFLOP of products a step; compiling the first step")
         # Before the signals, so that none falls between the last question for them and the end of the trace.
         profile = stack.enter_context(StepProfile.of(config.profile if first else "", workdir / PROFILE))
         end = train_loop(
-            step,
+            ready.step,
             Standing(state, best),
             Feed(itertools.chain([first_batch], map(devices.batch, stream)), key),
             schedule=schedule,

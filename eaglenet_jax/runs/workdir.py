@@ -254,7 +254,7 @@ def read_result(workdir: Path) -> StageResult | None:
             metrics=content,
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        print(f"warning: {file} is damaged; it is made again", file=sys.stderr)
+        print(f"warning: {file} is damaged; training makes it again", file=sys.stderr)
         return None
 
 

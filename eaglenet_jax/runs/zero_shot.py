@@ -3,23 +3,107 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from eaglenet_jax.clip.model import Clip
+from eaglenet_jax.config.loading import config_hash
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.clip4clip import Clip4Clip
+from eaglenet_jax.metrics.ranks import RetrievalPlacement
+from eaglenet_jax.progress import Progress, no_progress
+from eaglenet_jax.runs.evaluate_split import evaluate_split
 from eaglenet_jax.runs.experiment import Experiment
 from eaglenet_jax.runs.export import exported_folder, read_export
 from eaglenet_jax.runs.initial_parameters import initial_parameters
 from eaglenet_jax.runs.saved_config import has_config
-from eaglenet_jax.runs.workdir import checkpoint_record, has_checkpoints
+from eaglenet_jax.runs.saved_ranks import load_ranks
+from eaglenet_jax.runs.workdir import (
+    RANKS_FILE,
+    LoadedCheckpoint,
+    checkpoint_record,
+    has_checkpoints,
+    read_result,
+)
 from eaglenet_jax.system import System, build_clip_config
+from eaglenet_jax.training.sharding import Devices
 
 PRE_TRAINED, UNTRAINED = "zero-shot CLIP", "untrained CLIP"
-
-
 CLIP_PROGRAMS = ("openai", "hf", "open_clip")  # sources of `convert` that hold a CLIP as it was published
+RANKS = "zero_shot"  # before the split's name in a run's file of ranks
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroShot:
+    """CLIP before training; without a name and empty where it cannot be loaded.
+
+    Attributes:
+        name: Of its row in tables.
+        metrics: By split.
+        ranks: By split.
+    """
+
+    name: str = ""
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    ranks: Mapping[str, RetrievalPlacement] = dataclasses.field(default_factory=dict)
+
+    def as_result(self) -> dict[str, Any]:
+        """Return {"name": …, split: metrics}, as a `StageResult` has it."""
+        return {"name": self.name, **self.metrics} if self.name else {}
+
+    def named_ranks(self) -> dict[str, RetrievalPlacement]:
+        """Return the ranks by the names that they have in a run's file of ranks."""
+        return {f"{RANKS}/{split}": ranks for split, ranks in self.ranks.items()}
+
+
+def saved_zero_shot(experiment: Experiment, loaded: LoadedCheckpoint, workdir: Path, split: str) -> ZeroShot | None:
+    """Read what `evaluate_zero_shot` found when a run was trained; None where it is not known, or not the same now.
+
+    Args:
+        experiment: Of the run.
+        loaded: Its checkpoint.
+        workdir: Its work directory.
+        split: Of the evaluation.
+    """
+    result = read_result(workdir)
+    if result is None or split not in result.zero_shot or jax.process_count() > 1:
+        return None
+    if result.config_hash != config_hash(experiment.config):
+        return None
+    if loaded.data_fingerprint != experiment.dataset.fingerprint:
+        return None
+    try:
+        ranks = load_ranks(workdir / RANKS_FILE)
+        return ZeroShot(result.zero_shot["name"], {split: result.zero_shot[split]}, {split: ranks[f"{RANKS}/{split}"]})
+    except (UserError, KeyError):  # damaged, or of an earlier version: it is measured again
+        return None
+
+
+def evaluate_zero_shot(
+    experiment: Experiment,
+    loaded: LoadedCheckpoint,
+    splits: Sequence[str],
+    shuffle_frames: bool = False,
+    progress: Progress = no_progress,
+) -> ZeroShot:
+    """Measure CLIP before training; where it cannot be loaded, print a warning."""
+    try:
+        name, before, params = zero_shot_clip(experiment, loaded.converted_from, loaded.params)
+    except UserError as error:
+        if jax.process_index() == 0:
+            print(f"warning: no zero-shot row: {error}", file=sys.stderr)
+        return ZeroShot()
+    mesh = Devices.of_all(experiment.config.sharding.params).mesh
+    each = {split: evaluate_split(before, params, split, shuffle_frames, mesh, progress) for split in splits}
+    return ZeroShot(
+        name,
+        {split: dict(evaluation.metrics) for split, evaluation in each.items()},
+        {split: evaluation.placement for split, evaluation in each.items()},
+    )
 
 
 def zero_shot_clip(experiment: Experiment, converted_from: str, trained: Any) -> tuple[str, Experiment, Any]:

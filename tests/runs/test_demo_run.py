@@ -364,7 +364,7 @@ def test_damaged_results_are_made_again(finished, root, capsys):
     whole = _metrics(workdir)
     (workdir / "metrics.json").write_text("{")
     train.main(_arguments(root, "first"))
-    assert "is damaged; it is made again" in capsys.readouterr().err
+    assert "is damaged; training makes it again" in capsys.readouterr().err
     assert _metrics(workdir) == whole
 
 

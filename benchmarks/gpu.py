@@ -1,6 +1,6 @@
 """Everything that is to be measured on a GPU, in one visit: correctness, scoring, training, kernels, the demo.
 
-    benchmarks/gpu.sh [--out DIR] [--parts=right,scoring,step,kernels,steps,dense,demo] [--rounds 5] [--tiny]
+    benchmarks/gpu.sh [--out DIR] [--parts=right,scoring,step,kernels,launches,steps,dense,demo] [--rounds 5] [--tiny]
 
 The most important comes first. `gpu.json` and `gpu.md`, whose tables docs/scoring.md and docs/training.md take as they
 are, are written after every row, so the visit can be cut off at any point. A part that fails is written with its error,
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Visit:
         steps: Cases of `gpu_steps`.
         torch_steps: Those of them that PyTorch's step is measured with.
         blocks: Texts and videos of a block that the first gallery is scored with.
+        launches: As `gpu_scoring.LAUNCHES`; the block is that whose kernels are traced.
         attention: Sequences, tokens and causality of attention that is compared.
         peak_width: Width of the product that measures the peak.
         demo: Configs that are trained.
@@ -67,6 +68,9 @@ class Visit:
     steps: tuple[gpu_steps.Case, ...] = gpu_steps.CASES
     torch_steps: tuple[gpu_steps.Case, ...] = (gpu_steps.CASES[0], gpu_steps.CASES[2])
     blocks: tuple[tuple[int, int], ...] = ((64, 128), (250, 500))
+    launches: Mapping[tuple[str, int], tuple[tuple[int, int], ...]] = dataclasses.field(
+        default_factory=lambda: gpu_scoring.LAUNCHES
+    )
     attention: tuple[tuple[int, int, bool], ...] = ((16, 197, False), (16, 50, False), (16, 32, True), (16, 77, True))
     peak_width: int = 8192
     demo: tuple[str, ...] = ("demo", "moving_shapes")
@@ -85,6 +89,7 @@ TINY = Visit(
     steps=(("tiny", "bfloat16", {}), ("tiny", "float32", {"pairwise_block": 2})),
     torch_steps=(("tiny", "float32", {"pairwise_block": 2}),),
     blocks=((2, 3),),
+    launches={("bfloat16", 3): ((1, 16), (2, 16))},
     attention=((2, 5, False),),
     peak_width=64,
     demo=("demo:tiny",),
@@ -171,6 +176,15 @@ def kernels(visit: Visit, shared: Shared) -> Iterator[Row]:
         yield from ((f"{name}_kernels", row) for row in rows)
 
 
+def launches(visit: Visit, shared: Shared) -> Iterator[Row]:
+    """Measure the scoring kernel by how its programs run."""
+    del shared
+    for (name, frames), tried in visit.launches.items():
+        sizes = dataclasses.replace(visit.block, frames=frames)
+        rows = gpu_scoring.by_launch(sizes, name, tried, gpu_right.kernel_here(), visit.rounds)
+        yield from (("launches", row) for row in rows)
+
+
 def demo(visit: Visit, shared: Shared) -> Iterator[Row]:
     """Train the demo, from rendering its clips to its table."""
     del shared
@@ -189,6 +203,7 @@ PARTS: dict[str, Callable[[Visit, Shared], Iterator[Row]]] = {
     "scoring": scoring,
     "step": step,
     "kernels": kernels,
+    "launches": launches,
     "steps": steps,
     "dense": dense,
     "demo": demo,
@@ -206,6 +221,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "records": ("Records of the released programs, float64", gpu_right.replay_table),
     "gallery": ("Scoring a gallery", gpu_scoring.gallery_table),
     "blocks": ("Scoring by block", gpu_scoring.block_table),
+    "launches": ("Scoring a block by how the kernel runs", gpu_scoring.launch_table),
     "beside": ("The dense forms beside ours, float32, `highest`", lambda rows: gpu_scoring.beside_table(rows[0])),
     "steps": ("Training step of EagleNet", gpu_steps.steps_table),
     "torch_steps": ("Training step in PyTorch", gpu_steps.torch_table),

@@ -30,15 +30,18 @@ TOTAL_STEPS = 1000  # of the schedule, which is a constant of the program
 ROWS = PartitionSpec(DATA_AXIS)
 
 
-def compiled(jitted: Any, arguments: tuple[Any, ...], dtype: str, products: str = "cublas") -> Any:
+def compiled(
+    jitted: Any, arguments: tuple[Any, ...], dtype: str, products: str = "cublas", dump: str | None = None
+) -> Any:
     """Compile a jitted function for the GPUs that its arguments' shapes are placed on.
 
-    Code that chooses by jax's backend sees "gpu"; products of float32 are at precision `highest`.
+    Code that chooses by jax's backend sees "gpu"; products of float32 are at precision `highest`. dump: folder for the
+    code of every kernel.
     """
     precision = "highest" if dtype == "float32" else "default"
     with mock.patch("jax.default_backend", return_value="gpu"), jax.default_matmul_precision(precision):
         lowered = jitted.trace(*arguments).lower(lowering_platforms=("cuda",))
-    return lowered.compile(compiler_options=PRODUCTS[products])
+    return lowered.compile(compiler_options=PRODUCTS[products] | ({} if dump is None else {"xla_dump_to": dump}))
 
 
 def compiled_scoring(sizes: Sizes, dtype: str, mesh: Mesh, products: str = "cublas", kernel: str = "none") -> Any:

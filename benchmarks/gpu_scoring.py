@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +19,21 @@ from benchmarks.scoring_counts import folded_products, mflop
 from benchmarks.scoring_ways import ALL_NODES, DENSE, OURS, TITLES, TORCH, has_torch
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.heads.eaglenet import EagleNet
+from eaglenet_jax.layers import graph_kernel
+from eaglenet_jax.layers.graph_kernel import Launch
 from eaglenet_jax.metrics.ranks import retrieval_metrics
 from eaglenet_jax.scoring.gallery import ScoringOptions, make_score, score_gallery
 
 QUEUED = 10  # blocks that the device is given at a time, so that nothing waits for the host
 SIGNAL = 0.05  # gives an R@1 between 0 and 100, so that rounding can change it
+# By type and frames, the launches of the kernel that are timed: first the one that it takes, then those of which the
+# compiler leaves next to nothing outside registers. Pairs of (warps, columns).
+LAUNCHES: dict[tuple[str, int], tuple[tuple[int, int], ...]] = {
+    ("bfloat16", 12): ((2, 128), (2, 64), (2, 32), (2, 16), (1, 32), (4, 64), (4, 32)),
+    ("bfloat16", 64): ((4, 128), (4, 64), (4, 32), (2, 32), (8, 32)),
+    ("float32, default", 12): ((8, 128), (2, 64), (2, 32), (4, 32), (4, 16)),
+    ("float32, default", 64): ((8, 128), (8, 32), (4, 32)),
+}
 
 
 def queued_seconds(function: Callable[[], Any], rounds: int) -> float:
@@ -122,6 +133,48 @@ def by_block(sizes: Sizes, blocks: Sequence[tuple[int, int]], kernel: str, round
     ]
 
 
+def by_launch(
+    sizes: Sizes, name: str, launches: Sequence[tuple[int, int]], kernel: str, rounds: int
+) -> list[dict[str, Any]]:
+    """Measure one block as the device computes it, by how a program of the kernel runs, the plain form first; rows.
+
+    Args:
+        sizes: Of the block.
+        name: Of `TYPES`.
+        launches: As in `LAUNCHES`.
+        kernel: As of `ScoringOptions`.
+        rounds: Timed runs, of which the median counts.
+    """
+    dtype, precision = TYPES[name]
+    texts, videos = jax.device_put(gallery(sizes))
+    head, draws = EagleNet(**released_fields(sizes, dtype)), Draws(jax.random.key(5))
+    params = random_params(head)
+
+    def lowered(kernel: str) -> tuple[Any, Any]:
+        parts = make_score.__wrapped__(head.with_scoring_kernel(kernel))  # another launch is another program
+        given = params, parts.prepare_text(params, texts), parts.prepare_video(params, videos), draws
+        return parts.block.lower(*given), given
+
+    with jax.default_matmul_precision(precision):
+        programs = {"": lowered("none")}
+        for launch in launches:
+            with mock.patch.object(graph_kernel, "choose_launch", lambda *_, launch=launch: Launch(*launch)):
+                programs[str(launch)] = lowered(kernel)
+    compiled = at_once({name: program.compile for name, (program, _) in programs.items()})
+    runs = [partial(compiled[name], *given) for name, (_, given) in programs.items()]
+    scores = [np.asarray(run(), np.float32) for run in runs]
+    return [
+        {
+            "type": name + kernel_words(kernel if launch else "none"),
+            "frames": sizes.frames,
+            "launch": launch,
+            "device_microseconds_a_pair": 1e6 * queued_seconds(run, rounds) / scores[0].size,
+            "largest_difference": float(np.abs(found - scores[0]).max()),
+        }
+        for launch, run, found in zip([None, *launches], runs, scores, strict=True)
+    ]
+
+
 def beside(sizes: Sizes, rounds: int, torch_device: str | None) -> dict[str, Any]:
     """Measure the dense forms and ours at a size that all can run, in float32 at `highest`."""
     names = [*([TORCH] if torch_device else []), ALL_NODES, DENSE, OURS]
@@ -167,6 +220,20 @@ def block_table(rows: Sequence[dict[str, Any]]) -> str:
     lines += [
         f"| {row['type']} | {row['frames']} | {row['block']} | {row['seconds']:.3f} "
         f"| {row['device_microseconds_a_pair']:.3f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def launch_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format the rows of `by_launch` as markdown."""
+    lines = [
+        "| type | M | warps | features of a head at a time | µs a pair on the device | to the plain form |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['type']} | {row['frames']} | {' | '.join(map(str, row['launch'] or '––'))} "
+        f"| {row['device_microseconds_a_pair']:.3f} | {row['largest_difference']:.1e} |"
         for row in rows
     ]
     return "\n".join(lines)

@@ -39,6 +39,13 @@ class VideoRefs(NamedTuple):
     mask: Any
 
 
+class Launch(NamedTuple):
+    """How a program runs. warps: 32 threads each. columns: features of a head that it holds at a time."""
+
+    warps: int
+    columns: int
+
+
 class Sizes(NamedTuple):
     """texts S + 1, frames M, heads H and head width k of a pair; residuals: W_o of every head, or one of all."""
 
@@ -112,6 +119,7 @@ def candidate_weights_by_kernel(
     sizes = Sizes(texts.shape[-2], frames, heads, width, first.residual.shape[1])
     check_kernel(shape, sizes.texts, sizes.frames, kind)
     dtype = texts.dtype
+    launch = choose_launch(sizes, dtype)
     found = read_once(first, texts)
     vectors = relation_vectors(last.of(TEXT_FRAME)).reshape(heads, width, heads, 2)
     receive, send = (vectors[..., end].astype(dtype) for end in (0, 1))
@@ -135,7 +143,7 @@ def candidate_weights_by_kernel(
         return pl.BlockSpec((None, None, *rest), lambda text, video: (text, video, *(0,) * len(rest)))
 
     call = pl.pallas_call(
-        functools.partial(_pair, sizes, shape.readout == "released"),
+        functools.partial(_pair, sizes, launch.columns, shape.readout == "released"),
         out_shape=jax.ShapeDtypeStruct((*pairs, sizes.texts), jnp.float32),
         # Texts first, which on a GPU run side by side: they read the same video.
         grid=pairs,
@@ -146,51 +154,62 @@ def candidate_weights_by_kernel(
             whole(of_frames),
         ],
         out_specs=of_pair(sizes.texts),
-        compiler_params=triton.CompilerParams(num_warps=_warps(sizes, dtype), num_stages=1),
+        compiler_params=triton.CompilerParams(num_warps=launch.warps, num_stages=1),
         interpret=kind == "interpret",
         name="candidate_weights",
     )
     return call(found, by_video, of_texts, of_frames)
 
 
-def _warps(sizes: Sizes, dtype: Any) -> int:
-    """Choose the warps of a program by what the compiler says of registers; other numbers were not timed.
+def choose_launch(sizes: Sizes, dtype: Any) -> Launch:
+    """Choose how a program of the kernel runs, by what the compiler says of registers; others were not timed.
 
     Triton lays the warps of products on tensor cores along the receivers, 16 a warp: more of them do the same twice. At
     float32's full precision there are no such products, and two warps would keep 24 kB a thread outside registers.
     """
-    return 8 if dtype == jnp.float32 else max(sizes.padded[:2]) // SMALLEST
+    warps = 8 if dtype == jnp.float32 else max(sizes.padded[:2]) // SMALLEST
+    return Launch(warps, sizes.padded[3])
 
 
 def _pair(
-    sizes: Sizes, released: bool, found: Any, video: VideoRefs, of_texts: Any, of_frames: Any, weights: Any
+    sizes: Sizes,
+    columns: int,
+    released: bool,
+    found: Any,
+    video: VideoRefs,
+    of_texts: Any,
+    of_frames: Any,
+    weights: Any,
 ) -> None:
-    """Compute the weights of one pair. Arguments after the first two are references to its parts of the arrays."""
+    """Compute the weights of one pair. Arguments after the first three are references to its parts of the arrays."""
     texts, frames, heads, width = sizes.padded
     dtype = found.dtype
     # Zero. Where a start is a constant, jax refuses a slice that the mask cuts to the array's size.
     first = 0 * pl.program_id(0)
     is_text, is_frame = jnp.arange(texts) < sizes.texts, jnp.arange(frames) < sizes.frames
-    is_feature, is_head = jnp.arange(width) < sizes.width, jnp.arange(heads) < sizes.heads
+    is_head = jnp.arange(heads) < sizes.heads
     valid = triton.load(video.mask.at[pl.ds(first, frames)], mask=is_frame, other=0) != 0
 
-    def nodes(start: Any) -> Array:
-        part = found.at[pl.ds(first, texts), pl.ds(start, width)]
-        return triton.load(part, mask=is_text[:, None] & is_feature[None, :], other=0)
+    def is_feature(start: Any) -> Array:
+        return start + jnp.arange(columns) < sizes.width
+
+    def nodes(block: Any, start: Any) -> Array:
+        part = found.at[pl.ds(first, texts), pl.ds(block + start, columns)]
+        return triton.load(part, mask=is_text[:, None] & is_feature(start)[None, :], other=0)
 
     def logit(column: Array) -> Array:
         return triton.load(found.at[pl.ds(first, texts), column], mask=is_text, other=0).astype(jnp.float32)
 
-    def of_head(array: Any, head: Array) -> Array:
-        part = array.at[head, pl.ds(first, frames), pl.ds(first, width)]
-        return triton.load(part, mask=is_frame[:, None] & is_feature[None, :], other=0)
+    def of_head(array: Any, head: Array, start: Any) -> Array:
+        part = array.at[head, pl.ds(first, frames), pl.ds(start, columns)]
+        return triton.load(part, mask=is_frame[:, None] & is_feature(start)[None, :], other=0)
 
     def frame_logit(array: Any, head: Array) -> Array:
         return triton.load(array.at[head, pl.ds(first, frames)], mask=is_frame, other=0)
 
-    def folded(features: Array, vectors: Any, head: Array) -> Array:
-        part = vectors.at[head, pl.ds(first, width), pl.ds(first, heads)]
-        loaded = triton.load(part, mask=is_feature[:, None] & is_head[None, :], other=0)
+    def folded(features: Array, vectors: Any, head: Array, start: Any) -> Array:
+        part = vectors.at[head, pl.ds(start, columns), pl.ds(first, heads)]
+        loaded = triton.load(part, mask=is_feature(start)[:, None] & is_head[None, :], other=0)
         return _product(jnp.maximum(features, 0).astype(dtype), loaded)
 
     residual, own_columns = 2 * sizes.heads * sizes.width, sizes.width if sizes.residuals > 1 else 0
@@ -198,16 +217,23 @@ def _pair(
     across = within + 2 * sizes.heads
 
     def one_head(head: Array, logits: tuple[Array, Array]) -> tuple[Array, Array]:
-        of_text, of_frame = logits
-        own = nodes(residual + head * own_columns).astype(jnp.float32)
-        among = _edge_weights(logit(within + 2 * head), logit(within + 2 * head + 1), is_text)
-        new_texts = own + _product(among.astype(dtype), nodes(head * sizes.width))
-        from_frames = _edge_weights(logit(across + 2 * head), frame_logit(video.send, head), valid)
-        new_texts += _product(from_frames.astype(dtype), of_head(video.values, head))
+        among = _edge_weights(logit(within + 2 * head), logit(within + 2 * head + 1), is_text).astype(dtype)
+        from_frames = _edge_weights(logit(across + 2 * head), frame_logit(video.send, head), valid).astype(dtype)
         from_texts = _edge_weights(frame_logit(video.receive, head), logit(across + 2 * head + 1), is_text)
-        new_frames = of_head(video.before, head).astype(jnp.float32)
-        new_frames += _product(from_texts.astype(dtype), nodes((sizes.heads + head) * sizes.width))
-        return of_text + folded(new_texts, of_texts, head), of_frame + folded(new_frames, of_frames, head)
+        from_texts = from_texts.astype(dtype)
+
+        def some_columns(number: Array, logits: tuple[Array, Array]) -> tuple[Array, Array]:
+            of_text, of_frame = logits
+            start = first + number * columns
+            new_texts = nodes(residual + head * own_columns, start).astype(jnp.float32)
+            new_texts += _product(among, nodes(head * sizes.width, start))
+            new_texts += _product(from_frames, of_head(video.values, head, start))
+            of_text += folded(new_texts, of_texts, head, start)
+            new_frames = of_head(video.before, head, start).astype(jnp.float32)
+            new_frames += _product(from_texts, nodes((sizes.heads + head) * sizes.width, start))
+            return of_text, of_frame + folded(new_frames, of_frames, head, start)
+
+        return jax.lax.fori_loop(0, width // columns, some_columns, logits)
 
     def mean_of_head(head: Array, summed: Array) -> Array:
         logits = _column(text_logits, head)[:, None] + _column(frame_logits, head)[None, :]

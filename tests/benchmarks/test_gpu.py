@@ -38,6 +38,9 @@ def test_every_part_is_measured_and_written(smallest, tmp_path, capsys) -> None:
     types = [*gpu_scoring.TYPES, *(f"{name}, kernel (interpret)" for name in gpu_scoring.TYPES)]
     assert [row["type"] for row in tables["agreement"]] == [row["type"] for row in tables["gallery"]] == types
     assert [row["type"] for row in tables["blocks"]] == [types[2], types[5]]
+    assert [row["launch"] for row in tables["launches"]] == [None, [1, 16], [2, 16]]
+    assert all(row["device_microseconds_a_pair"] > 0 for row in tables["launches"])
+    assert [0 < row["largest_difference"] < 5e-2 for row in tables["launches"]] == [False, True, True]
     assert tables["attention"][0]["kernel"] == "xla" and 0 < tables["attention"][0]["gradient"] < 1e-2
     for exact, _, half in (tables["agreement"][:3], tables["agreement"][3:]):
         assert exact["to_cpu"] < 1e-6 < half["to_cpu"] < 5e-2

@@ -16,6 +16,7 @@ from eaglenet_jax import accelerator
 from eaglenet_jax.draws import Draws
 from eaglenet_jax.errors import UserError
 from eaglenet_jax.heads.interface import whole
+from eaglenet_jax.layers import graph_kernel
 from eaglenet_jax.layers.graph_kernel import candidate_weights_by_kernel
 from eaglenet_jax.layers.rgat import GraphParameters, GraphShape, dense_candidate_weights
 from eaglenet_jax.layers.rgat_folded import prepare_frames
@@ -35,11 +36,20 @@ def _both(shape, variables, frames, texts, mask):
 
 
 @pytest.mark.parametrize(
-    ("nodes", "frames", "heads", "readout", "shared"),
-    [(21, 12, 2, "released", True), (5, 64, 3, "paper", False), (1, 1, 1, "released", False)],
+    ("nodes", "frames", "heads", "readout", "shared", "columns"),
+    [
+        (21, 12, 2, "released", True, 16),
+        (5, 64, 3, "paper", False, 16),
+        (1, 1, 1, "released", False, 32),
+        (5, 3, 1, "paper", True, 16),
+    ],
 )
-def test_weights_equal_the_dense_definition_in_float32(nodes, frames, heads, readout, shared):
-    """Sizes below, at and above powers of two; a head of 8, 12 and 24 features; the last video is all padding."""
+def test_weights_equal_the_dense_definition_in_float32(nodes, frames, heads, readout, shared, columns, monkeypatch):
+    """Sizes below, at and above powers of two; a head of 8, 12 and 24 features, these at once and in two parts; the
+    last video is all padding.
+    """
+    chosen = graph_kernel.choose_launch
+    monkeypatch.setattr(graph_kernel, "choose_launch", lambda *of: chosen(*of)._replace(columns=columns))
     shape = GraphShape(WIDTH, heads=heads, readout=readout, shared_residual=shared)
     rng = np.random.default_rng(nodes)
     shapes = jax.eval_shape(GraphParameters(shape).init, jax.random.key(0))

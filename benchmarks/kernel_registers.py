@@ -73,7 +73,7 @@ def assembled(name: str, sizes: Sizes, launch: Launch) -> Registers:
     dtype = jnp.bfloat16 if name == "bfloat16" else jnp.float32
 
     def weights(params: Any, frames: Any, mask: Any, texts: Any) -> Any:
-        layers = GraphParameters(shape).apply(params)
+        layers: Any = GraphParameters(shape).apply(params)
         given = prepare_frames(shape, layers, frames, mask)
         return candidate_weights_by_kernel(shape, layers, given, texts, "triton")
 

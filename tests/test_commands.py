@@ -32,6 +32,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "tests/data_prep/test_decode_benchmark.py": "videos files json",
         "benchmarks/decode.py": "rounds",
     },
+    "benchmarks.kernel_registers": {},
     "benchmarks.gallery": {
         "benchmarks/gallery.py": "split",
         "tests/benchmarks/test_gallery.py": "rounds json",

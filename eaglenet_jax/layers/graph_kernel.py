@@ -62,6 +62,14 @@ class Sizes(NamedTuple):
         return texts, frames, heads, width
 
 
+class Form(NamedTuple):
+    """What a program computes. columns: as of `Launch`. released: whether the released readout is computed."""
+
+    sizes: Sizes
+    columns: int
+    released: bool
+
+
 def check_kernel(shape: GraphShape, texts: int, frames: int, kind: str) -> None:
     """Refuse what the kernel does not compute, and a device that it does not run on.
 
@@ -143,7 +151,7 @@ def candidate_weights_by_kernel(
         return pl.BlockSpec((None, None, *rest), lambda text, video: (text, video, *(0,) * len(rest)))
 
     call = pl.pallas_call(
-        functools.partial(_pair, sizes, launch.columns, shape.readout == "released"),
+        functools.partial(_pair, Form(sizes, launch.columns, shape.readout == "released")),
         out_shape=jax.ShapeDtypeStruct((*pairs, sizes.texts), jnp.float32),
         # Texts first, which on a GPU run side by side: they read the same video.
         grid=pairs,
@@ -171,17 +179,9 @@ def choose_launch(sizes: Sizes, dtype: Any) -> Launch:
     return Launch(warps, sizes.padded[3])
 
 
-def _pair(
-    sizes: Sizes,
-    columns: int,
-    released: bool,
-    found: Any,
-    video: VideoRefs,
-    of_texts: Any,
-    of_frames: Any,
-    weights: Any,
-) -> None:
-    """Compute the weights of one pair. Arguments after the first three are references to its parts of the arrays."""
+def _pair(form: Form, found: Any, video: VideoRefs, of_texts: Any, of_frames: Any, weights: Any) -> None:
+    """Compute the weights of one pair. Arguments after the first are references to its parts of the arrays."""
+    sizes, columns, released = form
     texts, frames, heads, width = sizes.padded
     dtype = found.dtype
     # Zero. Where a start is a constant, jax refuses a slice that the mask cuts to the array's size.

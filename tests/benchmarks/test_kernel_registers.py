@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by it
+import numpy as np
 import pytest
 
 from benchmarks.gpu_scoring import LAUNCHES
@@ -37,6 +39,6 @@ def test_registers_are_given_to_warps_in_units(registers, warps, pairs):
 
 @pytest.mark.parametrize(("frames", "dtype", "launch"), [(12, "bfloat16", (2, 128)), (64, "float32", (8, 128))])
 def test_what_is_listed_first_is_what_the_kernel_takes(frames, dtype, launch):
-    assert choose_launch(Sizes(21, frames, 4, 128, 1), dtype) == launch
+    assert choose_launch(Sizes(21, frames, 4, 128, 1), np.dtype(dtype)) == launch
     name = "bfloat16" if dtype == "bfloat16" else "float32, default"
     assert LAUNCHES[name, frames][0] == launch

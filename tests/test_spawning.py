@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from eaglenet_jax.spawning import end_with_parent
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 PARENT = """
@@ -30,13 +31,6 @@ def child(folder: str) -> None:
     end_with_parent(end)
     (Path(folder) / f"{os.getpid()} {signal.getsignal(signal.SIGINT) is signal.SIG_IGN}").touch()
     time.sleep(600)
-
-
-def until(found) -> None:
-    deadline = time.monotonic() + 60
-    while not found() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert found()
 
 
 def test_a_process_is_asked_to_end_when_its_parent_is_killed(tmp_path: Path) -> None:

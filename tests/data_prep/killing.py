@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.waiting import until
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds; a crowded machine is slow
 
@@ -32,10 +34,7 @@ def run_and_kill(command: list[str], when: Callable[[], bool]) -> list[int]:
 
 def workers_are_gone(children: list[int]) -> None:
     """Waits until none of the processes lives."""
-    deadline = time.monotonic() + PATIENCE
-    while any(_lives(pid) for pid in children):
-        assert time.monotonic() < deadline, "workers outlived their killed parent"
-        time.sleep(0.02)
+    until(lambda: not any(map(_lives, children)))
 
 
 def _children(pid: int) -> list[int]:

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -31,6 +30,7 @@ from eaglenet_jax.search.page import answers as answers_module
 from eaglenet_jax.search.page.answers import Answers
 from eaglenet_jax.search.page.app import make_app
 from eaglenet_jax.search.page.asked import Asked
+from tests.waiting import until
 
 pytestmark = pytest.mark.search
 
@@ -111,13 +111,6 @@ def small(page_index, tmp_path):
     index = SearchIndex.create(tmp_path / "index", "demo")
     index.__dict__["model"] = page_index[0].model
     return index, sorted((page_index[2] / "videos").iterdir())
-
-
-def until(condition):
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert condition()
 
 
 def test_an_index_that_is_filled_while_it_is_served_is_measured(small, monkeypatch):

@@ -17,7 +17,7 @@ from eaglenet_jax.compilation_cache import keep_compiled_programs
 from eaglenet_jax.errors import Stopped, UserError, did_you_mean, nearest
 from eaglenet_jax.large_pages import restart_with_large_pages
 
-GARBAGE_THRESHOLD = 50_000  # objects made and not freed before Python looks for garbage; 700 by default
+GARBAGE_THRESHOLD = 50_000  # objects made and not freed before Python looks for garbage; its own is 700 to 2,000
 CONFIG_FIELD = "--config."  # what a field of the config begins with; its name is left as it is
 IMPORT_MACHINERY = "<frozen importlib._bootstrap>"  # the file that frames of an import name
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from eaglenet_jax.errors import UserError
 
-FOLDER_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+FOLDER_VARIABLE, LIMIT_VARIABLE = "JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"
+NO_LIMIT = "-1"
 LIMIT_BYTES = 2 * 1024**3  # what was not read for longest is removed beyond it
 SHORTEST_SECONDS = 0.05  # of a compilation that is worth a file
 OFF, AUTO = "", "auto"
+STARTED = time.time()  # when this process loaded its code: commands import this file among the first
 TRACED = "traced"  # folder of traced steps, within that of compiled programs
 
 _in_command = False
@@ -52,19 +55,22 @@ def keep_compiled_programs() -> None:
         return
     if not os.access(folder, os.W_OK):
         return
-    _remove_incomplete(folder)
     os.environ[FOLDER_VARIABLE] = str(folder)
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(LIMIT_BYTES))
+    if os.environ.setdefault(LIMIT_VARIABLE, str(LIMIT_BYTES)) != NO_LIMIT:
+        _remove_incomplete(folder)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(SHORTEST_SECONDS))
 
 
 def _remove_incomplete(folder: Path) -> None:
     """Remove programs of which a killed process or a full disk left a part.
 
-    JAX writes a program, then the time of its use. Of a program without a time it reads what is there, and nothing is
-    written to the folder any more: looking for what was not read for longest, JAX fails at it.
+    With a limit JAX writes a program, then the time of its use. Of a program without a time it reads what is there, and
+    nothing is written to the folder any more: looking for what was not read for longest, JAX fails at it.
     """
-    names = {path.name for path in folder.iterdir()}
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError:
+        return
     incomplete = [name for name in names if name.endswith("-cache") and f"{name[:-6]}-atime" not in names]
     if not incomplete:
         return

@@ -77,6 +77,17 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert {*whole} <= {path.name for path in folder.iterdir()}
 
 
+def test_without_a_limit_nothing_is_removed(tmp_path):
+    """JAX then writes no times of use."""
+    for hits in (False, True):
+        assert bool(_run(tmp_path, JAX_COMPILATION_CACHE_MAX_SIZE="-1")[1]) == hits
+
+
+def test_a_folder_that_cannot_be_listed_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "iterdir", lambda folder: (_ for _ in ()).throw(PermissionError()))
+    compilation_cache._remove_incomplete(tmp_path)
+
+
 def test_a_program_that_another_process_writes_is_left(tmp_path):
     (tmp_path / "jit_step-0123-cache").write_bytes(b"a part")
     with filelock.FileLock(tmp_path / ".lockfile"):

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import jax
 
+from eaglenet_jax.compilation_cache import STARTED
+
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")  # by their versions
 INSTALLED = {"site-packages", "dist-packages"}
+NEVER_TRACED = "data_prep."  # some of its modules are loaded only by the start that renders data
 
 
 def code_digest() -> str:
@@ -23,7 +26,8 @@ def code_digest() -> str:
     devices.
 
     Returns:
-        32 hexadecimal digits; "" where the code cannot be known, as that of a notebook.
+        32 hexadecimal digits; "" where the code cannot be known: that of a notebook, and of files that were changed
+        after this process started, which may have loaded them before.
     """
     main = sys.modules.get("__main__")
     if not getattr(main, "__file__", None):
@@ -31,7 +35,9 @@ def code_digest() -> str:
     digest = hashlib.blake2b(digest_size=16)
     try:
         for file in sorted({*PACKAGE.rglob("*.py"), *_loaded_sources()}):
-            content = file.read_bytes()
+            about, content = file.stat(), file.read_bytes()
+            if max(about.st_mtime, about.st_ctime) > STARTED:
+                return ""
             digest.update(f"{file.name} {len(content)}\n".encode() + content)
     except OSError:
         return ""
@@ -45,6 +51,7 @@ def code_digest() -> str:
 def _loaded_sources() -> set[Path]:
     """Files of the modules that are loaded, without those that are installed or Python's own."""
     own = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
-    names = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    modules = {name: module for name, module in list(sys.modules.items()) if not name.startswith(NEVER_TRACED)}
+    names = {getattr(module, "__file__", None) for module in modules.values()}
     files = {name for name in names if name and name.endswith(".py") and not name.startswith(own)}
     return {path for path in map(Path, files) if not INSTALLED & set(path.parts)}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 
 from eaglenet_jax.atomic import write_atomically
@@ -25,6 +28,8 @@ from eaglenet_jax.training.step import Batch, JittedStep, TrainStep
 MOST_FILES = 64  # what was not used for longest is removed beyond it
 DEBUGGING = ("jax_debug_nans", "jax_debug_infs", "jax_disable_jit")  # what they say names lines of the traced code
 DIGEST_SIZE = 16
+# Fields that no step is traced from. Seeds are arguments, and of a first stage the parameters are.
+NEVER_TRACED = ("seed", "name", "claim", "data", "first_stage", "init_from", "checkpoints", "compilation_cache")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +93,21 @@ def step_file(plan: StagePlan) -> Path | None:
         plan: Of the stage.
     """
     folder = traced_folder()
-    ours = type(plan.system.head).__module__.startswith("eaglenet_jax.")
+    ours = _is_of_this_package(plan.system.head)
     alone = jax.device_count() == 1 and jax.default_backend() == "cpu"
     shown = plan.config.profile or any(jax.config.values[name] for name in DEBUGGING)
     if folder is None or not (ours and alone) or shown or not (code := code_digest()):
         return None
-    key = json.dumps([code, as_plain(plan.config), plan.steps], sort_keys=True)
+    config = {name: value for name, value in as_plain(plan.config).items() if name not in NEVER_TRACED}
+    key = json.dumps([code, config, plan.steps], sort_keys=True)
     return folder / hashlib.blake2b(key.encode(), digest_size=DIGEST_SIZE).hexdigest()
+
+
+def _is_of_this_package(module: nn.Module) -> bool:
+    """Whether the code of a module, and of those that are its fields, is this package's."""
+    fields = [getattr(module, field.name, None) for field in dataclasses.fields(module)]
+    inner = [value for value in fields if isinstance(value, nn.Module)]
+    return type(module).__module__.startswith("eaglenet_jax.") and all(map(_is_of_this_package, inner))
 
 
 def read_ahead(file: Path | None) -> ReadAhead | None:
@@ -123,8 +136,13 @@ def ready_step(
     traced = None if file is None else _traced(step, arguments, flops)
     if file is None or traced is None:
         return ReadyStep(step, flops)
-    _write(file, traced)
-    return ReadyStep(_kept(step, traced, traced.compiled, arguments), flops)
+
+    def compiled() -> Any:
+        program = traced.compiled()
+        _write(file, traced)  # now: what is read ahead would be compiled in a thread, which no signal ends
+        return program
+
+    return ReadyStep(_kept(step, traced, compiled, arguments), flops)
 
 
 def _kept(step: TrainStep, traced: _TracedStep, program: Callable[[], Any], arguments: Any) -> TrainStep:
@@ -163,7 +181,7 @@ def _traced(step: JittedStep, arguments: Any, flops: float) -> _TracedStep | Non
     try:
         exported = jax.export.export(jax.jit(of_leaves))(*leaves)
         exported.serialize()
-    except (ValueError, NotImplementedError):
+    except (ValueError, NotImplementedError, ImportError):
         return None
     return _TracedStep(exported, _described(arguments), before.num_leaves, tuple(sorted(metrics)), flops)
 
@@ -202,7 +220,8 @@ def _read(file: Path) -> _TracedStep | None:
             return None
         header, _, exported = content.partition(b"\n")
         found = json.loads(header)
-        file.touch()
+        with contextlib.suppress(OSError):
+            os.utime(file)  # not touched: it may have been removed meanwhile
         return _TracedStep(
             jax.export.deserialize(bytearray(exported)),
             found["arguments"],
@@ -210,5 +229,5 @@ def _read(file: Path) -> _TracedStep | None:
             tuple(found["metrics"]),
             found["flops"],
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, ImportError):
         return None

@@ -166,7 +166,8 @@ def _plan_stage(config: Any, folder: Path, system: System, shapes: Any, data: Pl
     return StagePlan(
         config=config,
         folder=folder,
-        source=str(first_stage_folder(folder)) if config.first_stage else config.init_from,
+        # Absolute: a folder and its first stage, before they are there, look like a repository of the hub.
+        source=str(first_stage_folder(folder).absolute()) if config.first_stage else config.init_from,
         system=system,
         shapes=shapes,
         optimizer=settings,

@@ -30,6 +30,7 @@ from eaglenet_jax.runs.workdir import (
     read_result,
 )
 from eaglenet_jax.system import System, build_clip_config
+from eaglenet_jax.training.checkpoints import package_versions
 from eaglenet_jax.training.sharding import Devices
 
 PRE_TRAINED, UNTRAINED = "zero-shot CLIP", "untrained CLIP"
@@ -74,7 +75,11 @@ def saved_zero_shot(experiment: Experiment, loaded: LoadedCheckpoint, workdir: P
         return None
     if result.config_hash != config_hash(experiment.config):
         return None
-    if loaded.data_fingerprint != experiment.dataset.fingerprint:
+    # Videos that were left out and are there now change the hash of their split alone.
+    hashes = experiment.dataset.manifest.get("split_hashes", {})
+    if loaded.data_fingerprint != experiment.dataset.fingerprint or split not in hashes:
+        return None
+    if result.split_hash.get(split) != hashes[split] or result.versions != package_versions():
         return None
     try:
         ranks = load_ranks(workdir / RANKS_FILE)

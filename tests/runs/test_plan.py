@@ -384,3 +384,10 @@ def test_two_stages_of_one_head_are_changed_together(tmp_path) -> None:
     assert names == ["moving_shapes_clip", "moving_shapes_clip_easy", "moving_shapes"]
     said = "\nhead       stage 3 as in stage 2, but for negative_scale: 0.0 there, 20.0 now\n"
     assert said in start_block(plan)
+
+
+def test_a_relative_work_directory_is_no_name_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config("demo:tiny", [f"--config.data.root={tmp_path}"])
+    source = plan_run(config, Path("runs")).stages[-1].source
+    assert source == str(tmp_path / "runs/first_stage") and not needs_download(source)

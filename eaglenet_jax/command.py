@@ -14,10 +14,11 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from eaglenet_jax.compilation_cache import keep_compiled_programs
-from eaglenet_jax.errors import Stopped, UserError, did_you_mean, nearest
+from eaglenet_jax.errors import Stopped, UserError, did_you_mean, first_line, nearest
 from eaglenet_jax.large_pages import restart_with_large_pages
 
 GARBAGE_THRESHOLD = 50_000  # objects made and not freed before Python looks for garbage; its own is 700 to 2,000
+INTERRUPTED = 128 + signal.SIGINT
 CONFIG_FIELD = "--config."  # what a field of the config begins with; its name is left as it is
 IMPORT_MACHINERY = "<frozen importlib._bootstrap>"  # the file that frames of an import name
 
@@ -167,6 +168,10 @@ def run_command(main: Callable[[Sequence[str]], int | None], computes: bool = Fa
     except OSError as error:
         print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        print(first_line(interrupt) if interrupt.args else "interrupted", file=sys.stderr)
+        if computes:
+            # Not by sys.exit: a step that was begun goes on in XLA's threads, and is unloaded under them.
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)
+        sys.exit(INTERRUPTED)

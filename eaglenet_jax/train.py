@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from eaglenet_jax.command import Parser, run_command
-from eaglenet_jax.errors import Stopped
 
 
 def _parser() -> Parser:
@@ -72,8 +70,8 @@ def main(arguments: Sequence[str]) -> None:
         return
     try:
         results = train_run(config, workdir)
-    except KeyboardInterrupt:  # between the steps, which save first
-        raise Stopped("interrupted; the same command continues with what is saved", signal.SIGINT) from None
+    except KeyboardInterrupt as error:  # between the steps, which save first, or for the second time
+        raise KeyboardInterrupt("interrupted; the same command continues with what is saved") from error
     print_results(results, "test", written=written_files(workdir))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from eaglenet_jax import train
-from eaglenet_jax.errors import Stopped
 from eaglenet_jax.runs import train as running
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +69,25 @@ def test_a_training_that_is_interrupted_between_its_steps_says_how_it_goes_on(tm
         raise KeyboardInterrupt
 
     monkeypatch.setattr(running, "train_run", interrupted)
-    with pytest.raises(Stopped, match="interrupted; the same command continues") as caught:
+    with pytest.raises(KeyboardInterrupt, match="interrupted; the same command continues"):
         train.main(["--config=demo:tiny", f"--workdir={tmp_path / 'run'}"])
-    assert caught.value.number == signal.SIGINT
+
+
+ENDING = """
+import atexit, sys
+from eaglenet_jax.command import run_command
+def main(arguments):
+    print("begun")
+    raise KeyboardInterrupt(*arguments)
+atexit.register(print, "the interpreter ended")
+run_command(main, computes={computes})
+"""
+
+
+@pytest.mark.parametrize(("computes", "last"), [(True, "begun\n"), (False, "begun\nthe interpreter ended\n")])
+def test_what_computes_ends_without_the_interpreter(computes, last):
+    """Which would unload a step that goes on in XLA's threads, and crash."""
+    for words, said in ([], "interrupted\n"), (["and why"], "and why\n"):
+        command = [sys.executable, "-c", ENDING.format(computes=computes), *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (130, last, said)

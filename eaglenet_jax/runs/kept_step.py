@@ -39,10 +39,12 @@ class ReadyStep:
     Attributes:
         step: The step.
         flops: Of its matrix products.
+        kept: Whether it was read and not traced.
     """
 
     step: TrainStep
     flops: float
+    kept: bool = False
 
 
 class ReadAhead:
@@ -131,7 +133,7 @@ def ready_step(
     arguments = state, batch, key
     traced = ahead.traced.result() if ahead is not None else None
     if ahead is not None and traced is not None and traced.arguments == _described(arguments):
-        return ReadyStep(_kept(step, traced, ahead.program.result, arguments), traced.flops)
+        return ReadyStep(_kept(step, traced, ahead.program.result, arguments), traced.flops, kept=True)
     flops = product_flops(step.trace(*arguments).jaxpr)  # the first step is not traced again
     traced = None if file is None else _traced(step, arguments, flops)
     if file is None or traced is None:

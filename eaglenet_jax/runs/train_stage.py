@@ -97,7 +97,8 @@ def train_stage(experiment: Experiment, plan: StagePlan) -> tuple[Best, float]:
         key = jax.random.fold_in(jax.random.key(config.seed), 1)
         first_batch = devices.batch(next(stream))
         ready = ready_step(step, kept, ahead, state, first_batch, key)
-        line.say(f"{ready.flops / 1e9:,.1f} GFLOP of products a step; compiling the first step")
+        doing = "reading its program" if ready.kept else "compiling the first step"
+        line.say(f"{ready.flops / 1e9:,.1f} GFLOP of products a step; {doing}")
         # Before the signals, so that none falls between the last question for them and the end of the trace.
         profile = stack.enter_context(StepProfile.of(config.profile if first else "", workdir / PROFILE))
         end = train_loop(

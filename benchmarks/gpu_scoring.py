@@ -24,6 +24,7 @@ from eaglenet_jax.layers.graph_kernel import Launch
 from eaglenet_jax.metrics.ranks import retrieval_metrics
 from eaglenet_jax.scoring.gallery import ScoringOptions, make_score, score_gallery
 
+PLAIN = ("–", "–")  # in a table, in place of a launch
 QUEUED = 10  # blocks that the device is given at a time, so that nothing waits for the host
 SIGNAL = 0.05  # gives an R@1 between 0 and 100, so that rounding can change it
 # By type and frames, the launches of the kernel that are timed: first the one that it takes, then those of which the
@@ -232,7 +233,7 @@ def launch_table(rows: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['type']} | {row['frames']} | {' | '.join(map(str, row['launch'] or '––'))} "
+        f"| {row['type']} | {row['frames']} | {' | '.join(map(str, row['launch'] or PLAIN))} "
         f"| {row['device_microseconds_a_pair']:.3f} | {row['largest_difference']:.1e} |"
         for row in rows
     ]

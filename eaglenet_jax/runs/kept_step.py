@@ -182,7 +182,7 @@ def _traced(step: JittedStep, arguments: Any, flops: float) -> _TracedStep | Non
 
     try:
         exported = jax.export.export(jax.jit(of_leaves))(*leaves)
-        exported.serialize()
+        exported.serialize()  # what cannot be stored is not called in this form either
     except (ValueError, NotImplementedError, ImportError):
         return None
     return _TracedStep(exported, _described(arguments), before.num_leaves, tuple(sorted(metrics)), flops)
